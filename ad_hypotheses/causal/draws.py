@@ -1,0 +1,126 @@
+"""Who may stand in for whom: classes of a feature, and seeded draws from them.
+
+A draw is `members_in_row_order[floor(u * size)]`, with `u` keyed by (seed, pass, tree path, row, step): giving the values
+of a feature other names changes no draw, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Align = Literal["step", "episode_step", "any"]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The donors of every row, or of every (row, step): those with the same value of a feature.
+
+    A step-level member is the flat position `row * n_steps + step`; a history-level member is a row. Members of a class
+    are neighbours in `members`, in row order, so those of one row are neighbours too.
+
+    Attributes:
+        members: All rows or positions, class by class. [member]
+        start: Where the class begins in `members`. [row] or [row, step]
+        size: How many members it has. [row] or [row, step]
+        own_start: Where the members of the reference's own row begin. [row] or [row, step]
+        own_size: How many they are. [row] or [row, step]
+    """
+
+    members: Int[np.ndarray, " member"]
+    start: Int[np.ndarray, "row *step"]
+    size: Int[np.ndarray, "row *step"]
+    own_start: Int[np.ndarray, "row *step"]
+    own_size: Int[np.ndarray, "row *step"]
+
+    @property
+    def history_level(self) -> bool:
+        """Whether one donor row serves the whole history."""
+        return self.size.ndim == 1
+
+    @property
+    def alone(self) -> Bool[np.ndarray, "row *step"]:
+        """Where no other row agrees, so that the own row is the only donor."""
+        return self.size == self.own_size
+
+
+def classes(
+    labels: Int[np.ndarray, "row *step"],
+    selected: Bool[np.ndarray, "row step"] | None = None,
+    align: Align = "step",
+    episode_step: Int[np.ndarray, "row step"] | None = None,
+) -> Classes:
+    """Group rows, or positions, by the value of a feature.
+
+    Args:
+        labels: Number of the feature's value. [row] or [row, step]
+        selected: Steps whose role the node is about; the role is part of the value, which makes it step-level. [row, step]
+        align: Donors come from the same step, from the same step of any episode, or from any step.
+        episode_step: Needed for `align="episode_step"`. [row, step]
+    """
+    if labels.ndim == 1 and selected is None:
+        return _group(labels[:, None], history_level=True)
+    key = labels.astype(np.int64) if labels.ndim == 2 else np.broadcast_to(labels[:, None], selected.shape)
+    if selected is not None:
+        key = 2 * key + selected
+    if align == "step":
+        key = key * key.shape[1] + np.arange(key.shape[1])
+    elif align == "episode_step":
+        assert episode_step is not None
+        key = key * (int(episode_step.max()) + 1) + episode_step
+    return _group(key, history_level=False)
+
+
+def _group(key: Int[np.ndarray, "row step"], history_level: bool) -> Classes:
+    n_rows, n_steps = key.shape
+    flat = key.ravel()
+    members = np.argsort(flat, kind="stable")
+    sorted_key, sorted_row = flat[members], members // n_steps
+    new_class = np.concatenate([[True], sorted_key[1:] != sorted_key[:-1]])
+    new_run = new_class | np.concatenate([[True], sorted_row[1:] != sorted_row[:-1]])
+
+    def extent(begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        first = np.flatnonzero(begins)
+        number = np.cumsum(begins) - 1
+        sizes = np.diff(np.append(first, len(flat)))
+        start, size = np.empty_like(members), np.empty_like(members)
+        start[members], size[members] = first[number], sizes[number]
+        return (start, size) if history_level else (start.reshape(key.shape), size.reshape(key.shape))
+
+    return Classes(members, *extent(new_class), *extent(new_run))
+
+
+def draw(classes: Classes, u: Float[np.ndarray, "row *step"], self_donors: bool) -> Int[np.ndarray, "row *step"]:
+    """Draw a donor for every reference, uniformly from its class, with replacement.
+
+    Args:
+        classes: From :func:`classes`.
+        u: Uniform numbers in [0, 1), one a reference. [row] or [row, step]
+        self_donors: Whether the reference's own row may be drawn. A reference that nobody else agrees with keeps it.
+
+    Returns:
+        Rows, or flat positions `row * n_steps + step`.
+    """
+    if self_donors:
+        return classes.members[classes.start + (u * classes.size).astype(np.int64)]
+    skipped = np.where(classes.alone, 0, classes.own_size)
+    place = classes.start + (u * (classes.size - skipped)).astype(np.int64)
+    return classes.members[place + np.where(place >= classes.own_start, skipped, 0)]
+
+
+def draw_rows(n_rows: int, u: Float[np.ndarray, " row"], self_donors: bool) -> Int[np.ndarray, " row"]:
+    """Draw a row for every row, uniformly; the own one only if `self_donors`, or if there is no other. [row]"""
+    return draw(_group(np.zeros((n_rows, 1), dtype=np.int64), history_level=True), u, self_donors)
+
+
+def uniforms(seed: int, key: tuple[object, ...], shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
+    """Uniform numbers in [0, 1) that depend on `seed` and `key` (pass, tree path, ...) alone.
+
+    Numbers of a row do not change when rows are added behind it.
+    """
+    digest = hashlib.blake2b("/".join(map(str, (seed, *key))).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype=np.uint64))).random(shape)

@@ -1,0 +1,121 @@
+"""The model as functions of its readers' inputs: what both engines compute with, free of hooks.
+
+Stage `0` writes the embeddings and positions; stage `2l + 1` is the attention of layer `l`, `2l + 2` its MLP, and
+`2L + 1` the logits. What a reader of stage `s` sees is the sum of everything written at earlier stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ad_hypotheses.distill.model import ADTransformer, LayerNorm, project
+from ad_hypotheses.language.sites import Reader, Writer
+
+Stream = Float[Tensor, "batch step d_model"]
+
+
+class Twin:
+    """Views of a model's weights, component by component.
+
+    Args:
+        model: In evaluation mode; its weights are shared, not copied.
+    """
+
+    def __init__(self, model: ADTransformer) -> None:
+        self.model, self.shape, self.anatomy = model, model.shape, model.anatomy
+        self.channels = model.vocabulary.channels
+        self.last_stage = 2 * model.shape.n_layers + 1
+
+    def embed(self, channel: str, tokens: Int[Tensor, "batch step channel"]) -> Stream:
+        """What one part of the tokens writes."""
+        return F.embedding(tokens[..., self.channels.index(channel)], self.model.embed[channel])
+
+    def position(self, tokens: Int[Tensor, "batch step channel"]) -> Stream:
+        """What the positions write."""
+        return self.model.W_pos[: tokens.shape[1]].expand(len(tokens), -1, -1)
+
+    def normalise(self, stage: int, x: Stream) -> Stream:
+        """LayerNorm of the reader at `stage`, recomputed on the sum it sees."""
+        layer, is_mlp = divmod(stage - 1, 2)
+        if stage == self.last_stage:
+            return _layer_norm(self.model.ln_final, x)
+        block = self.model.blocks[layer]
+        return _layer_norm(block.ln2 if is_mlp else block.ln1, x)
+
+    def head_input(self, reader: Reader, normalised: Stream) -> Float[Tensor, "batch step d_head"]:
+        """The query, key or value of one head."""
+        return self.head_inputs(reader.layer, reader.kind, [reader.head], normalised)[:, :, 0]
+
+    def head_inputs(
+        self, layer: int, kind: str, heads: Sequence[int], normalised: Stream
+    ) -> Float[Tensor, "batch step head d_head"]:
+        """The queries, keys or values of some heads of a layer."""
+        attention = self.model.blocks[layer].attn
+        weight, bias = getattr(attention, f"W_{kind.upper()}"), getattr(attention, f"b_{kind.upper()}")
+        if len(heads) < len(weight):
+            weight, bias = weight[list(heads)], bias[list(heads)]
+        return project(normalised, weight, bias)
+
+    def head_sum(self, layer: int, heads: Sequence[int], q: Tensor, k: Tensor, v: Tensor) -> Stream:
+        """What some heads of a layer write together, without the layer's constant bias.
+
+        Args:
+            layer: Of the heads.
+            heads: Which ones, in the order of the arrays.
+            q: Queries. [batch, step, head, d_head], like `k` and `v`
+            k: Keys.
+            v: Values.
+        """
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+        z = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+        weight = self.model.blocks[layer].attn.W_O
+        if len(heads) < len(weight):
+            weight = weight[list(heads)]
+        return z.flatten(2) @ weight.flatten(0, 1)
+
+    def mlp(self, layer: int, normalised: Stream) -> Stream:
+        """What an MLP writes."""
+        return self.model.blocks[layer].mlp(normalised)
+
+    def logits(self, x: Stream) -> Float[Tensor, "batch step action"]:
+        """The logits, from the residual stream before the last LayerNorm."""
+        return self.normalise(self.last_stage, x) @ self.model.W_U + self.model.b_U
+
+    def attention_bias(self, layer: int) -> Float[Tensor, " d_model"]:
+        """The constant that a layer's attention adds besides its heads."""
+        return self.model.blocks[layer].attn.b_O
+
+    def streams(self, tokens: Int[Tensor, "batch step channel"]) -> list[Stream]:
+        """Run the model plainly and return what the readers of each stage see, from stage 0 (nothing) on."""
+        x = self.position(tokens) + sum(self.embed(channel, tokens) for channel in self.channels)
+        seen = [torch.zeros_like(x), x]
+        heads = range(self.shape.n_heads)
+        for layer in range(self.shape.n_layers):
+            normalised = self.normalise(2 * layer + 1, x)
+            q, k, v = (self.head_inputs(layer, kind, heads, normalised) for kind in "qkv")
+            x = x + self.head_sum(layer, heads, q, k, v) + self.attention_bias(layer)
+            seen.append(x)
+            x = x + self.mlp(layer, self.normalise(2 * layer + 2, x))
+            seen.append(x)
+        return seen
+
+    def write(self, writer: Writer, tokens: Int[Tensor, "batch step channel"], seen: Sequence[Stream]) -> Stream:
+        """What one writer writes in a plain run whose readers see `seen`."""
+        if writer.kind == "embed":
+            return self.embed(writer.channel, tokens)
+        if writer.kind == "pos":
+            return self.position(tokens)
+        normalised = self.normalise(writer.stage, seen[writer.stage])
+        if writer.kind == "mlp":
+            return self.mlp(writer.layer, normalised)
+        q, k, v = (self.head_inputs(writer.layer, kind, [writer.head], normalised) for kind in "qkv")
+        return self.head_sum(writer.layer, [writer.head], q, k, v)
+
+
+def _layer_norm(norm: LayerNorm, x: Stream) -> Stream:
+    return F.layer_norm(x, norm.w.shape, norm.w, norm.b, norm.eps)

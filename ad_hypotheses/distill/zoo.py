@@ -1,0 +1,188 @@
+"""Checkpoints on disk: `models/<name>/{config.yaml, weights.safetensors, record.json, card.md}`.
+
+Reading one never runs code: YAML and JSON are plain data, weights are safetensors. `record.json` holds the SHA-256 of
+the weights, so that a truncated or altered checkpoint is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from ad_hypotheses.distill.config import Config, read_config
+from ad_hypotheses.distill.model import ADTransformer, Shape
+from ad_hypotheses.distill.tokens import Vocabulary
+from ad_hypotheses.errors import CheckpointError, UserError, did_you_mean
+
+CONFIG, WEIGHTS, RECORD, CARD, CURVE = "config.yaml", "weights.safetensors", "record.json", "card.md", "curve.png"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model with what made it.
+
+    Attributes:
+        name: Name of its folder.
+        folder: Where it lies.
+        config: What it was trained with.
+        model: The transformer, in evaluation mode.
+        record: How training went: SHA-256 of the weights, versions, wall time, in-context learning curves.
+    """
+
+    name: str
+    folder: Path
+    config: Config
+    model: ADTransformer
+    record: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights file."""
+        return str(self.record["weights_sha256"])
+
+
+def build(config: Config) -> ADTransformer:
+    """Return the untrained transformer of a configuration."""
+    task = config.make_task()
+    vocabulary = Vocabulary(tuple(zip(task.channels, task.channel_sizes, strict=True)), task.n_actions)
+    shape = Shape(n_ctx=config.kept_episodes * task.horizon, **config.model.model_dump())
+    return ADTransformer(vocabulary, shape, seed=config.training.seed)
+
+
+def load(name: str | Path, models: Path = Path("models"), device: str = "cpu") -> Checkpoint:
+    """Load a checkpoint by its name or folder.
+
+    Args:
+        name: `"dark-room"`, or a path to a checkpoint's folder.
+        models: Where named checkpoints lie.
+        device: Where to put the weights.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it is incomplete, truncated or altered.
+    """
+    folder = find(name, models)
+    config, record = read_config(folder / CONFIG), _read_record(folder)
+    content = _read_bytes(folder / WEIGHTS)
+    found = hashlib.sha256(content).hexdigest()
+    if found != record.get("weights_sha256"):
+        raise CheckpointError(
+            f"{folder / WEIGHTS} is not the file that was trained: it is truncated or was altered.\n"
+            f"  SHA-256 recorded: {record.get('weights_sha256')}\n  SHA-256 found:    {found}\n"
+            f"  Restore it (git checkout -- {folder}), or train it again: python cli.py train {folder / CONFIG}"
+        )
+    model = build(config)
+    fill(model, content, folder / WEIGHTS)
+    return Checkpoint(folder.name, folder, config, model.to(device).eval(), record)
+
+
+def fill(model: ADTransformer, content: bytes, path: Path) -> None:
+    """Put the weights of a safetensors file into a model of the same shape.
+
+    Raises:
+        CheckpointError: It is no safetensors file, or its tensors are not those of the model.
+    """
+    try:
+        model.load_state_dict(load_tensors(content))
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit the model that its {CONFIG} describes: {error}") from error
+    except Exception as error:
+        raise CheckpointError(f"{path} is no safetensors file: {error}") from error
+
+
+def find(name: str | Path, models: Path = Path("models")) -> Path:
+    """Return the folder of a checkpoint.
+
+    Raises:
+        CheckpointError: There is none of that name, or it has no weights; says which exist.
+    """
+    folder = Path(name) if Path(name).is_dir() else models / name
+    if (folder / WEIGHTS).is_file():
+        return folder
+    known = names(models)
+    if folder.is_dir():
+        raise CheckpointError(f"{folder} has no {WEIGHTS}: train it first: python cli.py train {folder / CONFIG}")
+    listed = ", ".join(known) or "none"
+    raise CheckpointError(
+        f"there is no model {str(name)!r} in {models.resolve()}.{did_you_mean(str(name), known)}\n  models there: {listed}"
+    )
+
+
+def names(models: Path = Path("models")) -> list[str]:
+    """Names of the checkpoints in a folder."""
+    return sorted(path.parent.name for path in models.glob(f"*/{WEIGHTS}"))
+
+
+def save(folder: Path, config: Config, model: ADTransformer, record: dict[str, Any]) -> str:
+    """Write a checkpoint, each file at once or not at all; returns the SHA-256 of its weights."""
+    content = save_tensors({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+    digest = hashlib.sha256(content).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
+    write_atomically(folder / WEIGHTS, content)
+    write_atomically(folder / RECORD, json.dumps({"weights_sha256": digest, **record}, indent=1).encode())
+    return digest
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that a crash leaves the old one.
+
+    Raises:
+        UserError: The disk is full or the place cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to, which takes the place of `path` at the end.
+
+    Raises:
+        UserError: The disk is full or the place cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}. Free space or choose another place.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(_read_bytes(folder / RECORD))
+    except ValueError as error:
+        raise CheckpointError(f"{folder / RECORD} is not valid JSON: {error}. Restore it or train again.") from error
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{folder / RECORD} must hold a JSON object. Restore it or train again.")
+    return record
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}. Restore it or train again.") from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a number may depend on."""
+    from importlib.metadata import version
+
+    packages = ("numpy", "scipy", "torch", "transformer-lens")
+    return {**{name: version(name) for name in packages}, "torch build": torch.__version__}

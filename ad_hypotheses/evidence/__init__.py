@@ -1,0 +1,34 @@
+"""From losses to verdicts: estimates with intervals, and one rule for all that is tested together."""
+
+from __future__ import annotations
+
+from ad_hypotheses.evidence.estimate import (
+    Estimate,
+    Evidence,
+    LossSums,
+    Resampling,
+    crossed_bootstrap,
+    difference,
+    estimate,
+    require_estimable,
+)
+from ad_hypotheses.evidence.verdict import Judgement, Tested, Verdict, draws_for, holm, judge, p_above, p_below
+
+__all__ = [
+    "Estimate",
+    "Evidence",
+    "Judgement",
+    "LossSums",
+    "Resampling",
+    "Tested",
+    "Verdict",
+    "crossed_bootstrap",
+    "difference",
+    "draws_for",
+    "estimate",
+    "holm",
+    "judge",
+    "p_above",
+    "p_below",
+    "require_estimable",
+]

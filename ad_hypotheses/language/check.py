@@ -1,0 +1,168 @@
+"""Fit a hypothesis to a model and to data, or say everything that keeps it from fitting, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from ad_hypotheses.errors import did_you_mean
+from ad_hypotheses.language.features import Feature, examine_features
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.hypothesis import Hypothesis, Node
+from ad_hypotheses.language.problems import Problem, failure, listed
+from ad_hypotheses.language.sites import ROLES, Anatomy, Part
+from ad_hypotheses.language.structure import Parts, check_structure, examine_structure, subject
+
+SMALL_RANGE = 2**20  # a difference is far cheaper than sorting, as long as packing has room
+PACKED = 2**62  # codes of tuples are packed into one int64 while they fit
+__all__ = ["Bound", "BoundNode", "bind", "check_structure", "classes"]
+
+
+@dataclass(frozen=True, eq=False)
+class BoundNode:
+    """One node in one model, with the classes of its feature on one data set.
+
+    Attributes:
+        name: Its name.
+        parts: Its places in the model.
+        parents: Names of the nodes that it reads.
+        labels: Class of every history [row], or of every step [row, step]; None for the root. Where a step role is
+            given it has joined the feature: all steps outside of it are one class, apart from those inside.
+        selected: Steps at which the node speaks, by the role of its site; None for all of them. [row, step]
+        hidden: Whether it is made from facts of the task, which the model cannot see.
+        doc: The function's docstring.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    parents: tuple[str, ...]
+    labels: Int[np.ndarray, "row ..."] | None
+    selected: Bool[np.ndarray, "row step"] | None
+    hidden: bool
+    doc: str
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A hypothesis that fits a model and a data set.
+
+    Attributes:
+        hypothesis: The claim.
+        anatomy: The model's sites.
+        nodes: Every node by name, parents before children.
+        root: Name of the last node.
+        warnings: What is allowed but was hardly meant.
+    """
+
+    hypothesis: Hypothesis
+    anatomy: Anatomy
+    nodes: Mapping[str, BoundNode]
+    root: str
+    warnings: tuple[str, ...]
+
+
+def bind(
+    hypothesis: Hypothesis,
+    anatomy: Anatomy,
+    history: History,
+    roles: Mapping[str, Bool[np.ndarray, "batch step"]] | None = None,
+    seed: int = 0,
+) -> Bound:
+    """Fit a hypothesis to a model and to data.
+
+    Args:
+        hypothesis: The claim.
+        anatomy: The model's sites.
+        history: The data, N rows.
+        roles: Further step roles by name, the task's regimes; they join :data:`ROLES`.
+        seed: Chooses the changed histories on which features are tried.
+
+    Raises:
+        HypothesisError: It does not fit; lists every problem of the structure and of the features.
+    """
+    assert history.n_rows * history.n_steps, "no data to bind to"
+    parts, problems = examine_structure(hypothesis, anatomy)
+    known = {name: role(history) for name, role in ROLES.items()} | dict(roles or {})
+    problems += _wrong_roles(hypothesis, known)
+    features, more = examine_features(hypothesis.nodes, history, np.random.default_rng(seed))
+    problems += more
+    if problems:
+        raise failure(problems, subject(hypothesis))
+    nodes = {}
+    for node in hypothesis.nodes:
+        selected = None if node.site.role is None else known[node.site.role]
+        labels = None if node is hypothesis.root else classes(features[node.name], selected)
+        parents = tuple(parent.name for parent in node.parents)
+        hidden = features[node.name].hidden
+        nodes[node.name] = BoundNode(node.name, parts[node.name], parents, labels, selected, hidden, node.doc)
+    warnings = (*_dead_parts(hypothesis, parts), *_unused_nodes(hypothesis))
+    return Bound(hypothesis, anatomy, nodes, hypothesis.root.name, warnings)
+
+
+def classes(feature: Feature, selected: Bool[np.ndarray, "row step"] | None = None) -> Int[np.ndarray, "row ..."]:
+    """Return which histories, or steps, agree: equal numbers for equal values. [row] or [row, step]
+
+    Args:
+        feature: Values [batch], [batch, k], [batch, step] or [batch, step, k]; the last axis is matched as a tuple.
+        selected: Steps whose value counts; the others become one class of their own.
+    """
+    n_axes = 2 if feature.level == "step" else 1
+    columns = feature.value.reshape(*feature.value.shape[:n_axes], -1)
+    shape = columns.shape[:-1]
+    everything = list(columns.reshape(-1, columns.shape[-1]).T)
+    if selected is not None and feature.level == "step":
+        inside = selected.reshape(-1)
+        everything = [inside, *(np.where(inside, column, column[0]) for column in everything)]
+    code, size = np.zeros(columns.size // columns.shape[-1], dtype=np.int64), 1
+    for column in everything:
+        numbers, count = _compact(column)
+        if size * count >= PACKED:
+            code, size = _compact(code)
+        code, size = code * count + numbers, size * count
+    return np.unique(code, return_inverse=True)[1].reshape(shape).astype(np.int64)
+
+
+def _compact(column: np.ndarray) -> tuple[Int[np.ndarray, " n"], int]:
+    """Return whole numbers from 0 that are equal where the column is, and how many there may be."""
+    low, high = int(column.min()), int(column.max())
+    if high - low < SMALL_RANGE:
+        return column.astype(np.int64) - low, high - low + 1
+    values, numbers = np.unique(column, return_inverse=True)
+    return numbers.astype(np.int64), len(values)
+
+
+def _wrong_roles(hypothesis: Hypothesis, known: Mapping[str, Any]) -> Iterator[Problem]:
+    for node in hypothesis.nodes:
+        role = node.site.role
+        if role is not None and role not in known:
+            advice = did_you_mean(role, known).strip()
+            what = f'{node.name}() is narrowed to "{role}" steps, but there is no such role.'
+            yield Problem(what, node.place, (("roles", listed(known)),), advice)
+        elif role is not None and not known[role].any():
+            what = f'{node.name}() is narrowed to "{role}" steps, of which these histories have none.'
+            yield Problem(what, node.place, advice="drop .steps, choose another role or use other histories")
+
+
+def _dead_parts(hypothesis: Hypothesis, parts: Parts) -> Iterator[str]:
+    for node in hypothesis.nodes:
+        children = [child for child in hypothesis.nodes if node in child.parents]
+        readers = [r for child in (*children, node) for part in parts[child.name] for r in part.readers]
+        for part in parts[node.name]:
+            if children and part.writer is not None and not any(part.feeds(reader) for reader in readers):
+                yield (
+                    f"{node.name}() names {part}, but nothing that reads {node.name} comes after it: "
+                    f"it plays no role ({node.place})."
+                )
+
+
+def _unused_nodes(hypothesis: Hypothesis) -> Iterator[str]:
+    scope: Mapping[str, Any] = getattr(hypothesis.root.function, "__globals__", {})
+    claims = [hypothesis, *(one for one in scope.values() if isinstance(one, Hypothesis))]
+    used: set[Callable[..., Any]] = {node.function for claim in claims for node in claim.nodes}
+    for node in scope.values():
+        if isinstance(node, Node) and node.file == hypothesis.root.file and node.function not in used:
+            yield f"{node.name}() at {node.site} is part of no hypothesis ({node.place})."

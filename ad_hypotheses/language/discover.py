@@ -1,0 +1,251 @@
+"""Find hypothesis files and load them: listing reads only the syntax tree, loading runs the file.
+
+A hypothesis is code that a user runs. Listing a folder never runs anything in it; :func:`load` does.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import linecache
+import sys
+import traceback
+import types
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ad_hypotheses.errors import HypothesisError, UserError, did_you_mean
+from ad_hypotheses.language.hypothesis import Hypothesis, Node
+from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
+
+FOLDER = Path("hypotheses")
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a hypothesis file says of itself, as far as its syntax tree shows.
+
+    Attributes:
+        file: Where it is.
+        hypotheses: Names of its hypotheses, in order; empty for a file of helpers.
+        title: First line of its docstring.
+        n_nodes: How many nodes it defines.
+        error: Why it cannot be read, `line 3: invalid syntax`; None if it can.
+    """
+
+    file: Path
+    hypotheses: tuple[str, ...] = ()
+    title: str = ""
+    n_nodes: int = 0
+    error: str | None = None
+
+
+def listing(folder: str | Path = FOLDER) -> list[Found]:
+    """Return what the Python files of a folder say of themselves, by name, without running them.
+
+    Files whose name begins with `_` or `.` are left out; a broken file is an entry with an error.
+
+    Raises:
+        HypothesisError: There is no such folder.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise HypothesisError(f"{folder} is no folder; hypotheses are plain Python files in {FOLDER}/.")
+    return [_read(file) for file in sorted(path.glob("*.py")) if file.name[0] not in "._"]
+
+
+def load(path: str | Path, name: str | None = None) -> list[Hypothesis]:
+    """Run a hypothesis file and return its hypotheses in order, each called by its variable.
+
+    While the file runs, its own folder is searched for modules first, so helpers may lie beside it.
+
+    Args:
+        path: A file, or the bare name of one in `hypotheses/`.
+        name: Return only the hypothesis of this name.
+
+    Raises:
+        HypothesisError: There is no such file, it does not run, or it holds no such hypothesis.
+    """
+    file = _find(path)
+    scope, source = _run(file)
+    imported = {name for name in _imported(_parse(source, file)) if isinstance(scope.get(name), Hypothesis)}
+    named = _named({key: value for key, value in scope.items() if key not in imported})
+    if not named:
+        nodes = [key for key, value in scope.items() if isinstance(value, Node)]
+        facts = (("file", shown_path(file)), ("nodes", listed(nodes)))
+        advice = f"end it with a claim, e.g. {file.stem.lower()} = Hypothesis({nodes[-1] if nodes else 'choice'})"
+        raise failure([Problem(f"{shown_path(file)} holds no Hypothesis.", facts=facts, advice=advice)])
+    if name is None:
+        return named
+    chosen = [one for one in named if one.name == name]
+    if not chosen:
+        names = [str(one.name) for one in named]
+        what = f"{shown_path(file)} holds no hypothesis {name!r}."
+        raise failure([Problem(what, facts=(("holds", listed(names)),), advice=did_you_mean(name, names).strip())])
+    return chosen
+
+
+def _find(path: str | Path) -> Path:
+    given = Path(path)
+    bare = given.parent == Path() and given.suffix != ".py"
+    folder = FOLDER if bare else given.parent
+    candidates = [FOLDER / f"{given.name}.py"] if bare else [given, given.parent / f"{given.name}.py"]
+    if given.suffix == ".py" and given.parent == Path():
+        candidates.append(FOLDER / given.name)
+    for file in candidates:
+        if file.is_file():
+            return file.resolve()
+    if given.is_dir() and not bare:
+        raise HypothesisError(f"{path} is a folder: name one of its files, {listed(_stems(given))}.")
+    what = f"There is no hypothesis file {candidates[0]}."
+    exists = _stems(folder) if folder.is_dir() else []
+    facts = ((f"in {folder}/", listed(exists)),) if folder.is_dir() else ((f"{folder}/", "no such folder"),)
+    raise failure([Problem(what, facts=facts, advice=did_you_mean(given.name.removesuffix(".py"), exists).strip())])
+
+
+def _stems(folder: Path) -> list[str]:
+    return sorted(file.stem for file in folder.glob("*.py") if file.name[0] not in "._")
+
+
+def _read(file: Path) -> Found:
+    try:
+        tree = _parse(file.read_bytes(), file)
+    except SyntaxError as error:
+        return Found(file, error=f"line {error.lineno or 1}: {error.msg}")
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        return Found(file, error=str(error) or type(error).__name__)
+    names: dict[str, None] = {}
+    imported = _imported(tree)
+    for statement in tree.body:
+        names |= {name: None for name, value in _assigned(statement) if _is_hypothesis(value, imported | set(names))}
+    nodes = [
+        one
+        for one in ast.walk(tree)
+        if isinstance(one, ast.FunctionDef) and any(_called(mark) == "node" for mark in one.decorator_list)
+    ]
+    title = ((ast.get_docstring(tree) or "").splitlines() or [""])[0]
+    return Found(file, tuple(names), title, len(nodes))
+
+
+def _parse(source: bytes, file: Path) -> ast.Module:
+    with warnings.catch_warnings():  # a doubtful escape in a user's string is no reason not to list the file
+        warnings.simplefilter("ignore")
+        return ast.parse(source, str(file))
+
+
+def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        pairs = [(statement.target, statement.value)]
+    elif isinstance(statement, ast.Assign):
+        pairs = [(target, statement.value) for target in statement.targets]
+    else:
+        return
+    for target, value in pairs:
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            yield from ((t.id, v) for t, v in zip(target.elts, value.elts, strict=False) if isinstance(t, ast.Name))
+        elif isinstance(target, ast.Name):
+            yield target.id, value
+
+
+def _is_hypothesis(value: ast.expr, names: Collection[str]) -> bool:
+    if _called(value) == "Hypothesis":
+        return True
+    if not (isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "on"):
+        return False
+    claim = value.func.value
+    return claim.id in names if isinstance(claim, ast.Name) else _is_hypothesis(claim, names)
+
+
+def _called(value: ast.expr) -> str | None:
+    if not isinstance(value, ast.Call):
+        return None
+    function = value.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
+
+
+def _imported(tree: ast.Module) -> set[str]:
+    names = (a for one in tree.body if isinstance(one, ast.ImportFrom) for a in one.names)
+    return {alias.asname or alias.name for alias in names}
+
+
+def _named(scope: dict[str, object]) -> list[Hypothesis]:
+    """Return the hypotheses of a module under their names, with origins that bear theirs."""
+    found: dict[int, tuple[str, Hypothesis]] = {}
+    for key, value in scope.items():
+        members = [(f"{key}[{i}]", one) for i, one in enumerate(value)] if isinstance(value, list | tuple) else []
+        for name, one in (*members, (key, value)):
+            if isinstance(one, Hypothesis):
+                found.setdefault(id(one), (name, one))
+    named: dict[int, Hypothesis] = {}
+    for name, one in found.values():
+        origin = one.origin if one.origin is None else named.get(id(one.origin), one.origin)
+        named[id(one)] = replace(one, name=one.name or name, origin=origin)
+    return list(named.values())
+
+
+def _run(file: Path) -> tuple[dict[str, object], bytes]:
+    linecache.checkcache(str(file))  # messages quote lines, which the user may have edited meanwhile
+    module = types.ModuleType(f"hypothesis_file_{next(_numbers)}_{file.stem}")
+    module.__file__ = str(file)
+    with _beside(file):
+        sys.modules[module.__name__] = module  # dataclasses and pickle look their module up
+        try:
+            source = file.read_bytes()
+            exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)
+        except KeyboardInterrupt:
+            raise
+        except (SyntaxError, OSError) as error:
+            raise _unreadable(error, file) from error
+        except (Exception, SystemExit) as error:
+            raise _broken(error, file) from error
+    return module.__dict__, source
+
+
+@contextmanager
+def _beside(file: Path) -> Iterator[None]:
+    """Let modules beside the file be imported, and forget them afterwards: another folder may use the same names."""
+    folder, before, wrote = str(file.parent), set(sys.modules), sys.dont_write_bytecode
+    sys.path.insert(0, folder)
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = wrote
+        sys.path.remove(folder)
+        for name in set(sys.modules) - before:
+            origin = getattr(sys.modules[name], "__file__", None)
+            if origin and file.parent in Path(origin).parents and "site-packages" not in origin:
+                del sys.modules[name]
+
+
+def _unreadable(error: SyntaxError | OSError, file: Path) -> HypothesisError:
+    if not isinstance(error, SyntaxError):
+        return failure([Problem(f"{shown_path(file)} cannot be read: {error}.")])
+    place = f"{shown_path(error.filename or file)}:{error.lineno or 1}"
+    code = (error.text or "").strip()
+    facts = (("code", code),) if code else ()
+    return failure([Problem(f"{shown_path(file)} is not valid Python: {error.msg}.", place, facts)])
+
+
+def _broken(error: BaseException, file: Path) -> HypothesisError:
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).parent == file.parent]
+    place = f"{shown_path(frames[-1].filename)}:{frames[-1].lineno}" if frames else shown_path(file)
+    facts = (("code", frames[-1].line),) if frames and frames[-1].line else ()
+    if isinstance(error, UserError):
+        return HypothesisError(f"{error}\n  file: {place}")
+    if isinstance(error, SystemExit):
+        advice = "a hypothesis file defines nodes and claims; drop the call of exit"
+        return failure([Problem(f"{shown_path(file)} ends the program while it is loaded.", place, facts, advice)])
+    advice = ""
+    if isinstance(error, ModuleNotFoundError):
+        advice = f"install {error.name}, or put {error.name}.py beside the file"
+    elif isinstance(error, ImportError) and (error.name or "").startswith("ad_hypotheses"):
+        advice = "from ad_hypotheses come: " + listed(sys.modules["ad_hypotheses"].__all__)
+    elif isinstance(error, NameError) and error.name in sys.modules["ad_hypotheses"].__all__:
+        advice = f"add at the top: from ad_hypotheses import {error.name}"
+    what = f"{shown_path(file)} fails while it is loaded: {type(error).__name__}: {error}"
+    return failure([Problem(what, place, facts, advice)])

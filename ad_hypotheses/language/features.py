@@ -1,0 +1,391 @@
+"""Whether every feature is a function of what it may see, found out by running it on changed histories.
+
+A feature is user code, so nothing about it is known but its values. Each is run again on fewer rows, on rows in
+another order, and on histories whose future was replaced; a value that moves where it must not is refused.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from ad_hypotheses.errors import did_you_mean
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.hypothesis import Node, policy_problem
+from ad_hypotheses.language.problems import Problem, listed
+
+ROUNDS = 8  # replaced futures a row; rows differ in their cut, so a few hundred rows cut every step
+CHECKED_ROWS = 64  # enough for several cuts at every step, and far cheaper than all of a data set
+EXACT = 2**53  # whole numbers above this have no exact float
+VISIBLE = ("visible at step t", "observations up to t; actions and rewards before t; never the task's facts")
+FIELDS = {"action": "actions", "reward": "rewards", "observation": "observations", "episode": "episode"}
+INSTEAD = {
+    "action": "use history.previous_actions, the action that step t shows",
+    "reward": "use history.previous_rewards, the reward that step t shows",
+    "observation": "look back only: cumulative sums, np.maximum.accumulate, or a shift to later steps",
+    "episode": "look back only: where a later episode begins is not known yet",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Feature:
+    """What is known of one node's value.
+
+    Attributes:
+        value: As the function returned it. [batch, ...]
+        level: `"step"` if every step has a value, `"row"` if one stands for the whole history.
+        hidden: Whether it was made from facts of the task that the model cannot see.
+    """
+
+    value: np.ndarray
+    level: Literal["row", "step"]
+    hidden: bool
+
+
+class _Facts(Mapping[str, np.ndarray]):
+    """Facts of the task that remember who asked."""
+
+    def __init__(self, facts: Mapping[str, np.ndarray]) -> None:
+        self._facts = facts
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._facts:
+            raise KeyError(f"no fact {name!r}; this task has: {listed(self._facts)}.{did_you_mean(name, self._facts)}")
+        self.read.add(name)
+        return _read_only(self._facts[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._facts)
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+
+def examine_features(
+    nodes: Sequence[Node], history: History, rng: np.random.Generator
+) -> tuple[dict[str, Feature], list[Problem]]:
+    """Return the features of the nodes that could be computed, and everything wrong with them.
+
+    Args:
+        nodes: Parents before children, the root last.
+        history: The data, at least one row of at least one step.
+        rng: Chooses rows, cuts and donors of the checks.
+    """
+    features: dict[str, Feature] = {}
+    problems: list[Problem] = []
+    for node in nodes:
+        if node.problems or node.unknown or any(parent.name not in features for parent in node.parents):
+            continue
+        found = _first_look(node, history, features, is_root=node is nodes[-1])
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            features[node.name] = found
+            problems += _misplaced(node, found, features, is_root=node is nodes[-1])
+    blamed = {problem.place for problem in problems}
+    sound = [node for node in nodes if node.name in features and node.place not in blamed]
+    loose = {node.name: problem for node in sound if (problem := _unsteady(node, history, features, rng))}
+    problems += loose.values()
+    sound = [node for node in sound if node.name not in loose]
+    return features, problems + _seers(sound, nodes, history, features, rng)
+
+
+def call(node: Node, history: History, values: Mapping[str, np.ndarray]) -> tuple[Any, frozenset[str]]:
+    """Return a node's value and the facts of the task that it read; the function cannot change its arguments."""
+    facts = _Facts(history.task)
+    shown = replace(
+        history,
+        observations=_read_only(history.observations),
+        actions=_read_only(history.actions),
+        rewards=_read_only(history.rewards),
+        episode=_read_only(history.episode),
+        task=facts,
+        learner=None,  # who lived it is no more visible than the goal
+    )
+    value = node.value(shown, {name: _read_only(array) for name, array in values.items()})
+    return value, frozenset(facts.read)
+
+
+def _first_look(node: Node, history: History, features: Mapping[str, Feature], *, is_root: bool) -> Feature | Problem:
+    values = {parent.name: features[parent.name].value for parent in node.parents}
+    try:
+        value, facts = call(node, history, values)
+    except Exception as error:  # the user's code may raise anything
+        return _raised(node, error)
+    if type(value) is not np.ndarray:
+        advice = "add a return" if value is None else "return a plain numpy array, e.g. np.asarray(...)"
+        return Problem(f"{node.name}() returns {_article(value)}, not a numpy array.", node.place, advice=advice)
+    problem = policy_problem(node, value, history) if is_root else _wrong_array(node, value, history)
+    if problem is not None:
+        return problem
+    level: Literal["row", "step"] = "step" if value.ndim > 1 and value.shape[1] == history.n_steps else "row"
+    below_hidden = any(features[parent.name].hidden for parent in node.parents)
+    feature = Feature(value, level, hidden=bool(facts) or below_hidden)
+    if level == "step" and facts:
+        return _reads_facts(node, facts)
+    return feature
+
+
+def _reads_facts(node: Node, facts: frozenset[str]) -> Problem:
+    asked = listed(f"history.task[{name!r}]" for name in sorted(facts))
+    what = f"{node.name}() has a value at every step and reads {asked}, which the model cannot see."
+    advice = "work it out from the history, or give the fact a node of its own with one value a history, [batch]"
+    return Problem(what, node.place, (VISIBLE,), advice)
+
+
+def _wrong_array(node: Node, value: np.ndarray, history: History) -> Problem | None:
+    batch, steps = history.n_rows, history.n_steps
+    shapes = (
+        ("wanted", f"[batch, step] = ({batch}, {steps}) or [batch, step, k], a value at every step"),
+        ("or", f"[batch] = ({batch},) or [batch, k], one for the whole history"),
+    )
+    stepwise = value.ndim > 1 and value.shape[1] == steps
+    if value.ndim not in (1, 2, 3) or value.shape[0] != batch or not value.size or (value.ndim == 3 and not stepwise):
+        return Problem(f"{node.name}() returns an array of shape {value.shape}.", node.place, shapes)
+    if value.dtype.kind not in "biuf":
+        kind = {"O": "objects", "U": "strings", "S": "bytes", "c": "complex numbers"}.get(value.dtype.kind, value.dtype)
+        advice = "return whole numbers or booleans, e.g. (kind == 'left').astype(int)"
+        return Problem(f"{node.name}() returns {kind}, which cannot be matched.", node.place, advice=advice)
+    if value.dtype.kind != "f":
+        return None
+    if not np.isfinite(value).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
+        what = f"{node.name}() returns {value[where]} at {_where(where, stepwise)}."
+        return Problem(what, node.place, advice="give what is undefined a number of its own, e.g. -1")
+    if (np.abs(value) > EXACT).any():
+        what = f"{node.name}() returns numbers beyond 2**53, where floats skip whole numbers."
+        return Problem(what, node.place, advice="return integers")
+    if (value != np.floor(value)).any():
+        where = tuple(int(i) for i in np.argwhere(value != np.floor(value))[0])
+        what = f"{node.name}() returns fractions ({value[where]:.6g} at {_where(where, stepwise)}): two rarely agree."
+        return Problem(what, node.place, advice="bin it, e.g. np.digitize(value, [0.25, 0.5, 0.75])")
+    return None
+
+
+def _misplaced(node: Node, feature: Feature, features: Mapping[str, Feature], *, is_root: bool) -> Iterator[Problem]:
+    secret = [parent.name for parent in node.parents if features[parent.name].hidden]
+    if feature.level == "step" and secret and not is_root:
+        what = f"{node.name}() has a value at every step and reads {listed(secret)}, made from facts of the task."
+        advice = "only the last node may join the two; or give it one value a history, [batch]"
+        yield Problem(what, node.place, (VISIBLE,), advice)
+
+
+def _unsteady(
+    node: Node, history: History, features: Mapping[str, Feature], rng: np.random.Generator
+) -> Problem | None:
+    """Return the problem if a row's value is not a function of that row."""
+
+    def on(rows: np.ndarray) -> np.ndarray:
+        return call(node, history[rows], {p.name: features[p.name].value[rows] for p in node.parents})[0]
+
+    n = history.n_rows
+    rows = rng.permutation(n)[: max(1, min(CHECKED_ROWS, n // 2))]
+    value = features[node.name].value
+    try:
+        first, second = on(rows), on(rows)
+        if not _same(first, second):
+            what = f"{node.name}() is random: called twice on the same histories it returns different values."
+            return Problem(what, node.place, advice="drop the randomness; a distribution over actions may stay one")
+        if not _same(on(rows[::-1]), first[::-1]):
+            what = f"{node.name}() depends on the order of the rows."
+            return Problem(what, node.place, advice="use only the row's own history, not its number")
+        lone = [rows[i : i + 1] for i in range(min(3, len(rows)))]
+        if not all(_same(on(some), value[some]) for some in (rows, *lone)):
+            what = f"{node.name}() depends on other rows: with fewer of them a row's value changes."
+            advice = "use constants in place of figures taken over the batch, such as value.max() or np.unique(value)"
+            return Problem(what, node.place, advice=advice)
+    except Exception as error:  # as above
+        problem = _raised(node, error)
+        return replace(problem, what=problem.what.replace(" raises", " fails on some of the rows: it raises"))
+    return None
+
+
+def _seers(
+    sound: Sequence[Node],
+    nodes: Sequence[Node],
+    history: History,
+    features: Mapping[str, Feature],
+    rng: np.random.Generator,
+) -> list[Problem]:
+    """Return the problems of the `sound` nodes that see what lies after their step, or steps at all."""
+    names = {node.name for node in sound}
+    ready = [n for n in nodes if n.name in features and all(p.name in features for p in n.parents)]
+    rows = rng.integers(history.n_rows, size=max(CHECKED_ROWS, -(-history.n_steps // ROUNDS)))
+    base = history[rows]
+    kept = {node.name: features[node.name].value[rows] for node in ready}
+    # every step is cut at least once: a feature may peek at one step only
+    cuts = rng.permutation(np.resize(np.arange(history.n_steps), ROUNDS * len(rows))).reshape(ROUNDS, -1)
+    peeks: dict[str, tuple[int, Int[np.ndarray, " batch"], History]] = {}
+    moved_rows: set[str] = set()
+    errors: dict[str, list[Exception]] = {}
+    for number, cut in enumerate(cuts):
+        donor = _real_future(history, rows, rng) if number % 2 == 0 else _scrambled_future(history, base, rng)
+        for node, new in _rerun(ready, _spliced(base, donor, cut), kept, features, cut, errors):
+            if node.name not in names:
+                continue
+            step = _first_moved(kept[node.name], new, cut) if features[node.name].level == "step" else None
+            if step is not None and step < peeks.get(node.name, (history.n_steps,))[0]:
+                peeks[node.name] = (step, cut, donor)
+        nowhere = np.full(len(rows), -1)
+        for node, new in _rerun(ready, _spliced(base, donor, nowhere), kept, features, nowhere, {}):
+            if node.name in names and features[node.name].level == "row" and not _same(kept[node.name], new):
+                moved_rows.add(node.name)
+    problems = [_reads_steps(node, history, features[node.name]) for node in sound if node.name in moved_rows]
+    for node in sound:
+        if node.name in peeks:
+            problems.append(_peeks(node, base, kept, *peeks[node.name]))
+        elif len(errors.get(node.name, ())) == ROUNDS and node.name not in moved_rows:
+            problem = _raised(node, errors[node.name][0])
+            what = f"{node.name}() cannot be checked for peeking: on histories with another future it always "
+            problems.append(replace(problem, what=what + problem.what.removeprefix(f"{node.name}() ")))
+    return problems
+
+
+def _rerun(
+    ready: Sequence[Node],
+    history: History,
+    kept: Mapping[str, np.ndarray],
+    features: Mapping[str, Feature],
+    cut: Int[np.ndarray, " batch"],
+    errors: dict[str, list[Exception]],
+) -> Iterator[tuple[Node, np.ndarray]]:
+    """Yield every node's value on a changed history; its parents keep theirs up to the cut: each answers for itself."""
+    values: dict[str, np.ndarray] = {}
+    for node in ready:
+        try:
+            new, _ = call(node, history, {parent.name: values[parent.name] for parent in node.parents})
+            if new.shape != kept[node.name].shape:
+                raise ValueError(f"its shape changes from {kept[node.name].shape} to {new.shape}")
+        except Exception as error:  # a feature may refuse an impossible history: that is no peek
+            errors.setdefault(node.name, []).append(error)
+            values[node.name] = kept[node.name]
+            continue
+        yield node, new
+        before = _mask(np.arange(history.n_steps) <= cut[:, None], new) if features[node.name].level == "step" else True
+        values[node.name] = np.where(before, kept[node.name], new).astype(kept[node.name].dtype)
+
+
+def _peeks(
+    node: Node,
+    base: History,
+    kept: Mapping[str, np.ndarray],
+    step: int,
+    cut: Int[np.ndarray, " batch"],
+    donor: History,
+) -> Problem:
+    parents = {parent.name: kept[parent.name] for parent in node.parents}
+    seen = []
+    for name, field in FIELDS.items():
+        only = replace(base, **{field: getattr(_spliced(base, donor, cut), field)})
+        try:
+            if _first_moved(kept[node.name], call(node, only, parents)[0], cut) is not None:
+                seen.append(name)
+        except Exception:  # naming the culprit is a courtesy
+            continue
+    later = {
+        "action": f"actions from step {step} on",
+        "reward": f"rewards from step {step} on",
+        "observation": f"observations after step {step}",
+        "episode": f"episode numbers after step {step}",
+    }
+    named = " and ".join(later[name] for name in seen) or "later values of what it reads"
+    what = f"{node.name}() peeks: at step {step} its value changes with {named}."
+    return Problem(what, node.place, (VISIBLE,), "; ".join(INSTEAD[name] for name in seen) or INSTEAD["observation"])
+
+
+def _reads_steps(node: Node, history: History, feature: Feature) -> Problem:
+    what = f"{node.name}() has one value for the whole history and reads its steps: at step 0 it would see the end."
+    facts = (
+        ("shape", f"{feature.value.shape}, where a value at every step has {(history.n_rows, history.n_steps)}"),
+        ("whole histories", f"may use only history.task: {listed(history.task)}"),
+    )
+    return Problem(what, node.place, facts, "return a value at every step, [batch, step]")
+
+
+def _real_future(history: History, rows: np.ndarray, rng: np.random.Generator) -> History:
+    n = history.n_rows
+    return history[(rows + rng.integers(1, max(n, 2), size=len(rows))) % n]
+
+
+def _scrambled_future(history: History, base: History, rng: np.random.Generator) -> History:
+    # rewards are rare, so that real futures seldom differ in the one that a feature peeks at
+    shape, size = base.actions.shape, history.actions.size
+    tokens = history.observations.reshape(size, -1)[rng.integers(size, size=shape)]
+    paid = np.union1d(np.unique(history.rewards), [0, 1]).astype(history.rewards.dtype)
+    actions = rng.integers(history.n_actions, size=shape).astype(history.actions.dtype)
+    return replace(base, observations=tokens, actions=actions, rewards=rng.choice(paid, size=shape))
+
+
+def _spliced(base: History, donor: History, cut: Int[np.ndarray, " batch"]) -> History:
+    """Return `base` with the donor's action and reward from each row's cut on, and all else after it; -1 cuts all."""
+    steps = np.arange(base.n_steps)
+    now, later = steps >= cut[:, None], steps > cut[:, None]
+    at_cut = np.maximum(cut, 0)[:, None]
+    here, there = (np.take_along_axis(one.episode, at_cut, axis=1) for one in (base, donor))
+    shift = np.where(cut[:, None] < 0, 0, here - there)
+    return replace(
+        base,
+        observations=np.where(later[..., None], donor.observations, base.observations),
+        actions=np.where(now, donor.actions, base.actions),
+        rewards=np.where(now, donor.rewards, base.rewards),
+        episode=np.where(later, donor.episode + shift, base.episode).astype(base.episode.dtype),
+    )
+
+
+def _first_moved(old: np.ndarray, new: np.ndarray, cut: Int[np.ndarray, " batch"]) -> int | None:
+    moved = _differs(old, new)
+    moved = moved.any(axis=2) if moved.ndim == 3 else moved
+    steps = np.flatnonzero((moved & (np.arange(old.shape[1]) <= cut[:, None])).any(axis=0))
+    return int(steps[0]) if steps.size else None
+
+
+def _raised(node: Node, error: Exception) -> Problem:
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == node.file]
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    text = (text.strip().splitlines() or [""])[0]
+    what = f"{node.name}() raises {type(error).__name__}: {text}"
+    if not lines:
+        return Problem(what, node.place)
+    place = f"{node.place.rpartition(':')[0]}:{lines[-1].lineno}"
+    code = lines[-1].line or ""
+    advice = ""
+    if "read-only" in text:
+        advice = "histories and parents cannot be changed in place: work on a copy, e.g. value = value.copy()"
+    elif "learner" in code:
+        advice = "history.learner is not shown to features: the model cannot see who lived the history"
+    return Problem(what, place, (("code", code),) if code else (), advice)
+
+
+def _differs(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    if old.dtype.kind == "f" or new.dtype.kind == "f":  # sums of probabilities may differ in the last bit
+        return ~np.isclose(old, new, rtol=1e-9, atol=1e-9, equal_nan=True)
+    return old != new
+
+
+def _same(old: Any, new: Any) -> bool:
+    return old.shape == new.shape and not _differs(old, new).any()
+
+
+def _mask(mask: Bool[np.ndarray, "batch step"], value: np.ndarray) -> np.ndarray:
+    return mask[..., None] if value.ndim == 3 else mask
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _article(value: object) -> str:
+    name = "None" if value is None else type(value).__name__
+    return name if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _where(where: tuple[int, ...], stepwise: bool) -> str:
+    return f"row {where[0]}" + (f", step {where[1]}" if stepwise else "")

@@ -1,0 +1,138 @@
+"""Learning histories as a hypothesis sees them: plain numpy, aligned with the tokens the model reads.
+
+Step `t` of a history is one token of the model. What is *visible* at step `t`, to the model and so to every
+feature of that step, is the observation at `t` and everything before it; the action and the reward that carry the
+index `t` come after the decision at `t`::
+
+    step              0              1              2
+    token      x0 y0  -  -    x1 y1 a0 r0    x2 y2 a1 r1        what the model reads
+    decision         a0             a1             a2           what it predicts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+NO_ACTION = -1  # the previous action of the first step
+
+
+@dataclass(frozen=True)
+class History:
+    """A batch of learning histories (whole, or windows of them), all of the same number of steps.
+
+    Attributes:
+        observations: What the agent saw before acting, one integer a channel. [batch, step, channel]
+        actions: What it then did. [batch, step], in `0 .. n_actions - 1`
+        rewards: What it was then paid. [batch, step]
+        episode: Number of the episode within the window. [batch, step], non-decreasing from 0
+        channels: Names of the observation channels, e.g. `("x", "y")`.
+        n_actions: How many actions exist.
+        task: Facts about the task that the agent cannot see, e.g. `{"goal": [batch, 2]}`. [batch, ...]
+        learner: Which learner lived the history; windows of one learner share it. [batch]
+    """
+
+    observations: Int[np.ndarray, "batch step channel"]
+    actions: Int[np.ndarray, "batch step"]
+    rewards: Float[np.ndarray, "batch step"]
+    episode: Int[np.ndarray, "batch step"]
+    channels: tuple[str, ...]
+    n_actions: int
+    task: Mapping[str, np.ndarray] = field(default_factory=dict)
+    learner: Int[np.ndarray, " batch"] | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of histories."""
+        return self.actions.shape[0]
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps of each."""
+        return self.actions.shape[1]
+
+    def __getitem__(self, rows: slice | np.ndarray) -> History:
+        """Return the histories at `rows` (a slice, or an array of row numbers or booleans)."""
+        return replace(
+            self,
+            observations=self.observations[rows],
+            actions=self.actions[rows],
+            rewards=self.rewards[rows],
+            episode=self.episode[rows],
+            task={name: fact[rows] for name, fact in self.task.items()},
+            learner=None if self.learner is None else self.learner[rows],
+        )
+
+    def window(self, start: int | None = None, stop: int | None = None) -> History:
+        """Return the steps `start .. stop - 1` of every history, without copying; negative counts are from the end."""
+        steps = slice(start, stop)
+        return replace(
+            self,
+            observations=self.observations[:, steps],
+            actions=self.actions[:, steps],
+            rewards=self.rewards[:, steps],
+            episode=self.episode[:, steps],
+        )
+
+    @cached_property
+    def previous_actions(self) -> Int[np.ndarray, "batch step"]:
+        """The action before this step, -1 at the first. Episodes follow each other without a gap. [batch, step]"""
+        return np.concatenate([np.full_like(self.actions[:, :1], NO_ACTION), self.actions[:, :-1]], axis=1)
+
+    @cached_property
+    def previous_rewards(self) -> Float[np.ndarray, "batch step"]:
+        """The reward before this step, 0 at the first. [batch, step]"""
+        return np.concatenate([np.zeros_like(self.rewards[:, :1]), self.rewards[:, :-1]], axis=1)
+
+    @cached_property
+    def episode_start(self) -> Bool[np.ndarray, "batch step"]:
+        """Whether an episode begins at this step. [batch, step]"""
+        before = np.concatenate([np.full_like(self.episode[:, :1], -1), self.episode[:, :-1]], axis=1)
+        return self.episode != before
+
+    @cached_property
+    def episode_step(self) -> Int[np.ndarray, "batch step"]:
+        """Steps since the episode began. [batch, step], from 0"""
+        steps = np.broadcast_to(np.arange(self.n_steps), self.episode.shape)
+        return steps - np.maximum.accumulate(np.where(self.episode_start, steps, 0), axis=1)
+
+    @cached_property
+    def rewards_seen(self) -> Float[np.ndarray, "batch step"]:
+        """Sum of the rewards visible at this step. [batch, step]"""
+        return np.cumsum(self.previous_rewards, axis=1)
+
+    def last_rewarded_cell(self) -> Int[np.ndarray, "batch step channel"]:
+        """The observation at the latest visible step that showed a reward, all -1 before any. [batch, step, channel]
+
+        A reward shows in the token after it, beside the observation that earned it; at the first step of an episode
+        that observation is gone (the agent was put back), so those tokens do not count.
+        """
+        paid = (self.previous_rewards > 0) & ~self.episode_start
+        steps = np.arange(self.n_steps)
+        latest = np.maximum.accumulate(np.where(paid, steps, -1), axis=1)
+        cells = np.take_along_axis(self.observations, np.maximum(latest, 0)[..., None], axis=1)
+        return np.where((latest >= 0)[..., None], cells, -1)
+
+    def visits(self, n_values: int) -> Int[np.ndarray, "batch step cell"]:
+        """How often each observation was seen up to and including this step. [batch, step, cell]
+
+        Args:
+            n_values: Every channel's values lie in `0 .. n_values - 1`; cell `(x, y)` is counted at `x * n_values + y`.
+        """
+        weights = n_values ** np.arange(len(self.channels))[::-1]
+        cell = self.observations @ weights
+        return np.cumsum(np.eye(n_values ** len(self.channels), dtype=np.int32)[cell], axis=1)
+
+    def action_counts(self) -> Int[np.ndarray, "batch step action"]:
+        """How often each action was taken before this step. [batch, step, action]"""
+        taken = np.eye(self.n_actions + 1, dtype=np.int64)[self.previous_actions][..., : self.n_actions]
+        return np.cumsum(taken, axis=1)
+
+    def action_rewards(self) -> Float[np.ndarray, "batch step action"]:
+        """Sum of the rewards each action has earned before this step. [batch, step, action]"""
+        taken = np.eye(self.n_actions + 1)[self.previous_actions][..., : self.n_actions]
+        return np.cumsum(taken * self.previous_rewards[..., None], axis=1)

@@ -1,0 +1,378 @@
+"""A claim as plain Python: a function is a node, its parameter names are its incoming arrows."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import networkx as nx
+import numpy as np
+from jaxtyping import Float
+
+from ad_hypotheses.errors import HypothesisError, did_you_mean
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
+from ad_hypotheses.language.sites import SiteSet, embed, head, mlp
+
+HISTORY = "history"  # the parameter that stands for data; it is no arrow
+SUM_TOLERANCE = 1e-6  # how far the probabilities of one step may be from summing to 1
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One named feature of the history, and where in the model it is claimed to sit.
+
+    Attributes:
+        name: The function's name.
+        function: What computes the value from the parents' values and the history; calling the node calls it.
+        site: Where it sits.
+        reads: The parameter names in their order, `history` among them.
+        parents: The nodes among them, in the same order.
+        defined: Names of the nodes that were defined above.
+        doc: The function's docstring.
+        file: Where it was written.
+        line: Line of its `def`.
+        problems: What is wrong with the definition whatever the model.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    site: SiteSet
+    reads: tuple[str, ...]
+    parents: tuple[Node, ...]
+    defined: tuple[str, ...]
+    doc: str
+    file: str
+    line: int
+    problems: tuple[Problem, ...] = ()
+
+    def __call__(self, *values: Any, **named: Any) -> Any:
+        """Return the function's value."""
+        return self.function(*values, **named)
+
+    @property
+    def place(self) -> str:
+        """`file:line` of the definition."""
+        return f"{shown_path(self.file)}:{self.line}"
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Parameter names that are neither `history` nor a node defined above."""
+        known = {parent.name for parent in self.parents} | {HISTORY}
+        return tuple(name for name in self.reads if name not in known)
+
+    def value(self, history: History, values: Mapping[str, np.ndarray]) -> Any:
+        """Return what the function makes of a history and of its parents' values, whatever that is.
+
+        Args:
+            history: The data.
+            values: Value of every parent by name.
+        """
+        return self.function(*(history if name == HISTORY else values[name] for name in self.reads))
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(self.reads)}) at {self.site}"
+
+
+def node(at: Any = None) -> Callable[[Callable[..., Any]], Node]:
+    """Return the decorator that turns a function into a node at a site.
+
+    The function's parameter names say what it reads: nodes defined above it, or `history`. What cannot be resolved is
+    reported when the hypothesis is checked, with everything else.
+
+    Args:
+        at: A site: `embed(...)`, `pos`, `head(...)`, `mlp(...)`, `logits`, or several joined by `+`.
+    """
+    if inspect.isfunction(at) and not _is_maker(at):
+        return _define(at, None, _caller())  # type: ignore[return-value]  # `@node` without parentheses
+
+    def decorate(function: Callable[..., Any]) -> Node:
+        return _define(function, at, _caller())
+
+    return decorate
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """A claim about which features of the history matter, and where in the model they are.
+
+    Attributes:
+        root: The last node, at `logits`; its value is a policy.
+        model: Name of the checkpoint that the claim is about.
+        accept: Share of the model's gain over the baseline that the claim must recover, in (0, 1].
+        name: What reports call it; a file's hypotheses get their variable names.
+        doc: What it says; the docstring of the file when empty.
+        origin: The hypothesis that this one was made from by :meth:`on`.
+    """
+
+    root: Node
+    model: str = "dark-room"
+    accept: float = 0.9
+    name: str | None = None
+    doc: str = ""
+    origin: Hypothesis | None = None
+
+    def __init__(
+        self,
+        root: Any,
+        model: Any = "dark-room",
+        accept: Any = 0.9,
+        name: str | None = None,
+        doc: str = "",
+        origin: Hypothesis | None = None,
+    ) -> None:
+        problems = list(_wrong_arguments(root, model, accept))
+        if problems:
+            raise failure(problems)
+        doc = doc or inspect.cleandoc(getattr(root.function, "__globals__", {}).get("__doc__") or "")
+        fields = {"root": root, "model": model, "accept": float(accept), "name": name, "doc": doc, "origin": origin}
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+
+    @property
+    def title(self) -> str:
+        """First line of what it says."""
+        return (self.doc or self.root.doc or self.name or self.root.name).splitlines()[0]
+
+    @property
+    def control_of(self) -> Hypothesis | None:
+        """The hypothesis of which this is a control: the same claim at other sites of the same model."""
+        return self.origin if self.origin is not None and self.origin.model == self.model else None
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node once, parents before children, the root last."""
+        found: dict[int, Node] = {}
+
+        def visit(one: Node) -> None:
+            if id(one) not in found:
+                for parent in one.parents:
+                    visit(parent)
+                found[id(one)] = one
+
+        visit(self.root)
+        return tuple(found.values())
+
+    def tree(self) -> Iterator[tuple[str, ...]]:
+        """Yield the treeified nodes as paths of names from the root, parents after children.
+
+        A node with several consumers comes once for each path to it. Their number is the number of partial forwards
+        that one scrubbing pass costs.
+        """
+
+        def below(one: Node, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+            yield path
+            for parent in one.parents:
+                yield from below(parent, (*path, parent.name))
+
+        return below(self.root, (self.root.name,))
+
+    def graph(self) -> nx.DiGraph:
+        """Return the claim as a graph, arrows from parent to child, with `site` and `doc` on every node."""
+        graph = nx.DiGraph()
+        for one in self.nodes:
+            graph.add_node(one.name, site=str(one.site), doc=one.doc)
+            graph.add_edges_from((parent.name, one.name) for parent in one.parents)
+        return graph
+
+    def on(self, model: str | None = None, **sites: Any) -> Hypothesis:
+        """Return the same claim on another model or with nodes at other sites.
+
+        Args:
+            model: Name of another checkpoint; None for the same.
+            **sites: New sites by node name, e.g. `goal=head(1, 3)`.
+
+        Raises:
+            HypothesisError: No such node, not a site, or nothing changed.
+        """
+        problems = list(_wrong_moves(self, sites))
+        moved = {one.name for one in self.nodes if one.name in sites and sites[one.name] != one.site}
+        if not problems and not moved and model in (None, self.model):
+            advice = "name another model, or another site of a node: .on(goal=head(1, 3))"
+            problems.append(Problem(".on(...) changes nothing: the model and every site are the same.", advice=advice))
+        if problems:
+            raise failure(problems)
+        made: dict[int, Node] = {}
+        for one in self.nodes:
+            parents = tuple(made[id(parent)] for parent in one.parents)
+            made[id(one)] = replace(one, site=sites.get(one.name, one.site), parents=parents)
+        return Hypothesis(made[id(self.root)], model or self.model, self.accept, doc=self.doc, origin=self)
+
+    def values(self, history: History) -> dict[str, np.ndarray]:
+        """Return the value of every node, computed from its parents' values and the history, never from the model.
+
+        Raises:
+            HypothesisError: A feature raised, or did not return an array.
+        """
+        values: dict[str, np.ndarray] = {}
+        for one in self.nodes:
+            if one.unknown:
+                raise failure([Problem(f"{one.name}() reads {listed(one.unknown)}, which is not defined.", one.place)])
+            value = one.value(history, values)
+            if not isinstance(value, np.ndarray):
+                what = f"{one.name}() returns {type(value).__name__}, not a numpy array."
+                raise failure([Problem(what, one.place)])
+            values[one.name] = value
+        return values
+
+    def policy(self, history: History) -> Float[np.ndarray, "batch step action"]:
+        """Return the distribution over actions that the claim predicts at every step. [batch, step, action]
+
+        Raises:
+            HypothesisError: The last node's value is neither actions nor distributions.
+        """
+        value = self.values(history)[self.root.name]
+        problem = policy_problem(self.root, value, history)
+        if problem is not None:
+            raise failure([problem])
+        return as_policy(value, history.n_actions)
+
+    def __repr__(self) -> str:
+        sites = ", ".join(f"{one.name} at {one.site}" for one in self.nodes)
+        return f"Hypothesis({self.name or self.root.name} on {self.model}: {sites})"
+
+
+def as_policy(value: np.ndarray, n_actions: int) -> Float[np.ndarray, "batch step action"]:
+    """Return distributions over actions; an action becomes certain, a negative one *anything*."""
+    if value.ndim == 3:
+        return value.astype(np.float64)
+    actions = value.astype(np.int64)
+    certain = np.eye(n_actions)[np.maximum(actions, 0)]
+    return np.where((actions < 0)[..., None], 1 / n_actions, certain)
+
+
+def policy_problem(root: Node, value: np.ndarray, history: History) -> Problem | None:
+    """Return why the last node's value is no policy, or None if it is one."""
+    shape, n_actions = (history.n_rows, history.n_steps), history.n_actions
+    wanted = (
+        ("a policy is", f"actions [batch, step] = {shape} in 0 to {n_actions - 1}, negative for no opinion"),
+        ("or", f"probabilities [batch, step, action] = {(*shape, n_actions)}"),
+    )
+    if value.dtype.kind not in "biuf":
+        what = f"{root.name}() is the last node, and its values of type {value.dtype} are no policy."
+    elif value.shape not in (shape, (*shape, n_actions)):
+        what = f"{root.name}() is the last node, and its shape {value.shape} is that of no policy."
+    elif value.ndim == 2 and not (np.isfinite(value) & (value == np.floor(value))).all():
+        what = f"{root.name}() is the last node, and some of its actions are no whole numbers."
+    elif value.ndim == 2 and (value >= n_actions).any():
+        what = f"{root.name}() returns action {int(value.max())}, but there are {n_actions} actions."
+    elif value.ndim == 3 and not (value >= 0).all():
+        what = f"{root.name}() returns a negative or undefined probability."
+    elif value.ndim == 3 and np.abs(value.sum(axis=-1) - 1).max(initial=0) > SUM_TOLERANCE:
+        row, step = np.argwhere(np.abs(value.sum(axis=-1) - 1) > SUM_TOLERANCE)[0]
+        total = value[row, step].sum()
+        what = f"{root.name}() returns probabilities that sum to {total:.6g}, not 1 (row {row}, step {step})."
+    else:
+        return None
+    return Problem(what, root.place, wanted)
+
+
+def _define(function: Callable[..., Any], at: Any, caller: types.FrameType) -> Node:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        raise HypothesisError(f"node(at={at}) stands above {function!r}, which is not a function written with def.")
+    scope = {**caller.f_globals, **caller.f_locals}
+    defined = {name: one for name, one in scope.items() if isinstance(one, Node)}
+    parameters = inspect.signature(function).parameters
+    reads = tuple(parameters)
+    place = f"{shown_path(code.co_filename)}:{_line(code)}"
+    return Node(
+        name=function.__name__,
+        function=function,
+        site=at if isinstance(at, SiteSet) else SiteSet(()),
+        reads=tuple(HISTORY if name == HISTORY else defined[name].name if name in defined else name for name in reads),
+        parents=tuple(defined[name] for name in reads if name in defined and name != HISTORY),
+        defined=tuple(dict.fromkeys(one.name for one in defined.values())),
+        doc=inspect.getdoc(function) or "",
+        file=code.co_filename,
+        line=_line(code),
+        problems=(*_wrong_site(function.__name__, at, place), *_wrong_def(function.__name__, parameters, place)),
+    )
+
+
+def _wrong_site(name: str, at: Any, place: str) -> Iterator[Problem]:
+    advice = "write for example @node(at=head(1, 2)) above it"
+    if at is None:
+        yield Problem(f"{name}() has no site.", place, advice=advice)
+    elif _is_maker(at):
+        example = {"embed": 'embed("x")', "head": "head(1, 2)", "mlp": "mlp(0)"}[at.__name__]
+        yield Problem(
+            f"{name}() sits at the function {at.__name__}, not at a site.", place, advice=f"write at={example}"
+        )
+    elif not isinstance(at, SiteSet):
+        yield Problem(f"{name}() sits at {at!r}, which is not a site.", place, advice=advice)
+
+
+def _is_maker(at: Any) -> bool:
+    return any(at is maker for maker in (embed, head, mlp))
+
+
+def _wrong_def(name: str, parameters: Mapping[str, inspect.Parameter], place: str) -> Iterator[Problem]:
+    if not name.isidentifier():
+        yield Problem("A node has no name.", place, advice="write it with def, so that others can read it by name")
+    if name == HISTORY:
+        yield Problem("A node is called history, the name of the data.", place, advice="give it another name")
+    if not parameters:
+        yield Problem(
+            f"{name}() reads nothing.", place, advice="add the parameter history, or the nodes it is made from"
+        )
+    for one in parameters.values():
+        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+            advice = "name each node that it reads"
+            yield Problem(f"{name}() takes {str(one).partition(':')[0]}: which arrows are those?", place, advice=advice)
+        elif one.kind is one.KEYWORD_ONLY:
+            yield Problem(f"{name}() takes {one.name} by keyword only.", place, advice="drop the * before it")
+        elif one.default is not one.empty:
+            advice = f"write {one.name} = {one.default!r} inside the function"
+            yield Problem(
+                f"{name}() gives its parameter {one.name} a default: a parameter is an arrow.", place, advice=advice
+            )
+
+
+def _wrong_arguments(root: Any, model: Any, accept: Any) -> Iterator[Problem]:
+    if not isinstance(root, Node):
+        shown = f"{root.__name__}()" if inspect.isfunction(root) else repr(root)
+        yield Problem(
+            f"Hypothesis({shown}): that is not a node.", advice="put @node(at=logits) above the last function"
+        )
+    if not isinstance(model, str) or not model:
+        yield Problem(f"Hypothesis(model={model!r}): a model is a name.", advice='for example model="dark-room"')
+    if isinstance(accept, bool) or not isinstance(accept, int | float) or not 0 < accept <= 1:
+        what = f"Hypothesis(accept={accept!r}): the share to recover lies above 0 and is at most 1."
+        yield Problem(what, advice="for example accept=0.9")
+
+
+def _wrong_moves(hypothesis: Hypothesis, sites: Mapping[str, Any]) -> Iterator[Problem]:
+    names = [one.name for one in hypothesis.nodes]
+    for name, site in sites.items():
+        if name not in names:
+            what = f".on({name}=...): {hypothesis.root.name} has no node {name!r}."
+            yield Problem(what, facts=(("nodes", listed(names)),), advice=did_you_mean(name, names).strip())
+        if not isinstance(site, SiteSet):
+            what = f".on({name}={getattr(site, '__name__', repr(site))}): that is not a site."
+            yield Problem(what, advice=f"write for example {name}=head(1, 2)")
+
+
+def _line(code: types.CodeType) -> int:
+    # co_firstlineno is that of the decorator; a person looks for the def
+    for line in range(code.co_firstlineno, code.co_firstlineno + 100):
+        if linecache.getline(code.co_filename, line).lstrip().startswith(("def ", "async def ")):
+            return line
+    return code.co_firstlineno
+
+
+def _caller() -> types.FrameType:
+    # the frame of whoever wrote the node: the first that is neither ours nor a run-time type checker's
+    frame = sys._getframe(1)
+    while frame.f_back is not None and (
+        str(frame.f_globals.get("__name__")).partition(".")[0] in ("ad_hypotheses", "jaxtyping", "beartype")
+        or frame.f_code.co_filename.startswith("<@")
+    ):
+        frame = frame.f_back
+    return frame

@@ -1,0 +1,476 @@
+"""Places in the model: what writes to the residual stream, what reads it, and how a person names both.
+
+Every reader sees the sum of the writers before it. *Stages* fix that order::
+
+    stage      0            1           2          3           4       ...   2 * n_layers + 1
+    writers    embed, pos   head(0, .)  mlp(0)     head(1, .)  mlp(1)
+    readers                 head(0, .)  mlp(0)     head(1, .)  mlp(1)  ...   logits
+
+Sites are values: `embed("x") + head(1, 2).to(mlp(1))` is a :class:`SiteSet`, and its `str` is what was typed.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ad_hypotheses.errors import did_you_mean
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.problems import Problem, failure, listed
+
+RANK_TOLERANCE = (
+    1e-8  # a direction shorter than this share of the longest, after the others are taken out, is dependent
+)
+
+
+@dataclass(frozen=True, order=True)
+class Writer:
+    """Something that adds to the residual stream, at a stage (see the module's table)."""
+
+    stage: int
+    kind: Literal["embed", "pos", "head", "mlp"]
+    layer: int | None = None
+    head: int | None = None
+    channel: str | None = None
+
+    def feeds(self, reader: Reader) -> bool:
+        """Whether the reader's input contains what this writes."""
+        return self.stage < reader.stage
+
+    def __str__(self) -> str:
+        return _typed(self.kind, self.layer, self.head, self.channel)
+
+
+@dataclass(frozen=True, order=True)
+class Reader:
+    """Something that reads the residual stream: the q, k or v input of a head, an mlp, or the logits."""
+
+    stage: int
+    kind: Literal["q", "k", "v", "mlp", "logits"]
+    layer: int | None = None
+    head: int | None = None
+
+    def __str__(self) -> str:
+        if self.kind in ("q", "k", "v"):
+            return f"head({self.layer}, {self.head}).{self.kind}"
+        return _typed(self.kind, self.layer, self.head, None)
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What sites a model has.
+
+    Attributes:
+        channels: The parts of the input token, e.g. `("x", "y", "action", "reward")`.
+        n_layers: Number of layers, each of heads and one mlp.
+        n_heads: Number of heads of every layer.
+    """
+
+    channels: tuple[str, ...]
+    n_layers: int
+    n_heads: int
+
+    @property
+    def writers(self) -> tuple[Writer, ...]:
+        """Every writer, in the order in which they write."""
+        layers = [w for n in range(self.n_layers) for w in (*map(self._head(n), range(self.n_heads)), _mlp_writer(n))]
+        return (*(Writer(0, "embed", channel=name) for name in self.channels), Writer(0, "pos"), *layers)
+
+    @property
+    def readers(self) -> tuple[Reader, ...]:
+        """Every reader, in the order in which they read."""
+        layers = [
+            reader
+            for n in range(self.n_layers)
+            for reader in (*(r for h in range(self.n_heads) for r in head_readers(n, h)), Reader(2 * n + 2, "mlp", n))
+        ]
+        return (*layers, self.logits)
+
+    @property
+    def logits(self) -> Reader:
+        """The last reader."""
+        return Reader(2 * self.n_layers + 1, "logits")
+
+    def _head(self, layer: int) -> Callable[[int], Writer]:
+        return lambda head: Writer(2 * layer + 1, "head", layer, head)
+
+
+def head_readers(layer: int, head: int) -> tuple[Reader, ...]:
+    """Return the q, k and v inputs of a head."""
+    return tuple(Reader(2 * layer + 1, kind, layer, head) for kind in ("q", "k", "v"))
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One concrete place of a node in one model.
+
+    Attributes:
+        writer: What writes here; None for the logits and for an input of a head (`head(l, h).q`).
+        readers: What is read when this place is computed: q, k, v of a head; none for `embed` and `pos`.
+        to: The only readers that the node speaks of (`site.to`); None for all of them.
+        directions: The subspace that the node speaks of (`site.along`), orthonormal rows [k, d_model]; None for all.
+    """
+
+    writer: Writer | None
+    readers: tuple[Reader, ...]
+    to: frozenset[Reader] | None = None
+    directions: Float[np.ndarray, "k d_model"] | None = None
+
+    def feeds(self, reader: Reader) -> bool:
+        """Whether `reader` reads what this writes, as far as the node speaks of that reader."""
+        return self.writer is not None and self.writer.feeds(reader) and (self.to is None or reader in self.to)
+
+    def _key(self) -> tuple[object, ...]:
+        directions = None if self.directions is None else (self.directions.shape, self.directions.tobytes())
+        return (self.writer, self.readers, self.to, directions)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Part) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __str__(self) -> str:
+        place = str(self.writer or self.readers[0])
+        to = "" if self.to is None else f".to({' + '.join(map(str, sorted(self.to)))})"
+        return place + to + ("" if self.directions is None else ".along(directions)")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand of a site, as typed; which places it means depends on the model."""
+
+    kind: Literal["embed", "pos", "head", "mlp", "logits"]
+    layer: int | None = None
+    head: int | None = None
+    channel: str | None = None
+    part: Literal["q", "k", "v"] | None = None
+    to: SiteSet | None = None
+    along: tuple[tuple[float, ...], ...] | None = None
+
+    def __str__(self) -> str:
+        text = _typed(self.kind, self.layer, self.head, self.channel)
+        text += f".{self.part}" if self.part else ""
+        text += f".to({self.to})" if self.to is not None else ""
+        return text + (".along(directions)" if self.along is not None else "")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Summands that were counted together by `.expect(n)`; `expected` is None where nobody counted."""
+
+    terms: tuple[Term, ...]
+    expected: int | None = None
+
+    def __str__(self) -> str:
+        text = " + ".join(map(str, self.terms))
+        if self.expected is None:
+            return text
+        return (f"({text})" if len(self.terms) > 1 else text) + f".expect({self.expected})"
+
+
+@dataclass(frozen=True)
+class SiteSet:
+    """Where a node sits: what `embed(...)`, `pos`, `head(...)`, `mlp(...)` and `logits` are, joined with `+`.
+
+    A mistake in a site is kept in `problems` and reported when the hypothesis is checked, so that all of a file's
+    mistakes come at once.
+
+    Attributes:
+        groups: What was joined, in the order in which it was typed.
+        role: The step role that `.steps(role)` narrows to, one for the whole site; None for every step.
+        problems: What is wrong with the site whatever the model.
+    """
+
+    groups: tuple[Group, ...]
+    role: str | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Every summand."""
+        return tuple(term for group in self.groups for term in group.terms)
+
+    @property
+    def q(self) -> SiteSet:
+        """The query inputs of the heads."""
+        return self._parts("q")
+
+    @property
+    def k(self) -> SiteSet:
+        """The key inputs of the heads."""
+        return self._parts("k")
+
+    @property
+    def v(self) -> SiteSet:
+        """The value inputs of the heads."""
+        return self._parts("v")
+
+    def to(self, reader: Any) -> SiteSet:
+        """Return the same writers as far as `reader` reads them.
+
+        Args:
+            reader: A site that reads: `head(l, h)`, one of its `.q .k .v`, `mlp(l)`, `logits`, or a sum of those.
+        """
+        if not isinstance(reader, SiteSet):
+            return self._wrong(f"{self}.to({reader!r}): that is not a site.", "write for example .to(mlp(1))")
+        plain = reader.role is None and all(
+            g.expected is None and t.to is None and t.along is None for g in reader.groups for t in g.terms
+        )
+        if not plain or any(term.kind in ("embed", "pos") for term in reader.terms):
+            advice = "name what reads: .to(head(1, 2)), .to(head(1, 2).q), .to(mlp(1)) or .to(logits)"
+            return self._wrong(f"{self}.to({reader}): {reader} is not a reader.", advice)
+        for term in self.terms:
+            if term.to is not None:
+                return self._wrong(f"{self}.to({reader}): .to stands twice.", f"write .to({term.to} + {reader})")
+            if term.part or term.kind == "logits":
+                return self._wrong(f"{term}.to({reader}): {term} reads and does not write.", "leave .to out")
+        return self._each(lambda term: replace(term, to=reader))._with(reader.problems)
+
+    def along(self, directions: Any) -> SiteSet:
+        """Return the same writers as far as they write into a subspace.
+
+        Args:
+            directions: Vectors that span it, [k, d_model] or [d_model]; fit them on other data than you test on.
+        """
+        place = f"{self}.along(directions)"
+        try:
+            rows = np.atleast_2d(np.asarray(directions, dtype=np.float64))
+        except (TypeError, ValueError):
+            return self._wrong(f"{place}: directions must be an array of numbers.", "its shape: [k, d_model]")
+        if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
+            return self._wrong(
+                f"{place}: directions must be finite numbers of shape [k, d_model].", f"yours: {rows.shape}"
+            )
+        rank = _orthonormal(rows).shape[0]
+        if rank < rows.shape[0]:
+            what = f"{place}: the {rows.shape[0]} directions span only {rank} dimension{'' if rank == 1 else 's'}."
+            return self._wrong(what, "drop those that are zero or depend on the others")
+        for term in self.terms:
+            if term.along is not None:
+                return self._wrong(f"{place}: .along stands twice.", "stack the directions into one array")
+            if term.part or term.kind == "logits":
+                return self._wrong(f"{term}.along(directions): {term} reads and does not write.", "leave .along out")
+        return self._each(lambda term: replace(term, along=tuple(map(tuple, rows.tolist()))))
+
+    def steps(self, role: Any) -> SiteSet:
+        """Return the same site at the steps of one role.
+
+        Args:
+            role: Name of a step role: one of :data:`ROLES` or a regime of the task, e.g. `"rewarded"`.
+        """
+        if not isinstance(role, str):
+            return self._wrong(f"{self}.steps({role!r}): a role is a name.", f"choose from: {listed(ROLES)}")
+        if self.role not in (None, role):
+            advice = "one node has one role: put the other role at another node"
+            return self._wrong(f'{self}.steps("{role}"): the site has a role already.', advice)
+        return replace(self, role=role)
+
+    def expect(self, count: Any) -> SiteSet:
+        """Return the same site, to be refused unless it selects `count` places of the model."""
+        if not _is_index(count) or any(group.expected is not None for group in self.groups):
+            return self._wrong(
+                f"{self}.expect({count!r}): give one whole number, once.", "for example head(0).expect(4)"
+            )
+        return replace(self, groups=(Group(self.terms, int(count)),))
+
+    def __add__(self, other: Any) -> SiteSet:
+        if not isinstance(other, SiteSet):
+            advice = f'call it, as in {other.__name__}("x")' if other is embed else "join sites: embed, pos, head, mlp"
+            return self._wrong(f"{self} + {getattr(other, '__name__', repr(other))}: the second is not a site.", advice)
+        problems = self.problems + other.problems
+        if self.role != other.role:
+            what = f"{self} + {other}: the two have different step roles."
+            role = self.role or other.role
+            advice = f'give the whole node one role, as in (... + ...).steps("{role}"), or make two nodes'
+            problems += (Problem(what, advice=advice),)
+        left, right = self.groups, other.groups
+        if left and right and left[-1].expected is None and right[0].expected is None:
+            left, right = (*left[:-1], Group(left[-1].terms + right[0].terms)), right[1:]
+        return SiteSet(left + right, self.role or other.role, problems)
+
+    def __str__(self) -> str:
+        text = " + ".join(map(str, self.groups))
+        if self.role is None:
+            return text
+        return (f"({text})" if len(self.terms) > 1 else text) + f'.steps("{self.role}")'
+
+    def examine(self, anatomy: Anatomy) -> tuple[tuple[Part, ...], tuple[Problem, ...]]:
+        """Return the places of this site in a model, and everything wrong with it; never raises."""
+        parts: list[Part] = []
+        problems = list(self.problems)
+        for group in self.groups:
+            before, wrong = len(parts), len(problems)
+            for term in group.terms:
+                found, more = _examine_term(term, anatomy)
+                parts += found
+                problems += more
+            selected = len(parts) - before
+            if group.expected not in (None, selected) and wrong == len(problems):
+                what = (
+                    f"{group}: the site selects {selected} place{'' if selected == 1 else 's'}, not {group.expected}."
+                )
+                problems.append(Problem(what, facts=(("selected", listed(parts[before:])),)))
+        return tuple(parts), tuple(problems)
+
+    def resolve(self, anatomy: Anatomy) -> tuple[Part, ...]:
+        """Return the places of this site in a model.
+
+        Raises:
+            HypothesisError: The model has no such place; lists every problem of the site.
+        """
+        parts, problems = self.examine(anatomy)
+        if problems:
+            raise failure(problems, str(self))
+        return parts
+
+    def _each(self, change: Callable[[Term], Term]) -> SiteSet:
+        groups = tuple(replace(group, terms=tuple(map(change, group.terms))) for group in self.groups)
+        return replace(self, groups=groups)
+
+    def _parts(self, part: Literal["q", "k", "v"]) -> SiteSet:
+        for term in self.terms:
+            if term.kind != "head" or term.part or term.to is not None or term.along is not None:
+                return self._wrong(f"{self}.{part}: only a plain head has .q, .k and .v.", f"write head(1, 2).{part}")
+        return self._each(lambda term: replace(term, part=part))
+
+    def _with(self, problems: tuple[Problem, ...]) -> SiteSet:
+        return replace(self, problems=self.problems + problems)
+
+    def _wrong(self, what: str, advice: str) -> SiteSet:
+        return self._with((Problem(what, advice=advice),))
+
+
+def embed(channel: Any = None) -> SiteSet:
+    """Return the embedding of one part of the input token, or of all parts.
+
+    Args:
+        channel: A name such as `"x"`, `"action"` or `"reward"`; None for all of them.
+    """
+    if channel is not None and not isinstance(channel, str):
+        return SiteSet(())._wrong(f"embed({channel!r}): a channel is a name.", 'for example embed("x")')
+    return SiteSet((Group((Term("embed", channel=channel),)),))
+
+
+def head(layer: Any, head: Any = None) -> SiteSet:
+    """Return one attention head, or all heads of a layer.
+
+    Args:
+        layer: Counted from 0.
+        head: Counted from 0; None for the whole layer.
+    """
+    if not _is_index(layer) or not (head is None or _is_index(head)):
+        given = f"{layer!r}" + ("" if head is None else f", {head!r}")
+        return SiteSet(())._wrong(f"head({given}): layer and head are whole numbers.", "for example head(1, 2)")
+    number = None if head is None else operator.index(head)
+    return SiteSet((Group((Term("head", operator.index(layer), number),)),))
+
+
+def mlp(layer: Any) -> SiteSet:
+    """Return the multilayer perceptron of a layer, counted from 0."""
+    if not _is_index(layer):
+        return SiteSet(())._wrong(f"mlp({layer!r}): the layer is a whole number.", "for example mlp(0)")
+    return SiteSet((Group((Term("mlp", operator.index(layer)),)),))
+
+
+pos = SiteSet((Group((Term("pos"),)),))
+logits = SiteSet((Group((Term("logits"),)),))
+
+
+def _seen(history: History) -> Bool[np.ndarray, "batch step"]:
+    return np.logical_or.accumulate(history.previous_rewards > 0, axis=1)
+
+
+ROLES: Mapping[str, Callable[[History], Bool[np.ndarray, "batch step"]]] = {
+    "rewarded": lambda history: history.previous_rewards > 0,
+    "unrewarded": lambda history: history.previous_rewards <= 0,
+    "before_reward": lambda history: ~_seen(history),
+    "after_reward": _seen,
+    "episode_start": lambda history: history.episode_start,
+    "last_episode": lambda history: history.episode == history.episode[:, -1:],
+}
+"""Step roles by name, each from what is visible at the step. [batch, step]"""
+
+
+def _examine_term(term: Term, anatomy: Anatomy) -> tuple[list[Part], list[Problem]]:
+    missing = _missing(term, anatomy)
+    to, problems = None, [missing] if missing else []
+    if term.to is not None:
+        targets, more = term.to.examine(anatomy)
+        to = frozenset(reader for part in targets for reader in part.readers)
+        problems += more
+    if problems:
+        return [], problems
+    directions = None if term.along is None else _orthonormal(np.array(term.along))
+    parts = [replace(part, to=to, directions=directions) for part in _places(term, anatomy)]
+    for part in parts:
+        if to is not None and not any(part.feeds(reader) for reader in to):
+            what = f"{term}: {part.writer} writes too late for {term.to} to read it."
+            problems.append(Problem(what, advice="name a reader that comes after the writer"))
+    return parts, problems
+
+
+def _missing(term: Term, anatomy: Anatomy) -> Problem | None:
+    if term.channel is not None and term.channel not in anatomy.channels:
+        exists = listed(f'"{name}"' for name in anatomy.channels)
+        advice = did_you_mean(term.channel, anatomy.channels).strip()
+        return Problem(
+            f'{term}: the model has no channel "{term.channel}".', facts=(("channels", exists),), advice=advice
+        )
+    if term.layer is not None and not 0 <= term.layer < anatomy.n_layers:
+        return Problem(f"{term}: the model has no layer {term.layer}.", facts=(("layers", _numbers(anatomy.n_layers)),))
+    if term.head is not None and not 0 <= term.head < anatomy.n_heads:
+        return Problem(f"{term}: the model has no head {term.head}.", facts=(("heads", _numbers(anatomy.n_heads)),))
+    return None
+
+
+def _places(term: Term, anatomy: Anatomy) -> Iterator[Part]:
+    if term.kind == "embed":
+        for name in anatomy.channels if term.channel is None else (term.channel,):
+            yield Part(Writer(0, "embed", channel=name), ())
+    elif term.kind == "pos":
+        yield Part(Writer(0, "pos"), ())
+    elif term.kind == "logits":
+        yield Part(None, (anatomy.logits,))
+    elif term.kind == "mlp":
+        assert term.layer is not None
+        yield Part(_mlp_writer(term.layer), (Reader(2 * term.layer + 2, "mlp", term.layer),))
+    else:
+        assert term.layer is not None
+        for number in range(anatomy.n_heads) if term.head is None else (term.head,):
+            readers = head_readers(term.layer, number)
+            if term.part:
+                yield Part(None, tuple(reader for reader in readers if reader.kind == term.part))
+            else:
+                yield Part(Writer(2 * term.layer + 1, "head", term.layer, number), readers)
+
+
+def _mlp_writer(layer: int) -> Writer:
+    return Writer(2 * layer + 2, "mlp", layer)
+
+
+def _typed(kind: str, layer: int | None, head: int | None, channel: str | None) -> str:
+    if kind in ("pos", "logits"):
+        return kind
+    if kind == "embed":
+        return "embed()" if channel is None else f'embed("{channel}")'
+    return f"{kind}({layer})" if head is None else f"{kind}({layer}, {head})"
+
+
+def _orthonormal(rows: Float[np.ndarray, "n d_model"]) -> Float[np.ndarray, "k d_model"]:
+    # the right singular vectors span the rows whatever their scale or number
+    _, sizes, vectors = np.linalg.svd(rows, full_matrices=False)
+    return vectors[sizes > RANK_TOLERANCE * max(sizes[0], np.finfo(float).tiny)]
+
+
+def _is_index(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
+def _numbers(count: int) -> str:
+    return "0" if count == 1 else f"0 to {count - 1}"

@@ -1,0 +1,57 @@
+"""The classical learners of bandits, as sources of histories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ad_hypotheses.errors import ConfigError
+from ad_hypotheses.language.history import History
+from ad_hypotheses.sources.recording import keep_episodes
+from ad_hypotheses.tasks import BernoulliBandit, Facts, Task
+from ad_hypotheses.tasks.baselines import thompson, ucb1
+from ad_hypotheses.tasks.play import Policy, play
+
+
+@dataclass(frozen=True)
+class UCB1:
+    """Pulls the arm of the greatest upper confidence bound (Auer et al. 2002); ties are broken at random."""
+
+    name: ClassVar[str] = "ucb1"
+
+    def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
+        """Let one learner live on every bandit of `facts`, remembering across episodes.
+
+        Raises:
+            ConfigError: The task is no bandit, or there is nothing to live or to keep.
+        """
+        return _live(ucb1(_bandit(self.name, task)), task, facts, episodes, rng, keep_every)
+
+
+@dataclass(frozen=True)
+class Thompson:
+    """Pulls the arm whose sample from its Beta posterior is highest (Thompson 1933, uniform prior)."""
+
+    name: ClassVar[str] = "thompson"
+
+    def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
+        """Let one learner live on every bandit of `facts`, remembering across episodes.
+
+        Raises:
+            ConfigError: The task is no bandit, or there is nothing to live or to keep.
+        """
+        return _live(thompson(_bandit(self.name, task), rng), task, facts, episodes, rng, keep_every)
+
+
+def _bandit(name: str, task: Task) -> BernoulliBandit:
+    if not isinstance(task, BernoulliBandit):
+        raise ConfigError(f"{name} learns bandits, not {task.name}; use dyna-q or epsilon-greedy-q.")
+    return task
+
+
+def _live(
+    policy: Policy, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int
+) -> History:
+    return keep_episodes(play(task, facts, policy, episodes, rng), keep_every)

@@ -1,0 +1,313 @@
+"""Learning histories on disk: made once, in shards, resumed after an interruption, read a batch at a time.
+
+A folder holds `shard-00000/`, `shard-00001/`, ... and, once all are there, `manifest.json`. Every shard has a random
+generator of its own, seeded by (seed, shard), so a shard is the same whether or not the others were made in the same run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from ad_hypotheses.errors import ConfigError, DataError
+from ad_hypotheses.language.history import History
+from ad_hypotheses.sources.shards import (
+    AGAIN,
+    ARRAYS,
+    FACT,
+    Json,
+    disk_errors,
+    open_shard,
+    read_description,
+    read_json,
+    shard_name,
+    write_json,
+    write_shard,
+)
+from ad_hypotheses.tasks import Facts, Task
+from ad_hypotheses.tasks.task import n_tasks_of
+
+FORMAT = 1  # of the folder; a reader refuses another
+MANIFEST = "manifest.json"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Learning histories in a folder, of which only what is asked for is read.
+
+    Attributes:
+        folder: Where they are.
+        recipe: What made them: task, source, seed, ...
+        channels: Names of the observation channels.
+        n_actions: How many actions exist.
+        shards: The arrays of every shard, mapped into memory, by name.
+        first: Row where each shard begins, and the number of rows at the end. [shard + 1]
+    """
+
+    folder: Path
+    recipe: Json
+    channels: tuple[str, ...]
+    n_actions: int
+    shards: tuple[Mapping[str, np.ndarray], ...]
+    first: Int[np.ndarray, " boundary"]
+
+    @property
+    def n_histories(self) -> int:
+        """How many histories there are."""
+        return int(self.first[-1])
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of each."""
+        return self.shards[0]["actions"].shape[1]
+
+    def rows(self, rows: Int[np.ndarray, " batch"]) -> History:
+        """Read whole histories.
+
+        Args:
+            rows: Which, from 0, in any order. [batch]
+        """
+        return self.windows(rows, np.zeros(len(rows), dtype=np.intp), self.n_steps)
+
+    def windows(self, rows: Int[np.ndarray, " batch"], offsets: Int[np.ndarray, " batch"], n_steps: int) -> History:
+        """Read a window of each of some histories.
+
+        Args:
+            rows: Which histories, from 0, in any order. [batch]
+            offsets: Step where the window of each begins. [batch]
+            n_steps: Steps of a window.
+
+        Returns:
+            The windows. Their episodes are numbered from 0, and the first step counts as the start of one.
+
+        Raises:
+            DataError: A row or a window is out of range.
+        """
+        self._check(rows, offsets, n_steps)
+        shard_of = np.searchsorted(self.first, rows, side="right") - 1
+        steps = offsets[:, None] + np.arange(n_steps)
+        arrays: dict[str, np.ndarray] = {}
+        for shard in np.unique(shard_of):
+            here = np.flatnonzero(shard_of == shard)
+            for name, array in self.shards[shard].items():
+                inside = np.minimum(rows[here] - self.first[shard], len(array) - 1)  # shared episodes have one row
+                timed = name in ARRAYS and name != "learner"
+                part = array[inside[:, None], steps[here]] if timed else array[inside]
+                if name not in arrays:
+                    arrays[name] = np.empty((len(rows), *part.shape[1:]), dtype=part.dtype)
+                arrays[name][here] = part
+        return self._history(arrays)
+
+    def _history(self, arrays: Mapping[str, np.ndarray]) -> History:
+        return History(
+            observations=arrays["observations"],
+            actions=arrays["actions"],
+            rewards=arrays["rewards"],
+            episode=arrays["episode"] - arrays["episode"][:, :1],
+            channels=self.channels,
+            n_actions=self.n_actions,
+            task={name.removeprefix(FACT): fact for name, fact in arrays.items() if name.startswith(FACT)},
+            learner=arrays["learner"],
+        )
+
+    def _check(self, rows: np.ndarray, offsets: np.ndarray, n_steps: int) -> None:
+        if len(rows) == 0 or rows.min() < 0 or rows.max() >= self.n_histories:
+            raise DataError(f"{self.folder} holds {self.n_histories} histories, numbered from 0; asked for {rows}.")
+        if n_steps < 1 or offsets.min() < 0 or offsets.max() + n_steps > self.n_steps:
+            raise DataError(
+                f"{self.folder} holds histories of {self.n_steps} steps; a window of {n_steps} steps from step "
+                f"{offsets.max()} is not inside."
+            )
+
+
+def generate(
+    folder: str | Path,
+    task: Task,
+    source: Any,
+    facts: Facts,
+    learners_per_task: int,
+    episodes: int,
+    keep_every: int = 1,
+    seed: int = 0,
+    shard_size: int = 1024,
+    progress: Progress | None = None,
+) -> Histories:
+    """Let learners live and keep their histories in `folder`; go on where an earlier run of the same stopped.
+
+    Learner `i` lives on task `i % n_tasks`, so any run of learners mixes the tasks. One process a folder.
+
+    Args:
+        folder: Made if it is missing.
+        task: The distribution that the tasks are from.
+        source: How the learners learn.
+        facts: The tasks. [task, ...]
+        learners_per_task: Learners of every task, each with luck of its own.
+        episodes: Episodes of a life.
+        keep_every: Keep episodes 0, k, 2k, ...
+        seed: Decides everything else.
+        shard_size: Histories a shard.
+        progress: Called with the number of histories done and the number of all, at the start and after every shard.
+
+    Returns:
+        The histories, checked.
+
+    Raises:
+        ConfigError: A number is less than 1.
+        DataError: The folder holds something else, a shard in it is corrupt, or the disk is full.
+    """
+    if learners_per_task < 1 or shard_size < 1:
+        raise ConfigError(
+            f"learners_per_task is {learners_per_task}, shard_size {shard_size}; both must be at least 1."
+        )
+    numbers = {"learners_per_task": learners_per_task, "episodes": episodes, "keep_every": keep_every, "seed": seed}
+    recipe = _recipe(task, facts) | {"source": _describe(source), **numbers, "shard_size": shard_size}
+    learners = np.arange(learners_per_task * n_tasks_of(facts))
+
+    def lives(number: int, learner: np.ndarray) -> History:
+        mine = {name: fact[learner % n_tasks_of(facts)] for name, fact in facts.items()}
+        rng = np.random.default_rng([seed, number])
+        return dataclasses.replace(source.live(task, mine, episodes, rng, keep_every), learner=learner)
+
+    return _write(Path(folder), recipe, learners, shard_size, lives, progress)
+
+
+def write_histories(
+    folder: str | Path, history: History, made_by: Mapping[str, Any], shard_size: int = 1024
+) -> Histories:
+    """Keep histories that are in memory already, e.g. altered ones, in `folder`.
+
+    Args:
+        folder: Made if it is missing.
+        history: The histories; rows without a learner get their number.
+        made_by: What made them, in words that JSON can hold.
+        shard_size: Histories a shard.
+
+    Returns:
+        The histories, checked.
+
+    Raises:
+        DataError: The folder holds something else, a shard in it is corrupt, or the disk is full.
+    """
+    learner = np.arange(history.n_rows) if history.learner is None else history.learner
+    arrays = {name: getattr(history, name) for name in ("observations", "actions", "rewards", "episode")}
+    content = _digest({**arrays, **history.task, "learner": learner})
+    recipe = {"channels": list(history.channels), "n_actions": history.n_actions, "content": content, **made_by}
+
+    def part(_: int, rows: np.ndarray) -> History:
+        return dataclasses.replace(history, learner=learner)[rows]
+
+    return _write(Path(folder), recipe, np.arange(history.n_rows), shard_size, part, None)
+
+
+def open_histories(folder: str | Path, verify: bool = True) -> Histories:
+    """Open the histories in `folder`.
+
+    Args:
+        folder: Where `generate` or `write_histories` put them.
+        verify: Compare the checksum of every file; without it, only names, types and shapes.
+
+    Raises:
+        DataError: Something is missing or corrupt; the message names the shard and says what to do.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"there are no histories in {folder}: no such folder. Generate them first.")
+    if not (folder / MANIFEST).exists():
+        raise DataError(f"the histories in {folder} are unfinished: run the command that makes them again.")
+    manifest = read_json(folder / MANIFEST, f"the manifest {folder / MANIFEST}")
+    try:
+        version, recipe, described = manifest["format"], manifest["recipe"], manifest["shards"]
+        channels, n_actions = tuple(recipe["channels"]), int(recipe["n_actions"])
+        shards = [(int(shard["number"]), int(shard["n_histories"]), shard["files"]) for shard in described]
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"the manifest {folder / MANIFEST} is corrupt: it lacks or garbles {error}"
+        raise DataError(f"{what}; {AGAIN}, finished shards are kept.") from error
+    if version != FORMAT or not shards or [number for number, _, _ in shards] != list(range(len(shards))):
+        raise DataError(f"the manifest {folder / MANIFEST} is corrupt or of another version than {FORMAT}; {AGAIN}.")
+    arrays = tuple(_open(folder, number, files, recipe, verify) for number, _, files in shards)
+    first = np.concatenate([[0], np.cumsum([n_histories for _, n_histories, _ in shards])])
+    return Histories(folder, recipe, channels, n_actions, arrays, first)
+
+
+def _open(folder: Path, number: int, files: Json, recipe: Json, verify: bool) -> Mapping[str, np.ndarray]:
+    shard = folder / shard_name(number)
+    if not shard.is_dir():
+        raise DataError(f"shard {shard} is missing; run the same command again, the others are kept.")
+    description = read_description(shard)
+    if description["files"] != files or description["recipe"] != recipe:
+        raise DataError(f"shard {shard} is not the one that {MANIFEST} lists; {AGAIN}.")
+    return open_shard(shard, description, verify)
+
+
+def _write(
+    folder: Path,
+    recipe: Json,
+    rows: np.ndarray,
+    shard_size: int,
+    make: Callable[[int, np.ndarray], History],
+    progress: Progress | None,
+) -> Histories:
+    """Make the shards that are not there yet, then the manifest."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder / MANIFEST
+    shards = []
+    for number, first in enumerate(range(0, len(rows), shard_size)):
+        if progress is not None:
+            progress(first, len(rows))
+        shard = folder / shard_name(number)
+        if shard.exists():
+            shards.append(_finished(shard, recipe))
+        else:
+            shards.append(write_shard(folder, number, make(number, rows[first : first + shard_size]), recipe))
+    listed = [{key: value for key, value in shard.items() if key != "recipe"} for shard in shards]
+    with disk_errors(manifest):
+        partial = folder / f".{MANIFEST}.partial"
+        write_json(partial, {"format": FORMAT, "recipe": recipe, "shards": listed})
+        partial.replace(manifest)
+    if progress is not None:
+        progress(len(rows), len(rows))
+    return open_histories(folder, verify=False)
+
+
+def _finished(shard: Path, recipe: Json) -> Json:
+    """Return the description of a shard made earlier, all of it checked.
+
+    Raises:
+        DataError: It is corrupt, or was made by something else.
+    """
+    description = read_description(shard)
+    theirs = description["recipe"]
+    if theirs != recipe:
+        keys = [key for key in {**recipe, **theirs} if recipe.get(key) != theirs.get(key)]
+        listed = "; ".join(f"{key} was {theirs.get(key)!r}, is {recipe.get(key)!r}" for key in keys)
+        raise DataError(f"{shard.parent} holds other histories ({listed}); name another folder, or delete this one.")
+    open_shard(shard, description, verify=True)
+    return description
+
+
+def _recipe(task: Task, facts: Facts) -> Json:
+    channels = {"channels": list(task.channels), "n_actions": task.n_actions}
+    return {"task": _describe(task), **channels, "facts": _digest(facts)}
+
+
+def _describe(made: Any) -> Json:
+    return {"name": made.name, **dataclasses.asdict(made)}
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return a checksum of arrays with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

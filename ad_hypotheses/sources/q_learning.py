@@ -1,0 +1,283 @@
+"""Tabular Q-learning and Dyna-Q, thousands of learners at once.
+
+Watkins & Dayan 1992, "Q-learning"; Sutton 1990, "Integrated architectures for learning, planning, and reacting" (Dyna).
+All learners of a chunk act in the same numpy call: the tables of a chunk are flat and small enough to stay in a core's
+cache, and random numbers are drawn an episode at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ad_hypotheses.errors import ConfigError
+from ad_hypotheses.language.history import History
+from ad_hypotheses.sources.recording import Record, Recording
+from ad_hypotheses.tasks import Facts, Task
+from ad_hypotheses.tasks.task import check_range, n_tasks_of
+
+TIE_BREAK = 1e-4  # the greatest difference between initial values; without it every learner would try action 0 first
+CACHE = 1 << 20  # bytes of tables a chunk of learners may hold: half of a usual second-level cache
+
+
+class _QSource(Protocol):
+    """The hyper-parameters that both sources share."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def initial_value(self) -> float: ...
+    @property
+    def epsilon_first(self) -> float: ...
+    @property
+    def epsilon_last(self) -> float: ...
+    @property
+    def anneal_episodes(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class EpsilonGreedyQ:
+    """Q-learning from an optimistic table, exploring with probability epsilon.
+
+    Attributes:
+        alpha: Step size of the update, in (0, 1].
+        gamma: Discount, in [0, 1).
+        initial_value: What untried actions are believed to be worth.
+        epsilon_first: Probability of a random action in the first episode.
+        epsilon_last: The same from episode `anneal_episodes` on; linear in between.
+        anneal_episodes: How many episodes the annealing takes.
+    """
+
+    alpha: float = 0.5
+    gamma: float = 0.9
+    initial_value: float = 6.0
+    epsilon_first: float = 0.5
+    epsilon_last: float = 0.0
+    anneal_episodes: int = 28
+
+    name: ClassVar[str] = "epsilon-greedy-q"
+
+    def __post_init__(self) -> None:
+        """Refuse hyper-parameters out of range.
+
+        Raises:
+            ConfigError: One is.
+        """
+        _check(self)
+
+    def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
+        """Let one learner live on every task of `facts`; see :func:`live`."""
+        return live(self, 0, task, facts, episodes, rng, keep_every)
+
+
+@dataclass(frozen=True)
+class DynaQ:
+    """Q-learning that also replays, at every step, transitions that it remembers.
+
+    Attributes:
+        alpha: Step size of the update, in (0, 1]. A deterministic world allows 1.
+        gamma: Discount, in [0, 1).
+        initial_value: What untried actions are believed to be worth. Replay lowers what was tried without reward, so
+            the greedy policy itself walks to the nearest untried action until a reward is found. The default lies just
+            above what the centre of Dark Room is worth when the goal is in a corner (0.9^7 / (1 - 0.9) = 4.8), so that
+            learners also look for a shorter way, and well below what the goal is worth (10), so that they soon stop.
+        epsilon_first: Probability of a random action in the first episode.
+        epsilon_last: The same from episode `anneal_episodes` on; linear in between.
+        anneal_episodes: How many episodes the annealing takes.
+        planning: How many remembered transitions are replayed at every step.
+    """
+
+    alpha: float = 1.0
+    gamma: float = 0.9
+    initial_value: float = 6.0
+    epsilon_first: float = 0.5
+    epsilon_last: float = 0.0
+    anneal_episodes: int = 28
+    planning: int = 40
+
+    name: ClassVar[str] = "dyna-q"
+
+    def __post_init__(self) -> None:
+        """Refuse hyper-parameters out of range.
+
+        Raises:
+            ConfigError: One is.
+        """
+        _check(self)
+        check_range(self.name, "planning", self.planning, 0)
+
+    def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
+        """Let one learner live on every task of `facts`; see :func:`live`.
+
+        Raises:
+            ConfigError: The task is random: remembering the last outcome of an action is not a model of it.
+        """
+        if not task.deterministic:
+            raise ConfigError(f"dyna-q remembers one outcome an action, but {task.name} is random; use another source.")
+        return live(self, self.planning, task, facts, episodes, rng, keep_every)
+
+
+def live(
+    source: _QSource,
+    planning: int,
+    task: Task,
+    facts: Facts,
+    episodes: int,
+    rng: np.random.Generator,
+    keep_every: int = 1,
+) -> History:
+    """Let one learner live on every task of `facts` and return what happened.
+
+    Args:
+        source: The hyper-parameters.
+        planning: Replayed transitions a step.
+        task: The distribution that the tasks are from.
+        facts: One task a learner. [learner, ...]
+        episodes: How many episodes each lives.
+        rng: All randomness of the learners and of the world.
+        keep_every: Keep episodes 0, k, 2k, ... of each life, renumbered 0, 1, 2, ...
+
+    Returns:
+        One history a learner, of `ceil(episodes / keep_every) * horizon` steps.
+    """
+    n_learners = n_tasks_of(facts)
+    recording = Recording.of(task, n_learners, episodes, keep_every)
+    table_bytes = math.prod(task.channel_sizes) * task.n_actions * (16 if planning else 4)
+    chunk = max(CACHE // table_bytes, 256)
+    for first in range(0, n_learners, chunk):
+        rows = slice(first, min(first + chunk, n_learners))
+        part = {name: fact[rows] for name, fact in facts.items()}
+        tables = _Tables(source, planning, task, rows.stop - rows.start, rng)
+        for episode in range(episodes):
+            _live_episode(tables, task, part, _epsilon(source, episode), rng, recording.episode(rows, episode))
+    return recording.history(facts)
+
+
+def _check(source: _QSource) -> None:
+    check_range(source.name, "alpha", source.alpha, np.nextafter(0, 1), 1)
+    check_range(source.name, "gamma", source.gamma, 0, np.nextafter(1, 0))
+    check_range(source.name, "epsilon_first", source.epsilon_first, 0, 1)
+    check_range(source.name, "epsilon_last", source.epsilon_last, 0, 1)
+    check_range(source.name, "anneal_episodes", source.anneal_episodes, 0)
+
+
+def _epsilon(source: _QSource, episode: int) -> float:
+    progress = min(episode / max(source.anneal_episodes, 1), 1.0)
+    return source.epsilon_first + (source.epsilon_last - source.epsilon_first) * progress
+
+
+def _live_episode(
+    tables: _Tables, task: Task, facts: Facts, epsilon: float, rng: np.random.Generator, record: Record
+) -> None:
+    """Live one episode with every learner of a chunk, writing into `record` where the episode is kept."""
+    shape = (task.horizon, tables.n_learners)
+    explore = rng.random(shape, dtype=np.float32) < epsilon
+    at_random = rng.integers(task.n_actions, size=shape, dtype=np.int8)
+    state = task.reset(facts)
+    observations = task.observe(state)
+    here = tables.rows_of(observations)
+    for step in range(task.horizon):
+        actions = tables.greedy(here)
+        np.copyto(actions, at_random[step], where=explore[step])
+        after, rewards, state = task.step(state, actions, rng)
+        there = tables.rows_of(after)
+        record(step, observations, actions, rewards)
+        tables.learn(here, actions, rewards, there, rng)
+        observations, here = after, there
+
+
+class _Tables:
+    """Action values and memories of a chunk of learners.
+
+    A *row* is one learner's entry for one observation; a *place* is an action at a row, `action * n_rows + row`. Values
+    lie action by action, because the greatest of five rows is faster to find than the greatest within each of many.
+    """
+
+    def __init__(self, source: _QSource, planning: int, task: Task, n_learners: int, rng: np.random.Generator) -> None:
+        n_values = math.prod(task.channel_sizes)
+        self.n_learners, self.n_rows = n_learners, n_learners * n_values
+        self.alpha, self.gamma = np.float32(source.alpha), np.float32(source.gamma)
+        self.values = rng.random((task.n_actions, self.n_rows), dtype=np.float32) * np.float32(-TIE_BREAK)
+        self.values += np.float32(source.initial_value)
+        self.value_at = self.values.reshape(-1)
+        self.first_row = np.arange(n_learners) * n_values
+        self.weights = [math.prod(task.channel_sizes[channel + 1 :]) for channel in range(len(task.channels))]
+        self.action_numbers = np.arange(task.n_actions, dtype=np.int8)[:, None]
+        self.candidates = np.empty((task.n_actions, n_learners), dtype=np.float32)
+        self.memory = _Memory(planning, n_learners, n_values * task.n_actions) if planning else None
+
+    def rows_of(self, observations: Int[np.ndarray, "learner channel"]) -> Int[np.ndarray, " learner"]:
+        rows = self.first_row.copy()
+        for channel, weight in enumerate(self.weights):
+            rows += observations[:, channel] * np.intp(weight)
+        return rows
+
+    def best(self, rows: Int[np.ndarray, " learner"]) -> Float[np.ndarray, " learner"]:
+        # `clip` spares a bounds check and the buffer that comes with it; the rows are ours, so always in range
+        self.values.take(rows, axis=1, out=self.candidates, mode="clip")
+        return self.candidates.max(axis=0)
+
+    def greedy(self, rows: Int[np.ndarray, " learner"]) -> Int[np.ndarray, " learner"]:
+        best = self.best(rows)
+        return ((self.candidates == best).view(np.int8) * self.action_numbers).max(axis=0)
+
+    def back_up(self, places: Any, rewards: Any, next_rows: Any) -> None:
+        """Move the values at `places` towards the reward plus the discounted best next value."""
+        target = self.best(next_rows)
+        target *= self.gamma
+        target += rewards
+        if self.alpha != 1:
+            old = self.value_at.take(places, mode="clip")
+            target -= old
+            target *= self.alpha
+            target += old
+        self.value_at[places] = target
+
+    def learn(self, rows: Any, actions: Any, rewards: Any, next_rows: Any, rng: np.random.Generator) -> None:
+        """Learn from a step just taken, then from remembered ones."""
+        places = actions * np.intp(self.n_rows) + rows
+        self.back_up(places, rewards, next_rows)
+        if self.memory is not None:
+            self.memory.keep(places, rewards, next_rows)
+            for remembered in self.memory.draw(rng):
+                self.back_up(*remembered)
+
+
+class _Memory:
+    """Every transition that each learner has tried, once, with its latest outcome."""
+
+    def __init__(self, planning: int, n_learners: int, n_places: int) -> None:
+        self.planning, self.n_learners = planning, n_learners
+        self.next_row = np.full(n_learners * n_places, -1, dtype=np.int32)
+        self.reward = np.zeros(n_learners * n_places, dtype=np.float32)
+        self.tried = np.zeros(n_learners * n_places, dtype=np.int32)
+        self.n_tried = np.zeros(n_learners, dtype=np.int32)
+        self.first = np.arange(n_learners) * n_places
+
+    def keep(self, places: Any, rewards: Any, next_rows: Any) -> None:
+        fresh = np.flatnonzero(self.next_row.take(places, mode="clip") < 0)
+        self.next_row[places] = next_rows
+        self.reward[places] = rewards
+        self.tried[self.first[fresh] + self.n_tried[fresh]] = places[fresh]
+        self.n_tried[fresh] += 1
+
+    def draw(self, rng: np.random.Generator) -> Iterator[tuple[Any, Any, Any]]:
+        """Draw a transition of every learner, `planning` times, uniformly among those it has tried."""
+        chances = rng.random((self.planning, self.n_learners), dtype=np.float32)
+        chances *= self.n_tried
+        # float32 can round the greatest chance up to the count itself
+        picks = np.minimum(chances.astype(np.intp), self.n_tried - 1)
+        picks += self.first
+        for pick in picks:
+            places = self.tried.take(pick, mode="clip").astype(np.intp)
+            next_rows = self.next_row.take(places, mode="clip").astype(np.intp)
+            yield places, self.reward.take(places, mode="clip"), next_rows

@@ -1,0 +1,108 @@
+"""Where learners write down what they live through: arrays of the final shape, filled an episode at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from ad_hypotheses.errors import ConfigError
+from ad_hypotheses.language.history import History
+from ad_hypotheses.tasks import Facts, Task
+
+Record = Callable[[int, np.ndarray, np.ndarray, np.ndarray], None]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The kept episodes of many learners, to be filled.
+
+    Attributes:
+        task: The distribution that the tasks are from.
+        keep_every: Episodes 0, k, 2k, ... are kept.
+        observations: [learner, kept episode, step, channel]
+        actions: [learner, kept episode, step]
+        rewards: [learner, kept episode, step]
+    """
+
+    task: Task
+    keep_every: int
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+
+    @classmethod
+    def of(cls, task: Task, n_learners: int, episodes: int, keep_every: int) -> Recording:
+        """Make room for `n_learners` lives of `episodes` episodes.
+
+        Raises:
+            ConfigError: There is nothing to live or to keep.
+        """
+        _check(episodes, keep_every)
+        assert max((*task.channel_sizes, task.n_actions)) <= 128, "observations and actions are kept in a byte each"
+        shape = (n_learners, -(-episodes // keep_every), task.horizon)
+        observations = np.empty((*shape, len(task.channels)), dtype=np.int8)
+        return cls(task, keep_every, observations, np.empty(shape, dtype=np.int8), np.empty(shape, dtype=np.float32))
+
+    def episode(self, rows: slice, episode: int) -> Record:
+        """Return `record(step, observations, actions, rewards)` for the learners `rows` in one episode."""
+        kept, rest = divmod(episode, self.keep_every)
+        if rest:
+            return lambda step, observations, actions, rewards: None
+
+        def record(step: int, observations: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
+            self.observations[rows, kept, step] = observations
+            self.actions[rows, kept, step] = actions
+            self.rewards[rows, kept, step] = rewards
+
+        return record
+
+    def history(self, facts: Facts) -> History:
+        """Return what was recorded, one history a learner."""
+        n_learners, episodes, horizon = self.actions.shape
+        number = np.repeat(np.arange(episodes, dtype=np.int16), horizon)
+        return History(
+            observations=self.observations.reshape(n_learners, episodes * horizon, -1),
+            actions=self.actions.reshape(n_learners, -1),
+            rewards=self.rewards.reshape(n_learners, -1),
+            episode=np.broadcast_to(number, (n_learners, episodes * horizon)),
+            channels=self.task.channels,
+            n_actions=self.task.n_actions,
+            task=dict(facts),
+            learner=np.arange(n_learners),
+        )
+
+
+def keep_episodes(history: History, keep_every: int) -> History:
+    """Return the steps of the episodes 0, k, 2k, ..., renumbered 0, 1, 2, ...
+
+    Raises:
+        ConfigError: `keep_every` is less than 1.
+    """
+    _check(1, keep_every)
+    kept = np.flatnonzero(history.episode[0] % keep_every == 0)
+    return replace(
+        history,
+        observations=history.observations[:, kept],
+        actions=history.actions[:, kept],
+        rewards=history.rewards[:, kept],
+        episode=history.episode[:, kept] // keep_every,
+    )
+
+
+def episode_returns(history: History) -> Float[np.ndarray, "batch episode"]:
+    """Return the sum of rewards of each episode; all histories must begin episodes at the same steps."""
+    assert (history.episode == history.episode[:1]).all(), "episodes begin at different steps in different histories"
+    return np.add.reduceat(history.rewards, np.flatnonzero(history.episode_start[0]), axis=1, dtype=float)
+
+
+def learning_curve(history: History) -> Float[np.ndarray, " episode"]:
+    """Return the mean return of each episode over all histories. [episode]"""
+    return episode_returns(history).mean(axis=0)
+
+
+def _check(episodes: int, keep_every: int) -> None:
+    if episodes < 1 or keep_every < 1:
+        raise ConfigError(f"episodes is {episodes} and keep_every is {keep_every}, but both must be at least 1.")

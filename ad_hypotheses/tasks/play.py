@@ -1,0 +1,79 @@
+"""Let a policy live in a world and keep its history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ad_hypotheses.language.history import History
+from ad_hypotheses.tasks.task import Facts, Task, n_tasks_of
+
+Policy = Callable[[History], np.ndarray]
+"""Given the history so far, the distribution of the decision at its last step, `[batch, action]`.
+
+The action and the reward at the last step have not happened: they are 0 there, and no visible feature reads them.
+`play` asks once a step, in order, so a policy may keep memory, as long as it forgets when it sees a first step.
+"""
+
+
+def play(task: Task, facts: Facts, policy: Policy, episodes: int, rng: np.random.Generator) -> History:
+    """Let `policy` live `episodes` episodes of every task of `facts`, one long history each.
+
+    Args:
+        task: The distribution that the tasks are from.
+        facts: The tasks. The policy finds them in `history.task`; only one that may cheat should look. [row, ...]
+        policy: What to do.
+        episodes: How many episodes, at least 1.
+        rng: Randomness of the world and of drawing actions.
+
+    Returns:
+        The histories, `episodes * horizon` steps each. [row, step]
+    """
+    history = _blank(task, facts, episodes)
+    for step in range(history.n_steps):
+        if step % task.horizon == 0:
+            state = task.reset(facts)
+            seen = task.observe(state)
+        history.observations[:, step] = seen
+        actions = draw(policy(_until(history, step)), rng)
+        seen, rewards, state = task.step(state, actions, rng)
+        history.actions[:, step], history.rewards[:, step] = actions, rewards
+    return history
+
+
+def draw(probabilities: Float[np.ndarray, "batch action"], rng: np.random.Generator) -> Int[np.ndarray, " batch"]:
+    """Draw one action a row; rows need not sum exactly to 1. [batch]"""
+    heaped = np.cumsum(probabilities, axis=1, dtype=np.float64)
+    # less than the total even after rounding, so that an action of probability 0 at the end is never drawn
+    level = np.minimum(rng.random(len(heaped)) * heaped[:, -1], np.nextafter(heaped[:, -1], 0))
+    return (heaped <= level[:, None]).sum(axis=1)
+
+
+def _blank(task: Task, facts: Facts, episodes: int) -> History:
+    n_rows, n_steps = n_tasks_of(facts), episodes * task.horizon
+    number = np.repeat(np.arange(episodes, dtype=np.int16), task.horizon)
+    return History(
+        observations=np.zeros((n_rows, n_steps, len(task.channels)), dtype=np.int8),
+        actions=np.zeros((n_rows, n_steps), dtype=np.int8),
+        rewards=np.zeros((n_rows, n_steps), dtype=np.float32),
+        episode=np.broadcast_to(number, (n_rows, n_steps)),
+        channels=task.channels,
+        n_actions=task.n_actions,
+        task=dict(facts),
+        learner=np.arange(n_rows),
+    )
+
+
+def _until(history: History, step: int) -> History:
+    """Return the history up to and including `step`, without copying it."""
+    upto = slice(0, step + 1)
+    return replace(
+        history,
+        observations=history.observations[:, upto],
+        actions=history.actions[:, upto],
+        rewards=history.rewards[:, upto],
+        episode=history.episode[:, upto],
+    )

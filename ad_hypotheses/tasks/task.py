@@ -1,0 +1,114 @@
+"""What every family of tasks offers, and how one is made from a name and parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from ad_hypotheses.errors import ConfigError, did_you_mean
+from ad_hypotheses.language.history import History
+
+Facts = Mapping[str, np.ndarray]  # what the agent cannot see, one row a task: `{"goal": [task, 2]}`
+
+
+class Task(Protocol):
+    """A distribution of tasks, all alike to the eye, that differ in hidden facts.
+
+    A family is a frozen dataclass of its parameters. Its world is batched: one array operation moves every agent, and
+    every episode takes exactly `horizon` steps.
+    """
+
+    @property
+    def name(self) -> str:
+        """What `make_task` calls the family."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the observation channels."""
+
+    @property
+    def channel_sizes(self) -> tuple[int, ...]:
+        """How many values each channel takes."""
+
+    @property
+    def n_actions(self) -> int:
+        """How many actions exist."""
+
+    @property
+    def horizon(self) -> int:
+        """Steps an episode."""
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether an action at a place always has the same outcome."""
+
+    def sample_tasks(self, rng: np.random.Generator, n: int) -> Facts:
+        """Draw `n` tasks."""
+
+    def split(self, held_out: int, seed: int, train: int | None = None) -> tuple[Facts, Facts]:
+        """Return the facts of the tasks to train on and of those held out."""
+
+    def reset(self, facts: Facts) -> Any:
+        """Begin an episode of every task and return the state of the world."""
+
+    def observe(self, state: Any) -> Int[np.ndarray, "batch channel"]:
+        """Return what the agents see."""
+
+    def step(
+        self, state: Any, actions: Int[np.ndarray, " batch"], rng: np.random.Generator
+    ) -> tuple[Int[np.ndarray, "batch channel"], Float[np.ndarray, " batch"], Any]:
+        """Let every agent act; return what they see next, what they are paid, and the next state."""
+
+    def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
+        """Return the expected return of an episode for whoever knows the facts."""
+
+    def regimes(self, history: History) -> dict[str, Bool[np.ndarray, "batch step"]]:
+        """Split the steps, by what is visible at them, into disjoint named kinds that cover all."""
+
+
+def n_tasks_of(facts: Facts) -> int:
+    """Return how many tasks `facts` describes."""
+    return len(next(iter(facts.values())))
+
+
+def make_from(registry: Mapping[str, type], what: str, name: str, params: Mapping[str, Any]) -> Any:
+    """Make the dataclass that `registry` knows by `name`.
+
+    Args:
+        registry: Dataclasses by name.
+        what: What they are called in messages.
+        name: Which.
+        params: Its fields.
+
+    Raises:
+        ConfigError: There is no such name or field, or a value has the wrong type or is out of range.
+    """
+    if name not in registry:
+        raise ConfigError(
+            f"there is no {what} {name!r}.{did_you_mean(str(name), registry)} Known: {', '.join(registry)}."
+        )
+    fields = {field.name: field for field in dataclasses.fields(registry[name])}
+    for key, value in params.items():
+        if key not in fields:
+            listed = ", ".join(fields)
+            raise ConfigError(f"{name} has no parameter {key!r}.{did_you_mean(key, fields)} Known: {listed}.")
+        expected = type(fields[key].default)
+        fits = isinstance(value, int | float) if expected is float else isinstance(value, expected)
+        if not fits or isinstance(value, bool):
+            raise ConfigError(f"{name}: {key} is {value!r}, but it must be of type {expected.__name__}.")
+    return registry[name](**params)
+
+
+def check_range(owner: str, what: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Refuse a parameter outside `low .. high`.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if not low <= value <= high:
+        bounds = f"at least {low:g}" if high == float("inf") else f"{low:g} to {high:g}"
+        raise ConfigError(f"{owner}: {what} is {value!r}, but it must be {bounds}.")
