@@ -121,6 +121,7 @@ class Scrubber:
         self.clean, self.nodes, self.root, self.seed = clean, nodes, root, seed
         self.options = options or Options()
         self.twin = clean.twin
+        self._pass, self._shared, self._movements = 0, {}, None
         self.strands = {name: strands_of(node.parts) for name, node in nodes.items()}
         self.readers = {name: [r for part in node.parts for r in part.readers] for name, node in nodes.items()}
         self.classes = {
@@ -166,7 +167,7 @@ class Scrubber:
         """Visit the node at the end of `path` at every row and return what it delivers there."""
         name = path[-1]
         if not self.nodes[name].parents:
-            return self._leaf(name)
+            return self.leaf(name)
         if self.options.shared and name in self._shared:
             return self._shared[name]
         visit = _Visit(self, path)
@@ -178,7 +179,7 @@ class Scrubber:
             self._shared[name] = delivery
         return delivery
 
-    def _leaf(self, name: str) -> Delivery:
+    def leaf(self, name: str) -> Delivery:
         """What a node without parents delivers: its sites as the model computes them."""
         delivery: Delivery = {strand: self.clean.written(group) for strand, group in self.strands[name].items()}
         for part in self.nodes[name].parts:

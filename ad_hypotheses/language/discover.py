@@ -139,7 +139,7 @@ def _parse(source: bytes, file: Path) -> ast.Module:
 
 def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
     if isinstance(statement, ast.AnnAssign) and statement.value is not None:
-        pairs = [(statement.target, statement.value)]
+        pairs: list[tuple[ast.expr, ast.expr]] = [(statement.target, statement.value)]
     elif isinstance(statement, ast.Assign):
         pairs = [(target, statement.value) for target in statement.targets]
     else:

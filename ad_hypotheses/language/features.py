@@ -79,6 +79,8 @@ def examine_features(
     """
     features: dict[str, Feature] = {}
     problems: list[Problem] = []
+    if len({node.name for node in nodes}) < len(nodes):
+        return features, problems  # values go by name; the structure's check says which two share one
     for node in nodes:
         if node.problems or node.unknown or any(parent.name not in features for parent in node.parents):
             continue
@@ -108,6 +110,7 @@ def call(node: Node, history: History, values: Mapping[str, np.ndarray]) -> tupl
         task=facts,
         learner=None,  # who lived it is no more visible than the goal
     )
+    facts.read.clear()  # a run-time type checker looks into what it is given
     value = node.value(shown, {name: _read_only(array) for name, array in values.items()})
     return value, frozenset(facts.read)
 
@@ -340,8 +343,8 @@ def _spliced(base: History, donor: History, cut: Int[np.ndarray, " batch"]) -> H
 
 def _first_moved(old: np.ndarray, new: np.ndarray, cut: Int[np.ndarray, " batch"]) -> int | None:
     moved = _differs(old, new)
-    moved = moved.any(axis=2) if moved.ndim == 3 else moved
-    steps = np.flatnonzero((moved & (np.arange(old.shape[1]) <= cut[:, None])).any(axis=0))
+    by_step = moved.any(axis=2) if moved.ndim == 3 else moved
+    steps = np.flatnonzero((by_step & (np.arange(old.shape[1]) <= cut[:, None])).any(axis=0))
     return int(steps[0]) if steps.size else None
 
 

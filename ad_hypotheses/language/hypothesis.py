@@ -21,6 +21,7 @@ from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
 from ad_hypotheses.language.sites import SiteSet, embed, head, mlp
 
 HISTORY = "history"  # the parameter that stands for data; it is no arrow
+ARROWS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 SUM_TOLERANCE = 1e-6  # how far the probabilities of one step may be from summing to 1
 
 
@@ -280,8 +281,12 @@ def _define(function: Callable[..., Any], at: Any, caller: types.FrameType) -> N
     scope = {**caller.f_globals, **caller.f_locals}
     defined = {name: one for name, one in scope.items() if isinstance(one, Node)}
     parameters = inspect.signature(function).parameters
-    reads = tuple(parameters)
+    reads = tuple(name for name, one in parameters.items() if one.default is one.empty and one.kind in ARROWS)
     place = f"{shown_path(code.co_filename)}:{_line(code)}"
+    if function.__name__ == HISTORY:  # nobody could ever read it
+        raise failure(
+            [Problem("A node is called history, the name of the data.", place, advice="give it another name")]
+        )
     return Node(
         name=function.__name__,
         function=function,
@@ -316,8 +321,6 @@ def _is_maker(at: Any) -> bool:
 def _wrong_def(name: str, parameters: Mapping[str, inspect.Parameter], place: str) -> Iterator[Problem]:
     if not name.isidentifier():
         yield Problem("A node has no name.", place, advice="write it with def, so that others can read it by name")
-    if name == HISTORY:
-        yield Problem("A node is called history, the name of the data.", place, advice="give it another name")
     if not parameters:
         yield Problem(
             f"{name}() reads nothing.", place, advice="add the parameter history, or the nodes it is made from"

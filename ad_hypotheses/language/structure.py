@@ -114,7 +114,7 @@ def _wrong_root(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
 
 
 def _same_names(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
-    for one, other in combinations(hypothesis.nodes, 2):
+    for one, other in combinations(sorted(hypothesis.nodes, key=lambda node: (node.file, node.line)), 2):
         if one.name == other.name:
             what = f"Two nodes are called {one.name}: {one.place} and {other.place}."
             yield Problem(what, other.place, advice="rename one of them")

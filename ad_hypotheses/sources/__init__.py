@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ SOURCES: Mapping[str, type] = {
 }
 
 
+@runtime_checkable
 class Source(Protocol):
     """A reinforcement-learning algorithm and its hyper-parameters, a frozen dataclass."""
 

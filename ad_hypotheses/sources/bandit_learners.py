@@ -9,7 +9,7 @@ import numpy as np
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.sources.recording import keep_episodes
+from ad_hypotheses.sources.recording import check_episodes, keep_episodes
 from ad_hypotheses.tasks import BernoulliBandit, Facts, Task
 from ad_hypotheses.tasks.baselines import thompson, ucb1
 from ad_hypotheses.tasks.play import Policy, play
@@ -54,4 +54,5 @@ def _bandit(name: str, task: Task) -> BernoulliBandit:
 def _live(
     policy: Policy, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int
 ) -> History:
+    check_episodes(episodes, keep_every)
     return keep_episodes(play(task, facts, policy, episodes, rng), keep_every)

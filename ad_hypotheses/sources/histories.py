@@ -1,13 +1,14 @@
 """Learning histories on disk: made once, in shards, resumed after an interruption, read a batch at a time.
 
 A folder holds `shard-00000/`, `shard-00001/`, ... and, once all are there, `manifest.json`. Every shard has a random
-generator of its own, seeded by (seed, shard), so a shard is the same whether or not the others were made in the same run.
+generator of its own, seeded by (seed, shard), so a shard is the same whether or not others were made in the same run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from ad_hypotheses.errors import ConfigError, DataError
+from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.shards import (
     AGAIN,
@@ -32,7 +33,7 @@ from ad_hypotheses.sources.shards import (
     write_shard,
 )
 from ad_hypotheses.tasks import Facts, Task
-from ad_hypotheses.tasks.task import n_tasks_of
+from ad_hypotheses.tasks.task import check_range, n_tasks_of
 
 FORMAT = 1  # of the folder; a reader refuses another
 MANIFEST = "manifest.json"
@@ -160,13 +161,15 @@ def generate(
         The histories, checked.
 
     Raises:
-        ConfigError: A number is less than 1.
+        ConfigError: A number is too small.
         DataError: The folder holds something else, a shard in it is corrupt, or the disk is full.
     """
-    if learners_per_task < 1 or shard_size < 1:
-        raise ConfigError(
-            f"learners_per_task is {learners_per_task}, shard_size {shard_size}; both must be at least 1."
-        )
+    for what, number, least in (
+        ("learners_per_task", learners_per_task, 1),
+        ("shard_size", shard_size, 1),
+        ("seed", seed, 0),
+    ):
+        check_range("histories", what, number, least)
     numbers = {"learners_per_task": learners_per_task, "episodes": episodes, "keep_every": keep_every, "seed": seed}
     recipe = _recipe(task, facts) | {"source": _describe(source), **numbers, "shard_size": shard_size}
     learners = np.arange(learners_per_task * n_tasks_of(facts))
@@ -256,6 +259,7 @@ def _write(
     progress: Progress | None,
 ) -> Histories:
     """Make the shards that are not there yet, then the manifest."""
+    recipe = json.loads(json.dumps(recipe))  # as it will be read back, where a tuple is a list
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / MANIFEST
@@ -265,7 +269,7 @@ def _write(
             progress(first, len(rows))
         shard = folder / shard_name(number)
         if shard.exists():
-            shards.append(_finished(shard, recipe))
+            shards.append(_finished(shard, number, recipe))
         else:
             shards.append(write_shard(folder, number, make(number, rows[first : first + shard_size]), recipe))
     listed = [{key: value for key, value in shard.items() if key != "recipe"} for shard in shards]
@@ -278,7 +282,7 @@ def _write(
     return open_histories(folder, verify=False)
 
 
-def _finished(shard: Path, recipe: Json) -> Json:
+def _finished(shard: Path, number: int, recipe: Json) -> Json:
     """Return the description of a shard made earlier, all of it checked.
 
     Raises:
@@ -287,11 +291,22 @@ def _finished(shard: Path, recipe: Json) -> Json:
     description = read_description(shard)
     theirs = description["recipe"]
     if theirs != recipe:
-        keys = [key for key in {**recipe, **theirs} if recipe.get(key) != theirs.get(key)]
-        listed = "; ".join(f"{key} was {theirs.get(key)!r}, is {recipe.get(key)!r}" for key in keys)
+        before, now = _flat(theirs), _flat(recipe)
+        keys = [key for key in {**now, **before} if now.get(key) != before.get(key)]
+        listed = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys)
         raise DataError(f"{shard.parent} holds other histories ({listed}); name another folder, or delete this one.")
+    if description["number"] != number:
+        raise DataError(f"shard {shard} is corrupt: it was written as number {description['number']}; {AGAIN}.")
     open_shard(shard, description, verify=True)
     return description
+
+
+def _flat(recipe: Json) -> Json:
+    """Return the recipe with `{"source": {"alpha": 1}}` written `{"source.alpha": 1}`."""
+    flat: Json = {}
+    for key, value in recipe.items():
+        flat |= {f"{key}.{inner}": each for inner, each in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
 
 
 def _recipe(task: Task, facts: Facts) -> Json:

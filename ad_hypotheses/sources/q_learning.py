@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
@@ -25,6 +25,7 @@ TIE_BREAK = 1e-4  # the greatest difference between initial values; without it e
 CACHE = 1 << 20  # bytes of tables a chunk of learners may hold: half of a usual second-level cache
 
 
+@runtime_checkable
 class _QSource(Protocol):
     """The hyper-parameters that both sources share."""
 
@@ -163,15 +164,17 @@ def live(
 
 
 def _check(source: _QSource) -> None:
-    check_range(source.name, "alpha", source.alpha, np.nextafter(0, 1), 1)
-    check_range(source.name, "gamma", source.gamma, 0, np.nextafter(1, 0))
+    if not 0 < source.alpha <= 1:
+        raise ConfigError(f"{source.name}: alpha is {source.alpha}, but it must be above 0 and at most 1.")
+    if not 0 <= source.gamma < 1:
+        raise ConfigError(f"{source.name}: gamma is {source.gamma}, but it must be at least 0 and below 1.")
     check_range(source.name, "epsilon_first", source.epsilon_first, 0, 1)
     check_range(source.name, "epsilon_last", source.epsilon_last, 0, 1)
     check_range(source.name, "anneal_episodes", source.anneal_episodes, 0)
 
 
 def _epsilon(source: _QSource, episode: int) -> float:
-    progress = min(episode / max(source.anneal_episodes, 1), 1.0)
+    progress = episode / source.anneal_episodes if episode < source.anneal_episodes else 1.0
     return source.epsilon_first + (source.epsilon_last - source.epsilon_first) * progress
 
 
@@ -221,12 +224,13 @@ class _Tables:
             rows += observations[:, channel] * np.intp(weight)
         return rows
 
-    def best(self, rows: Int[np.ndarray, " learner"]) -> Float[np.ndarray, " learner"]:
+    def best(self, rows: np.ndarray) -> np.ndarray:
         # `clip` spares a bounds check and the buffer that comes with it; the rows are ours, so always in range
         self.values.take(rows, axis=1, out=self.candidates, mode="clip")
         return self.candidates.max(axis=0)
 
     def greedy(self, rows: Int[np.ndarray, " learner"]) -> Int[np.ndarray, " learner"]:
+        """Return the best action; of exact ties, the last, so that learners who know the way walk it alike."""
         best = self.best(rows)
         return ((self.candidates == best).view(np.int8) * self.action_numbers).max(axis=0)
 

@@ -40,7 +40,7 @@ class Recording:
         Raises:
             ConfigError: There is nothing to live or to keep.
         """
-        _check(episodes, keep_every)
+        check_episodes(episodes, keep_every)
         assert max((*task.channel_sizes, task.n_actions)) <= 128, "observations and actions are kept in a byte each"
         shape = (n_learners, -(-episodes // keep_every), task.horizon)
         observations = np.empty((*shape, len(task.channels)), dtype=np.int8)
@@ -81,7 +81,7 @@ def keep_episodes(history: History, keep_every: int) -> History:
     Raises:
         ConfigError: `keep_every` is less than 1.
     """
-    _check(1, keep_every)
+    check_episodes(1, keep_every)
     kept = np.flatnonzero(history.episode[0] % keep_every == 0)
     return replace(
         history,
@@ -103,6 +103,11 @@ def learning_curve(history: History) -> Float[np.ndarray, " episode"]:
     return episode_returns(history).mean(axis=0)
 
 
-def _check(episodes: int, keep_every: int) -> None:
+def check_episodes(episodes: int, keep_every: int) -> None:
+    """Refuse to live or keep nothing.
+
+    Raises:
+        ConfigError: A number is less than 1.
+    """
     if episodes < 1 or keep_every < 1:
         raise ConfigError(f"episodes is {episodes} and keep_every is {keep_every}, but both must be at least 1.")

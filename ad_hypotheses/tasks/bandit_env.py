@@ -12,7 +12,7 @@ from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.tasks.bandit import BanditState, BernoulliBandit
 
 
-class BernoulliBanditEnv(gymnasium.Env[int, int]):
+class BernoulliBanditEnv(gymnasium.Env[Any, Any]):
     """One Bernoulli bandit, with nothing to see.
 
     The observation is always 0, since gymnasium has no empty one. An episode is truncated at the horizon.
@@ -52,7 +52,7 @@ class BernoulliBanditEnv(gymnasium.Env[int, int]):
         self._pulls = 0
         return 0, {}
 
-    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int | np.integer) -> tuple[int, float, bool, bool, dict[str, Any]]:
         """Pull an arm."""
         assert self._state is not None, "step comes after reset"
         self._pulls += 1

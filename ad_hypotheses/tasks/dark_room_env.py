@@ -47,7 +47,7 @@ class DarkRoomEnv(MiniGridEnv):
         self.observation_space = spaces.MultiDiscrete([size, size])
         self._goal: tuple[int, int] | None = None
 
-    def reset(
+    def reset(  # type: ignore[override]
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode in the centre.
@@ -70,7 +70,7 @@ class DarkRoomEnv(MiniGridEnv):
             self._goal = None
         return super().reset(seed=seed)
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int | np.integer) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:  # type: ignore[override]
         """Move, bump or stay; pay 1 on the goal."""
         self.step_count += 1
         target = np.asarray(self.agent_pos) + MOVES[action]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -15,6 +15,7 @@ from ad_hypotheses.language.history import History
 Facts = Mapping[str, np.ndarray]  # what the agent cannot see, one row a task: `{"goal": [task, 2]}`
 
 
+@runtime_checkable
 class Task(Protocol):
     """A distribution of tasks, all alike to the eye, that differ in hidden facts.
 
@@ -92,18 +93,20 @@ def make_from(registry: Mapping[str, type], what: str, name: str, params: Mappin
             f"there is no {what} {name!r}.{did_you_mean(str(name), registry)} Known: {', '.join(registry)}."
         )
     fields = {field.name: field for field in dataclasses.fields(registry[name])}
+    values = {}
     for key, value in params.items():
         if key not in fields:
             listed = ", ".join(fields)
             raise ConfigError(f"{name} has no parameter {key!r}.{did_you_mean(key, fields)} Known: {listed}.")
-        expected = type(fields[key].default)
+        expected: Any = type(fields[key].default)
         fits = isinstance(value, int | float) if expected is float else isinstance(value, expected)
         if not fits or isinstance(value, bool):
             raise ConfigError(f"{name}: {key} is {value!r}, but it must be of type {expected.__name__}.")
-    return registry[name](**params)
+        values[key] = expected(value)
+    return registry[name](**values)
 
 
-def check_range(owner: str, what: str, value: float, low: float, high: float = float("inf")) -> None:
+def check_range(owner: str, what: str, value: int | float, low: int | float, high: int | float = float("inf")) -> None:
     """Refuse a parameter outside `low .. high`.
 
     Raises:

@@ -1,0 +1,178 @@
+"""Everything that is run on the model for one claim, reduced to arrays over positions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ad_hypotheses.causal.alone import scrub_alone
+from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber, tree_paths, without_features
+from ad_hypotheses.language.check import BoundNode
+
+VARIANTS = ("scrubbed", "structure", "scrubbed with self-donors", "structure with self-donors")
+EXACT_BELOW = 1e-5  # relative norm under which a site is a function of its feature, up to rounding
+REPEATS = 10_000  # first pass of the constant-feature runs, so that they share no draw with the hypothesis
+
+
+@dataclass
+class Measured:
+    """What scrubbing one claim gave.
+
+    Attributes:
+        losses: Cross-entropy by variant, in nats. {variant: [pass, row, step]}
+        kl: KL divergence of the scrubbed from the model's distribution, mean over passes. [row, step]
+        same_argmax: Share of passes that keep the likeliest action. [row, step]
+        probabilities: Scrubbed distribution, mean over passes. [row, step, action]
+        root_movement: How far the logits' input moved, relative to the baseline.
+        nodes: Per node, what `NodeRecord` says of draws, movement and the node alone.
+    """
+
+    losses: dict[str, Float[np.ndarray, "pass row step"]]
+    kl: Float[np.ndarray, "row step"]
+    same_argmax: Float[np.ndarray, "row step"]
+    probabilities: Float[np.ndarray, "row step action"]
+    root_movement: float
+    nodes: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write everything to a file that :meth:`load` reads."""
+        arrays = {name: value for name, value in asdict(self).items() if isinstance(value, np.ndarray)}
+        meta = json.dumps({"nodes": self.nodes, "root_movement": self.root_movement})
+        with path.open("wb") as file:
+            np.savez(file, meta=np.array(meta), **arrays, **{f"loss {name}": loss for name, loss in self.losses.items()})
+
+    @classmethod
+    def load(cls, path: Path) -> Measured:
+        """Read what :meth:`save` wrote; raises OSError, ValueError or KeyError if it cannot."""
+        with np.load(path, allow_pickle=False) as content:
+            losses = {name: content[f"loss {name}"] for name in VARIANTS}
+            meta = json.loads(str(content["meta"]))
+            arrays = {name: content[name] for name in ("kl", "same_argmax", "probabilities")}
+        return cls(losses, **arrays, root_movement=meta["root_movement"], nodes=meta["nodes"])
+
+
+def cross_entropy(
+    log_probs: Float[np.ndarray, "row step action"], actions: Int[np.ndarray, "row step"]
+) -> Float[np.ndarray, "row step"]:
+    """Loss of the actions that the histories really took, in nats."""
+    return -np.take_along_axis(log_probs, actions[..., None].astype(np.int64), axis=-1)[..., 0]
+
+
+def exact_baseline(
+    log_probs: Float[np.ndarray, "row step action"], actions: Int[np.ndarray, "row step"], self_donors: bool
+) -> Float[np.ndarray, "row step"]:
+    """Expected loss when nothing is important, in nats: at each step the mean over rows of their loss on this label.
+
+    Args:
+        log_probs: Of the clean model.
+        actions: The labels.
+        self_donors: Whether the row itself is among those averaged over.
+    """
+    n_rows = len(log_probs)
+    everyone = -log_probs.sum(axis=0, dtype=np.float64)  # [step, action]
+    total = np.take_along_axis(everyone[None].repeat(n_rows, 0), actions[..., None].astype(np.int64), axis=-1)[..., 0]
+    if self_donors or n_rows == 1:
+        return total / n_rows
+    return (total - cross_entropy(log_probs, actions)) / (n_rows - 1)
+
+
+def forwards(nodes: Mapping[str, BoundNode], root: str, passes: int) -> int:
+    """Number of partial forward passes over the dataset that :func:`measure` needs."""
+    inner = sum(bool(nodes[path[-1]].parents) for path in tree_paths(nodes, root))
+    return len(VARIANTS) * passes * inner + 2 * (len(nodes) - 1)
+
+
+def measure(
+    clean: Clean,
+    nodes: Mapping[str, BoundNode],
+    root: str,
+    passes: int,
+    options: Options,
+    seed: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Measured:
+    """Scrub one claim in all four variants, and each of its nodes alone.
+
+    Args:
+        clean: The model's own run.
+        nodes: The claim, bound to model and data.
+        root: Name of its last node.
+        passes: How often every reference is scrubbed, in each variant.
+        options: Self-donors apart, which are measured both ways.
+        seed: Of all draws.
+        progress: Called with the number of partial forwards that were done.
+    """
+    inner = sum(bool(nodes[path[-1]].parents) for path in tree_paths(nodes, root))
+    constant = without_features(nodes)
+    variants = {
+        name: Scrubber(clean, graph, root, replace(options, self_donors=self_donors), seed)
+        for name, graph, self_donors in zip(
+            VARIANTS, (nodes, constant, nodes, constant), (False, False, True, True), strict=True
+        )
+    }
+    actions = clean.history.actions
+    losses = {name: np.empty((passes, *actions.shape), dtype=np.float32) for name in VARIANTS}
+    tally = _Tally(clean.log_probs)
+    for name, scrubber in variants.items():
+        first = REPEATS if name.startswith("structure") else 0
+        for number in range(passes):
+            result = scrubber.run(first + number, movements=name == "scrubbed" and number == 0)
+            losses[name][number] = cross_entropy(result.log_probs, actions)
+            if name == "scrubbed":
+                tally.add(result)
+            progress(inner)
+    measured = tally.measured(losses)
+    for name in nodes:
+        measured.nodes[name] = _node(variants["scrubbed"], name, tally.movements)
+        progress(0 if name == root else 2)
+    return measured
+
+
+class _Tally:
+    """Sums over passes of what the main variant changes."""
+
+    def __init__(self, log_probs: Float[np.ndarray, "row step action"]) -> None:
+        self.log_probs, self.likeliest = log_probs, log_probs.argmax(-1)
+        self.probabilities = np.zeros_like(log_probs)
+        self.kl, self.same = np.zeros(log_probs.shape[:2]), np.zeros(log_probs.shape[:2])
+        self.moved = self.baseline = 0.0
+        self.passes = 0
+        self.movements: dict[tuple[str, ...], Movement] = {}
+
+    def add(self, result: Pass) -> None:
+        self.probabilities += np.exp(result.log_probs)
+        self.kl += (np.exp(self.log_probs) * (self.log_probs - result.log_probs)).sum(-1)
+        self.same += result.log_probs.argmax(-1) == self.likeliest
+        self.moved += result.root_moved
+        self.baseline += result.root_moved_by_baseline
+        self.movements |= result.movements
+        self.passes += 1
+
+    def measured(self, losses: dict[str, np.ndarray]) -> Measured:
+        n = self.passes
+        movement = self.moved / self.baseline if self.baseline else 0.0
+        return Measured(losses, self.kl / n, self.same / n, self.probabilities / n, movement)
+
+
+def _node(scrubber: Scrubber, name: str, movements: Mapping[tuple[str, ...], Movement]) -> dict[str, float]:
+    """What the record of a node says of its draws, and of the node alone."""
+    if name == scrubber.root:
+        return {}
+    found = [movement for path, movement in movements.items() if path[-1] == name]
+    swapped, moved, spread = (
+        float(np.mean([getattr(movement, key) for movement in found])) for key in ("swapped", "moved", "spread")
+    )
+    figures = {"swapped": swapped, "moved": moved, "spread": spread, "exact": float(spread < EXACT_BELOW < swapped)}
+    actions = scrubber.clean.history.actions
+    model = cross_entropy(scrubber.clean.log_probs, actions).mean()
+    baseline = exact_baseline(scrubber.clean.log_probs, actions, self_donors=False).mean()
+    for key, agreeing in (("recovered", True), ("resampled", False)):
+        loss = cross_entropy(scrub_alone(scrubber, name, agreeing), actions).mean()
+        figures[key] = float((loss - baseline) / (model - baseline))
+    return figures

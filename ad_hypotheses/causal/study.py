@@ -1,0 +1,326 @@
+"""From a hypothesis and a checkpoint to the record that a report is drawn from."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from ad_hypotheses.causal.claims import Tried, claim_record, weigh
+from ad_hypotheses.causal.clean import Clean, strands_of
+from ad_hypotheses.causal.draws import Align, classes
+from ad_hypotheses.causal.measure import VARIANTS, Measured, forwards, measure
+from ad_hypotheses.causal.scrub import Options, tree_paths
+from ad_hypotheses.distill.evaluate import curve, explanation_curve
+from ad_hypotheses.distill.train import split
+from ad_hypotheses.distill.zoo import Checkpoint, replacing, versions
+from ad_hypotheses.errors import CapacityError, DataError
+from ad_hypotheses.evidence.estimate import Resampling, require_estimable
+from ad_hypotheses.evidence.record import Curve, Study
+from ad_hypotheses.evidence.verdict import draws_for, judge
+from ad_hypotheses.language.check import Bound, bind
+from ad_hypotheses.language.control import wrong_site
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.hypothesis import Hypothesis
+
+FRESH = 1_000_003  # added to the seed of the training histories: a study's histories were never trained on
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study is made.
+
+    Attributes:
+        rows: Histories in the dataset.
+        passes: How often every reference is scrubbed, in each variant.
+        tasks: Which tasks the histories come from.
+        others: As in :class:`Options`.
+        align: As in :class:`Options`.
+        shared: As in :class:`Options`.
+        seed: Of the histories, all draws and the bootstrap.
+        rollouts: Episodes-long lives of the explanation as a policy; 0 for none.
+        memory: Bytes that the run may use; None for what is free.
+    """
+
+    rows: int = 256
+    passes: int = 5
+    tasks: str = "all"
+    others: str = "joint"
+    align: Align = "step"
+    shared: bool = False
+    seed: int = 0
+    rollouts: int = 64
+    memory: int | None = None
+
+    @property
+    def options(self) -> Options:
+        """What the engine needs of it."""
+        return Options(others=self.others, align=self.align, shared=self.shared)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study will cost, known beforehand.
+
+    Attributes:
+        forwards: Partial forward passes over the dataset.
+        bytes: Memory for activations.
+    """
+
+    forwards: int
+    bytes: int
+
+
+@dataclass
+class Progress:
+    """What a study says while it runs.
+
+    Attributes:
+        cost: Called once, before the long part.
+        claim: Called with a claim's name when its turn comes.
+        done: Called with the number of partial forwards that were done.
+    """
+
+    cost: Callable[[Cost], None] = lambda cost: None
+    claim: Callable[[str], None] = lambda name: None
+    done: Callable[[int], None] = lambda done: None
+
+
+def reference_histories(checkpoint: Checkpoint, settings: Settings) -> History:
+    """Let fresh learners live: the histories whose loss is to be explained, one learner a row.
+
+    Raises:
+        DataError: Too few rows were asked for.
+    """
+    if settings.rows < 2:
+        raise DataError(f"--samples is {settings.rows}, but donors need at least 2 histories; 256 is a good number.")
+    config = checkpoint.config
+    task = config.make_task()
+    trained, held_out = split(config)
+    pools = {"train": [trained], "held-out": [held_out], "all": [trained, held_out]}[settings.tasks]
+    facts = {name: np.concatenate([pool[name] for pool in pools]) for name in trained}
+    if not len(next(iter(facts.values()))):
+        raise DataError(f"{checkpoint.name} has no {settings.tasks} tasks: histories.held_out is 0.")
+    rng = np.random.default_rng([config.histories.seed + FRESH, settings.seed])
+    n_tasks = len(next(iter(facts.values())))
+    chosen = rng.permutation(np.resize(rng.permutation(n_tasks), settings.rows))
+    return config.make_source().live(
+        task,
+        {name: fact[chosen] for name, fact in facts.items()},
+        config.histories.episodes,
+        rng,
+        config.histories.keep_every,
+    )
+
+
+def family(hypothesis: Hypothesis, controls: Sequence[Hypothesis], checkpoint: Checkpoint) -> dict[str, list[Hypothesis]]:
+    """Return what is tested together: the hypothesis, the researcher's controls, and the tool's wrong-site control."""
+    made = wrong_site(hypothesis, checkpoint.model.anatomy)
+    return {
+        "hypothesis": [hypothesis],
+        "control": list(controls),
+        "wrong site": [] if made is None else [made],
+    }
+
+
+def run_study(
+    hypothesis: Hypothesis,
+    controls: Sequence[Hypothesis],
+    checkpoint: Checkpoint,
+    settings: Settings,
+    command: str,
+    scratch: Path,
+    progress: Progress | None = None,
+) -> Study:
+    """Test a hypothesis and its controls on a checkpoint.
+
+    Args:
+        hypothesis: The claim.
+        controls: The same claim at other sites of the same model.
+        checkpoint: The model.
+        settings: How.
+        command: What reruns the study.
+        scratch: Folder for what is measured claim by claim, so that an interrupted study goes on where it stopped.
+        progress: What to call on the way.
+
+    Raises:
+        HypothesisError: A claim does not fit the model or the data.
+        DataError: The histories leave nothing to test.
+        CapacityError: The run would not fit into memory; says so before it starts.
+    """
+    progress = progress or Progress()
+    history = reference_histories(checkpoint, settings)
+    task = checkpoint.config.make_task()
+    regimes = task.regimes(history)
+    tests = family(hypothesis, controls, checkpoint)
+    bound = [
+        (kind, bind(claim, checkpoint.model.anatomy, history, regimes, settings.seed))
+        for kind, claims in tests.items()
+        for claim in claims
+    ]
+    for _, one in bound:
+        refuse_untestable(one, history, settings.align)
+    clean = Clean.run(checkpoint.model, history)
+    cost = predict(clean, [one for _, one in bound], settings)
+    refuse_too_large(cost, settings.memory, str(checkpoint.model.device))
+    progress.cost(cost)
+    regimes = {"all": np.ones_like(history.actions, dtype=bool), **regimes}
+    rng = np.random.default_rng([settings.seed, len(bound)])
+    resampling = Resampling.draw(history.n_rows, settings.passes, rng, draws_for(len(bound)))
+    tried = []
+    for kind, one in bound:
+        progress.claim(one.hypothesis.name or one.root)
+        key = _key(checkpoint, one, settings)
+        measured = _measured_or_resumed(clean, one, settings, scratch / f"{key}.npz", progress.done)
+        evidence = weigh(measured, clean.log_probs, history, regimes, resampling)
+        require_estimable(evidence["all"][0])
+        tried.append(Tried(one, kind, measured, evidence, one.hypothesis.policy(history)))
+        clean.forget()
+    judgements = judge([one.tested() for one in tried])
+    claims = [
+        claim_record(one, judgement, clean.log_probs, history, regimes, settings.align)
+        for one, judgement in zip(tried, judgements, strict=True)
+    ]
+    return _study(hypothesis, checkpoint, settings, command, history, claims, bool(tests["wrong site"]))
+
+
+def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
+    """Refuse a claim under which nothing could ever be swapped.
+
+    Raises:
+        DataError: At some node no history shares its feature value with another.
+    """
+    for node in bound.nodes.values():
+        if node.labels is None:
+            continue
+        alone = classes(node.labels, node.selected, align, history.episode_step).alone
+        if (alone if node.selected is None else alone[node.selected]).all():
+            raise DataError(
+                f"{node.name}: each of the {history.n_rows} histories is alone in its class, so there is nobody to swap "
+                f"it with.\n  Use more histories (--samples), or let {node.name}() return something coarser."
+            )
+
+
+def predict(clean: Clean, bounds: Sequence[Bound], settings: Settings) -> Cost:
+    """Return what testing some claims one after another will cost."""
+    total = sum(forwards(bound.nodes, bound.root, settings.passes) for bound in bounds)
+    vectors = max(_streams(bound, clean, settings) for bound in bounds)
+    outcomes = (len(VARIANTS) * settings.passes + 4 * clean.twin.model.cfg.d_vocab) * clean.n_rows * clean.n_steps * 4
+    return Cost(total, vectors * clean.bytes_per_stream + outcomes)
+
+
+def _streams(bound: Bound, clean: Clean, settings: Settings) -> int:
+    """Vectors per position that are held at once: what readers see, what parts write, and open visits."""
+    stages = {reader.stage for node in bound.nodes.values() for part in node.parts for reader in part.readers}
+    parts = sum(len(strands_of(node.parts)) for node in bound.nodes.values())
+    open_visits = sum(len(bound.nodes[path[-1]].parts) for path in tree_paths(bound.nodes, bound.root))
+    everything = len(clean.twin.anatomy.writers) if settings.others == "independent" else 0
+    return len(stages) + 1 + parts + open_visits + everything
+
+
+def refuse_too_large(cost: Cost, memory: int | None, device: str) -> None:
+    """Refuse a run that would not fit.
+
+    Raises:
+        CapacityError: It needs more memory than `memory`, or than is free.
+    """
+    free = memory if memory is not None else free_memory(device)
+    if free is not None and cost.bytes > free:
+        raise CapacityError(
+            f"the run needs {cost.bytes / 1e9:.2f} GB for activations, but only {free / 1e9:.2f} GB may be used.\n"
+            f"  Use fewer histories (--samples), or allow more (--memory)."
+        )
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes that are free on a device, None if nobody knows."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info()[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
+    return kilobytes[0] * 1024 if kilobytes else None
+
+
+def _measured_or_resumed(
+    clean: Clean, bound: Bound, settings: Settings, path: Path, done: Callable[[int], None]
+) -> Measured:
+    try:
+        measured = Measured.load(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        measured = measure(clean, bound.nodes, bound.root, settings.passes, settings.options, settings.seed, done)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            measured.save(temporary)
+        return measured
+    done(forwards(bound.nodes, bound.root, settings.passes))
+    return measured
+
+
+def _key(checkpoint: Checkpoint, bound: Bound, settings: Settings) -> str:
+    """Name of what was measured: changes with the weights, the claim's sites and classes, and the settings."""
+    digest = hashlib.sha256(repr((checkpoint.sha256, replace(settings, memory=None, rollouts=0), bound.root)).encode())
+    for node in bound.nodes.values():
+        digest.update(repr((node.name, [str(part) for part in node.parts], node.parents)).encode())
+        for part in node.parts:
+            digest.update(b"" if part.directions is None else part.directions.tobytes())
+        for array in (node.labels, node.selected):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:24]
+
+
+def _study(
+    hypothesis: Hypothesis,
+    checkpoint: Checkpoint,
+    settings: Settings,
+    command: str,
+    history: History,
+    claims: list,
+    has_wrong_site: bool,
+) -> Study:
+    config, task, shape = checkpoint.config, checkpoint.config.make_task(), checkpoint.model.shape
+    title, _, text = hypothesis.doc.partition("\n")
+    if not has_wrong_site:
+        claims[0].warnings.append("No wrong-site control could be made: no other place of the model fits the claim.")
+    source = f"{config.source['name']} with {config.histories.episodes} episodes"
+    kept = f", every {config.histories.keep_every}. kept" if config.histories.keep_every > 1 else ""
+    return Study(
+        title=title or hypothesis.title,
+        text=text.strip(),
+        file=hypothesis.root.place.rpartition(":")[0],
+        model=checkpoint.name,
+        model_sha256=checkpoint.sha256,
+        task=task.name,
+        task_facts={name: value for name, value in asdict(task).items() if isinstance(value, int)},
+        action_names=list(task.action_names),
+        model_text=f"{shape.n_layers} layers, {shape.n_heads} heads, width {shape.d_model}, context {shape.n_ctx} steps",
+        data_text=(
+            f"{history.n_rows} whole learning histories of {history.n_steps} steps, one a learner, from {source}{kept}; "
+            f"{settings.tasks} tasks; not trained on"
+        ),
+        rows=history.n_rows,
+        n_steps=history.n_steps,
+        horizon=task.horizon,
+        options={**asdict(settings), "device": str(checkpoint.model.device)},
+        command=command,
+        versions=versions(),
+        claims=claims,
+        curves=_curves(hypothesis, checkpoint, settings),
+        curve_unit="episode" if config.kept_episodes > 1 else "10 steps",
+    )
+
+
+def _curves(hypothesis: Hypothesis, checkpoint: Checkpoint, settings: Settings) -> list[Curve]:
+    known = checkpoint.record.get("evaluation", {}).get("held_out", [])
+    curves = [Curve(**one) for one in known if one["name"] != "model, argmax"]
+    if settings.rollouts:
+        curves.insert(1, explanation_curve(hypothesis, checkpoint.config, settings.rollouts, settings.seed))
+    return curves

@@ -1,0 +1,287 @@
+"""The record of a study: every number of a report, as plain data that goes to JSON and back.
+
+Reports are drawn from records, never from tensors, so a report can be drawn again, compared or read by a machine.
+Losses are cross-entropies in nats; `steps` are positions in the context, from 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ad_hypotheses.errors import DataError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Number:
+    """An estimate with its interval; not estimable if its denominator may be 0."""
+
+    value: float
+    low: float
+    high: float
+    estimable: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]" if self.estimable else "not estimable"
+
+
+@dataclass(frozen=True)
+class Regime:
+    """Losses and what was recovered of them over the steps of one regime (`"all"`: over all steps).
+
+    Attributes:
+        name: Of the regime.
+        positions: Number of reference positions.
+        model, scrubbed, baseline, structure: The four losses.
+        recovered, beyond_structure: The two ratios, donors from other rows only.
+        recovered_with_self, beyond_structure_with_self: The same with rows allowed to stand in for themselves.
+        loss_change: Mean absolute change of the loss.
+        kl: Mean KL divergence of the scrubbed from the model's distribution, in nats.
+        same_argmax: Share of positions whose likeliest action stays the same.
+        agreement: How often the explanation, run as a policy, gives the model's likeliest action its own highest
+            probability; None if the claim has no opinion there.
+        opinion: Share of the positions where the explanation has an opinion (is not uniform).
+    """
+
+    name: str
+    positions: int
+    model: Number
+    scrubbed: Number
+    baseline: Number
+    structure: Number
+    recovered: Number
+    beyond_structure: Number
+    recovered_with_self: Number
+    beyond_structure_with_self: Number
+    loss_change: float
+    kl: float
+    same_argmax: float
+    agreement: float | None
+    opinion: float
+
+
+@dataclass(frozen=True)
+class NodeRecord:
+    """What is known about one node.
+
+    Attributes:
+        name: Of the node.
+        site: As the researcher wrote it.
+        parents: Names of the nodes that it reads.
+        doc: First line of its docstring.
+        level: `"step"`, `"history"` or `"root"`.
+        role: The step role that it is narrowed to, if any.
+        hidden: Whether it reads facts that the model cannot see.
+        class_sizes: How many references have a class of 1, 2-3, 4-7, 8-15, ... members, by upper bound.
+        alone: Share of the references that nobody else agrees with.
+        swapped: Share of the draws whose donor is another row, mean over the tree nodes.
+        moved: Relative norm of the change of what it delivers.
+        spread: The same for clean donors; 0 if the site is a function of the feature.
+        exact: Whether the site is a function of the feature ("exact by construction").
+        recovered: What is recovered if this node alone is scrubbed and everything else is left clean.
+        resampled: What is recovered if this node's sites alone get random donors: 1 means that the site does not matter.
+    """
+
+    name: str
+    site: str
+    parents: list[str]
+    doc: str
+    level: str
+    role: str | None
+    hidden: bool
+    class_sizes: dict[str, int]
+    alone: float
+    swapped: float
+    moved: float
+    spread: float
+    exact: bool
+    recovered: float | None
+    resampled: float | None
+
+
+@dataclass(frozen=True)
+class WorstPosition:
+    """One position where scrubbing did most harm.
+
+    Attributes:
+        row, step, episode, episode_step: Where it is.
+        regime: Its regime.
+        path: What was observed in this episode up to and including this step. [step][channel]
+        actions, rewards: What was done and paid at the steps of `path` before the last.
+        seen: Cells observed earlier in the context (Dark Room) or pulls by arm (bandit).
+        last_rewarded: The last rewarded observation in the context, if any.
+        facts: The hidden facts of the task.
+        taken: The action that the history took.
+        model, scrubbed: Distributions over actions.
+        loss_model, loss_scrubbed: In nats.
+    """
+
+    row: int
+    step: int
+    episode: int
+    episode_step: int
+    regime: str
+    path: list[list[int]]
+    actions: list[int]
+    rewards: list[float]
+    seen: list[list[int]]
+    last_rewarded: list[int] | None
+    facts: dict[str, list[float]]
+    taken: int
+    model: list[float]
+    scrubbed: list[float]
+    loss_model: float
+    loss_scrubbed: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A hypothesis, or a control, and what scrubbing said about it.
+
+    Attributes:
+        name: Of the hypothesis.
+        kind: `"hypothesis"`, `"control"` (written by the researcher) or `"wrong site"` (made by the tool).
+        doc: What it claims.
+        moved_sites: For controls: which nodes sit elsewhere, `{node: "head(1, 2) -> head(1, 3)"}`.
+        accept: Share of the loss that it must recover.
+        verdict: `"supported"`, `"refuted"`, `"inconclusive"` or `"vacuous"`.
+        reason: One sentence.
+        p_supported, p_refuted: Holm-adjusted over the claims of the report.
+        root_movement: How far the logits' input moved, relative to the baseline.
+        nodes: Parents before children, the root last.
+        regimes: `"all"` first.
+        steps: Mean loss at each step: `{"model" | "scrubbed" | "baseline" | "structure": [step]}`.
+        episodes: The same by episode of the window. [episode]
+        worst_share: Share of the whole loss change that falls on the worst 1 % of the positions.
+        worst: The worst positions.
+        tree_nodes: Nodes of the hypothesis written out as a tree.
+        warnings: What was allowed but was hardly meant, and what could not be tested.
+    """
+
+    name: str
+    kind: str
+    doc: str
+    moved_sites: dict[str, str]
+    accept: float
+    verdict: str
+    reason: str
+    p_supported: float
+    p_refuted: float
+    root_movement: float
+    nodes: list[NodeRecord]
+    regimes: list[Regime]
+    steps: dict[str, list[float]]
+    episodes: dict[str, list[float]]
+    worst_share: float
+    worst: list[WorstPosition]
+    tree_nodes: int
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean return of each episode of a learner. [episode]"""
+
+    name: str
+    returns: list[float]
+    rollouts: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything a report says.
+
+    Attributes:
+        title: First line of the hypothesis file's docstring.
+        text: The rest of it.
+        file: The hypothesis file.
+        model: Name of the checkpoint.
+        model_sha256: Of its weights.
+        task: Name of the task family.
+        task_facts: What is needed to draw the task: `{"size": 9}`.
+        action_names: Of every action.
+        model_text: One line about the model: its size and its context.
+        data_text: One line about the histories.
+        rows, n_steps, horizon: Size of the dataset; steps an episode.
+        options: Of the run: passes, resamples, others, align, seed, ...
+        command: What reruns the study.
+        versions: Of the packages that numbers depend on.
+        claims: The hypothesis first, then its controls.
+        curves: In-context learning curves on held-out tasks: model, explanation, source, optimum, random.
+        curve_unit: What a point of a curve is: `"episode"`, or `"10 steps"` where there is only one episode.
+        schema: Version of this format.
+    """
+
+    title: str
+    text: str
+    file: str
+    model: str
+    model_sha256: str
+    task: str
+    task_facts: dict[str, int]
+    action_names: list[str]
+    model_text: str
+    data_text: str
+    rows: int
+    n_steps: int
+    horizon: int
+    options: dict[str, Any]
+    command: str
+    versions: dict[str, str]
+    claims: list[Claim]
+    curves: list[Curve]
+    curve_unit: str = "episode"
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """Return the record as JSON; NaN is null."""
+        return json.dumps(_plain(dataclasses.asdict(self)), indent=1)
+
+
+def read_study(path: Path) -> Study:
+    """Read a record that :meth:`Study.to_json` wrote.
+
+    Raises:
+        DataError: The file is missing, damaged or of another version.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the record {path}: {error}. Run the study again.") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise DataError(f"{path} is not a record of version {SCHEMA}. Run the study again.")
+    return typing.cast(Study, _build(Study, content))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return None if value != value else float(f"{value:.6g}")
+    return value
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """Turn plain data back into the dataclasses that `kind` names."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return kind(**{name: _build(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
+    if origin is list:
+        return [_build(arguments[0], item) for item in value]
+    if origin is dict:
+        return {key: _build(arguments[1], item) for key, item in value.items()}
+    if origin is types.UnionType:
+        return None if value is None else _build(arguments[0], value)
+    if kind is float and value is None:
+        return float("nan")
+    return value

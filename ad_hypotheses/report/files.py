@@ -1,0 +1,54 @@
+"""Writing files so that a reader finds the old ones or the new ones, never half of one."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+
+from ad_hypotheses.errors import UserError
+
+_OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_files(files: Mapping[Path, bytes]) -> list[Path]:
+    """Write every file under a temporary name beside it, then rename all of them; folders are made as needed.
+
+    Args:
+        files: What to write where, in the order of the renames: a file comes after those that it refers to.
+
+    Returns:
+        The paths.
+
+    Raises:
+        UserError: A folder cannot be written or the disk is full. What was there before is still there.
+    """
+    partials = {path: path.with_name(f".{path.name}.partial") for path in files}
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partials[path].write_bytes(content)
+        for path, partial in partials.items():
+            partial.replace(path)
+    except OSError as error:
+        raise UserError(_message(path, error)) from error
+    finally:
+        for partial in partials.values():
+            _discard(partial)
+    return list(files)
+
+
+def _message(path: Path, error: OSError) -> str:
+    if error.errno in _OUT_OF_SPACE:
+        return f"the disk is full: {path} could not be written. Make room and run the same command again."
+    return (
+        f"cannot write {path.name} into {path.parent}: {error.strerror or error}. "
+        "Make it a folder that you may write to, or choose another one."
+    )
+
+
+def _discard(partial: Path) -> None:
+    try:
+        partial.unlink(missing_ok=True)
+    except OSError:
+        return  # the folder cannot be written or is none: nothing was left in it either

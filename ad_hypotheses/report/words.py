@@ -1,0 +1,80 @@
+"""Numbers and names as a reader sees them, on the page and on the console alike."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from ad_hypotheses.report.record import Claim, Number, Study
+
+NOT_ESTIMABLE = "not estimable"
+
+
+def figure(value: float | None, digits: int = 2) -> str:
+    """Return a number with `digits` decimals, or "not estimable"; no number is written as minus zero."""
+    return NOT_ESTIMABLE if value is None or not math.isfinite(value) else f"{value:z.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage, with a decimal only below 10 %."""
+    if value is None or not math.isfinite(value):
+        return NOT_ESTIMABLE
+    return f"{value:.0%}" if value >= 0.0995 or value == 0 else f"{value:.1%}"
+
+
+def interval(number: Number, digits: int = 2) -> str:
+    """Return `"0.62 [0.58, 0.66]"`, or "not estimable"."""
+    if not number.estimable or not all(map(math.isfinite, (number.value, number.low, number.high))):
+        return NOT_ESTIMABLE
+    return f"{figure(number.value, digits)} [{figure(number.low, digits)}, {figure(number.high, digits)}]"
+
+
+def chance(p: float) -> str:
+    """Return a p-value, `"< 0.001"` where it is."""
+    return "< 0.001" if p < 0.001 else figure(p, 3)
+
+
+def sentence(text: str) -> str:
+    """Return `text` with a capital first letter and a full stop, on one line."""
+    text = " ".join(text.split())
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) or not text else text + "."
+
+
+def report_name(study: Study) -> str:
+    """Return the name of the study's files without their ending, `"mimic-dark-room"`."""
+    return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") or "unnamed" for part in (study.claims[0].name, study.model))
+
+
+def did_as_well(control: Claim, claim: Claim) -> bool:
+    """Whether a control recovers as much as the claim, or cannot be told from one that does.
+
+    Compared is `recovered`: its two losses are the same for every claim about a model, while the structure that
+    `beyond structure` is measured against depends on the sites.
+    """
+    mine, other = claim.regimes[0].recovered, control.regimes[0].recovered
+    return mine.estimable and other.estimable and other.high >= mine.low
+
+
+def literal(text: str) -> str:
+    """Return `text` so that Markdown shows it as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|#$~])", r"\\\1", " ".join(text.split()))
+
+
+def code(text: str) -> str:
+    """Return `text` as a code span that also holds in a table."""
+    text = " ".join(text.split()).replace("|", r"\|")
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    return f"{fence}{text}{fence}" if len(fence) == 1 else f"{fence} {text} {fence}"
+
+
+def prose(text: str, emphasis: bool = True) -> str:
+    """Return what somebody wrote as Markdown without raw HTML and formulas; code spans stay as they are.
+
+    Args:
+        text: Any text.
+        emphasis: Whether its asterisks may mean emphasis, as they may in a docstring.
+    """
+    special = r"([<$])" if emphasis else r"([<$*|])"
+    parts = re.split(r"(`+[^`]+`+)", text)
+    return "".join(part if index % 2 else re.sub(special, r"\\\1", part) for index, part in enumerate(parts))
