@@ -278,7 +278,7 @@ def _bars(ax: Axes, curves: Sequence[Curve], styles: Sequence[tuple]) -> None:
     for place, (curve, (colour, style)) in enumerate(zip(curves, styles, strict=True)):
         hollow = style != "-"
         ax.barh(place, curve.returns[0], 0.62, color="white" if hollow else colour, edgecolor=colour)
-        ax.annotate(f"{curve.returns[0]:.2f}", (max(curve.returns[0], 0), place), (4, 0), None, "offset points",
+        ax.annotate(f"{curve.returns[0]:.2f}", (max(curve.returns[0], 0), place), (4, 0), "data", "offset points",
                     va="center")  # fmt: skip
     ax.set_yticks(range(len(curves)), [curve.name for curve in curves])
     ax.set_ylim(max(len(curves), 1) - 0.5, -0.5)

@@ -92,7 +92,7 @@ def _arms(ax: Axes, position: WorstPosition, names: Sequence[str], shown: Sequen
     ax.barh(places, pulls[shown], 0.66, color="#D0D0D0")
     ax.barh(places, wins[shown], 0.66, color=GREEN)
     for place, arm in enumerate(shown):
-        ax.annotate(f"{wins[arm]:.0f} of {pulls[arm]:.0f}", (pulls[arm], place), (3, 0), None, "offset points",
+        ax.annotate(f"{wins[arm]:.0f} of {pulls[arm]:.0f}", (pulls[arm], place), (3, 0), "data", "offset points",
                     va="center", fontsize=7.5)  # fmt: skip
     _action_axis(ax, position, names, shown, labelled=True)
     ax.set_xlim(0, max(1.0, pulls.max(initial=0)) * 1.35)

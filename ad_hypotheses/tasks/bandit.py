@@ -58,6 +58,11 @@ class BernoulliBandit:
         """One action an arm."""
         return self.arms
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What people call the actions."""
+        return tuple(f"arm {arm}" for arm in range(self.arms))
+
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Facts:
         """Draw `n` bandits, `{"means": [task, arm]}`."""
         return {"means": rng.random((n, self.arms))}

@@ -49,6 +49,7 @@ class DarkRoom:
     name: ClassVar[str] = "dark-room"
     channels: ClassVar[tuple[str, ...]] = ("x", "y")
     n_actions: ClassVar[int] = len(MOVES)
+    action_names: ClassVar[tuple[str, ...]] = ("stay", "up", "down", "left", "right")
     moves: ClassVar[np.ndarray] = MOVES
     deterministic: ClassVar[bool] = True
 

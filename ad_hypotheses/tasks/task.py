@@ -40,6 +40,10 @@ class Task(Protocol):
         """How many actions exist."""
 
     @property
+    def action_names(self) -> tuple[str, ...]:
+        """What people call the actions."""
+
+    @property
     def horizon(self) -> int:
         """Steps an episode."""
 

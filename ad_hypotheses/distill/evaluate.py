@@ -1,0 +1,116 @@
+"""In-context learning curves: what a frozen model earns as its context grows, beside those who could do it too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from ad_hypotheses.distill.config import Config
+from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.rollout import rollout
+from ad_hypotheses.distill.train import split
+from ad_hypotheses.evidence.record import Curve
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.sources import episode_returns
+from ad_hypotheses.tasks import Facts
+from ad_hypotheses.tasks.baselines import baselines
+from ad_hypotheses.tasks.play import play
+
+BLOCK = 10  # steps a point of the curve, where there is only one episode
+TASK_SETS = ("train", "held_out")
+
+
+def curve(name: str, history: History) -> Curve:
+    """Return the mean return of each episode, or of each 10 steps where there is only one episode."""
+    returns = episode_returns(history)
+    if returns.shape[1] == 1:
+        starts = np.arange(0, history.n_steps, BLOCK)
+        returns = np.add.reduceat(history.rewards, starts, axis=1, dtype=float)
+    return Curve(name, [round(float(value), 4) for value in returns.mean(axis=0)], history.n_rows)
+
+
+def evaluate(
+    model: ADTransformer,
+    config: Config,
+    rollouts: int,
+    seed: int,
+    progress: Callable[[str], None] = lambda what: None,
+) -> dict[str, object]:
+    """Let a model live on training and on held-out tasks, and everyone else beside it.
+
+    Args:
+        model: In evaluation mode.
+        config: Of its training.
+        rollouts: Lives of each.
+        seed: Of the tasks and of all sampling.
+        progress: Called with what comes next.
+
+    Returns:
+        `{"train": [curve], "held_out": [curve], "summary": {...}}`, as plain data. Curves: the model sampling and taking
+        the likeliest action, its source (as often and as sparsely seen as in its histories), and the task's baselines.
+    """
+    task, results = config.make_task(), {}
+    summary: dict[str, float] = {}
+    for number, (name, facts) in enumerate(zip(TASK_SETS, split(config), strict=True)):
+        if not len(next(iter(facts.values()))):
+            continue
+        rng = np.random.default_rng([seed, number])
+        chosen = spread(facts, rollouts, rng)
+        lives: dict[str, History] = {}
+        for sample, label in ((True, "model"), (False, "model, argmax")):
+            progress(f"{label} on {name.replace('_', '-')} tasks")
+            lives[label] = rollout(model, task, chosen, config.kept_episodes, rng, sample)
+        progress(f"source and baselines on {name.replace('_', '-')} tasks")
+        lives["source"] = config.make_source().live(
+            task, chosen, config.histories.episodes, rng, config.histories.keep_every
+        )
+        for label, policy in baselines(task, rng).items():
+            lives[label] = play(task, chosen, policy, config.kept_episodes, rng)
+        results[name] = [vars(curve(label, history)) for label, history in lives.items()]
+        summary |= {f"{name}_{key}": value for key, value in _summary(lives, task.optimal_return(chosen)).items()}
+    if len(results) == 2:
+        summary["held_out_of_train"] = round(summary["held_out_of_optimum"] / summary["train_of_optimum"], 4)
+    return {**results, "summary": summary, "rollouts": rollouts, "seed": seed}
+
+
+def _summary(lives: Mapping[str, History], optimum: Float[np.ndarray, " row"]) -> dict[str, float]:
+    """Return of the last three episodes as a share of the optimum, or regret where there is only one episode."""
+    numbers: dict[str, float] = {}
+    for label in ("model", "model, argmax", "source"):
+        key = label.replace("model, ", "").replace("model", "").strip()
+        prefix = f"{key}_" if key else ""
+        last = episode_returns(lives[label])[:, -3:].mean(axis=1)
+        numbers[f"{prefix}of_optimum"] = round(float(last.mean() / optimum.mean()), 4)
+        if episode_returns(lives[label]).shape[1] == 1:
+            numbers[f"{prefix}regret"] = round(float((optimum - _expected(lives[label])).mean()), 3)
+    return numbers
+
+
+def _expected(history: History) -> Float[np.ndarray, " row"]:
+    """Expected pay of the arms that were pulled: regret without the luck of the draw."""
+    return np.take_along_axis(history.task["means"], history.actions.astype(np.int64), axis=1).sum(axis=1)
+
+
+def spread(facts: Facts, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return `n` tasks, each as often as the others as far as that goes, in random order."""
+    n_tasks = len(next(iter(facts.values())))
+    rows = rng.permutation(np.resize(rng.permutation(n_tasks), n))
+    return {name: fact[rows] for name, fact in facts.items()}
+
+
+def explanation_curve(hypothesis: Hypothesis, config: Config, rollouts: int, seed: int) -> Curve:
+    """Let an explanation live as a policy on held-out tasks: it learns in context if what it says suffices to."""
+    task, (trained, held_out) = config.make_task(), split(config)
+    rng = np.random.default_rng([seed, rollouts])
+    facts = held_out if len(next(iter(held_out.values()))) else trained
+    history = play(
+        task,
+        spread(facts, rollouts, rng),
+        lambda so_far: hypothesis.policy(so_far)[:, -1],
+        config.kept_episodes,
+        rng,
+    )
+    return curve("explanation", history)

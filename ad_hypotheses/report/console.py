@@ -1,0 +1,93 @@
+"""The short form of a report, for the terminal or a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ad_hypotheses.report.record import Claim, Study
+from ad_hypotheses.report.words import did_as_well, figure, interval, sentence
+
+_COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "vacuous": "magenta"}
+PLAIN_WIDTH = 120  # of a table in a log, where nothing wraps
+
+
+def show(study: Study, console: Console, report: Path | None = None) -> None:
+    """Print the verdict and its reason, the ratios by regime, a line for each control, and where the report is.
+
+    On something that is not a terminal there are no colours, no boxes and no wrapped lines.
+
+    Args:
+        study: What to show.
+        console: Where to.
+        report: The page that was written, if one was.
+    """
+    claim = study.claims[0]
+    if console.is_terminal:
+        console.print(_panel(study))
+    else:
+        _print(console, Text(f"{claim.name} on {study.model}: {claim.verdict}"))
+        for line in _reason(claim):
+            _print(console, line)
+    console.print(_regimes(claim, console.is_terminal), width=None if console.is_terminal else PLAIN_WIDTH)
+    for control in study.claims[1:]:
+        _print(console, _control(control, claim))
+    if claim.warnings:
+        count = len(claim.warnings)
+        _print(console, Text(f"{count} {'warning' if count == 1 else 'warnings'}, see the report", style="yellow"))
+    if report is not None:
+        _print(console, Text(f"report: {report}"))
+
+
+def _print(console: Console, text: Text) -> None:
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
+def _panel(study: Study) -> Panel:
+    claim = study.claims[0]
+    colour = _COLOURS.get(claim.verdict, "white")
+    title = Text.assemble((f"{claim.name} on {study.model}: ", "bold"), (claim.verdict, f"bold {colour}"))
+    return Panel(Group(*_reason(claim)), title=title, title_align="left", border_style=colour, padding=(0, 1))
+
+
+def _reason(claim: Claim) -> list[Text]:
+    overall = claim.regimes[0]
+    return [
+        Text(sentence(claim.reason)),
+        Text(
+            f"recovered {interval(overall.recovered)}, beyond structure {interval(overall.beyond_structure)}, "
+            f"needed {figure(claim.accept)}"
+        ),
+    ]
+
+
+def _regimes(claim: Claim, terminal: bool) -> Table:
+    table = Table(box=box.SIMPLE if terminal else None, pad_edge=terminal, padding=(0, 1) if terminal else (0, 2, 0, 0))
+    table.add_column("regime", no_wrap=not terminal)
+    for head in ("positions", "model", "scrubbed", "recovered", "beyond structure"):
+        table.add_column(head, justify="right", no_wrap=not terminal)
+    for regime in claim.regimes:
+        table.add_row(
+            Text(regime.name),
+            f"{regime.positions}",
+            Text(figure(regime.model.value, 3)),
+            Text(figure(regime.scrubbed.value, 3)),
+            Text(interval(regime.recovered)),
+            Text(interval(regime.beyond_structure)),
+        )
+    return table
+
+
+def _control(control: Claim, claim: Claim) -> Text:
+    moved = ", ".join(f"{node}: {change}" for node, change in control.moved_sites.items())
+    line = Text(f"{control.kind} {control.name}")
+    line.append(f" ({moved})" if moved else "")
+    line.append(f": {control.verdict}, recovered {interval(control.regimes[0].recovered)}")
+    if did_as_well(control, claim):
+        line.append(" - as well as the hypothesis", style="bold yellow")
+    return line
