@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ad_hypotheses.report.record import Claim, Curve, NodeRecord, Number, Regime, Study, WorstPosition
+from ad_hypotheses.evidence.record import Claim, Curve, NodeRecord, Number, Regime, Study, WorstPosition
 from ad_hypotheses.tasks.dark_room import MOVES, DarkRoom
 
 MOVE_NAMES = ["stay", "up", "down", "left", "right"]
@@ -64,8 +64,8 @@ def room_position(rng: np.random.Generator, row: int, kind: str) -> WorstPositio
     room = DarkRoom()
     goal, cell = np.array([6, 2]) + rng.integers(-1, 2, size=2), np.array(room.start)
     path, actions, rewards = [cell.tolist()], [], []
-    for _ in range(int(rng.integers(4, 13))):
-        action = int(rng.choice(5, p=room.walk(cell[None], goal[None])[0] * 0.6 + 0.08))
+    for _ in range(int(rng.integers(2, 9))):
+        action = int(rng.choice(5, p=room.walk(cell[None], goal[None])[0] * 0.4 + 0.12))
         cell = np.clip(cell + MOVES[action], 0, 8)
         path.append(cell.tolist())
         actions.append(action)
@@ -134,7 +134,7 @@ def dark_room_study() -> Study:
         "mimic", "hypothesis", 0.66, 0.31, "refuted", nodes=nodes, regimes=regimes, steps=steps,
         episodes=by_episode(steps), worst=[room_position(rng, 17 * row, kind) for row, kind in enumerate(kinds, 1)],
         warnings=[
-            "`heading` never had a donor other than itself at 3 % of its positions",
+            "`heading` never had a donor other than itself at 3% of its positions",
             "pos is constant across rows at a step, so align='step' leaves it untested",
         ],
     )  # fmt: skip

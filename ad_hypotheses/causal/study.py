@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,13 @@ from ad_hypotheses.causal.clean import Clean, strands_of
 from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.measure import VARIANTS, Measured, forwards, measure
 from ad_hypotheses.causal.scrub import Options, tree_paths
-from ad_hypotheses.distill.evaluate import curve, explanation_curve
+from ad_hypotheses.distill.evaluate import BLOCK, explanation_curve
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.distill.zoo import Checkpoint, replacing, versions
 from ad_hypotheses.errors import CapacityError, DataError
 from ad_hypotheses.evidence.estimate import Resampling, require_estimable
 from ad_hypotheses.evidence.record import Curve, Study
-from ad_hypotheses.evidence.verdict import draws_for, judge
+from ad_hypotheses.evidence.verdict import Judgement, draws_for, judge
 from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.control import wrong_site
 from ad_hypotheses.language.history import History
@@ -119,75 +120,96 @@ def reference_histories(checkpoint: Checkpoint, settings: Settings) -> History:
     )
 
 
-def family(hypothesis: Hypothesis, controls: Sequence[Hypothesis], checkpoint: Checkpoint) -> dict[str, list[Hypothesis]]:
-    """Return what is tested together: the hypothesis, the researcher's controls, and the tool's wrong-site control."""
+@dataclass
+class Trial:
+    """A hypothesis and its controls on one checkpoint, bound to data and, later, measured.
+
+    Attributes:
+        checkpoint: The model.
+        history: The dataset.
+        regimes: Which steps belong to which regime, `"all"` first. {name: [row, step]}
+        bound: The claims with their kinds, as in :class:`Claim`; the hypothesis first.
+        clean: The model's own run, once it was made.
+        tried: What was measured, claim by claim.
+    """
+
+    checkpoint: Checkpoint
+    history: History
+    regimes: dict[str, Bool[np.ndarray, "row step"]]
+    bound: list[tuple[str, Bound]]
+    clean: Clean | None = None
+    tried: list[Tried] = field(default_factory=list)
+
+    @property
+    def hypothesis(self) -> Hypothesis:
+        """The hypothesis itself."""
+        return self.bound[0][1].hypothesis
+
+
+def prepare(
+    hypothesis: Hypothesis, controls: Sequence[Hypothesis], checkpoint: Checkpoint, settings: Settings
+) -> Trial:
+    """Bind a hypothesis, the researcher's controls and the tool's wrong-site control to a model and to fresh data.
+
+    Raises:
+        HypothesisError: A claim does not fit the model or the data.
+        DataError: The histories leave nothing to test.
+    """
+    history = reference_histories(checkpoint, settings)
+    regimes = checkpoint.config.make_task().regimes(history)
     made = wrong_site(hypothesis, checkpoint.model.anatomy)
-    return {
-        "hypothesis": [hypothesis],
-        "control": list(controls),
-        "wrong site": [] if made is None else [made],
-    }
+    claims = [("hypothesis", hypothesis), *(("control", control) for control in controls)]
+    claims += [] if made is None else [("wrong site", made)]
+    anatomy = checkpoint.model.anatomy
+    bound = [(kind, bind(claim, anatomy, history, regimes, settings.seed)) for kind, claim in claims]
+    for _, one in bound:
+        refuse_untestable(one, history, settings.align)
+    return Trial(checkpoint, history, {"all": np.ones_like(history.actions, dtype=bool), **regimes}, bound)
 
 
-def run_study(
-    hypothesis: Hypothesis,
-    controls: Sequence[Hypothesis],
-    checkpoint: Checkpoint,
-    settings: Settings,
-    command: str,
-    scratch: Path,
-    progress: Progress | None = None,
-) -> Study:
-    """Test a hypothesis and its controls on a checkpoint.
+def run_studies(
+    trials: Sequence[Trial], settings: Settings, command: str, scratch: Path, progress: Progress | None = None
+) -> list[Study]:
+    """Test all that stands in one file, and judge it together.
 
     Args:
-        hypothesis: The claim.
-        controls: The same claim at other sites of the same model.
-        checkpoint: The model.
+        trials: From :func:`prepare`.
         settings: How.
         command: What reruns the study.
         scratch: Folder for what is measured claim by claim, so that an interrupted study goes on where it stopped.
         progress: What to call on the way.
 
     Raises:
-        HypothesisError: A claim does not fit the model or the data.
-        DataError: The histories leave nothing to test.
-        CapacityError: The run would not fit into memory; says so before it starts.
+        DataError: The model does no better than the baseline: there is nothing to explain.
+        CapacityError: A run would not fit into memory; says so before it starts.
     """
     progress = progress or Progress()
-    history = reference_histories(checkpoint, settings)
-    task = checkpoint.config.make_task()
-    regimes = task.regimes(history)
-    tests = family(hypothesis, controls, checkpoint)
-    bound = [
-        (kind, bind(claim, checkpoint.model.anatomy, history, regimes, settings.seed))
-        for kind, claims in tests.items()
-        for claim in claims
-    ]
-    for _, one in bound:
-        refuse_untestable(one, history, settings.align)
-    clean = Clean.run(checkpoint.model, history)
-    cost = predict(clean, [one for _, one in bound], settings)
-    refuse_too_large(cost, settings.memory, str(checkpoint.model.device))
-    progress.cost(cost)
-    regimes = {"all": np.ones_like(history.actions, dtype=bool), **regimes}
-    rng = np.random.default_rng([settings.seed, len(bound)])
-    resampling = Resampling.draw(history.n_rows, settings.passes, rng, draws_for(len(bound)))
-    tried = []
-    for kind, one in bound:
+    n_claims = sum(len(trial.bound) for trial in trials)
+    for trial in trials:
+        trial.clean = Clean.run(trial.checkpoint.model, trial.history)
+    costs = [predict(trial.clean, [one for _, one in trial.bound], settings) for trial in trials if trial.clean]
+    for trial, cost in zip(trials, costs, strict=True):
+        refuse_too_large(cost, settings.memory, str(trial.checkpoint.model.device))
+    progress.cost(Cost(sum(cost.forwards for cost in costs), max(cost.bytes for cost in costs)))
+    for trial in trials:
+        _measure(trial, settings, scratch, draws_for(n_claims), progress)
+    judgements = iter(judge([one.tested() for trial in trials for one in trial.tried]))
+    return [_study(trial, list(islice(judgements, len(trial.tried))), settings, command) for trial in trials]
+
+
+def _measure(trial: Trial, settings: Settings, scratch: Path, n_boot: int, progress: Progress) -> None:
+    clean, history = trial.clean, trial.history
+    assert clean is not None
+    clusters = history.n_rows if history.learner is None else len(np.unique(history.learner))
+    resampling = Resampling.draw(clusters, settings.passes, np.random.default_rng(settings.seed), n_boot)
+    for kind, one in trial.bound:
         progress.claim(one.hypothesis.name or one.root)
-        key = _key(checkpoint, one, settings)
-        measured = _measured_or_resumed(clean, one, settings, scratch / f"{key}.npz", progress.done)
-        evidence = weigh(measured, clean.log_probs, history, regimes, resampling)
+        path = scratch / f"{_key(trial.checkpoint, one, settings)}.npz"
+        measured = _measured_or_resumed(clean, one, settings, path, progress.done)
+        evidence = weigh(measured, clean.log_probs, history, trial.regimes, resampling)
         require_estimable(evidence["all"][0])
-        tried.append(Tried(one, kind, measured, evidence, one.hypothesis.policy(history)))
+        trial.tried.append(Tried(one, kind, measured, evidence, one.hypothesis.policy(history)))
         clean.forget()
-    judgements = judge([one.tested() for one in tried])
-    claims = [
-        claim_record(one, judgement, clean.log_probs, history, regimes, settings.align)
-        for one, judgement in zip(tried, judgements, strict=True)
-    ]
-    return _study(hypothesis, checkpoint, settings, command, history, claims, bool(tests["wrong site"]))
 
 
 def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
@@ -277,21 +299,18 @@ def _key(checkpoint: Checkpoint, bound: Bound, settings: Settings) -> str:
     return digest.hexdigest()[:24]
 
 
-def _study(
-    hypothesis: Hypothesis,
-    checkpoint: Checkpoint,
-    settings: Settings,
-    command: str,
-    history: History,
-    claims: list,
-    has_wrong_site: bool,
-) -> Study:
+def _study(trial: Trial, judgements: Sequence[Judgement], settings: Settings, command: str) -> Study:
+    hypothesis, checkpoint, history = trial.hypothesis, trial.checkpoint, trial.history
+    assert trial.clean is not None
+    claims = [
+        claim_record(one, judgement, trial.clean.log_probs, history, trial.regimes, settings.align)
+        for one, judgement in zip(trial.tried, judgements, strict=True)
+    ]
+    if all(kind != "wrong site" for kind, _ in trial.bound):
+        claims[0].warnings.append("No wrong-site control could be made: no other place of the model fits the claim.")
     config, task, shape = checkpoint.config, checkpoint.config.make_task(), checkpoint.model.shape
     title, _, text = hypothesis.doc.partition("\n")
-    if not has_wrong_site:
-        claims[0].warnings.append("No wrong-site control could be made: no other place of the model fits the claim.")
-    source = f"{config.source['name']} with {config.histories.episodes} episodes"
-    kept = f", every {config.histories.keep_every}. kept" if config.histories.keep_every > 1 else ""
+    kept = f", every {config.histories.keep_every}th kept" if config.histories.keep_every > 1 else ""
     return Study(
         title=title or hypothesis.title,
         text=text.strip(),
@@ -303,8 +322,8 @@ def _study(
         action_names=list(task.action_names),
         model_text=f"{shape.n_layers} layers, {shape.n_heads} heads, width {shape.d_model}, context {shape.n_ctx} steps",
         data_text=(
-            f"{history.n_rows} whole learning histories of {history.n_steps} steps, one a learner, from {source}{kept}; "
-            f"{settings.tasks} tasks; not trained on"
+            f"{history.n_rows} learning histories of {history.n_steps} steps, one a learner, never trained on; source "
+            f"{config.source['name']}, {config.histories.episodes} episodes{kept}; tasks: {settings.tasks}"
         ),
         rows=history.n_rows,
         n_steps=history.n_steps,
@@ -314,7 +333,7 @@ def _study(
         versions=versions(),
         claims=claims,
         curves=_curves(hypothesis, checkpoint, settings),
-        curve_unit="episode" if config.kept_episodes > 1 else "10 steps",
+        curve_unit="episode" if config.kept_episodes > 1 else f"{BLOCK} steps",
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ class WorstPosition:
         regime: Its regime.
         path: What was observed in this episode up to and including this step. [step][channel]
         actions, rewards: What was done and paid at the steps of `path` before the last.
-        seen: Cells observed earlier in the context (Dark Room) or pulls by arm (bandit).
+        seen: Cells observed earlier in the context (Dark Room), or `[pulls, wins]` of every arm (bandit).
         last_rewarded: The last rewarded observation in the context, if any.
         facts: The hidden facts of the task.
         taken: The action that the history took.
@@ -241,7 +242,7 @@ class Study:
     schema: int = SCHEMA
 
     def to_json(self) -> str:
-        """Return the record as JSON; NaN is null."""
+        """Return the record as JSON; NaN and infinity, which JSON does not know, are null."""
         return json.dumps(_plain(dataclasses.asdict(self)), indent=1)
 
 
@@ -266,7 +267,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, float):
-        return None if value != value else float(f"{value:.6g}")
+        return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
 
 

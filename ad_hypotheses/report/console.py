@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ad_hypotheses.report.record import Claim, Study
+from ad_hypotheses.evidence.record import Claim, Study
 from ad_hypotheses.report.words import did_as_well, figure, interval, sentence
 
 _COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "vacuous": "magenta"}
@@ -85,7 +85,7 @@ def _regimes(claim: Claim, terminal: bool) -> Table:
 
 def _control(control: Claim, claim: Claim) -> Text:
     moved = ", ".join(f"{node}: {change}" for node, change in control.moved_sites.items())
-    line = Text(f"{control.kind} {control.name}")
+    line = Text(control.name if control.name.startswith(control.kind) else f"{control.kind} {control.name}")
     line.append(f" ({moved})" if moved else "")
     line.append(f": {control.verdict}, recovered {interval(control.regimes[0].recovered)}")
     if did_as_well(control, claim):

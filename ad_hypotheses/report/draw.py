@@ -18,9 +18,10 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ad_hypotheses.report.files import write_files
-from ad_hypotheses.report.record import Claim, Curve, Number
+from ad_hypotheses.evidence.record import Claim, Curve, Number
 
 BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
     "#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442",
@@ -103,7 +104,7 @@ def _by_step(ax: Axes, claim: Claim, horizon: int, n_actions: int) -> None:
     n_steps = max(map(len, claim.steps.values()), default=0)
     for start in range(horizon, n_steps if horizon * 60 > n_steps else 0, 2 * horizon):
         ax.axvspan(start - 0.5, min(start + horizon, n_steps) - 0.5, color="#F4F4F4", linewidth=0)
-    window = max(1, n_steps // 50)
+    window = 1 + 2 * (n_steps // 100)
     for name, (colour, label) in LOSSES.items():
         loss = _array(claim.steps.get(name, []))
         if np.isfinite(loss).any():
@@ -123,7 +124,14 @@ def _by_episode(ax: Axes, claim: Claim, n_actions: int) -> None:
             ax.plot(numbers, loss, color=colour, linewidth=1.9, marker="o", markersize=4.5, markeredgecolor="white")
     _loss_axis(ax, n_actions, "Mean loss of each episode", "episode", n_episodes)
     ax.set_xlim(0.5, n_episodes + 0.5)
-    ax.set_xticks(np.unique(np.linspace(1, n_episodes, min(n_episodes, 20)).round().astype(int)))
+    _episode_ticks(ax, n_episodes)
+
+
+def _episode_ticks(ax: Axes, n_episodes: int) -> None:
+    if n_episodes <= 20:
+        ax.set_xticks(range(1, n_episodes + 1))
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(10, integer=True))
 
 
 def _loss_axis(ax: Axes, n_actions: int, title: str, unit: str, length: int) -> None:
@@ -160,6 +168,9 @@ def recovered(claim: Claim) -> bytes:
         for name, offset, number, colour, marker, filled in rows:
             _ratio(ax, places[name] + offset, number, colour, marker, filled)
         _ratio_axis(ax, claim, list(places))
+        for y, regime in enumerate(claim.regimes):
+            if not (_readable(regime.recovered) and _readable(regime.beyond_structure)):
+                ax.text(0.015, y, "crosses: not estimable", color="#6B6B6B", fontsize=8, style="italic", va="center")
 
     return picture(draw, 1.15 + 0.62 * len(claim.regimes))
 
@@ -167,8 +178,8 @@ def recovered(claim: Claim) -> bytes:
 def _ratio(ax: Axes, y: float, number: Number, colour: str, marker: str, filled: bool) -> None:
     """Draw one estimate; what lies outside the axis becomes an arrow at its edge."""
     low, high = ax.get_xlim()
-    if not number.estimable or not all(map(math.isfinite, (number.value, number.low, number.high))):
-        ax.text(max(low, 0.0) + 0.01, y, "not estimable", color=GREY, fontsize=7.5, style="italic", va="center")
+    if not _readable(number):
+        ax.plot(0, y, "x", color=colour, markersize=4.5, markeredgewidth=1.2, alpha=0.6)
         return
     ax.plot(np.clip([number.low, number.high], low, high), [y, y], color=colour, linewidth=2.2 if filled else 1.2)
     inside = low <= number.value <= high
@@ -177,9 +188,13 @@ def _ratio(ax: Axes, y: float, number: Number, colour: str, marker: str, filled:
             markerfacecolor=colour if filled else "white", markeredgewidth=1.3, clip_on=False, zorder=3)  # fmt: skip
 
 
+def _readable(number: Number) -> bool:
+    return number.estimable and all(map(math.isfinite, (number.value, number.low, number.high)))
+
+
 def _ratio_limits(numbers: Sequence[Number], accept: float) -> tuple[float, float]:
     """Return an axis that holds 0, 1 and the intervals, unless those are so wide that nothing could be read."""
-    ends = [end for number in numbers if number.estimable for end in (number.low, number.high) if math.isfinite(end)]
+    ends = [end for number in numbers if _readable(number) for end in (number.low, number.high)]
     return max(-1.5, min([0.0, *ends]) - 0.06), min(2.5, max([1.0, accept, *ends]) + 0.06)
 
 
@@ -195,9 +210,9 @@ def _ratio_axis(ax: Axes, claim: Claim, names: list[str]) -> None:
     ax.set_xlabel(f"share of the loss recovered    (0: none, 1: all of it; needed: {claim.accept:.2f}, dashed)")
     for colour, marker, filled, label in (
         (BLUE, "o", True, "recovered"),
-        (BLUE, "o", False, "with self-donors"),
+        (BLUE, "o", False, "recovered, self-donors"),
         (ORANGE, "D", True, "beyond structure"),
-        (ORANGE, "D", False, "with self-donors"),
+        (ORANGE, "D", False, "beyond structure, self-donors"),
     ):
         ax.plot([], [], marker, color=colour, markerfacecolor=colour if filled else "white", label=label)
     ax.figure.legend(loc="outside upper left", ncols=4, columnspacing=1.4, fontsize=9)  # type: ignore[union-attr]
@@ -264,7 +279,7 @@ def _lines(ax: Axes, curves: Sequence[Curve], styles: Sequence[tuple], n_episode
                 zorder=4 if curve.name == "model" else 3)  # fmt: skip
     ax.set(xlabel="episode of the context", ylabel="mean return of the episode", xlim=(0.5, n_episodes + 0.5))
     ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]), top=ax.get_ylim()[1] if curves else 1.0)
-    ax.set_xticks(np.unique(np.linspace(1, n_episodes, min(n_episodes, 20)).round().astype(int)))
+    _episode_ticks(ax, n_episodes)
     ax.grid(axis="y")
     ends = [(len(curve.returns), _array(curve.returns)) for curve in curves]
     heights = [float(returns[np.isfinite(returns)][-1]) for _, returns in ends]

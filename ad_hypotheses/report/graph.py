@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ad_hypotheses.report.record import Claim, NodeRecord
+from ad_hypotheses.evidence.record import Claim, NodeRecord
 from ad_hypotheses.report.words import NOT_ESTIMABLE, figure
 
 MAX_EDGES = 500  # GitHub refuses to draw more

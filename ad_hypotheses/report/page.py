@@ -10,7 +10,7 @@ from ad_hypotheses.evidence.verdict import VACUOUS_BELOW
 from ad_hypotheses.report import draw, places
 from ad_hypotheses.report.files import write_files
 from ad_hypotheses.report.graph import CLASSES, mermaid, node_class
-from ad_hypotheses.report.record import Claim, NodeRecord, Number, Study, WorstPosition
+from ad_hypotheses.evidence.record import Claim, NodeRecord, Number, Study, WorstPosition
 from ad_hypotheses.report.words import (
     chance,
     code,
@@ -171,7 +171,7 @@ def _recovered(study: Study, claim: Claim) -> str:
             ),
             "The four losses behind these ratios, in nats for each action:",
             _table(["Regime", "Positions", "Model", "Scrubbed", "Structure", "Baseline"], losses),
-            f"Intervals are 95 %. The input of the logits moved {percent(claim.root_movement)} of what the baseline moves "
+            f"Intervals are 95%. The input of the logits moved {percent(claim.root_movement)} of what the baseline moves "
             f"it; below {VACUOUS_BELOW:.0%} a claim is vacuous. Corrected p-values over everything tested in this report: "
             f"supported {chance(claim.p_supported)}, refuted {chance(claim.p_refuted)}.",
         ]
@@ -216,7 +216,7 @@ def _by_position(claim: Claim) -> str:
             "## Position by position",
             _table(["Regime", "Mean change of the loss", "KL from the model", "Same likeliest action"], rows),
             "Changes count as absolute values, so harm and help do not cancel; both are in nats. "
-            f"The worst 1 % of the positions carry {percent(claim.worst_share)} of the whole change.",
+            f"The worst 1% of the positions carry {percent(claim.worst_share)} of the whole change.",
         ]
     )
 
@@ -225,7 +225,6 @@ def _nodes(claim: Claim) -> str:
     rows = [
         [
             code(node.name),
-            code(_site(node)),
             _class_sizes(node.class_sizes),
             *(percent(value) for value in (node.alone, node.swapped, node.moved, node.spread)),
             "yes" if node.exact else "no",
@@ -237,7 +236,7 @@ def _nodes(claim: Claim) -> str:
     ]
     if not rows:
         return "## What was tested\n\nNothing: the claim has no node besides its root, so everything was swapped."
-    heads = ["Node", "Site", "Class sizes", "Alone", "Swapped", "Moved", "Spread", "Exact", "Recovered", "Resampled"]
+    heads = ["Node", "Class sizes", "Alone", "Swapped", "Moved", "Spread", "Exact", "Recovered", "Resampled"]
     tree = f" Written out as a tree, the claim has {claim.tree_nodes} nodes, each with draws of its own."
     return "\n\n".join(
         [
@@ -276,6 +275,7 @@ def _where_it_breaks(study: Study, claim: Claim) -> str:
             else "The position where scrubbing did most harm.",
             _image(study, "worst.png", "The worst positions: where the agent was, what it knew, what it would do"),
             _table(["", "Row", "Step", "Episode", "Regime", "Taken", "Model gives it", "Scrubbed", "Loss"], rows),
+            "Rows and steps count from 0, as in the data; episodes and the steps within one count from 1.",
         ]
     )
 

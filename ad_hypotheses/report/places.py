@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from ad_hypotheses.report.draw import BLACK, BLUE, FAINT, GREEN, GREY, INK, YELLOW, picture
-from ad_hypotheses.report.record import WorstPosition
+from ad_hypotheses.evidence.record import WorstPosition
 
 MAX_DRAWN = 6
 MAX_BARS = 10  # of more actions, those that matter most are shown
@@ -36,7 +37,7 @@ def positions(worst: Sequence[WorstPosition], action_names: Sequence[str], size:
         cards = np.ravel(figure.subfigures(n_rows, 2, squeeze=False, wspace=0.03, hspace=0.03))
         for card, position, number in zip(cards, worst, range(1, 1 + len(worst)), strict=False):
             _card(card, position, number, action_names, size if rooms else None)
-        handles = _room_legend() if rooms else _arm_legend(worst)
+        handles = _room_legend() if rooms else _arm_legend()
         figure.legend(handles=handles, loc="outside upper left", ncols=4, fontsize=8.5, columnspacing=1.3,
                       handlelength=1.5, handletextpad=0.5)  # fmt: skip
 
@@ -70,7 +71,7 @@ def _room(ax: Axes, position: WorstPosition, size: int) -> None:
     if goal:
         ax.add_patch(Rectangle((goal[0] - 0.42, goal[1] - 0.42), 0.84, 0.84, fill=False, edgecolor=GREEN, linewidth=2.2))
     if position.last_rewarded is not None:
-        ax.plot(*position.last_rewarded[:2], "*", color=YELLOW, markeredgecolor=INK, markersize=13, zorder=4)
+        ax.plot(*position.last_rewarded[:2], "*", color=YELLOW, markeredgecolor=INK, markersize=17, zorder=3)
     _path(ax, np.array(position.path, dtype=float))
     ax.set_xlabel(f"row {position.row}, episode {position.episode + 1}, its step {position.episode_step + 1}", fontsize=8)
 
@@ -82,6 +83,7 @@ def _path(ax: Axes, path: np.ndarray) -> None:
         fade = 0.35 + 0.65 * (index + 1) / len(moves)
         ax.annotate("", b, a, arrowprops={"arrowstyle": "-|>", "color": INK, "alpha": fade, "linewidth": 1.3,
                                           "shrinkA": 2.5, "shrinkB": 2.5, "mutation_scale": 8})  # fmt: skip
+    ax.plot(*path[0], "o", color=GREY, markersize=4)
     ax.plot(*path[-1], "o", color=BLACK, markersize=7.5, markeredgecolor="white", markeredgewidth=1.2, zorder=5)
 
 
@@ -96,13 +98,17 @@ def _arms(ax: Axes, position: WorstPosition, names: Sequence[str], shown: Sequen
                     va="center", fontsize=7.5)  # fmt: skip
     _action_axis(ax, position, names, shown, labelled=True)
     ax.set_xlim(0, max(1.0, pulls.max(initial=0)) * 1.35)
-    ax.set_xlabel(f"pulls and wins before step {position.step + 1} of row {position.row}", fontsize=8)
+    ax.set_xlabel(f"pulls and wins before step {position.step} of row {position.row}", fontsize=8)
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ax.tick_params(axis="x", labelsize=8)
     last = list(zip(position.actions, position.rewards, strict=False))[-LAST_PULLS:]
     for place, (arm, reward) in enumerate(last):
         paid = reward > 0
         box = {"boxstyle": "round,pad=0.25", "facecolor": GREEN if paid else "#EDEDED", "edgecolor": "none"}
-        ax.annotate(str(names[arm])[-6:], (0, 1), (3 + 19 * place, 9), "axes fraction", "offset points", fontsize=7,
-                    color="white" if paid else INK, bbox=box, annotation_clip=False)  # fmt: skip
+        tag = ax.annotate(str(names[arm]).split()[-1][-3:], (0, 1), (6 + 19 * place, 6), "axes fraction",
+                          "offset points", fontsize=7, ha="center", color="white" if paid else INK, bbox=box,
+                          annotation_clip=False)  # fmt: skip
+        tag.set_in_layout(place == 0)  # the row of tags may reach over the plot beside it
 
 
 def _pulls_and_wins(position: WorstPosition, n_arms: int) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +134,7 @@ def _choice(ax: Axes, position: WorstPosition, names: Sequence[str], shown: Sequ
 
 def _action_axis(ax: Axes, position: WorstPosition, names: Sequence[str], shown: Sequence[int], labelled: bool) -> None:
     """Make a row of the axis for each action, the one that the history took on a coloured band."""
-    ax.set_yticks(range(len(shown)), [str(names[action]) for action in shown] if labelled else [], fontsize=8.5)
+    ax.set_yticks(range(len(shown)), [str(names[action]) if labelled else "" for action in shown], fontsize=8.5)
     ax.set_ylim(len(shown) - 0.5, -0.5)
     ax.spines["left"].set_visible(False)
     ax.axhspan(shown.index(position.taken) - 0.5, shown.index(position.taken) + 0.5, color=TAKEN, linewidth=0, zorder=0)
@@ -153,13 +159,13 @@ def _room_legend() -> list[Patch | Line2D]:
 
     return [
         *_choice_legend(),
-        mark("o", "agent, path of this episode", color=BLACK, markersize=7),
+        mark("o", "agent, way in this episode", color=BLACK, markersize=7),
         Patch(color="#DCE9F3", label="seen earlier"),
         mark("*", "rewarded last", color=YELLOW, markeredgecolor=INK, markersize=11),
         mark("s", "goal, hidden", markerfacecolor="none", markeredgecolor=GREEN, markeredgewidth=2, markersize=8),
     ]
 
 
-def _arm_legend(worst: Sequence[WorstPosition]) -> list[Patch]:
-    arms = [Patch(color="#D0D0D0", label="pulls (tag: paid 0)"), Patch(color=GREEN, label="wins (tag: paid)")]
-    return [*_choice_legend(), *(arms if worst else []), Patch(color=GREY, alpha=0, label="tags: last pulls, newest right")]
+def _arm_legend() -> list[Patch]:
+    arms = [Patch(color="#D0D0D0", label="pulls"), Patch(color=GREEN, label="paid")]
+    return [*_choice_legend(), *arms, Patch(alpha=0, label="tags: last pulls, newest right")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from ad_hypotheses.report.record import Claim, Number, Study
+from ad_hypotheses.evidence.record import Claim, Number, Study
 
 NOT_ESTIMABLE = "not estimable"
 
