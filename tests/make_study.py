@@ -85,9 +85,9 @@ def room_position(rng: np.random.Generator, row: int, kind: str) -> WorstPositio
 
 
 def losses(rng: np.random.Generator, n_steps: int, levels: dict[str, tuple[float, float]]) -> dict[str, list[float]]:
-    """Losses that fall from one level to another along the context, with a bump at each episode's start."""
+    """Losses that fall from one level to another along the context, with a bump where an episode starts."""
     t = np.arange(n_steps)
-    fall, bump = np.exp(-t / (n_steps / 4)), 0.25 * np.exp(-(t % HORIZON) / 4)
+    fall, bump = np.exp(-t / (n_steps / 4)), 0.25 * np.exp(-(t % HORIZON) / 4) * (n_steps > 100)
     return {
         name: (late + (early - late) * fall + bump * (early - late) + 0.03 * rng.normal(size=n_steps)).tolist()
         for name, (early, late) in levels.items()
@@ -103,7 +103,7 @@ def claim(name: str, kind: str, recovered: float, beyond: float, verdict: str, *
     """A claim without details, which `fields` may add."""
     record = {
         "doc": "", "moved_sites": {}, "accept": 0.9,
-        "reason": f"beyond structure {beyond:.2f} [{beyond - 0.05:.2f}, {beyond + 0.05:.2f}] lies below the accepted 0.90",
+        "reason": f"beyond structure {beyond:.2f} [{beyond - 0.05:.2f}, {beyond + 0.05:.2f}] lies below 0.90",
         "p_supported": 1.0, "p_refuted": 0.0004, "root_movement": 0.43, "nodes": [],
         "regimes": [regime("all", 102_400, 0.62, 1.41, recovered, beyond)], "steps": {}, "episodes": {},
         "worst_share": 0.19, "worst": [], "tree_nodes": 5, "warnings": [],
@@ -118,10 +118,22 @@ def dark_room_study() -> Study:
     steps = losses(rng, EPISODES * HORIZON, levels)
     nodes = [
         node("cell", 'embed("x") + embed("y")', [], "Where the agent stands.", exact=True, recovered=1.0, spread=0.0),
-        node("gate", "mlp(0)", ["cell"], "Whether any reward was seen.", recovered=0.95, class_sizes={"1": 0, "128": 256}),
+        node(
+            "gate", "mlp(0)", ["cell"], "Whether any reward was seen.", recovered=0.95, class_sizes={"1": 0, "128": 256}
+        ),
         node("goal", "head(1, 2)", ["gate"], "The cell that paid last, (-1, -1) before any reward.", recovered=0.58),
-        node("heading", "mlp(1)", ["cell", "goal"], "Which way the goal lies from here.", recovered=None, role="navigate"),
-        node("choice", "logits", ["heading", "gate"], "Walk there and stay.", level="root", recovered=None, resampled=None),
+        node(
+            "heading", "mlp(1)", ["cell", "goal"], "Which way the goal lies from here.", recovered=None, role="navigate"
+        ),
+        node(
+            "choice",
+            "logits",
+            ["heading", "gate"],
+            "Walk there and stay.",
+            level="root",
+            recovered=None,
+            resampled=None,
+        ),
     ]
     regimes = [
         regime("all", 102_400, 0.62, 1.41, 0.66, 0.31),
@@ -154,7 +166,7 @@ def dark_room_study() -> Study:
     ]
     return Study(
         title="Mimic: before the first reward act like a novice, after it walk to where it was.",
-        text="One seen reward opens a gate.\n\nBefore it, the history can be swapped freely; `goal` is read by one head.",
+        text="One seen reward opens a gate.\n\nBefore it, the history can be swapped freely; one head reads `goal`.",
         file="hypotheses/mimic.py", model="dark-room", model_sha256="9f2c" * 16, task="dark-room",
         task_facts={"size": 9, "horizon": 20}, action_names=MOVE_NAMES,
         model_text="2 layers of 4 heads, width 64, 113,000 parameters, a context of 400 steps",
@@ -173,7 +185,9 @@ def bandit_position(rng: np.random.Generator, row: int) -> WorstPosition:
     actions = rng.choice(5, size=n, p=means / means.sum()).tolist()
     rewards = (rng.random(n) < means[actions]).astype(float).tolist()
     model, scrubbed = rng.dirichlet(np.ones(5) * 0.6), rng.dirichlet(np.ones(5))
-    pulls = [[actions.count(arm), sum(r > 0 for a, r in zip(actions, rewards, strict=True) if a == arm)] for arm in range(5)]
+    pulls = [
+        [actions.count(arm), sum(r > 0 for a, r in zip(actions, rewards, strict=True) if a == arm)] for arm in range(5)
+    ]
     taken = int(model.argmax())
     return WorstPosition(
         row, n, 0, n, "after win" if rewards[-1] else "after loss", [[] for _ in range(n + 1)], actions, rewards, pulls,
@@ -188,22 +202,38 @@ def bandit_study() -> Study:
     levels = {"model": (1.6, 0.9), "scrubbed": (1.6, 0.92), "structure": (1.61, 1.3), "baseline": (1.61, 1.5)}
     nodes = [
         node("wins", "head(0, 1)", [], "Pulls and wins of each arm.", recovered=0.97),
-        node("choice", "logits", ["wins"], "The arm that is best so far.", level="root", recovered=None, resampled=None),
+        node(
+            "choice", "logits", ["wins"], "The arm that is best so far.", level="root", recovered=None, resampled=None
+        ),
     ]
     main = claim(
         "beta", "hypothesis", 0.96, 0.95, "supported", nodes=nodes, steps=losses(rng, 100, levels),
         episodes={name: [late] for name, (_, late) in levels.items()}, tree_nodes=2,
-        regimes=[regime("all", 25_600, 0.95, 1.5, 0.96, 0.955), regime("start", 1_280, 1.58, 1.6, 0.93, 0.92),
-                 regime("after win", 14_020, 0.7, 1.45, 0.97, 0.96), regime("after loss", 10_300, 1.2, 1.55, 0.95, 0.94)],
+        regimes=[regime("all", 25_600, 0.95, 1.5, 0.96, 0.955), untestable("start", 1_280, 1.6),
+                 regime("after win", 14_020, 0.7, 1.45, 0.97, 0.96),
+                 regime("after loss", 10_300, 1.2, 1.55, 0.95, 0.94)],
         worst=[bandit_position(rng, 9 * row) for row in range(1, 5)],
         reason="all four ratios lie above the accepted 0.90; the lowest is beyond structure 0.95 [0.91, 1.00]",
         p_supported=0.002, p_refuted=1.0,
     )  # fmt: skip
-    names = {"model": 61.2, "explanation": 63.0, "source": 60.1, "optimum": 83.3, "random": 50.1}
+    late = {
+        "model": 6.9,
+        "explanation": 7.1,
+        "source": 6.8,
+        "random": 5.0,
+        "optimal": 8.3,
+        "ucb1": 6.4,
+        "thompson": 7.0,
+    }
+    curves = [
+        Curve(name, (value - (value - 5) * np.exp(-np.arange(10) / 2)).tolist(), 256) for name, value in late.items()
+    ]
     return Study(
-        title="Beta: counts of pulls and wins decide.", text="", file="hypotheses/beta.py", model="bandit",
+        title="Beta: counts of pulls and wins decide.", text="", file="hypotheses/beta.py",
+        model="bandit",
         model_sha256="00ff" * 16, task="bandit", task_facts={"arms": 5, "horizon": 100},
-        action_names=[f"arm {arm}" for arm in range(5)], model_text="2 layers", data_text="256 histories of Thompson sampling",
-        rows=256, n_steps=100, horizon=100, options={"passes": 5, "seed": 0}, command="ad-hypotheses scrub hypotheses/beta.py",
-        versions={}, claims=[main], curves=[Curve(name, [value], 256) for name, value in names.items()],
+        action_names=[f"arm {arm}" for arm in range(5)], model_text="2 layers",
+        data_text="256 histories of Thompson sampling", rows=256, n_steps=100, horizon=100,
+        options={"passes": 5, "memory": None}, command="ad-hypotheses scrub hypotheses/beta.py",
+        versions={}, claims=[main], curves=curves, curve_unit="10 steps",
     )  # fmt: skip

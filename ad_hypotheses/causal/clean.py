@@ -76,10 +76,8 @@ class Clean:
     def run(cls, model: ADTransformer, history: History) -> Clean:
         """Run the model once over a dataset."""
         twin, tokens = Twin(model.eval()), model.to_tokens(history)
-        clean = cls(twin, history, tokens, np.empty(0))
-        logits = [twin.logits(twin.streams(tokens[rows])[-1]) for rows in clean.chunks()]
-        clean.log_probs = torch.cat(logits).log_softmax(-1).cpu().numpy()
-        return clean
+        logits = [twin.logits(twin.streams(tokens[rows])[-1]) for rows in chunks(*tokens.shape[:2])]
+        return cls(twin, history, tokens, torch.cat(logits).log_softmax(-1).cpu().numpy())
 
     @property
     def n_rows(self) -> int:
@@ -93,8 +91,7 @@ class Clean:
 
     def chunks(self) -> Iterator[slice]:
         """Rows to compute together."""
-        size = max(1, CHUNK_TOKENS // self.n_steps)
-        return (slice(first, min(first + size, self.n_rows)) for first in range(0, self.n_rows, size))
+        return chunks(self.n_rows, self.n_steps)
 
     def empty(self, width: int | None = None) -> Stream:
         """Room for one vector at every position. [row, step, width or d_model]"""
@@ -139,6 +136,12 @@ class Clean:
     def forget(self) -> None:
         """Free what was prepared."""
         self._streams, self._written = {}, {}
+
+
+def chunks(n_rows: int, n_steps: int) -> Iterator[slice]:
+    """Split rows into slices of about :data:`CHUNK_TOKENS` tokens."""
+    size = max(1, CHUNK_TOKENS // n_steps)
+    return (slice(first, min(first + size, n_rows)) for first in range(0, n_rows, size))
 
 
 def plain_part(writer: Writer) -> Part:

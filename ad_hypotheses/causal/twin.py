@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ad_hypotheses.distill.model import ADTransformer, LayerNorm, project
+from ad_hypotheses.distill.model import ADTransformer, project
 from ad_hypotheses.language.sites import Reader, Writer
 
 Stream = Float[Tensor, "batch step d_model"]
@@ -43,9 +43,9 @@ class Twin:
         """LayerNorm of the reader at `stage`, recomputed on the sum it sees."""
         layer, is_mlp = divmod(stage - 1, 2)
         if stage == self.last_stage:
-            return _layer_norm(self.model.ln_final, x)
+            return self.model.ln_final.plain(x)
         block = self.model.blocks[layer]
-        return _layer_norm(block.ln2 if is_mlp else block.ln1, x)
+        return (block.ln2 if is_mlp else block.ln1).plain(x)
 
     def head_input(self, reader: Reader, normalised: Stream) -> Float[Tensor, "batch step d_head"]:
         """The query, key or value of one head."""
@@ -116,6 +116,3 @@ class Twin:
         q, k, v = (self.head_inputs(writer.layer, kind, [writer.head], normalised) for kind in "qkv")
         return self.head_sum(writer.layer, [writer.head], q, k, v)
 
-
-def _layer_norm(norm: LayerNorm, x: Stream) -> Stream:
-    return F.layer_norm(x, norm.w.shape, norm.w, norm.b, norm.eps)

@@ -24,7 +24,7 @@ class Histories(_Section):
     learners: int = Field(4096, ge=1, description="learners, spread evenly over the training tasks")
     episodes: int = Field(38, ge=1, description="episodes that each learner lives")
     keep_every: int = Field(2, ge=1, description="keep every k-th episode, so that learning looks k times faster")
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 class Size(_Section):
@@ -48,7 +48,7 @@ class Training(_Section):
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     evaluate_every: int = Field(500, ge=1, description="updates between rollouts on held-out tasks")
     save_every: int = Field(200, ge=1, description="updates between the states that an interrupted run resumes from")
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 class Config(_Section):

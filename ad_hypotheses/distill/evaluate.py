@@ -49,8 +49,9 @@ def evaluate(
         progress: Called with what comes next.
 
     Returns:
-        `{"train": [curve], "held_out": [curve], "summary": {...}}`, as plain data. Curves: the model sampling and taking
-        the likeliest action, its source (as often and as sparsely seen as in its histories), and the task's baselines.
+        `{"train": [curve], "held_out": [curve], "summary": {...}}`, as plain data. Curves: the model sampling and
+        taking the likeliest action, its source (as often and as sparsely seen as in its histories), and the task's
+        baselines.
     """
     task, results = config.make_task(), {}
     summary: dict[str, float] = {}
@@ -71,20 +72,21 @@ def evaluate(
             lives[label] = play(task, chosen, policy, config.kept_episodes, rng)
         results[name] = [vars(curve(label, history)) for label, history in lives.items()]
         summary |= {f"{name}_{key}": value for key, value in _summary(lives, task.optimal_return(chosen)).items()}
-    if len(results) == 2:
+    if len(results) == 2 and summary["train_of_optimum"]:
         summary["held_out_of_train"] = round(summary["held_out_of_optimum"] / summary["train_of_optimum"], 4)
     return {**results, "summary": summary, "rollouts": rollouts, "seed": seed}
 
 
 def _summary(lives: Mapping[str, History], optimum: Float[np.ndarray, " row"]) -> dict[str, float]:
-    """Return of the last three episodes as a share of the optimum, or regret where there is only one episode."""
+    """Return of the last three episodes as a share of the optimum, and regret in a bandit's only episode."""
     numbers: dict[str, float] = {}
     for label in ("model", "model, argmax", "source"):
         key = label.replace("model, ", "").replace("model", "").strip()
         prefix = f"{key}_" if key else ""
-        last = episode_returns(lives[label])[:, -3:].mean(axis=1)
+        returns = episode_returns(lives[label])
+        last = returns[:, -3:].mean(axis=1)
         numbers[f"{prefix}of_optimum"] = round(float(last.mean() / optimum.mean()), 4)
-        if episode_returns(lives[label]).shape[1] == 1:
+        if returns.shape[1] == 1 and "means" in lives[label].task:
             numbers[f"{prefix}regret"] = round(float((optimum - _expected(lives[label])).mean()), 3)
     return numbers
 

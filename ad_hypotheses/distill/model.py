@@ -27,7 +27,10 @@ from ad_hypotheses.language.sites import Anatomy
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of a transformer. `d_mlp=None` is four times `d_model`; dropout is off unless asked for."""
+    """Size of a transformer. `d_mlp=None` is four times `d_model`; dropout is off unless asked for.
+
+    Without `layer_norm` the model is what hand-set weights make of it, and a linear one can be worked out by hand.
+    """
 
     n_ctx: int
     n_layers: int = 4
@@ -36,6 +39,7 @@ class Shape:
     d_mlp: int | None = None
     dropout: float = 0.0
     eps: float = 1e-5
+    layer_norm: bool = True
 
 
 class LayerNorm(nn.Module):
@@ -43,18 +47,22 @@ class LayerNorm(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.eps = shape.eps
+        self.eps, self.on = shape.eps, shape.layer_norm
         self.w = nn.Parameter(torch.ones(shape.d_model))
         self.b = nn.Parameter(torch.zeros(shape.d_model))
         self.hook_scale = HookPoint()
         self.hook_normalized = HookPoint()
 
     def forward(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
-        if not self.hook_scale.has_hooks():
-            return self.hook_normalized(F.layer_norm(x, self.w.shape, self.w, self.b, self.eps))
+        if not self.on or not self.hook_scale.has_hooks():
+            return self.hook_normalized(self.plain(x))
         centred = x - x.mean(-1, keepdim=True)
         scale = self.hook_scale((centred.pow(2).mean(-1, keepdim=True) + self.eps).sqrt())
         return self.hook_normalized(centred / scale * self.w + self.b)
+
+    def plain(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
+        """The same without hooks."""
+        return F.layer_norm(x, self.w.shape, self.w, self.b, self.eps) if self.on else x
 
 
 class Attention(nn.Module):
@@ -155,6 +163,7 @@ class ADTransformer(HookedRootModule):
             d_mlp=shape.d_mlp or 4 * shape.d_model,
             d_vocab=vocabulary.n_actions,
             act_fn="gelu",
+            normalization_type="LN" if shape.layer_norm else None,
             eps=shape.eps,
             device="cpu",
         )

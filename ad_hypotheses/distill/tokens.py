@@ -60,12 +60,12 @@ class Vocabulary:
                 f"row {row}, step {step} shows the reward {history.previous_rewards[row, step]}, "
                 f"but the model knows only the rewards {list(self.rewards)}."
             )
-        parts = (*np.moveaxis(history.observations, -1, 0), history.previous_actions + 1, rewards)
-        if len(parts) != len(self.sizes):
+        if (*history.channels, "action", "reward") != self.channels:
             raise DataError(
                 f"the histories have the observation channels {list(history.channels)}, "
                 f"but the model reads {[name for name, _ in self.observations]}."
             )
+        parts = (*np.moveaxis(history.observations, -1, 0), history.previous_actions + 1, rewards)
         tokens = np.stack([np.asarray(part, dtype=np.int64) for part in parts], axis=-1)
         outside = (tokens < 0) | (tokens >= np.array(self.sizes))
         if outside.any():

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 
 from ad_hypotheses.distill.config import Config, Training
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.rollout import rollout
-from ad_hypotheses.distill.zoo import build, replacing, versions, write_atomically
+from ad_hypotheses.distill.zoo import build, versions, write_atomically
 from ad_hypotheses.errors import CheckpointError
 from ad_hypotheses.sources.histories import Histories, generate
 from ad_hypotheses.sources.recording import episode_returns
@@ -56,6 +57,7 @@ class _Run:
     seconds: float = 0.0
     loss: float = math.nan
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    whole: bool = True  # no update is half done: only then is the state worth keeping
 
 
 def train(
@@ -83,7 +85,8 @@ def train(
     try:
         _fit(config, run, histories, folder, progress)
     finally:
-        _save(config, run, folder)
+        if run.whole:
+            _save(config, run, folder)
     record = {
         "updates": run.update,
         "seconds": round(run.seconds, 1),
@@ -128,20 +131,26 @@ def learning_rate(training: Training, update: int) -> float:
 def _fit(config: Config, run: _Run, histories: Histories, folder: Path, progress: Progress) -> None:
     training = config.training
     began = time.monotonic() - run.seconds
-    while run.update < training.updates:
-        loss = _step(training, run, histories)
-        run.loss = loss if math.isnan(run.loss) else 0.98 * run.loss + 0.02 * loss
-        run.update += 1
-        run.seconds = time.monotonic() - began
-        progress.update(run.update, training.updates, run.loss)
+    while True:
         last = run.update == training.updates
-        if run.update % training.evaluate_every == 0 or last:
+        # asked before the update, not after it, so that a run that was interrupted between the two evaluates as well
+        known = run.metrics[-1]["update"] if run.metrics else 0
+        if (last or run.update % training.evaluate_every == 0) and known != run.update:
             line = {"update": run.update, "loss": round(run.loss, 5), **_evaluate(config, run)}
             run.seconds = time.monotonic() - began
             line["seconds"] = round(run.seconds, 1)
             run.metrics.append(line)
             progress.evaluated(line)
-        if run.update % training.save_every == 0 or last:
+        if last:
+            return
+        run.whole = False
+        loss = _step(training, run, histories)
+        run.loss = loss if math.isnan(run.loss) else 0.98 * run.loss + 0.02 * loss
+        run.update += 1
+        run.whole = True
+        run.seconds = time.monotonic() - began
+        progress.update(run.update, training.updates, run.loss)
+        if run.update % training.save_every == 0:
             _save(config, run, folder)
 
 
@@ -168,6 +177,8 @@ def _evaluate(config: Config, run: _Run) -> dict[str, float]:
     for name, facts in zip(("train", "held_out"), split(config), strict=True):
         rng = np.random.default_rng([config.training.seed, run.update, name == "train"])
         n_tasks = len(next(iter(facts.values())))
+        if not n_tasks:
+            continue
         rows = rng.permutation(EVALUATION_ROLLOUTS) % n_tasks
         chosen = {key: fact[rows] for key, fact in facts.items()}
         history = rollout(run.model.eval(), task, chosen, config.kept_episodes, rng)
@@ -192,8 +203,8 @@ def _save(config: Config, run: _Run, folder: Path) -> None:
     for number, state in run.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": tensor.contiguous() for name, tensor in state.items()}
     meta = {"update": run.update, "seconds": run.seconds, "loss": run.loss, "config": config.model_dump()}
-    with replacing(folder / STATE) as temporary:
-        save_file(tensors, temporary, metadata={"run": json.dumps(meta), "metrics": json.dumps(run.metrics)})
+    metadata = {"run": json.dumps(meta), "metrics": json.dumps(run.metrics)}
+    write_atomically(folder / STATE, save_tensors(tensors, metadata))
     lines = "".join(json.dumps(line) + "\n" for line in run.metrics)
     write_atomically(folder / METRICS, lines.encode())
 
@@ -209,16 +220,16 @@ def _resume(config: Config, folder: Path, device: str) -> _Run:
 
         with safe_open(path, framework="pt") as file:
             meta, metrics = (json.loads(file.metadata()[key]) for key in ("run", "metrics"))
+        if meta["config"] != json.loads(json.dumps(config.model_dump())):
+            raise CheckpointError(
+                f"{path} belongs to another configuration. Train into another folder (--out), or delete {folder}."
+            )
         tensors = load_file(path, device=device)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+        _restore_optimiser(run.optimiser, tensors)
+        run.update, run.seconds, run.loss, run.metrics = meta["update"], meta["seconds"], meta["loss"], metrics
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}). Delete it to train from the start.") from error
-    if meta["config"] != json.loads(json.dumps(config.model_dump())):
-        raise CheckpointError(
-            f"{path} belongs to another configuration. Train into another folder (--out), or delete {folder}."
-        )
-    model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
-    _restore_optimiser(run.optimiser, tensors)
-    run.update, run.seconds, run.loss, run.metrics = meta["update"], meta["seconds"], meta["loss"], metrics
     return run
 
 

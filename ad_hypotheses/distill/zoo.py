@@ -114,7 +114,8 @@ def find(name: str | Path, models: Path = Path("models")) -> Path:
         raise CheckpointError(f"{folder} has no {WEIGHTS}: train it first: python cli.py train {folder / CONFIG}")
     listed = ", ".join(known) or "none"
     raise CheckpointError(
-        f"there is no model {str(name)!r} in {models.resolve()}.{did_you_mean(str(name), known)}\n  models there: {listed}"
+        f"there is no model {str(name)!r} in {models.resolve()}.{did_you_mean(str(name), known)}\n"
+        f"  models there: {listed}"
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ad_hypotheses.errors import HypothesisError
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.language.sites import Anatomy, SiteSet, Term
-from ad_hypotheses.language.structure import check_structure
+from ad_hypotheses.language.sites import Anatomy, Part, SiteSet, Term
+from ad_hypotheses.language.structure import check_structure, examine_structure
 
 
 def wrong_site(hypothesis: Hypothesis, anatomy: Anatomy) -> Hypothesis | None:
@@ -21,7 +21,7 @@ def wrong_site(hypothesis: Hypothesis, anatomy: Anatomy) -> Hypothesis | None:
         None if no other place fits, e.g. where the claim already names every head of a layer.
     """
     best: tuple[tuple[int, int], Hypothesis] | None = None
-    named = {term for node in hypothesis.nodes for term in node.site.terms}
+    named = _places(examine_structure(hypothesis, anatomy)[0].values())
     for shifts in _shifts(anatomy):
         sites = {node.name: _shifted(node.site, anatomy, *shifts) for node in hypothesis.nodes}
         moved = {node.name: sites[node.name] for node in hypothesis.nodes if sites[node.name] != node.site}
@@ -29,14 +29,20 @@ def wrong_site(hypothesis: Hypothesis, anatomy: Anatomy) -> Hypothesis | None:
             continue
         try:
             control = hypothesis.on(**moved)
-            check_structure(control, anatomy)
+            parts = check_structure(control, anatomy)
         except HypothesisError:
             continue
-        new = {term for site in moved.values() for term in site.terms} - named
+        new = _places(parts[name] for name in moved) - named
         score = (len(new), len(moved))
         if best is None or score > best[0]:
             best = score, replace(control, name=f"{hypothesis.name or hypothesis.root.name} at wrong sites")
     return None if best is None else best[1]
+
+
+def _places(sites: Iterable[tuple[Part, ...]]) -> set[tuple[object, ...]]:
+    """Return the heads, MLPs and channels that some sites touch, whoever they are narrowed `.to`."""
+    places = (part.writer or part.readers[0] for site in sites for part in site)
+    return {(place.stage, place.head, getattr(place, "channel", None)) for place in places}
 
 
 def _shifts(anatomy: Anatomy) -> Iterator[tuple[int, int, int]]:

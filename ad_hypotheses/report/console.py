@@ -14,7 +14,6 @@ from ad_hypotheses.evidence.record import Claim, Study
 from ad_hypotheses.report.words import did_as_well, figure, interval, sentence
 
 _COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "vacuous": "magenta"}
-PLAIN_WIDTH = 120  # of a table in a log, where nothing wraps
 
 
 def show(study: Study, console: Console, report: Path | None = None) -> None:
@@ -29,12 +28,10 @@ def show(study: Study, console: Console, report: Path | None = None) -> None:
     """
     claim = study.claims[0]
     if console.is_terminal:
-        console.print(_panel(study))
+        console.print(_panel(study), _table(claim))
     else:
-        _print(console, Text(f"{claim.name} on {study.model}: {claim.verdict}"))
-        for line in _reason(claim):
+        for line in (Text(f"{claim.name} on {study.model}: {claim.verdict}"), *_reason(claim), *_plain_table(claim)):
             _print(console, line)
-    console.print(_regimes(claim, console.is_terminal), width=None if console.is_terminal else PLAIN_WIDTH)
     for control in study.claims[1:]:
         _print(console, _control(control, claim))
     if claim.warnings:
@@ -66,21 +63,35 @@ def _reason(claim: Claim) -> list[Text]:
     ]
 
 
-def _regimes(claim: Claim, terminal: bool) -> Table:
-    table = Table(box=box.SIMPLE if terminal else None, pad_edge=terminal, padding=(0, 1) if terminal else (0, 2, 0, 0))
-    table.add_column("regime", no_wrap=not terminal)
-    for head in ("positions", "model", "scrubbed", "recovered", "beyond structure"):
-        table.add_column(head, justify="right", no_wrap=not terminal)
-    for regime in claim.regimes:
-        table.add_row(
-            Text(regime.name),
-            f"{regime.positions}",
-            Text(figure(regime.model.value, 3)),
-            Text(figure(regime.scrubbed.value, 3)),
-            Text(interval(regime.recovered)),
-            Text(interval(regime.beyond_structure)),
-        )
+def _rows(claim: Claim) -> list[list[str]]:
+    heads = ["regime", "positions", "model", "scrubbed", "recovered", "beyond structure"]
+    return [heads] + [
+        [
+            regime.name,
+            str(regime.positions),
+            figure(regime.model.value, 3),
+            figure(regime.scrubbed.value, 3),
+            interval(regime.recovered),
+            interval(regime.beyond_structure),
+        ]
+        for regime in claim.regimes
+    ]
+
+
+def _table(claim: Claim) -> Table:
+    heads, *rows = _rows(claim)
+    table = Table(box=box.SIMPLE)
+    for head in heads:
+        table.add_column(head, justify="left" if head == "regime" else "right")
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
+
+
+def _plain_table(claim: Claim) -> list[Text]:
+    rows = _rows(claim)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [Text("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])) for row in rows]
 
 
 def _control(control: Claim, claim: Claim) -> Text:

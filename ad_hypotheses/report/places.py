@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ad_hypotheses.report.draw import BLACK, BLUE, FAINT, GREEN, GREY, INK, YELLOW, picture
 from ad_hypotheses.evidence.record import WorstPosition
+from ad_hypotheses.report.draw import BLACK, BLUE, FAINT, GREEN, GREY, INK, YELLOW, picture
 
 MAX_DRAWN = 6
 MAX_BARS = 10  # of more actions, those that matter most are shown
@@ -44,9 +45,9 @@ def positions(worst: Sequence[WorstPosition], action_names: Sequence[str], size:
     return picture(draw, 0.55 + (2.65 if rooms else 2.5) * n_rows)
 
 
-def _card(card: Figure, position: WorstPosition, number: int, names: Sequence[str], size: int | None) -> None:
+def _card(card: SubFigure, position: WorstPosition, number: int, names: Sequence[str], size: int | None) -> None:
     shown = _shown_actions(position)
-    before, bars = card.subplots(1, 2, width_ratios=(1.25, 1) if size else (1, 1))
+    before, bars = card.subplots(1, 2, width_ratios=(1.25, 1) if size else (1.1, 1))
     card.suptitle(
         f"{number}   {position.regime}: loss {position.loss_model:.2f} → {position.loss_scrubbed:.2f}",
         x=0.03, ha="left", fontsize=10, fontweight="bold",
@@ -69,16 +70,20 @@ def _room(ax: Axes, position: WorstPosition, size: int) -> None:
         side.set(visible=True, color=INK, linewidth=1.4)
     goal = position.facts.get("goal")
     if goal:
-        ax.add_patch(Rectangle((goal[0] - 0.42, goal[1] - 0.42), 0.84, 0.84, fill=False, edgecolor=GREEN, linewidth=2.2))
+        ax.add_patch(
+            Rectangle((goal[0] - 0.42, goal[1] - 0.42), 0.84, 0.84, fill=False, edgecolor=GREEN, linewidth=2.2)
+        )
     if position.last_rewarded is not None:
         ax.plot(*position.last_rewarded[:2], "*", color=YELLOW, markeredgecolor=INK, markersize=17, zorder=3)
     _path(ax, np.array(position.path, dtype=float))
-    ax.set_xlabel(f"row {position.row}, episode {position.episode + 1}, its step {position.episode_step + 1}", fontsize=8)
+    ax.set_xlabel(
+        f"row {position.row}, episode {position.episode + 1}, its step {position.episode_step + 1}", fontsize=8
+    )
 
 
 def _path(ax: Axes, path: np.ndarray) -> None:
     """Draw where the agent went in this episode, older moves fainter, and where it is."""
-    moves = [(a, b) for a, b in zip(path[:-1], path[1:], strict=True) if (a != b).any()]
+    moves = [(a, b) for a, b in itertools.pairwise(path) if (a != b).any()]
     for index, (a, b) in enumerate(moves):
         fade = 0.35 + 0.65 * (index + 1) / len(moves)
         ax.annotate("", b, a, arrowprops={"arrowstyle": "-|>", "color": INK, "alpha": fade, "linewidth": 1.3,
@@ -97,8 +102,8 @@ def _arms(ax: Axes, position: WorstPosition, names: Sequence[str], shown: Sequen
         ax.annotate(f"{wins[arm]:.0f} of {pulls[arm]:.0f}", (pulls[arm], place), (3, 0), "data", "offset points",
                     va="center", fontsize=7.5)  # fmt: skip
     _action_axis(ax, position, names, shown, labelled=True)
-    ax.set_xlim(0, max(1.0, pulls.max(initial=0)) * 1.35)
-    ax.set_xlabel(f"pulls and wins before step {position.step} of row {position.row}", fontsize=8)
+    ax.set_xlim(0, max(1.0, pulls.max(initial=0)) * 1.5)
+    ax.set_xlabel(f"row {position.row}, step {position.step}: pulls, wins so far", fontsize=8)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     ax.tick_params(axis="x", labelsize=8)
     last = list(zip(position.actions, position.rewards, strict=False))[-LAST_PULLS:]
@@ -159,7 +164,7 @@ def _room_legend() -> list[Patch | Line2D]:
 
     return [
         *_choice_legend(),
-        mark("o", "agent, way in this episode", color=BLACK, markersize=7),
+        mark("o", "agent, its way in this episode", color=BLACK, markersize=7),
         Patch(color="#DCE9F3", label="seen earlier"),
         mark("*", "rewarded last", color=YELLOW, markeredgecolor=INK, markersize=11),
         mark("s", "goal, hidden", markerfacecolor="none", markeredgecolor=GREEN, markeredgewidth=2, markersize=8),

@@ -30,8 +30,8 @@ def interval(number: Number, digits: int = 2) -> str:
 
 
 def chance(p: float) -> str:
-    """Return a p-value, `"< 0.001"` where it is."""
-    return "< 0.001" if p < 0.001 else figure(p, 3)
+    """Return a p-value, `"below 0.001"` where it is."""
+    return "below 0.001" if p < 0.001 else figure(p, 3)
 
 
 def sentence(text: str) -> str:
@@ -43,7 +43,9 @@ def sentence(text: str) -> str:
 
 def report_name(study: Study) -> str:
     """Return the name of the study's files without their ending, `"mimic-dark-room"`."""
-    return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") or "unnamed" for part in (study.claims[0].name, study.model))
+    return "-".join(
+        re.sub(r"[^\w.]+", "-", part).strip("-.") or "unnamed" for part in (study.claims[0].name, study.model)
+    )
 
 
 def did_as_well(control: Claim, claim: Claim) -> bool:

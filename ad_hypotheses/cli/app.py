@@ -1,0 +1,94 @@
+"""The command line: `python cli.py --help`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ad_hypotheses.cli import checking, evaluation, listing, scrubbing, training
+from ad_hypotheses.cli.interrupt import STOPPED, Stopped, leaving_at_once
+from ad_hypotheses.cli.terminal import aside, say, say_error
+from ad_hypotheses.errors import UserError
+
+TRACEBACK = "AD_HYPOTHESES_TRACEBACK"
+NAMES = ("cli.py", "ad-hypotheses")
+
+app = typer.Typer(
+    help="Write down how a model learns in context, and test it by causal scrubbing.",
+    epilog="Start with: python cli.py list",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _verb(name: str, function: Callable[..., None], example: str) -> None:
+    app.command(name, epilog=f"Example: python cli.py {name} {example}".rstrip())(function)
+
+
+_verb("list", listing.list_all, "")
+_verb("train", training.train, "models/dark-room/config.yaml")
+_verb("evaluate", evaluation.evaluate, "dark-room --rollouts 1000")
+_verb("new", checking.new, "win_stay")
+_verb("check", checking.check, "hypotheses/win_stay.py")
+_verb("scrub", scrubbing.scrub, "hypotheses/win_stay.py --model dark-room --samples 512")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"ad-hypotheses {version('ad-hypotheses')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Write down how a model learns in context, and test it by causal scrubbing."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 refused or stopped, 1 a bug of ours.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    name = Path(sys.argv[0]).name
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with leaving_at_once():
+            typer.main.get_command(app)(arguments, prog_name=name if name in NAMES else NAMES[0])
+    except Stopped as stopped:
+        say(aside(), str(stopped), "yellow")
+        sys.exit(STOPPED)
+    except (UserError, MemoryError, OSError) as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        say_error(_message(error))
+        sys.exit(2)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        kind = f"{type(error).__name__}: {error}".splitlines()[0]
+        say_error(f"{kind} - this is a bug of ours, please report it; {TRACEBACK}=1 shows where it happened.")
+        sys.exit(1)
+
+
+def _message(error: Any) -> str:
+    if isinstance(error, MemoryError):
+        return "there is not enough memory. Use fewer histories (--samples), or free some."
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}."
+    return str(error)

@@ -1,0 +1,75 @@
+"""The card of a checkpoint: what it does, how it was made, on what."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ad_hypotheses.cli.listing import describe
+from ad_hypotheses.cli.options import n_cpus
+from ad_hypotheses.cli.results import curve_unit, curves, markdown
+from ad_hypotheses.cli.terminal import duration
+
+if TYPE_CHECKING:
+    from ad_hypotheses.distill.config import Config
+
+
+def machine(threads: int, device: str) -> dict[str, Any]:
+    """Return what a training ran on."""
+    return {"cpus": n_cpus(), "threads": threads, "device": device, "platform": platform.machine()}
+
+
+def write_card(folder: Path, config: Config, record: dict[str, Any], sha256: str) -> None:
+    """Write `card.md` and `curve.png` into a checkpoint's folder.
+
+    Args:
+        folder: Of the checkpoint.
+        config: Its configuration.
+        record: Its record.
+        sha256: Of its weights.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    from ad_hypotheses.distill.zoo import CARD, CURVE, write_atomically
+    from ad_hypotheses.report.draw import draw_learning_curves
+
+    results = record["evaluation"]
+    where = "held-out" if "held_out" in results else "train"
+    title = f"{folder.name}: learning in context on {where} tasks, weights frozen"
+    draw_learning_curves(folder / CURVE, curves(results), title, unit=curve_unit(config))
+    write_atomically(folder / CARD, card(folder.name, config, record, sha256).encode())
+
+
+def card(name: str, config: Config, record: dict[str, Any], sha256: str) -> str:
+    """Return a checkpoint's card as Markdown."""
+    size, training, histories, ran = config.model, config.training, config.histories, record["machine"]
+    kept = f", 1 in {histories.keep_every} kept" if histories.keep_every > 1 else ""
+    seconds = record["seconds"]
+    took = f"{seconds:,.0f} s" + (f" ({duration(seconds)})" if seconds >= 90 else "")
+    facts = {
+        "Size": f"{size.n_layers} layers, {size.n_heads} heads, width {size.d_model}; {record['parameters']:,} parameters",
+        "Context": f"{record['context']:,} steps, {config.kept_episodes:,} episodes",
+        "Task": describe(config.make_task()),
+        "Source": describe(config.make_source()),
+        "Histories": f"{histories.learners:,} learners, {histories.episodes:,} episodes each{kept}",
+        "Held-out tasks": f"{histories.held_out:,}",
+        "Updates": f"{training.updates:,} of {training.batch:,} histories; AdamW, learning rate {training.learning_rate:g}",
+        "Seeds": f"histories {histories.seed}, training {training.seed}, evaluation {record['evaluation']['seed']}",
+        "Wall time": took,
+        "Machine": f"{ran['device']}, {ran['threads']} threads, {ran['cpus']} CPUs, {ran['platform']}",
+        "Versions": ", ".join(f"{package} {version}" for package, version in record["versions"].items()),
+        "Weights (SHA-256)": f"`{sha256}`",
+    }
+    rows = "\n".join(f"| {what} | {text} |" for what, text in facts.items())
+    return (
+        f"# {name}\n\n"
+        f"A transformer that learns {config.task['name']} in its context: distilled from the learning histories of "
+        f"{config.source['name']}, it predicts a learner's next action.\n\n"
+        f"## What it earns\n\n{markdown(record['evaluation'], config)}\n\n"
+        "![Mean return as the context grows](curve.png)\n\n"
+        f"## How it was made\n\n```sh\n{record['command']}\n```\n\n"
+        f"| | |\n| --- | --- |\n{rows}\n\n"
+        "Every setting is in [config.yaml](config.yaml), every figure in [record.json](record.json).\n"
+    )

@@ -1,0 +1,98 @@
+"""What Ctrl-C does: end at once while nothing was begun, and stop at a safe place afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+STOPPED = 2  # exit code of a run that was stopped
+SHOW_CURSOR = b"\r\x1b[?25h"  # a progress bar hides it
+
+
+class Stopped(Exception):
+    """The user stopped a run; the message says what is kept and how to go on."""
+
+
+@contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the program without a word more than needed, since nothing can be lost yet."""
+    with _handling(lambda number, frame: _leave(b"stopped.\n")):
+        yield
+
+
+@contextmanager
+def stoppable(explain: Callable[[], str]) -> Iterator[None]:
+    """Let Ctrl-C stop what is inside, wherever it is.
+
+    Args:
+        explain: Returns what to tell the user then.
+
+    Raises:
+        Stopped: The user pressed Ctrl-C.
+    """
+    with _handling(signal.default_int_handler):
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise Stopped(explain()) from None
+
+
+class Brake:
+    """Remembers a Ctrl-C until the run reaches a place where it may stop; a second Ctrl-C ends it at once."""
+
+    def __init__(self) -> None:
+        self.pulled = False
+
+    def stop_if_pulled(self) -> None:
+        """Stop here if the user asked for it.
+
+        Raises:
+            KeyboardInterrupt: The user did.
+        """
+        if self.pulled:
+            raise KeyboardInterrupt
+
+    def _pull(self, number: int, frame: Any) -> None:
+        if self.pulled:
+            _leave(b"stopped at once; the same command goes on where the state was saved last.\n")
+        self.pulled = True
+        os.write(2, b"\rstopping at the next safe place; Ctrl-C again ends at once\n")
+
+
+@contextmanager
+def braking(explain: Callable[[], str]) -> Iterator[Brake]:
+    """Let Ctrl-C stop what is inside, but only where it calls `stop_if_pulled`.
+
+    Args:
+        explain: Returns what to tell the user then.
+
+    Raises:
+        Stopped: The user pressed Ctrl-C.
+    """
+    brake = Brake()
+    with _handling(brake._pull):
+        try:
+            yield brake
+        except KeyboardInterrupt:
+            raise Stopped(explain()) from None
+
+
+def _leave(words: bytes) -> None:
+    os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + words)
+    os._exit(STOPPED)
+
+
+@contextmanager
+def _handling(handler: Any) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,115 @@
+"""Options that several verbs share, and the checks of what is typed for them."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ad_hypotheses.errors import UserError
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def at_least(least: int, why: str = "") -> Callable[[int | None], int | None]:
+    """Return a check that a number is not too small.
+
+    Args:
+        least: The smallest that will do.
+        why: What else there is to say.
+    """
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value < least:
+            raise typer.BadParameter(f"{value} is too few: at least {least}" + (f"; {why}." if why else "."))
+        return value
+
+    return check
+
+
+def _seed(value: int) -> int:
+    if value < 0:
+        raise typer.BadParameter(f"{value} is negative; a seed is a whole number from 0.")
+    return value
+
+
+def _memory(value: str | None) -> str | None:
+    if value is not None:
+        parse_memory(value)
+    return value
+
+
+def parse_memory(text: str) -> int:
+    """Return a number of bytes written as `2GB`, `500 MB`, `1.5GiB` or `800000000`."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
+    n_bytes = int(float(found[1]) * UNITS[found[2]]) if found and found[2] in UNITS else 0
+    if not n_bytes:
+        raise typer.BadParameter(f"{text!r} is no amount of memory; write it like 2GB or 500MB.")
+    return n_bytes
+
+
+Models = Annotated[Path, typer.Option("--models", metavar="FOLDER", help="Where the checkpoints are.")]
+Reports = Annotated[Path, typer.Option("--reports", metavar="FOLDER", help="Where to write the reports.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", metavar="N", callback=at_least(1), help="Threads that torch may use.")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", callback=_seed, help="Of everything random.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory", metavar="SIZE", callback=_memory, help="What the run may use, e.g. 2GB.", show_default="what is free"
+    ),
+]
+
+
+def require_writable(folder: Path, what: str) -> None:
+    """Make a folder and try to write to it, before hours of work are spent on what could not be kept.
+
+    Args:
+        folder: Which.
+        what: The option or argument that names it.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written: {error.strerror or error}. Nothing was run yet.\n"
+            f"  Make it a folder that you may write to, or choose another one ({what})."
+        ) from error
+
+
+def set_up_torch(device: str, threads: int | None) -> None:
+    """Check that torch has the device, and let it use so many threads.
+
+    Raises:
+        UserError: It has no such device.
+    """
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        torch.zeros(1, device=torch.device(device)).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        exists = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        exists += ["mps"] if torch.backends.mps.is_available() else []
+        raise UserError(
+            f"there is no device {device!r} on this machine (--device).\n  devices: {', '.join(exists)}"
+        ) from error
+
+
+def n_cpus() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,65 @@
+"""What is printed where: results on stdout, everything said on the way on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+
+PLAIN_WIDTH = 120
+
+
+def out() -> Console:
+    """Return the console for results; in a log, where nobody chose a width, tables need not wrap."""
+    console = Console(highlight=False)
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.width = PLAIN_WIDTH
+    return console
+
+
+def aside() -> Console:
+    """Return the console for progress, notes and errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def is_live(console: Console) -> bool:
+    """Whether lines can be drawn over."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+def say(console: Console, line: str, style: str = "") -> None:
+    """Print a line without breaking or marking up what is in it."""
+    console.print(Text(line, style=style), soft_wrap=True)
+
+
+def say_error(message: str) -> None:
+    """Print what went wrong."""
+    console = aside()
+    console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+
+
+def print_json(content: Any) -> None:
+    """Print plain data as JSON, and nothing else."""
+    sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it: `40 s`, `12 min`, `2 h 05 min`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(n_bytes: float) -> str:
+    """Return a number of bytes as a person says it: `640 kB`, `1.2 GB`."""
+    for unit in ("bytes", "kB", "MB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} GB"

@@ -1,0 +1,199 @@
+"""`train`: distil a checkpoint from one YAML file, going on where an interrupted run stopped."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ad_hypotheses.cli.interrupt import Brake, braking, stoppable
+from ad_hypotheses.cli.options import Device, Threads, require_writable, set_up_torch
+from ad_hypotheses.cli.progress import Meter, metered
+from ad_hypotheses.cli.terminal import duration, out, say
+from ad_hypotheses.errors import CheckpointError, UserError
+
+if TYPE_CHECKING:
+    from ad_hypotheses.distill.config import Config
+    from ad_hypotheses.distill.train import Progress
+
+SCRATCH = "training"
+ROLLOUTS = 500  # lives behind the figures of a card
+MEASURED = 5  # updates after which the time that the others take can be told
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Where to keep the checkpoint.", show_default="models/<name>"),
+    ] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+) -> None:
+    """Train a model from a configuration.
+
+    Ctrl-C stops it; the same command goes on.
+    """
+    from ad_hypotheses.distill.config import read_config
+
+    settings = read_config(config)
+    target = Path("models") / default_name(config) if folder is None else folder
+    from ad_hypotheses.distill.train import train as fit
+
+    if is_finished(target, settings):
+        say(out(), f"{target} is trained already, with this very configuration; delete it to train it anew.")
+        return
+    set_up_torch(device, threads)
+    require_writable(target / SCRATCH, "--out")
+    with metered() as meter:
+        run = _Run(settings, meter)
+        run.announce(target)
+        with braking(run.stopped) as brake:
+            model, record = fit(settings, target / SCRATCH, device, run.progress(brake))
+        with stoppable(lambda: "stopped during the evaluation; the model is trained: the same command goes on."):
+            record["command"] = command(config, folder, device, threads)
+            _finish(target, settings, model, record, meter)
+    _show(target, settings, record)
+
+
+def default_name(config: Path) -> str:
+    """Return what a model is called: its file, or its folder if the file is called config.yaml."""
+    return config.resolve().parent.name if config.name in ("config.yaml", "config.yml") else config.stem
+
+
+def command(config: Path, folder: Path | None, device: str, threads: int | None) -> str:
+    """Return what trains the same model again."""
+    words = ["python", "cli.py", "train", config.as_posix()]
+    words += [] if folder is None else ["--out", folder.as_posix()]
+    words += [] if device == "cpu" else ["--device", device]
+    words += [] if threads is None else ["--threads", str(threads)]
+    return shlex.join(words)
+
+
+def is_finished(folder: Path, config: Config) -> bool:
+    """Whether a folder holds this model, trained and unharmed.
+
+    Raises:
+        UserError: It holds another one.
+    """
+    from ad_hypotheses.distill.config import read_config
+    from ad_hypotheses.distill.zoo import CONFIG, WEIGHTS, load
+
+    if not (folder / WEIGHTS).exists():
+        return False
+    if read_config(folder / CONFIG) != config:
+        raise UserError(
+            f"{folder} holds a model that was trained with another configuration; it is left alone.\n"
+            f"  Train into another folder (--out), or delete {folder}."
+        )
+    try:
+        load(folder)
+    except CheckpointError:
+        return False
+    return True
+
+
+@dataclass
+class _Run:
+    """What is said of a training run."""
+
+    config: Config
+    meter: Meter
+    phase: str = ""
+    update: int = 0
+    first: int = field(default=-1)
+
+    def announce(self, target: Path) -> None:
+        """Say what the run will cost."""
+        from ad_hypotheses.cli.listing import describe
+        from ad_hypotheses.distill.zoo import build
+
+        config, histories = self.config, self.config.histories
+        n_parameters = sum(weight.numel() for weight in build(config).parameters())
+        n_steps = config.kept_episodes * config.make_task().horizon
+        self.meter.say(
+            f"training {target}: {n_parameters:,} parameters, {config.training.updates:,} updates of "
+            f"{config.training.batch} histories"
+        )
+        self.meter.say(
+            f"histories: {histories.learners:,} of {n_steps:,} steps; {describe(config.make_source())} in {describe(config.make_task())}",
+            "dim",
+        )
+
+    def progress(self, brake: Brake) -> Progress:
+        """Return what training reports to; it stops only where the state that is saved is whole."""
+        from ad_hypotheses.distill.train import Progress
+
+        def lived(done: int, total: int) -> None:
+            if self.phase != "histories":
+                self.phase = "histories"
+                self.meter.begin("histories", total, done=done)
+            self.meter.reach(done)
+            brake.stop_if_pulled()
+
+        def updated(done: int, total: int, loss: float) -> None:
+            self._note(done, total, loss)
+            if done % self.config.training.evaluate_every and done < total:
+                brake.stop_if_pulled()  # otherwise only after the evaluation, which a later run would leave out
+
+        def evaluated(line: dict[str, Any]) -> None:
+            self.meter.say(_sentence(line))
+            self.meter.name("updates")
+            brake.stop_if_pulled()
+
+        return Progress(lived, updated, evaluated)
+
+    def _note(self, done: int, total: int, loss: float) -> None:
+        if self.phase != "updates":
+            self.phase, self.first = "updates", done
+            self.meter.begin("updates", total, done=done)
+            if done > 1:
+                self.meter.say(f"going on after update {done - 1:,}")
+        self.update = done
+        self.meter.reach(done, f"loss {loss:.3f}")
+        if done == self.first + MEASURED and self.meter.time_left:
+            self.meter.say(f"about {self.meter.time_left} for the other {total - done:,} updates, evaluations apart")
+        if done % self.config.training.evaluate_every == 0 or done == total:
+            self.meter.name("rollouts")
+
+    def stopped(self) -> str:
+        """Return what to say when the user stopped the run."""
+        if self.phase != "updates":
+            return "stopped before the first update; the same command goes on."
+        return f"stopped after update {self.update:,} of {self.config.training.updates:,}; the same command goes on."
+
+
+def _sentence(line: dict[str, Any]) -> str:
+    shares = [
+        f"{name.replace('_', '-')} {line[f'{name}_of_optimum']:.0%} of the optimum"
+        for name in ("train", "held_out")
+        if f"{name}_of_optimum" in line
+    ]
+    return f"update {line['update']:,}: loss {line['loss']:.3f}, {', '.join(shares)} ({duration(line['seconds'])})"
+
+
+def _finish(target: Path, config: Config, model: Any, record: dict[str, Any], meter: Meter) -> None:
+    """Evaluate a trained model and keep it; the weights come last, so that half of it is never taken for all."""
+    from ad_hypotheses.cli.card import machine, write_card
+    from ad_hypotheses.cli.evaluation import evaluated
+    from ad_hypotheses.distill.zoo import save
+
+    record["machine"] = machine(record["threads"], record["device"])
+    record["parameters"] = sum(weight.numel() for weight in model.parameters())
+    record["context"] = model.shape.n_ctx
+    record["evaluation"] = evaluated(model, config, ROLLOUTS, 0, meter)
+    digest = save(target, config, model, record)
+    write_card(target, config, record, digest)
+
+
+def _show(target: Path, config: Config, record: dict[str, Any]) -> None:
+    from ad_hypotheses.cli.results import meaning, table
+
+    console = out()
+    console.print(table(record["evaluation"], config))
+    say(console, meaning(record["evaluation"], config).replace("*", ""), "dim")
+    say(console, f"kept in {target} after {duration(record['seconds'])}; its card: {target / 'card.md'}")
+    say(console, f"{target / SCRATCH} holds the histories and may be deleted", "dim")

@@ -1,0 +1,435 @@
+"""The report: what is in it, that it is the same twice, and what it does with odd names, odd numbers and odd disks."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from make_study import NOT_ESTIMABLE, bandit_study, claim, dark_room_study, node, number, regime
+from rich.console import Console
+
+from ad_hypotheses.errors import UserError
+from ad_hypotheses.evidence.record import Claim, Curve, Study, read_study
+from ad_hypotheses.report import page as page_module
+from ad_hypotheses.report.console import show
+from ad_hypotheses.report.draw import _apart, draw_learning_curves, learning_curves
+from ad_hypotheses.report.graph import MAX_EDGES, mermaid
+from ad_hypotheses.report.page import draw_pictures, page, write_report
+from ad_hypotheses.report.places import positions
+from ad_hypotheses.report.plots import losses, recovered
+from ad_hypotheses.report.words import code, did_as_well, figure, interval, percent, prose, report_name
+
+PNG = b"\x89PNG\r\n\x1a\n"
+PICTURES = ["recovered.png", "losses.png", "worst.png", "curves.png"]
+HEADINGS = [
+    "The claim", "The graph", "What was recovered", "How to read this", "Loss along the context",
+    "Position by position", "What was tested", "Where it breaks", "Controls", "The explanation as a policy", "Warnings",
+    "Rerun",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return dark_room_study()
+
+
+@pytest.fixture(scope="module")
+def text(study: Study) -> str:
+    return page(study, PICTURES)
+
+
+@pytest.fixture(scope="module")
+def written(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reports")
+    write_report(study, folder)
+    return folder
+
+
+@pytest.fixture
+def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures that take no time to draw, for tests that are about files."""
+    for module, name in ((page_module.plots, "recovered"), (page_module.plots, "losses"),
+                         (page_module.places, "positions"), (page_module.draw, "learning_curves")):  # fmt: skip
+        monkeypatch.setattr(module, name, lambda *_, **__: PNG)
+
+
+def with_main(study: Study, **fields: object) -> Study:
+    """The study with its first claim changed."""
+    return replace(study, claims=[replace(study.claims[0], **fields), *study.claims[1:]])  # type: ignore[arg-type]
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under a heading."""
+    return text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"`[^`]*`", "", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+
+
+# --- the page ---
+
+
+def test_the_verdict_is_in_the_first_line_and_its_numbers_in_the_next(text: str) -> None:
+    first, _, second = text.splitlines()[:3]
+    assert first == "# mimic on dark-room: refuted"
+    assert second == (
+        "**Beyond structure 0.31 [0.26, 0.36] lies below 0.90. "
+        "Recovered 0.66 [0.63, 0.69], beyond structure 0.31 [0.26, 0.36]; needed 0.90.**"
+    )
+
+
+@pytest.mark.parametrize("make", [dark_room_study, bandit_study])
+def test_every_section_is_there_in_order(make) -> None:
+    assert re.findall(r"^## (.*)$", page(make(), PICTURES), flags=re.MULTILINE) == HEADINGS
+
+
+def test_every_table_has_as_many_cells_in_each_row_as_in_its_head(text: str) -> None:
+    tables = re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE)
+    assert len(tables) >= 8
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
+
+
+def test_every_picture_that_the_page_shows_is_written_and_no_other(written: Path, text: str) -> None:
+    shown = {path.split("/")[1] for path in re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)}
+    assert shown == {path.name for path in (written / "mimic-dark-room").iterdir()} == set(PICTURES)
+    assert all(path.read_bytes().startswith(PNG) for path in (written / "mimic-dark-room").iterdir())
+
+
+def test_there_is_no_raw_html(text: str) -> None:
+    assert "<" not in without_code(text)
+
+
+def test_what_cannot_be_estimated_says_so_and_is_never_nan(text: str) -> None:
+    assert "| explore | not estimable | not estimable | not estimable | not estimable |" in text
+    assert not re.search(r"\b(nan|inf|None)\b", text)
+
+
+def test_a_wrong_site_that_does_as_well_is_a_warning_at_the_top(study: Study, text: str) -> None:
+    top = text.split("\n## ")[0]
+    assert "> [!WARNING]" in top
+    assert "wrong site 2 0.64 [0.61, 0.67], against 0.66 [0.63, 0.69]" in top
+    assert "**Did as well as the hypothesis: wrong site 2.**" in section(text, "Controls")
+    honest = page(replace(study, claims=study.claims[:3]), PICTURES)
+    assert "WARNING" not in honest
+    assert "No control did as well" in section(honest, "Controls")
+
+
+def test_controls_say_what_was_moved_and_how_far_they_fall_behind(text: str) -> None:
+    row = next(line for line in section(text, "Controls").splitlines() if line.startswith("| wrong site 1 "))
+    assert "`goal`: `head(1, 2)` → `head(1, 3)`" in row
+    assert row.endswith("| 0.31 [0.28, 0.34] | 0.05 [0.00, 0.10] | -0.35 |")
+
+
+def test_sections_without_content_say_so(study: Study) -> None:
+    bare = with_main(replace(study, claims=study.claims[:1], curves=[]), warnings=[], worst=[], nodes=[])
+    pictures = draw_pictures(bare)
+    assert set(pictures) == {"recovered.png", "losses.png"}
+    text = page(bare, pictures)
+    assert "## Where it breaks" not in text
+    assert "None were run." in section(text, "Controls")
+    assert section(text, "Warnings").strip() == "None."
+    assert "everything was swapped" in section(text, "What was tested")
+
+
+def test_rerun_names_command_checkpoint_options_and_record(study: Study, text: str) -> None:
+    rerun = section(text, "Rerun")
+    for part in (study.command, study.model_sha256, "`seed=0`", "torch 2.13.0", "(mimic-dark-room.json)"):
+        assert part in rerun
+    assert "memory" not in section(page(bandit_study(), PICTURES), "Rerun")  # an option that was not set
+
+
+def test_what_researchers_write_stays_text(study: Study) -> None:
+    odd = replace(
+        with_main(study, name="a|b <x>", warnings=["a < b | head(*, 1) and head(*, 2)"]), text="if x <script> $y$"
+    )
+    text = page(odd, PICTURES)
+    assert text.splitlines()[0] == r"# a\|b \<x\> on dark-room: refuted"
+    assert r"- A \< b \| head(\*, 1) and head(\*, 2)." in text
+    assert r"> if x \<script> \$y\$" in text
+    assert report_name(odd) == "a-b-x-dark-room"
+    assert report_name(replace(odd, model="../../etc")) == "a-b-x-etc"
+
+
+# --- files ---
+
+
+def test_the_same_study_gives_the_same_bytes(written: Path, tmp_path: Path) -> None:
+    write_report(dark_room_study(), tmp_path)
+    first = snapshot(tmp_path)
+    assert first == snapshot(written)
+    assert len(first) == 6
+    assert draw_pictures(bandit_study()) == draw_pictures(bandit_study())
+    assert not any(
+        word in png for png in first.values() if png.startswith(PNG) for word in (b"Software", b"matplotlib")
+    )
+
+
+def test_the_record_comes_back_and_draws_the_same_page(study: Study, written: Path, text: str) -> None:
+    content = (written / "mimic-dark-room.json").read_text()
+    assert not re.search(r"NaN|Infinity", content)
+    again = read_study(written / "mimic-dark-room.json")
+    assert again.to_json() + "\n" == content
+    assert json.loads(content)["claims"][0]["regimes"][1]["recovered"]["low"] is None
+    assert page(again, PICTURES) == text
+    assert recovered(again.claims[0]) == (written / "mimic-dark-room" / "recovered.png").read_bytes()
+
+
+def test_the_page_comes_last_so_that_it_never_shows_what_is_not_there(
+    study: Study, tmp_path: Path, sketched: None
+) -> None:
+    paths = write_report(study, tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
+        *(f"mimic-dark-room/{picture}" for picture in PICTURES),
+        "mimic-dark-room.json",
+        "mimic-dark-room.md",
+    ]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_failure_while_drawing_leaves_the_old_report(
+    written: Path, study: Study, sketched: None, monkeypatch
+) -> None:
+    before = snapshot(written)
+
+    def fail(*_: object, **__: object) -> bytes:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(page_module.draw, "learning_curves", fail)
+    with pytest.raises(RuntimeError, match="no font"):
+        write_report(with_main(study, verdict="supported"), written)
+    assert snapshot(written) == before
+
+
+def test_a_full_disk_leaves_the_old_report_and_says_what_to_do(
+    written: Path, study: Study, sketched: None, monkeypatch
+) -> None:
+    before, write = snapshot(written), Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.name.startswith(".mimic-dark-room.md"):
+            write(path, content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"disk is full: .*mimic-dark-room\.md could not be written\. Make room"):
+        write_report(with_main(study, verdict="supported"), written)
+    assert snapshot(written) == before
+
+
+def test_a_folder_that_cannot_be_one_is_explained(tmp_path: Path, study: Study, sketched: None) -> None:
+    (tmp_path / "reports").write_text("a file")
+    with pytest.raises(
+        UserError, match=r"cannot write recovered\.png into .*reports.*(File exists|Not a directory).*choose"
+    ):
+        write_report(study, tmp_path / "reports")
+
+
+def test_a_folder_without_permission_is_explained(tmp_path: Path, monkeypatch) -> None:
+    def refuse(path: Path, content: bytes) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(UserError, match=r"cannot write c\.png into .*: Permission denied\. Make it a folder"):
+        draw_learning_curves(tmp_path / "c.png", [Curve("model", [1.0, 2.0], 4)], "title")
+
+
+# --- the diagram ---
+
+
+def graph_of(nodes: list, **fields: object) -> str:
+    return mermaid(claim("c", "hypothesis", 0.95, 0.92, "supported", nodes=nodes, **fields))
+
+
+def test_mermaid_escapes_all_that_means_something_to_it() -> None:
+    odd = node('a"]; click n0', 'embed("x")[0] | {y} `z` #1 <b>', [], "")
+    line = graph_of([odd]).splitlines()[1]
+    label = re.fullmatch(r'    n0\["(.*)"\]:::weak', line)
+    assert label is not None
+    shown = re.sub(r"</?[bi]>|<br/>", "", label[1])
+    assert "#quot;x#quot;" in shown
+    assert not re.search(r'["\[\]{}|`<>]', shown)
+    assert re.fullmatch(r"(?:[^#;]|#\w+;)*", shown)  # each # and ; belongs to an entity
+
+
+def test_mermaid_draws_each_arrow_once_and_colours_by_what_was_found() -> None:
+    source = graph_of(
+        [
+            node("cell", "pos", [], "", exact=True),
+            node("good", "mlp(0)", ["cell"], "", recovered=0.9),
+            node("bad", "mlp(1)", ["cell", "good"], "", recovered=0.89),
+            node("same", "head(0, 0)", ["bad"], "", recovered=1.0, swapped=0.0),
+            node("none", "head(0, 1)", ["bad"], "", recovered=math.nan, hidden=True),
+            node("out", "logits", ["same", "none"], "", level="root", recovered=None),
+        ]
+    )
+    classes = dict(re.findall(r"<b>(\w+)</b>.*:::(\w+)", source))
+    assert classes == {
+        "cell": "exact",
+        "good": "ok",
+        "bad": "weak",
+        "same": "untested",
+        "none": "untested",
+        "out": "ok",
+    }
+    arrows = re.findall(r"(n\d) --> (n\d)", source)
+    assert arrows == [("n0", "n1"), ("n0", "n2"), ("n1", "n2"), ("n2", "n3"), ("n2", "n4"), ("n3", "n5"), ("n4", "n5")]
+    assert source.count("reads hidden facts") == 1
+    assert "whole claim: 0.95" in source
+
+
+def test_mermaid_stays_within_what_github_draws() -> None:
+    names = [f"v{index}" for index in range(40)]
+    nodes = [node(name, "pos", names[:index], "") for index, name in enumerate(names)]
+    source = graph_of(nodes)
+    assert source.count("-->") == MAX_EDGES
+    assert f"and {40 * 39 // 2 - MAX_EDGES} more arrows" in source
+
+
+# --- numbers and words ---
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (figure(-0.001), "0.00"),
+        (figure(None), "not estimable"),
+        (figure(math.inf), "not estimable"),
+        (percent(0.0), "0%"),
+        (percent(0.034), "3.4%"),
+        (percent(0.0996), "10%"),
+        (percent(math.nan), "not estimable"),
+        (interval(number(-0.001, 0.5)), "0.00 [-0.50, 0.50]"),
+        (interval(NOT_ESTIMABLE), "not estimable"),
+        (interval(replace(number(0.5), low=-math.inf)), "not estimable"),
+        (code("a | b"), r"`a \| b`"),
+        (code("a `b`"), "`` a `b` ``"),
+        (prose("`a < b` < c"), r"`a < b` \< c"),
+    ],
+)
+def test_numbers_and_names_read_well(shown: str, expected: str) -> None:
+    assert shown == expected
+
+
+@pytest.mark.parametrize(("other", "expected"), [(0.65, True), (0.60, True), (0.59, False), (0.9, True)])
+def test_a_control_does_as_well_if_its_interval_reaches_the_claims(other: float, expected: bool) -> None:
+    main = claim("m", "hypothesis", 0.66, 0.3, "refuted")
+    assert did_as_well(claim("c", "wrong site", other + 0.001, 0.3, "refuted"), main) is expected
+
+
+def test_nothing_is_said_to_do_as_well_as_what_cannot_be_estimated() -> None:
+    main = claim("m", "hypothesis", 0.66, 0.3, "refuted")
+    blank = replace(main, regimes=[replace(main.regimes[0], recovered=NOT_ESTIMABLE)])
+    assert not did_as_well(blank, main)
+    assert not did_as_well(main, blank)
+
+
+# --- pictures ---
+
+
+def odd_claim() -> Claim:
+    """Numbers of every awkward kind."""
+    main = dark_room_study().claims[0]
+    gaps = {name: [math.nan, *loss[1:50], math.nan] for name, loss in main.steps.items()}
+    wide = replace(
+        regime("$wide$", 5, 0.5, 1.4, 0.5, 0.5), recovered=number(-40.0, 3.0), beyond_structure=number(9.0, 2.0)
+    )
+    return replace(
+        main,
+        steps=gaps | {"structure": [math.nan] * 51},
+        episodes={"model": [math.nan, 1.0]},
+        regimes=[wide, *main.regimes],
+    )
+
+
+def test_pictures_bear_gaps_and_numbers_off_the_axis() -> None:
+    assert losses(odd_claim(), 20, 5).startswith(PNG)
+    assert recovered(odd_claim()).startswith(PNG)
+    assert losses(replace(odd_claim(), steps={}, episodes={}), 20, 1).startswith(PNG)
+
+
+def test_positions_bear_missing_probabilities_many_actions_and_unknown_tasks(study: Study) -> None:
+    main, first = study.claims[0], study.claims[0].worst[0]
+    names = [f"a{index}" for index in range(40)]
+    wide = replace(
+        first, model=[math.nan] * 40, scrubbed=[1 / 40] * 40, taken=39, seen=[], facts={}, last_rewarded=None
+    )
+    assert positions([wide], names, None).startswith(PNG)
+    assert positions([wide], names, 9) != positions([wide], names, None)
+    odd = replace(study, action_names=names, claims=[replace(main, worst=[wide])])
+    assert "| a39 | not estimable |" in page(odd, PICTURES)
+
+
+@pytest.mark.parametrize("returns", [[3.0], [1.0, math.nan, 2.0], [math.nan, math.nan]])
+def test_learning_curves_of_any_length_are_drawn(returns: list[float], tmp_path: Path) -> None:
+    curves = [Curve(name, returns, 8) for name in ("model", "source", *(f"$other {index}" for index in range(9)))]
+    draw_learning_curves(tmp_path / "deep" / "curves.png", curves, "title", horizon_optimum=3.5)
+    assert (tmp_path / "deep" / "curves.png").read_bytes() == learning_curves(curves, "title", 3.5)
+    assert learning_curves(curves, "title", 3.5) != learning_curves(curves, "title")
+
+
+def test_the_optimum_is_not_drawn_twice() -> None:
+    curves = [Curve("model", [1.0, 2.0], 8), Curve("optimal", [3.0, 3.0], 8)]
+    assert learning_curves(curves, "title", 3.0) == learning_curves(curves, "title")
+
+
+def test_labels_are_moved_apart_in_order_and_no_further_than_needed() -> None:
+    assert _apart([5.0, 0.0, 9.0], 1.0) == [5.0, 0.0, 9.0]
+    assert _apart([1.0, 1.0, 1.0], 1.0) == [0.0, 1.0, 2.0]
+    assert _apart([2.0, 1.8], 1.0) == pytest.approx([2.4, 1.4])
+    assert _apart([], 1.0) == []
+
+
+def test_drawing_leaves_the_readers_matplotlib_alone(study: Study) -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    recovered(study.claims[0])
+    assert dict(matplotlib.rcParams) == before
+
+
+# --- the console ---
+
+
+def printed(study: Study, **settings: object) -> str:
+    stream = io.StringIO()
+    show(study, Console(file=stream, **settings), Path("reports/mimic-dark-room.md"))  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def test_a_log_gets_plain_whole_lines(study: Study) -> None:
+    lines = printed(study, force_terminal=False, width=40).splitlines()
+    assert "\x1b" not in "".join(lines)
+    assert "".join(lines).isascii()
+    assert lines[0] == "mimic on dark-room: refuted"
+    assert lines[2] == "recovered 0.66 [0.63, 0.69], beyond structure 0.31 [0.26, 0.36], needed 0.90"
+    assert any(line.split() == ["explore", "30211", "1.550", "1.550", *["not", "estimable"] * 2] for line in lines)
+    assert "wrong site 1 (goal: head(1, 2) -> head(1, 3)): refuted, recovered 0.31 [0.28, 0.34]" in lines
+    assert next(line for line in lines if line.startswith("wrong site 2")).endswith("as well as the hypothesis")
+    assert lines[-2:] == ["2 warnings, see the report", "report: reports/mimic-dark-room.md"]
+
+
+def test_a_terminal_gets_a_panel_with_colours(study: Study) -> None:
+    text = printed(study, force_terminal=True, width=100, color_system="standard", no_color=False)
+    assert "\x1b[31m" in text
+    assert "╭" in text
+    colourless = printed(study, force_terminal=True, width=100, no_color=True)
+    assert "\x1b[31m" not in colourless
+    assert "refuted" in colourless
+
+
+def test_names_with_brackets_are_not_markup(study: Study) -> None:
+    assert printed(with_main(study, name="[red]x[/]"), force_terminal=False).startswith(
+        "[red]x[/] on dark-room: refuted"
+    )

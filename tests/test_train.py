@@ -1,0 +1,374 @@
+"""Training: the configuration it reads, an interruption that leaves no trace, and states that it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from ad_hypotheses.distill import train as training
+from ad_hypotheses.distill.config import Config, Training, check_config, read_config
+from ad_hypotheses.distill.train import METRICS, STATE, Progress, learning_rate, split, train
+from ad_hypotheses.distill.zoo import build
+from ad_hypotheses.errors import CheckpointError, ConfigError, UserError
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+BANDIT = {"task": {"name": "bandit", "arms": 2, "horizon": 12}, "source": {"name": "ucb1"}}
+TRAINING = {"updates": 6, "batch": 4, "warmup": 2, "evaluate_every": 4, "save_every": 2}
+
+
+def content(**training) -> dict:
+    return {
+        "task": {"name": "dark-room", "size": 3, "horizon": 4},
+        "source": {"name": "epsilon-greedy-q"},
+        "histories": {"held_out": 2, "learners": 14, "episodes": 4, "keep_every": 2},
+        "model": {"n_layers": 1, "n_heads": 2, "d_model": 8, "dropout": 0.1},
+        "training": {**TRAINING, **training},
+    }
+
+
+def tiny(**training) -> Config:
+    return check_config(content(**training), "a test")
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    return {name: weight.clone() for name, weight in model.state_dict().items()}
+
+
+def same(one, other) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def without_times(metrics) -> list[dict]:
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in metrics]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    model, record = train(tiny(), tmp_path_factory.mktemp("uninterrupted"))
+    return weights(model), record
+
+
+def interrupted_at(number):
+    def update(done, total, loss):
+        if done == number:
+            raise KeyboardInterrupt
+
+    return Progress(update=update)
+
+
+# resuming
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 5, 6])
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, uninterrupted, number):
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), tmp_path, progress=interrupted_at(number))
+    seen = []
+    model, record = train(tiny(), tmp_path, progress=Progress(update=lambda done, total, loss: seen.append(done)))
+    assert seen == list(range(number + 1, 7))
+    assert same(weights(model), uninterrupted[0])
+    assert without_times(record["metrics"]) == without_times(uninterrupted[1]["metrics"])
+    assert not model.training
+
+
+def test_an_interruption_amid_an_update_loses_that_update_and_nothing_else(tmp_path, uninterrupted, monkeypatch):
+    """Control-C between the new weights and their count must not leave a state that counts one too few."""
+    step, calls = torch.optim.AdamW.step, []
+
+    def interrupted(self, *args, **kwargs):
+        step(self, *args, **kwargs)
+        calls.append(0)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), tmp_path)
+    monkeypatch.undo()
+    model, record = train(tiny(), tmp_path)
+    assert same(weights(model), uninterrupted[0])
+    assert without_times(record["metrics"]) == without_times(uninterrupted[1]["metrics"])
+
+
+def test_interrupted_again_and_again(tmp_path, uninterrupted):
+    for number in (1, 3, 4):
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(), tmp_path, progress=interrupted_at(number))
+    assert same(weights(train(tiny(), tmp_path)[0]), uninterrupted[0])
+
+
+def test_a_finished_run_is_only_loaded(tmp_path, uninterrupted):
+    train(tiny(), tmp_path)
+    model, record = train(tiny(), tmp_path, progress=interrupted_at(6))
+    assert same(weights(model), uninterrupted[0])
+    assert record["updates"] == 6
+
+
+def test_seeds_decide(tmp_path, uninterrupted):
+    again = weights(train(tiny(), tmp_path / "again")[0])
+    other = weights(train(tiny(seed=1), tmp_path / "other")[0])
+    assert same(again, uninterrupted[0])
+    assert not any(torch.equal(again[name], other[name]) for name in again)
+
+
+def test_training_leaves_torchs_threads_and_no_gradient_mode_as_they_were(tmp_path):
+    threads = torch.get_num_threads()
+    train(tiny(updates=1), tmp_path)
+    assert torch.get_num_threads() == threads
+    assert torch.is_grad_enabled()
+
+
+def test_a_state_of_another_configuration_is_refused(tmp_path):
+    train(tiny(updates=1), tmp_path)
+    before = (tmp_path / STATE).read_bytes()
+    with pytest.raises(CheckpointError, match="belongs to another configuration.*--out"):
+        train(tiny(updates=2), tmp_path)
+    assert (tmp_path / STATE).read_bytes() == before
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def cut_the_head(path):
+    path.write_bytes(path.read_bytes()[:20])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def scribble(path):
+    path.write_bytes(b"not a state at all" * 10)
+
+
+def forget_metadata(path):
+    save_file(load_file(path), path)
+
+
+def rewrite(path, change):
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    change(tensors, metadata)
+    save_file(tensors, path, metadata)
+
+
+def lose_a_weight(path):
+    rewrite(path, lambda tensors, metadata: tensors.pop("model.W_U"))
+
+
+def other_shape(path):
+    rewrite(path, lambda tensors, metadata: tensors.update({"model.W_U": torch.zeros(3, 3)}))
+
+
+def lose_the_update(path):
+    def change(tensors, metadata):
+        run = json.loads(metadata["run"])
+        del run["update"]
+        metadata["run"] = json.dumps(run)
+
+    rewrite(path, change)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [truncate, cut_the_head, empty, scribble, forget_metadata, lose_a_weight, other_shape, lose_the_update],
+    ids=lambda damage: damage.__name__,
+)
+def test_a_damaged_state_is_refused_and_left_for_inspection(tmp_path, damage):
+    train(tiny(updates=1), tmp_path)
+    damage(tmp_path / STATE)
+    content = (tmp_path / STATE).read_bytes()
+    with pytest.raises(CheckpointError, match=r"state.safetensors is damaged \(.*Delete it to train from the start"):
+        train(tiny(updates=1), tmp_path)
+    assert (tmp_path / STATE).read_bytes() == content
+
+
+def test_a_full_disk_is_said_so_and_leaves_the_old_state(tmp_path, monkeypatch, uninterrupted):
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), tmp_path, progress=interrupted_at(3))
+    before = (tmp_path / STATE).read_bytes()
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ad_hypotheses.distill.zoo.os.fsync", full)
+    with pytest.raises(UserError, match="No space left on device. Free space or choose another place"):
+        train(tiny(), tmp_path)
+    assert (tmp_path / STATE).read_bytes() == before
+    monkeypatch.undo()
+    assert same(weights(train(tiny(), tmp_path)[0]), uninterrupted[0])
+
+
+# what is learned and written down
+
+
+def test_metrics_are_json_lines_of_losses_and_returns(tmp_path):
+    lines = []
+    _, record = train(tiny(), tmp_path, progress=Progress(evaluated=lines.append))
+    written = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
+    assert written == lines == record["metrics"]
+    assert [line["update"] for line in written] == [4, 6]
+    returns = {f"{tasks}_{what}" for tasks in ("train", "held_out") for what in ("return", "of_optimum")}
+    assert set(written[0]) == {"update", "loss", "seconds"} | returns
+    assert all(0 <= line["train_return"] <= 4 for line in written)
+    assert abs(written[0]["loss"] - np.log(5)) < 0.1
+    assert written[0]["seconds"] <= written[1]["seconds"] <= record["seconds"] + 0.1
+    assert record["versions"]["torch build"] == torch.__version__
+
+
+def test_no_task_needs_to_be_held_out(tmp_path):
+    config = content()
+    config["histories"]["held_out"] = 0
+    _, record = train(check_config(config, "a test"), tmp_path)
+    assert {key for line in record["metrics"] for key in line if "held_out" in key} == set()
+    assert all("train_return" in line for line in record["metrics"])
+
+
+def test_the_loss_falls_on_a_source_that_repeats_itself(tmp_path):
+    """UCB1 tries each of its arms once, so the second pull of a two-armed bandit is certain, as are later runs."""
+    config = check_config(
+        BANDIT
+        | {
+            "histories": {"held_out": 2, "learners": 4096, "episodes": 1, "keep_every": 1},
+            "model": {"n_layers": 1, "n_heads": 2, "d_model": 16},
+            "training": TRAINING | {"updates": 60, "batch": 32, "learning_rate": 0.02, "evaluate_every": 60},
+        },
+        "a test",
+    )
+    losses = []
+    model, record = train(config, tmp_path, progress=Progress(update=lambda done, total, loss: losses.append(loss)))
+    assert losses[0] == pytest.approx(np.log(2), abs=0.02)
+    assert record["metrics"][-1]["loss"] < 0.9 * losses[0]
+    # token: previous action + 1, reward; nothing was seen at the first step
+    second = model(torch.tensor([[[0, 0], [1, 1]], [[0, 0], [2, 0]]])).softmax(-1)[:, 1]
+    assert second[0, 1] > 0.8
+    assert second[1, 0] > 0.8
+
+
+def test_batches_are_keyed_by_the_update_and_the_seed(tmp_path, monkeypatch):
+    asked = {}
+    rows = training.Histories.rows
+
+    def spy(self, chosen):
+        asked.setdefault(len(asked), chosen.tolist())
+        return rows(self, chosen)
+
+    monkeypatch.setattr(training.Histories, "rows", spy)
+    train(tiny(updates=2), tmp_path / "one")
+    train(tiny(updates=2, seed=5), tmp_path / "two")
+    assert len({tuple(chosen) for chosen in asked.values()}) == 4
+    assert all(0 <= row < 14 for chosen in asked.values() for row in chosen)
+
+
+def test_the_learning_rate_warms_up_and_decays_to_zero():
+    plan = Training(updates=100, warmup=10, learning_rate=2.0)
+    rates = [learning_rate(plan, update) for update in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[4] == pytest.approx(2.0 * 0.5 * 0.5 * (1 + np.cos(np.pi * 0.04)))
+    assert rates[50] == pytest.approx(1.0)
+    assert rates[75] == pytest.approx(1 + np.cos(np.pi * 0.75))
+    assert np.argmax(rates) == 9
+    assert (np.diff(rates[9:]) < 0).all()
+    assert 0 < rates[-1] < 0.001
+    assert learning_rate(plan, 100) == pytest.approx(0)
+    assert learning_rate(Training(updates=100, warmup=0, learning_rate=2.0), 0) == 2.0
+
+
+def test_weight_decay_spares_biases_gains_and_embeddings():
+    config = tiny(weight_decay=0.3)
+    model = build(config)
+    decayed, kept = training._optimiser(config, model).param_groups
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.3, 0.0)
+    maps = {f"blocks.0.attn.W_{letter}" for letter in "QKVO"} | {"blocks.0.mlp.W_in", "blocks.0.mlp.W_out", "W_U"}
+    assert {names[id(weight)] for weight in decayed["params"]} == maps
+    assert {names[id(weight)] for weight in kept["params"]} == set(names.values()) - maps
+
+
+def test_training_and_held_out_tasks_do_not_overlap():
+    trained, held_out = split(tiny())
+    goals = [{tuple(goal) for goal in facts["goal"].tolist()} for facts in (trained, held_out)]
+    assert [len(one) for one in goals] == [7, 2]
+    assert not goals[0] & goals[1]
+
+
+# the configuration
+
+
+def test_a_configuration_lists_everything_that_is_wrong_with_it():
+    wrong = content()
+    wrong["trainin"] = {}
+    wrong["task"] = {"name": "dark-rom"}
+    wrong["source"] = {"name": "dyna-q", "planing": 3}
+    wrong["histories"] = {"held_out": -1, "learner": 5}
+    wrong["model"] = {"n_heads": "many"}
+    wrong["training"]["seed"] = -1
+    with pytest.raises(ConfigError) as caught:
+        check_config(wrong, "here.yaml")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "here.yaml cannot be used:"
+    for expected in (
+        "  histories.held_out: input should be greater than or equal to 0, but it is -1",
+        "  histories.learner: no such key. Did you mean 'learners'? Known: held_out, learners, episodes,",
+        "  model.n_heads: input should be a valid integer, unable to parse string as an integer, but it is 'many'",
+        "  training.seed: input should be greater than or equal to 0, but it is -1",
+        "  trainin: no such key. Did you mean 'training'? Known: task, source, histories, model, training.",
+        "  task: there is no task 'dark-rom'. Did you mean 'dark-room'?",
+        "  source: dyna-q has no parameter 'planing'. Did you mean 'planning'?",
+    ):
+        assert any(line.startswith(expected) for line in lines), expected
+    assert len(lines) == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": None}, "task: input should be a valid dictionary, but it is None"),
+        ({"task": {}}, "task: needs 'name'"),
+        ({"task": {"name": "dark-room", "size": "9"}}, "task: dark-room: size is '9', but it must be of type int."),
+        ({"task": {"name": "dark-room", "size": 1}}, "task: dark-room: size is 1, but it must be 2 to 100."),
+        ({"model": {"d_model": 30}}, "model.d_model: 30 is not a multiple of model.n_heads = 4"),
+        ({"model": {"dropout": 1.0}}, "model.dropout: input should be less than 1, but it is 1.0"),
+        ({"training": {"updates": 0}}, "training.updates: input should be greater than or equal to 1, but it is 0"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate: input should be"),
+    ],
+    ids=lambda one: "" if isinstance(one, dict) else one[:20],
+)
+def test_a_wrong_value_is_explained(changes, message):
+    with pytest.raises(ConfigError) as caught:
+        check_config(content() | changes, "here.yaml")
+    assert f"  {message}" in str(caught.value)
+
+
+def test_missing_sections_are_named():
+    with pytest.raises(ConfigError) as caught:
+        check_config({}, "here.yaml")
+    assert str(caught.value).splitlines()[1:] == ["  task: is missing", "  source: is missing"]
+
+
+def test_a_configuration_survives_being_written(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps(tiny().model_dump()))  # JSON is YAML
+    assert read_config(path) == tiny()
+    path.write_text("task: {name: bandit}\nsource: {name: ucb1}\ntraining: {learning_rate: 2e-3}\n")
+    assert read_config(path).training.learning_rate == 0.002
+    assert read_config(path).kept_episodes == 19
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(b"task: [", "is not valid YAML"), (b"\xff\xfe\xff", "is not valid YAML"), (b"- 1", "must hold the sections task")],
+    ids=["syntax", "bytes", "list"],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message):
+    path = tmp_path / "config.yaml"
+    with pytest.raises(ConfigError, match="cannot read the configuration .*config.yaml: No such file"):
+        read_config(path)
+    path.write_bytes(text)
+    with pytest.raises(ConfigError, match=message):
+        read_config(path)
