@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
 from ad_hypotheses.language.control import wrong_site
 from ad_hypotheses.language.hypothesis import Hypothesis, node
 from ad_hypotheses.language.sites import Anatomy, embed, head, logits, mlp, pos
 from ad_hypotheses.language.structure import check_structure
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 MODEL = Anatomy(("x", "y", "action", "reward"), n_layers=2, n_heads=4)
 

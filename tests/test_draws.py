@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ad_hypotheses.causal.draws import classes, draw, draw_rows, uniforms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+
+from ad_hypotheses.causal.draws import classes, draw, draw_rows, uniforms
 
 ALIGNS = ("step", "episode_step", "any")
 
@@ -159,7 +160,12 @@ def test_uniform_numbers_depend_on_their_key_and_stay_when_rows_are_added():
     assert np.array_equal(numbers, uniforms(3, (0, "root", "<goal"), (5, 7)))
     assert np.array_equal(numbers, uniforms(3, (0, "root", "<goal"), (40, 7))[:5])
     assert np.array_equal(uniforms(3, (0, "root"), (5,)), uniforms(3, (0, "root"), (9,))[:5])
-    for seed, key in ((4, (0, "root", "<goal")), (3, (1, "root", "<goal")), (3, (0, "root", "other")), (3, (0, "root"))):
+    for seed, key in (
+        (4, (0, "root", "<goal")),
+        (3, (1, "root", "<goal")),
+        (3, (0, "root", "other")),
+        (3, (0, "root")),
+    ):
         assert not np.isclose(numbers, uniforms(seed, key, (5, 7))).any()
     many = uniforms(0, ("many",), (20_000,))
     assert 0 <= many.min() < many.max() < 1

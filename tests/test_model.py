@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ad_hypotheses.distill.model import ADTransformer, KVCache, Shape
-from ad_hypotheses.distill.rollout import rollout
-from ad_hypotheses.distill.tokens import Vocabulary
-from ad_hypotheses.errors import DataError
-from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks import make_task
+from expand import tiny_history, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 from transformer_lens import ActivationCache, patching
 from transformer_lens.model_protocol import TransformerLensModel
 
-from expand import tiny_history, tiny_model
+from ad_hypotheses.distill.model import ADTransformer, KVCache, Shape
+from ad_hypotheses.distill.rollout import rollout
+from ad_hypotheses.distill.tokens import Vocabulary
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.language.history import History
+from ad_hypotheses.tasks import make_task
 
 STEPS = 6
 ROOM = Vocabulary((("x", 3), ("y", 4)), n_actions=5)
@@ -116,7 +116,10 @@ def test_the_decision_and_its_reward_are_not_in_the_token_of_their_step():
             "row 0, step 2 has the y value 4, but the model knows only 0 to 3.",
         ),
         ({"observations": np.array([[[-1, 1], [1, 2], [1, 1], [0, 1]]])}, "row 0, step 0 has the x value -1"),
-        ({"actions": np.array([[2, 0, 5, 4]])}, "row 0, step 3 has the action value 6, but the model knows only 0 to 5."),
+        (
+            {"actions": np.array([[2, 0, 5, 4]])},
+            "row 0, step 3 has the action value 6, but the model knows only 0 to 5.",
+        ),
         (
             {"observations": np.zeros((1, 4, 1), dtype=int), "channels": ("x",)},
             "the histories have the observation channels ['x'], but the model reads ['x', 'y'].",

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ad_hypotheses.cli import checking, evaluation, listing, scrubbing, training
+from ad_hypotheses.cli import verbs
 from ad_hypotheses.cli.interrupt import STOPPED, Stopped, leaving_at_once
 from ad_hypotheses.cli.terminal import aside, say, say_error
 from ad_hypotheses.errors import UserError
@@ -33,20 +33,21 @@ def _verb(name: str, function: Callable[..., None], example: str) -> None:
     app.command(name, epilog=f"Example: python cli.py {name} {example}".rstrip())(function)
 
 
-_verb("list", listing.list_all, "")
-_verb("train", training.train, "models/dark-room/config.yaml")
-_verb("evaluate", evaluation.evaluate, "dark-room --rollouts 1000")
-_verb("new", checking.new, "win_stay")
-_verb("check", checking.check, "hypotheses/win_stay.py")
-_verb("scrub", scrubbing.scrub, "hypotheses/win_stay.py --model dark-room --samples 512")
+_verb("list", verbs.list_all, "")
+_verb("train", verbs.train, "models/dark-room/config.yaml")
+_verb("evaluate", verbs.evaluate, "dark-room --rollouts 1000")
+_verb("new", verbs.new, "win_stay")
+_verb("check", verbs.check, "hypotheses/win_stay.py")
+_verb("scrub", verbs.scrub, "hypotheses/win_stay.py --model dark-room --samples 512")
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         from importlib.metadata import version
 
         sys.stdout.write(f"ad-hypotheses {version('ad-hypotheses')}\n")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ad_hypotheses.cli.listing import describe
 from ad_hypotheses.cli.options import n_cpus
 from ad_hypotheses.cli.results import curve_unit, curves, markdown
 from ad_hypotheses.cli.terminal import duration
-
-if TYPE_CHECKING:
-    from ad_hypotheses.distill.config import Config
+from ad_hypotheses.distill.config import Config
+from ad_hypotheses.distill.zoo import CARD, CURVE, write_atomically
+from ad_hypotheses.report.draw import draw_learning_curves
 
 
 def machine(threads: int, device: str) -> dict[str, Any]:
@@ -32,9 +32,6 @@ def write_card(folder: Path, config: Config, record: dict[str, Any], sha256: str
     Raises:
         UserError: They cannot be written.
     """
-    from ad_hypotheses.distill.zoo import CARD, CURVE, write_atomically
-    from ad_hypotheses.report.draw import draw_learning_curves
-
     results = record["evaluation"]
     where = "held-out" if "held_out" in results else "train"
     title = f"{folder.name}: learning in context on {where} tasks, weights frozen"
@@ -49,13 +46,14 @@ def card(name: str, config: Config, record: dict[str, Any], sha256: str) -> str:
     seconds = record["seconds"]
     took = f"{seconds:,.0f} s" + (f" ({duration(seconds)})" if seconds >= 90 else "")
     facts = {
-        "Size": f"{size.n_layers} layers, {size.n_heads} heads, width {size.d_model}; {record['parameters']:,} parameters",
+        "Size": f"{size.n_layers} layers, {size.n_heads} heads, width {size.d_model}",
+        "Parameters": f"{record['parameters']:,}",
         "Context": f"{record['context']:,} steps, {config.kept_episodes:,} episodes",
         "Task": describe(config.make_task()),
         "Source": describe(config.make_source()),
         "Histories": f"{histories.learners:,} learners, {histories.episodes:,} episodes each{kept}",
         "Held-out tasks": f"{histories.held_out:,}",
-        "Updates": f"{training.updates:,} of {training.batch:,} histories; AdamW, learning rate {training.learning_rate:g}",
+        "Updates": f"{training.updates:,} of {training.batch:,} histories; learning rate {training.learning_rate:g}",
         "Seeds": f"histories {histories.seed}, training {training.seed}, evaluation {record['evaluation']['seed']}",
         "Wall time": took,
         "Machine": f"{ran['device']}, {ran['threads']} threads, {ran['cpus']} CPUs, {ran['platform']}",

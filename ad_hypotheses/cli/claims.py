@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.language.hypothesis import Hypothesis
 
 
 def chosen(hypotheses: Sequence[Hypothesis], model: str | None) -> list[tuple[Hypothesis, list[Hypothesis]]]:
@@ -52,8 +50,6 @@ def _ancestor(hypothesis: Hypothesis, hypotheses: Sequence[Hypothesis]) -> Hypot
     return hypothesis
 
 
-def _moved(
-    main: Hypothesis, controls: Sequence[Hypothesis], model: str
-) -> tuple[Hypothesis, list[Hypothesis]]:
+def _moved(main: Hypothesis, controls: Sequence[Hypothesis], model: str) -> tuple[Hypothesis, list[Hypothesis]]:
     there = replace(main.on(model=model), name=main.name)
     return there, [replace(one.on(model=model), name=one.name, origin=there) for one in controls]

@@ -7,19 +7,17 @@ import math
 import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from ad_hypotheses.cli.options import AsJson, Models
 from ad_hypotheses.cli.terminal import duration, out, print_json, say
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ad_hypotheses.language.discover import Found
-    from ad_hypotheses.sources import Source
-    from ad_hypotheses.tasks import Task
+from ad_hypotheses.distill.config import read_config
+from ad_hypotheses.language.discover import Found, listing
+from ad_hypotheses.sources import Source
+from ad_hypotheses.tasks import Task
 
 WEIGHTS, CONFIG, RECORD = "weights.safetensors", "config.yaml", "record.json"  # as in distill.zoo, which needs torch
 
@@ -49,16 +47,8 @@ class Row:
     error: str | None = None
 
 
-def list_all(
-    hypotheses: Annotated[
-        Path, typer.Option("--hypotheses", metavar="FOLDER", help="Where the hypothesis files are.")
-    ] = Path("hypotheses"),
-    models: Models = Path("models"),
-    as_json: AsJson = False,
-) -> None:
-    """List the checkpoints and the hypotheses."""
-    from ad_hypotheses.language.discover import listing
-
+def show_all(hypotheses: Path, models: Path, as_json: bool) -> None:
+    """Print what there is."""
     rows = checkpoints(models)
     found = listing(hypotheses) if hypotheses.exists() else []
     if as_json:
@@ -107,8 +97,6 @@ def describe(made: Task | Source) -> str:
 
 
 def _read(folder: Path) -> Row:
-    from ad_hypotheses.distill.config import read_config
-
     config = read_config(folder / CONFIG)
     record = json.loads((folder / RECORD).read_text())
     size = config.model
@@ -135,9 +123,7 @@ def _show_models(rows: list[Row], models: Path, console: Console) -> None:
             continue
         share = "-" if row.held_out_of_optimum is None else f"{row.held_out_of_optimum:.0%}"
         seconds = "-" if row.seconds is None else duration(row.seconds)
-        table.add_row(
-            row.name, row.task, str(row.layers), str(row.width), f"{row.parameters:,}", share, seconds
-        )
+        table.add_row(row.name, row.task, str(row.layers), str(row.width), f"{row.parameters:,}", share, seconds)
     console.print(table)
     say(console, "held-out: return of the last three episodes on tasks never trained on, of the optimum", "dim")
 
@@ -155,10 +141,9 @@ def _show_hypotheses(found: list[Found], folder: Path, console: Console) -> None
     console.print(table)
 
 
-def _table(*heads: str, numbers: tuple[str, ...] = ("layers", "width", "parameters", "held-out", "trained in")) -> Any:
-    from rich import box
-    from rich.table import Table
-
+def _table(
+    *heads: str, numbers: tuple[str, ...] = ("layers", "width", "parameters", "held-out", "trained in")
+) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for place, head in enumerate(heads):
         table.add_column(
@@ -167,7 +152,5 @@ def _table(*heads: str, numbers: tuple[str, ...] = ("layers", "width", "paramete
     return table
 
 
-def _add_broken(table: Any, name: str, error: str) -> None:
-    from rich.text import Text
-
+def _add_broken(table: Table, name: str, error: str) -> None:
     table.add_row(Text(name, style="red"), Text(error, style="red"))

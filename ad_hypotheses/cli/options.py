@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ import typer
 from ad_hypotheses.errors import UserError
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+MALLOPT = {"trim threshold": (-1, 2**31 - 1), "top pad": (-2, 2**26), "mmap threshold": (-3, 2**30)}  # malloc.h
 
 
 def at_least(least: int, why: str = "") -> Callable[[int | None], int | None]:
@@ -64,7 +67,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing els
 Memory = Annotated[
     str | None,
     typer.Option(
-        "--memory", metavar="SIZE", callback=_memory, help="What the run may use, e.g. 2GB.", show_default="what is free"
+        "--memory",
+        metavar="SIZE",
+        callback=_memory,
+        help="What the run may use, e.g. 2GB.",
+        show_default="what is free",
     ),
 ]
 
@@ -108,6 +115,19 @@ def set_up_torch(device: str, threads: int | None) -> None:
         raise UserError(
             f"there is no device {device!r} on this machine (--device).\n  devices: {', '.join(exists)}"
         ) from error
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep what is freed, since the next pass needs as much again: it saves page faults.
+
+    That is a tenth of the time of a scrubbing pass. Does nothing where there is no glibc.
+    """
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        for option, value in MALLOPT.values():
+            libc.mallopt(option, value)
 
 
 def n_cpus() -> int:

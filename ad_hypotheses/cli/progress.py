@@ -20,16 +20,16 @@ class Pace:
     """How fast something goes, from what was done when."""
 
     def __init__(self) -> None:
-        self.seen: deque[tuple[float, float]] = deque()
+        self.seen: deque[tuple[float, int]] = deque()
 
-    def note(self, done: float) -> None:
+    def note(self, done: int) -> None:
         """Remember that so much is done by now."""
         now = time.monotonic()
         self.seen.append((now, done))
         while len(self.seen) > 2 and self.seen[1][0] < now - WINDOW:
             self.seen.popleft()
 
-    def left(self, total: float) -> float | None:
+    def left(self, total: int) -> float | None:
         """Return the seconds until `total` is done, None if nobody can tell yet."""
         if not self.seen:
             return None
@@ -46,7 +46,7 @@ class Meter:
         self._said = time.monotonic()
         self.begin("", 0)
 
-    def begin(self, what: str, total: float, unit: str = "", done: float = 0) -> None:
+    def begin(self, what: str, total: int, unit: str = "", done: int = 0) -> None:
         """Start a phase.
 
         Args:
@@ -59,20 +59,20 @@ class Meter:
         self.pace = Pace()
         self.pace.note(done)
         if self._bars is not None and self._bar is not None:
-            self._bars.reset(self._bar, total=total or None, completed=int(done), visible=bool(what))
+            self._bars.reset(self._bar, total=total or None, completed=done, visible=bool(what), description=what)
         self._show()
 
-    def reach(self, done: float, note: str = "") -> None:
+    def reach(self, done: int, note: str = "") -> None:
         """Say that so much of the phase is done, and something about it."""
         self.done, self.note = done, note
         self.pace.note(done)
         self._show()
 
-    def advance(self, by: float) -> None:
+    def advance(self, by: int) -> None:
         """Say that so much more of the phase is done."""
         self.reach(self.done + by, self.note)
 
-    def pass_over(self, by: float) -> None:
+    def pass_over(self, by: int) -> None:
         """Say that so much more need not be done, which says nothing about the pace."""
         self.done += by
         self.pace = Pace()

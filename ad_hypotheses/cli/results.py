@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from rich import box
 from rich.table import Table
 
+from ad_hypotheses.distill.config import Config
+from ad_hypotheses.distill.evaluate import BLOCK, TASK_SETS, spread
+from ad_hypotheses.distill.train import split
 from ad_hypotheses.evidence.record import Curve
-
-if TYPE_CHECKING:
-    from ad_hypotheses.distill.config import Config
 
 SETS = {"train": "train tasks", "held_out": "held-out tasks"}
 LAST = 3  # episodes that a learner is judged by
@@ -63,11 +64,6 @@ def lines(results: dict[str, Any], config: Config) -> dict[str, dict[str, Line]]
 
 def mean_optimum(results: dict[str, Any], config: Config, name: str) -> float:
     """Return what whoever knows the hidden facts earns in an episode of the tasks that were played."""
-    import numpy as np
-
-    from ad_hypotheses.distill.evaluate import TASK_SETS, spread
-    from ad_hypotheses.distill.train import split
-
     number = TASK_SETS.index(name)
     facts = split(config)[number]
     played = spread(facts, results["rollouts"], np.random.default_rng([results["seed"], number]))
@@ -84,8 +80,6 @@ def curves(results: dict[str, Any]) -> list[Curve]:
 
 def curve_unit(config: Config) -> str:
     """Return what a point of the curves is."""
-    from ad_hypotheses.distill.evaluate import BLOCK
-
     return "episode" if config.kept_episodes > 1 else f"{BLOCK} steps"
 
 
@@ -111,8 +105,8 @@ def meaning(results: dict[str, Any], config: Config) -> str:
     """Return one paragraph that says what the columns are."""
     once = config.kept_episodes == 1
     what = (
-        "Return of the one episode, its share of the optimum, and the regret: what was missed of the best arm's pay, by "
-        "expected pay for the model and its source, by what was paid for the others."
+        "Return of the one episode, its share of the optimum, and the regret: what was missed of the best arm's pay, "
+        "by expected pay for the model and its source, by what was paid for the others."
         if once
         else f"Mean return of the first episode, of the last {LAST}, and of the last {LAST} as a share of the optimum."
     )
@@ -125,7 +119,9 @@ def meaning(results: dict[str, Any], config: Config) -> str:
 def _heads(results: dict[str, Any], config: Config) -> list[tuple[str, str]]:
     """Return the group, named once, and the name of every column."""
     columns = ("return", "of optimum", "regret") if config.kept_episodes == 1 else ("first", "last", "of optimum")
-    sets = [(SETS[name] if not place else "", column) for name in _sets(results) for place, column in enumerate(columns)]
+    sets = [
+        (SETS[name] if not place else "", column) for name in _sets(results) for place, column in enumerate(columns)
+    ]
     return [("", "learner"), *sets]
 
 

@@ -2,106 +2,72 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Any
 
-import typer
-
+from ad_hypotheses.causal.study import Cost, Progress, Settings, Trial, prepare, run_studies
 from ad_hypotheses.cli.claims import chosen
 from ad_hypotheses.cli.interrupt import stoppable
-from ad_hypotheses.cli.options import (
-    AsJson,
-    Device,
-    Memory,
-    Models,
-    Reports,
-    Seed,
-    Threads,
-    at_least,
-    parse_memory,
-    require_writable,
-    set_up_torch,
-)
+from ad_hypotheses.cli.options import keep_freed_memory
 from ad_hypotheses.cli.progress import Meter, metered
 from ad_hypotheses.cli.terminal import out, print_json, size
-
-if TYPE_CHECKING:
-    from ad_hypotheses.causal.study import Cost, Progress, Settings, Trial
-    from ad_hypotheses.evidence.record import Study
-    from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.distill.zoo import load
+from ad_hypotheses.evidence.record import Study
+from ad_hypotheses.language.discover import FOLDER
+from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.language.problems import shown_path
+from ad_hypotheses.report.console import show
+from ad_hypotheses.report.page import write_report
 
 PARTIAL = ".partial"  # folder in the reports for what is measured, so that an interrupted study goes on
 
 
-def scrub(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A hypothesis file; it is run.", show_default=False)],
-    model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="NAME", help="Test on this model.", show_default="what the file names"),
-    ] = None,
-    models: Models = Path("models"),
-    reports: Reports = Path("reports"),
-    samples: Annotated[
-        int,
-        typer.Option(
-            "--samples", metavar="N", callback=at_least(2, "256 is a good number"), help="Learning histories."
-        ),
-    ] = 256,
-    passes: Annotated[
-        int, typer.Option("--passes", metavar="N", callback=at_least(1), help="How often each history is scrubbed.")
-    ] = 5,
-    tasks: Annotated[
-        Literal["all", "train", "held-out"], typer.Option("--tasks", help="Which tasks the histories come from.")
-    ] = "all",
-    others: Annotated[
-        Literal["joint", "independent"],
-        typer.Option("--others", help="Whether unimportant inputs come from one random history, or each from its own."),
-    ] = "joint",
-    align: Annotated[
-        Literal["step", "episode_step", "any"],
-        typer.Option("--align", help="Which steps may stand in for a step: the same, the same of any episode, any."),
-    ] = "step",
-    shared: Annotated[
-        bool, typer.Option("--shared", help="Draw a node once for all its readers: cheaper, and less strict.")
-    ] = False,
-    seed: Seed = 0,
-    rollouts: Annotated[
-        int,
-        typer.Option("--rollouts", metavar="N", callback=at_least(0), help="Lives of the explanation as a learner."),
-    ] = 64,
-    memory: Memory = None,
-    device: Device = "cpu",
-    threads: Threads = None,
-    as_json: AsJson = False,
-) -> None:
-    """Test the hypotheses of a file by causal scrubbing, and write a report of each.
+@dataclass(frozen=True)
+class Run:
+    """What to scrub where.
 
-    Hypotheses, their controls and a claim at wrong sites are judged together. Ctrl-C stops it; the same command goes on.
+    Attributes:
+        name: Of the hypothesis file.
+        model: To test on; None for those that the file names.
+        models: Folder of the checkpoints.
+        reports: Folder of the reports.
+        device: Where to compute.
+        command: What makes the same study again.
     """
-    from ad_hypotheses.language.discover import load
 
-    given = {name: value for name, value in locals().items() if name in OPTIONS}
-    groups = chosen(load(file), model)
-    require_writable(reports, "--reports")
-    from ad_hypotheses.causal.study import Settings, run_studies
-    from ad_hypotheses.report.page import write_report
+    name: str
+    model: str | None
+    models: Path
+    reports: Path
+    device: str
+    command: str
 
-    set_up_torch(device, threads)
-    settings = Settings(
-        samples, passes, tasks, others, align, shared, seed, rollouts, None if memory is None else parse_memory(memory)
-    )
-    scratch = reports / PARTIAL / Path(file).stem
-    kept = f"stopped; what was measured is kept in {scratch}; the same command goes on."
-    with metered() as meter, stoppable(lambda: kept):
-        trials = _prepared(groups, models, device, settings, meter)
-        progress = _progress(meter, trials)
-        studies = run_studies(trials, settings, command(file, given), scratch, progress)
+    @property
+    def scratch(self) -> Path:
+        """Folder for what is measured on the way."""
+        return self.reports / PARTIAL / self.name
+
+
+def scrub_all(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, as_json: bool) -> None:
+    """Test the hypotheses of a file together, write a report of each, and print the short form.
+
+    Raises:
+        UserError: Something cannot be tested, or a report cannot be written.
+        Stopped: The user pressed Ctrl-C.
+    """
+    keep_freed_memory()
+    with metered() as meter, stoppable(lambda: _stopped(run.scratch)):
+        trials = _prepared(hypotheses, run, settings, meter)
+        studies = run_studies(trials, settings, run.command, run.scratch, _progress(meter, trials))
         meter.begin("writing reports", len(studies))
-        pages = [write_report(study, reports)[-1] for study in studies]
-    _discard(scratch)
+        pages = [write_report(study, run.reports)[-1] for study in studies]
+    _discard(run.scratch)
     _show(studies, pages, as_json)
 
 
@@ -112,31 +78,31 @@ OPTIONS: dict[str, Any] = {
 
 
 def command(file: str, given: dict[str, Any]) -> str:
-    """Return what makes the same study again: options that change nothing, or have their default, are left out."""
+    """Return what makes the same study again: options that change no number, or have their default, are left out.
+
+    Args:
+        file: As it was typed.
+        given: Every option by name.
+    """
     words = ["python", "cli.py", "scrub", _shown(file)]
-    for name, value in given.items():
-        if value != OPTIONS[name]:
+    for name, default in OPTIONS.items():
+        value = given[name]
+        if value != default:
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return shlex.join(words)
 
 
 def _shown(file: str) -> str:
-    """Return the path of a hypothesis file that was loaded, relative if it can be; it may have been given by its name."""
-    from ad_hypotheses.language.discover import FOLDER
-    from ad_hypotheses.language.problems import shown_path
-
+    """Return the path of a hypothesis file that was loaded, by its path or by its name; relative if it can be."""
     given = Path(file)
     places = (given, given.with_name(f"{given.name}.py"), FOLDER / given.name, FOLDER / f"{given.name}.py")
     return shown_path(next((place for place in places if place.is_file()), given))
 
 
-def _prepared(
-    groups: list[tuple[Hypothesis, list[Hypothesis]]], models: Path, device: str, settings: Settings, meter: Meter
-) -> list[Trial]:
-    from ad_hypotheses.causal.study import prepare
-    from ad_hypotheses.distill.zoo import load
-
-    checkpoints = {name: load(name, models, device) for name in dict.fromkeys(main.model for main, _ in groups)}
+def _prepared(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, meter: Meter) -> list[Trial]:
+    groups = chosen(hypotheses, run.model)
+    names = dict.fromkeys(main.model for main, _ in groups)
+    checkpoints = {name: load(name, run.models, run.device) for name in names}
     meter.begin("letting learners live", len(groups), "hypotheses")
     trials = []
     for main, controls in groups:
@@ -146,16 +112,14 @@ def _prepared(
 
 
 def _progress(meter: Meter, trials: list[Trial]) -> Progress:
-    from ad_hypotheses.causal.study import Progress
-
     n_claims = sum(len(trial.bound) for trial in trials)
-    shape = trials[0].history
+    rows = trials[0].history.n_rows
     begun = 0
 
     def cost(predicted: Cost) -> None:
         meter.say(
-            f"{n_claims} claims over {shape.n_rows:,} histories of {shape.n_steps:,} steps: "
-            f"{predicted.forwards:,} partial forward passes, {size(predicted.bytes)} of memory"
+            f"{n_claims} claims over {rows:,} histories: {predicted.forwards:,} partial forward passes, "
+            f"{size(predicted.bytes)} of memory"
         )
         meter.begin("scrubbing", predicted.forwards, "forwards")
 
@@ -167,6 +131,12 @@ def _progress(meter: Meter, trials: list[Trial]) -> Progress:
     return Progress(cost, claim, meter.advance)
 
 
+def _stopped(scratch: Path) -> str:
+    if not any(scratch.glob("*.npz")):
+        return "stopped before a claim was measured; nothing was kept."
+    return f"stopped; what was measured is kept in {scratch}; the same command goes on."
+
+
 def _discard(scratch: Path) -> None:
     """Remove what was kept for an interruption that did not come."""
     shutil.rmtree(scratch, ignore_errors=True)
@@ -175,12 +145,9 @@ def _discard(scratch: Path) -> None:
 
 
 def _show(studies: list[Study], pages: list[Path], as_json: bool) -> None:
-    import json
-
-    from ad_hypotheses.report.console import show
-
     if as_json:
-        print_json([{"report": str(page), **json.loads(study.to_json())} for study, page in zip(studies, pages, strict=True)])
+        both = zip(studies, pages, strict=True)
+        print_json([{"report": str(page), **json.loads(study.to_json())} for study, page in both])
         return
     console = out()
     for study, page in zip(studies, pages, strict=True):

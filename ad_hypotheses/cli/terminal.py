@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-
 PLAIN_WIDTH = 120
 
 
@@ -48,7 +47,7 @@ def print_json(content: Any) -> None:
     sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """Return a time as a person says it: `40 s`, `12 min`, `2 h 05 min`."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
@@ -56,7 +55,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def size(n_bytes: float) -> str:
+def size(n_bytes: float | int) -> str:
     """Return a number of bytes as a person says it: `640 kB`, `1.2 GB`."""
     for unit in ("bytes", "kB", "MB"):
         if n_bytes < 1000:

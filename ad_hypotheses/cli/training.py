@@ -5,58 +5,53 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
-
+from ad_hypotheses.cli.card import machine, write_card
+from ad_hypotheses.cli.evaluation import evaluated
 from ad_hypotheses.cli.interrupt import Brake, braking, stoppable
-from ad_hypotheses.cli.options import Device, Threads, require_writable, set_up_torch
+from ad_hypotheses.cli.listing import describe
+from ad_hypotheses.cli.options import require_writable
 from ad_hypotheses.cli.progress import Meter, metered
+from ad_hypotheses.cli.results import meaning, table
 from ad_hypotheses.cli.terminal import duration, out, say
+from ad_hypotheses.distill.config import Config, read_config
+from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.train import Progress, train
+from ad_hypotheses.distill.zoo import CONFIG, WEIGHTS, build, load, save
 from ad_hypotheses.errors import CheckpointError, UserError
-
-if TYPE_CHECKING:
-    from ad_hypotheses.distill.config import Config
-    from ad_hypotheses.distill.train import Progress
 
 SCRATCH = "training"
 ROLLOUTS = 500  # lives behind the figures of a card
 MEASURED = 5  # updates after which the time that the others take can be told
 
 
-def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
-    folder: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FOLDER", help="Where to keep the checkpoint.", show_default="models/<name>"),
-    ] = None,
-    device: Device = "cpu",
-    threads: Threads = None,
-) -> None:
-    """Train a model from a configuration.
+def train_or_go_on(config: Config, target: Path, device: str, typed: str) -> None:
+    """Train a model and keep it, unless it is there already.
 
-    Ctrl-C stops it; the same command goes on.
+    Args:
+        config: What to train.
+        target: Folder of the checkpoint.
+        device: Where to train.
+        typed: The command, for the record.
+
+    Raises:
+        UserError: The folder holds another model or cannot be written.
+        Stopped: The user pressed Ctrl-C.
     """
-    from ad_hypotheses.distill.config import read_config
-
-    settings = read_config(config)
-    target = Path("models") / default_name(config) if folder is None else folder
-    from ad_hypotheses.distill.train import train as fit
-
-    if is_finished(target, settings):
+    if is_finished(target, config):
         say(out(), f"{target} is trained already, with this very configuration; delete it to train it anew.")
         return
-    set_up_torch(device, threads)
     require_writable(target / SCRATCH, "--out")
     with metered() as meter:
-        run = _Run(settings, meter)
+        run = _Run(config, meter)
         run.announce(target)
         with braking(run.stopped) as brake:
-            model, record = fit(settings, target / SCRATCH, device, run.progress(brake))
+            model, record = train(config, target / SCRATCH, device, run.progress(brake))
         with stoppable(lambda: "stopped during the evaluation; the model is trained: the same command goes on."):
-            record["command"] = command(config, folder, device, threads)
-            _finish(target, settings, model, record, meter)
-    _show(target, settings, record)
+            record["command"] = typed
+            _finish(target, config, model, record, meter)
+    _show(target, config, record)
 
 
 def default_name(config: Path) -> str:
@@ -79,9 +74,6 @@ def is_finished(folder: Path, config: Config) -> bool:
     Raises:
         UserError: It holds another one.
     """
-    from ad_hypotheses.distill.config import read_config
-    from ad_hypotheses.distill.zoo import CONFIG, WEIGHTS, load
-
     if not (folder / WEIGHTS).exists():
         return False
     if read_config(folder / CONFIG) != config:
@@ -108,9 +100,6 @@ class _Run:
 
     def announce(self, target: Path) -> None:
         """Say what the run will cost."""
-        from ad_hypotheses.cli.listing import describe
-        from ad_hypotheses.distill.zoo import build
-
         config, histories = self.config, self.config.histories
         n_parameters = sum(weight.numel() for weight in build(config).parameters())
         n_steps = config.kept_episodes * config.make_task().horizon
@@ -119,13 +108,13 @@ class _Run:
             f"{config.training.batch} histories"
         )
         self.meter.say(
-            f"histories: {histories.learners:,} of {n_steps:,} steps; {describe(config.make_source())} in {describe(config.make_task())}",
+            f"histories: {histories.learners:,} of {n_steps:,} steps; {describe(config.make_source())} "
+            f"in {describe(config.make_task())}",
             "dim",
         )
 
     def progress(self, brake: Brake) -> Progress:
         """Return what training reports to; it stops only where the state that is saved is whole."""
-        from ad_hypotheses.distill.train import Progress
 
         def lived(done: int, total: int) -> None:
             if self.phase != "histories":
@@ -157,7 +146,7 @@ class _Run:
         if done == self.first + MEASURED and self.meter.time_left:
             self.meter.say(f"about {self.meter.time_left} for the other {total - done:,} updates, evaluations apart")
         if done % self.config.training.evaluate_every == 0 or done == total:
-            self.meter.name("rollouts")
+            self.meter.name("letting the model live")
 
     def stopped(self) -> str:
         """Return what to say when the user stopped the run."""
@@ -175,12 +164,8 @@ def _sentence(line: dict[str, Any]) -> str:
     return f"update {line['update']:,}: loss {line['loss']:.3f}, {', '.join(shares)} ({duration(line['seconds'])})"
 
 
-def _finish(target: Path, config: Config, model: Any, record: dict[str, Any], meter: Meter) -> None:
+def _finish(target: Path, config: Config, model: ADTransformer, record: dict[str, Any], meter: Meter) -> None:
     """Evaluate a trained model and keep it; the weights come last, so that half of it is never taken for all."""
-    from ad_hypotheses.cli.card import machine, write_card
-    from ad_hypotheses.cli.evaluation import evaluated
-    from ad_hypotheses.distill.zoo import save
-
     record["machine"] = machine(record["threads"], record["device"])
     record["parameters"] = sum(weight.numel() for weight in model.parameters())
     record["context"] = model.shape.n_ctx
@@ -190,8 +175,6 @@ def _finish(target: Path, config: Config, model: Any, record: dict[str, Any], me
 
 
 def _show(target: Path, config: Config, record: dict[str, Any]) -> None:
-    from ad_hypotheses.cli.results import meaning, table
-
     console = out()
     console.print(table(record["evaluation"], config))
     say(console, meaning(record["evaluation"], config).replace("*", ""), "dim")

@@ -1,0 +1,182 @@
+"""The verbs and their options; what they do is imported when one is called, so that help and mistakes cost nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ad_hypotheses.cli.options import (
+    AsJson,
+    Device,
+    Memory,
+    Models,
+    Reports,
+    Seed,
+    Threads,
+    at_least,
+    parse_memory,
+    require_writable,
+    set_up_torch,
+)
+
+Hypotheses = Annotated[Path, typer.Option("--hypotheses", metavar="FOLDER", help="Where the hypothesis files are.")]
+HypothesisFile = Annotated[
+    str, typer.Argument(metavar="FILE", help="A hypothesis file; it is run.", show_default=False)
+]
+OneModel = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Use this model.", show_default="what the file names"),
+]
+
+
+def list_all(
+    hypotheses: Hypotheses = Path("hypotheses"), models: Models = Path("models"), as_json: AsJson = False
+) -> None:
+    """List the checkpoints and the hypotheses.
+
+    Hypothesis files are read, not run.
+    """
+    from ad_hypotheses.cli.listing import show_all
+
+    show_all(hypotheses, models, as_json)
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Where to keep the checkpoint.", show_default="models/<name>"),
+    ] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+) -> None:
+    """Train a model from a configuration.
+
+    Ctrl-C stops it; the same command goes on.
+    """
+    from ad_hypotheses.distill.config import read_config
+
+    settings = read_config(config)
+    from ad_hypotheses.cli.training import command, default_name, train_or_go_on
+
+    set_up_torch(device, threads)
+    target = Path("models") / default_name(config) if folder is None else folder
+    train_or_go_on(settings, target, device, command(config, folder, device, threads))
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or folder.", show_default=False)],
+    models: Models = Path("models"),
+    rollouts: Annotated[
+        int, typer.Option("--rollouts", metavar="N", callback=at_least(1), help="Lives of each learner.")
+    ] = 500,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    threads: Threads = None,
+    folder: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write the page.")] = Path("reports"),
+    as_json: AsJson = False,
+) -> None:
+    """Let a model learn in its context, and compare what it earns.
+
+    Writes a page and a picture.
+    """
+    from ad_hypotheses.cli.evaluation import evaluate_model
+    from ad_hypotheses.distill.zoo import load
+
+    set_up_torch(device, threads)
+    checkpoint = load(model, models, device)
+    require_writable(folder, "--out")
+    evaluate_model(checkpoint, rollouts, seed, folder, as_json)
+
+
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the hypothesis and its file.", show_default=False)],
+    folder: Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="Where the hypothesis files are.")] = Path(
+        "hypotheses"
+    ),
+) -> None:
+    """Begin a hypothesis file that runs as it is."""
+    from ad_hypotheses.cli.terminal import out, say
+    from ad_hypotheses.language.problems import shown_path
+    from ad_hypotheses.language.template import write_template
+
+    file = shown_path(write_template(name, folder))
+    say(out(), f"wrote {file}", "green")
+    say(out(), f"change it, then: python cli.py check {file}")
+
+
+def check(
+    file: HypothesisFile, model: OneModel = None, models: Models = Path("models"), as_json: AsJson = False
+) -> None:
+    """Check every hypothesis of a file without running a model.
+
+    Sites, arrows and features are tried on the model's anatomy and on 64 fresh histories.
+    """
+    from ad_hypotheses.language.discover import load
+
+    hypotheses = load(file)
+    from ad_hypotheses.cli.checking import check_all
+
+    check_all(hypotheses, file, model, models, as_json)
+
+
+def scrub(
+    file: HypothesisFile,
+    model: OneModel = None,
+    models: Models = Path("models"),
+    reports: Reports = Path("reports"),
+    samples: Annotated[
+        int,
+        typer.Option(
+            "--samples", metavar="N", callback=at_least(2, "256 is a good number"), help="Learning histories."
+        ),
+    ] = 256,
+    passes: Annotated[
+        int, typer.Option("--passes", metavar="N", callback=at_least(1), help="How often each history is scrubbed.")
+    ] = 5,
+    tasks: Annotated[
+        Literal["all", "train", "held-out"], typer.Option("--tasks", help="Which tasks the histories come from.")
+    ] = "all",
+    others: Annotated[
+        Literal["joint", "independent"],
+        typer.Option("--others", help="Whether unimportant inputs come from one random history, or each from its own."),
+    ] = "joint",
+    align: Annotated[
+        Literal["step", "episode_step", "any"],
+        typer.Option("--align", help="Which steps may stand in for a step: the same, the same of any episode, any."),
+    ] = "step",
+    shared: Annotated[
+        bool, typer.Option("--shared", help="Draw a node once for all its readers: cheaper, and less strict.")
+    ] = False,
+    seed: Seed = 0,
+    rollouts: Annotated[
+        int,
+        typer.Option("--rollouts", metavar="N", callback=at_least(0), help="Lives of the explanation as a learner."),
+    ] = 64,
+    memory: Memory = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Test the hypotheses of a file by causal scrubbing, and write a report of each.
+
+    Hypotheses, their controls and a claim at wrong sites are judged together.
+
+    Ctrl-C stops it; the same command goes on.
+    """
+    given = dict(locals())
+    from ad_hypotheses.language.discover import load
+
+    hypotheses = load(file)
+    require_writable(reports, "--reports")
+    from ad_hypotheses.causal.study import Settings
+    from ad_hypotheses.cli.scrubbing import Run, command, scrub_all
+
+    set_up_torch(device, threads)
+    settings = Settings(
+        samples, passes, tasks, others, align, shared, seed, rollouts, None if memory is None else parse_memory(memory)
+    )
+    run = Run(Path(file).stem, model, models, reports, device, command(file, given))
+    scrub_all(hypotheses, run, settings, as_json)

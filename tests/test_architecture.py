@@ -1,0 +1,171 @@
+"""The picture of the house: who imports whom, where each outside library lives, and what may be called how."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import ad_hypotheses
+
+PACKAGE = Path(ad_hypotheses.__file__).parent
+ROOT = PACKAGE.parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+ORDER = ("errors", "language", "evidence", "tasks", "sources", "distill", "causal", "report", "cli")
+WITHOUT_TORCH = ("errors", "language", "evidence", "tasks", "sources", "report")
+HOMES = {
+    "transformer_lens": {"distill/model.py"},
+    "minigrid": {"tasks/"},
+    "gymnasium": {"tasks/"},
+    "typer": {"cli/"},
+    "rich": {"cli/", "report/console.py"},
+    "matplotlib": {"report/"},
+    "networkx": {"language/hypothesis.py"},
+    "scipy": {"evidence/"},
+    "pandas": set(),
+    "pydantic": {"distill/config.py"},
+    "yaml": {"distill/"},
+    "safetensors": {"distill/"},
+    "torch": {"distill/", "causal/", "cli/"},
+}
+NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "types", "base", "helpers", "misc", "core"}
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+@cache
+def imports(path: Path) -> tuple[str, ...]:
+    """Every module that a file imports, at its top or inside a function."""
+    found: list[str] = []
+    for one in ast.walk(tree(path)):
+        if isinstance(one, ast.Import):
+            found += [alias.name for alias in one.names]
+        elif isinstance(one, ast.ImportFrom):
+            assert one.level == 0, f"{path}:{one.lineno} imports relatively"
+            found += [f"{one.module}.{alias.name}" for alias in one.names]
+    return tuple(found)
+
+
+def shown(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def home(path: Path) -> str:
+    """The part of the house that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def inside(path: Path, homes: set[str]) -> bool:
+    return any(shown(path) == one or (one.endswith("/") and shown(path).startswith(one)) for one in homes)
+
+
+def test_every_folder_has_a_place_in_the_order():
+    assert {home(path) for path in FILES} - {"__init__"} == set(ORDER)
+
+
+@pytest.mark.parametrize("part", ORDER)
+def test_imports_go_one_way(part):
+    allowed = ORDER[: ORDER.index(part) + 1]
+    wrong = [
+        f"{shown(path)} imports {module}"
+        for path in FILES
+        if home(path) == part
+        for module in imports(path)
+        if module.startswith("ad_hypotheses.") and module.split(".")[1] not in allowed
+    ]
+    assert not wrong
+
+
+def test_the_package_itself_loads_nothing_before_it_is_asked():
+    script = "import sys, ad_hypotheses; print(*sorted(m for m in sys.modules if m.startswith('ad_hypotheses') or m in "
+    script += "('numpy', 'torch', 'networkx')))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.split() == ["ad_hypotheses"]
+
+
+def test_what_needs_no_torch_does_not_load_it():
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in FILES
+        if home(path) in WITHOUT_TORCH
+    ]
+    script = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
+    script += "print('torch' in sys.modules, 'transformer_lens' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", script, *modules], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert result.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_every_outside_library_has_its_home(library):
+    using = [path for path in FILES if library in {module.partition(".")[0] for module in imports(path)}]
+    assert [shown(path) for path in using if not inside(path, HOMES[library])] == []
+
+
+def test_no_file_is_called_something_that_says_nothing():
+    assert [
+        shown(path) for path in FILES if {path.stem, *path.relative_to(PACKAGE).parts} & NAMES_THAT_SAY_NOTHING
+    ] == []
+
+
+def test_every_file_says_what_it_is_for():
+    assert [shown(path) for path in FILES if not ast.get_docstring(tree(path))] == []
+
+
+@pytest.mark.parametrize("name", ad_hypotheses.__all__)
+def test_public_names_exist_and_say_what_they_are(name):
+    value = getattr(ad_hypotheses, name)
+    assert name in dir(ad_hypotheses)
+    assert len(inspect.getdoc(value) or "") > 20
+    assert getattr(value, "__module__", "").startswith("ad_hypotheses.")
+
+
+def test_public_names_are_what_type_checkers_see():
+    checked = next(one for one in tree(PACKAGE / "__init__.py").body if isinstance(one, ast.If))
+    seen = {alias.name for one in checked.body if isinstance(one, ast.ImportFrom) for alias in one.names}
+    assert seen == set(ad_hypotheses.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'heads'"):
+        _ = ad_hypotheses.heads
+
+
+def test_only_the_command_line_prints():
+    printing = [
+        f"{shown(path)}:{one.lineno}"
+        for path in FILES
+        if home(path) != "cli"
+        for one in ast.walk(tree(path))
+        if isinstance(one, ast.Call) and ast.unparse(one.func) in ("print", "pprint", "sys.stdout.write")
+    ]
+    assert printing == []
+
+
+def test_randomness_comes_from_generators_with_a_seed():
+    wrong = []
+    for path in FILES:
+        wrong += [f"{shown(path)} imports random" for module in imports(path) if module == "random"]
+        calls = [one for one in ast.walk(tree(path)) if isinstance(one, ast.Call)]
+        for name, one in [(ast.unparse(one.func), one) for one in calls]:
+            unseeded = name.endswith("default_rng") and not one.args
+            # np.random.Generator is a class; np.random.shuffle and its like draw from a state that everybody shares
+            shared = name.startswith("np.random.") and name.count(".") == 2 and name.islower()
+            if unseeded or (shared and not name.endswith("default_rng")):
+                wrong.append(f"{shown(path)}:{one.lineno} calls {name}()")
+    assert wrong == []
+
+
+def test_no_file_is_longer_than_one_can_read():
+    long = {
+        path.relative_to(ROOT).as_posix(): lines
+        for path in (*FILES, *sorted((ROOT / "hypotheses").glob("*.py")), ROOT / "cli.py")
+        if (lines := len(path.read_text().splitlines())) > 400
+    }
+    assert long == {}

@@ -1,0 +1,426 @@
+"""Every verb does what it says, on stdout and in files; nothing heavy is loaded for help."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ad_hypotheses.cli import listing, progress, terminal
+from ad_hypotheses.cli.claims import chosen
+from ad_hypotheses.cli.options import parse_memory
+from ad_hypotheses.cli.progress import Meter, Pace
+from ad_hypotheses.cli.training import default_name
+from ad_hypotheses.language.discover import load
+
+ROOT = Path(__file__).parents[1]
+VERBS = ("list", "train", "evaluate", "new", "check", "scrub")
+CLAIMS = '''"""Stay: it stays where it was paid."""
+import numpy as np
+from ad_hypotheses import Hypothesis, embed, logits, mlp, node
+
+@node(at=embed("reward"))
+def paid(history):
+    """Whether it was just paid."""
+    return history.previous_rewards > 0
+
+@node(at=logits)
+def choice(paid):
+    return np.where(paid, 0, -1)
+
+stay = Hypothesis(choice, model="tiny", accept=0.5)
+control = stay.on(paid=embed("action"))
+'''
+QUICK = ("--samples", 32, "--passes", 1, "--rollouts", 8)
+
+
+@pytest.fixture
+def claims(workplace):
+    path = workplace / "hypotheses" / "stay.py"
+    path.write_text(CLAIMS)
+    return path
+
+
+def test_help_is_fast_and_loads_nothing_heavy():
+    code = (
+        "import sys, time; began = time.perf_counter(); from ad_hypotheses.cli.app import main\n"
+        "try: main(['--help'])\nexcept SystemExit as end: assert not end.code\n"
+        "print('SECONDS', time.perf_counter() - began)\n"
+        "print('HEAVY', [name for name in ('torch', 'numpy', 'matplotlib', 'pydantic') if name in sys.modules])"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for _ in range(3)
+    ]
+    assert all("HEAVY []" in out and all(f" {verb} " in out for verb in VERBS) for out in runs)
+    assert min(float(out.split("SECONDS ")[1].split()[0]) for out in runs) < 0.5
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_ends_with_an_example(verb, cli):
+    ran = cli(verb, "--help")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.strip().splitlines()[-1].strip().startswith(f"Example: python cli.py {verb}")
+
+
+def test_listing_needs_no_torch(workplace):
+    code = "import sys; from ad_hypotheses.cli.app import main\n"
+    code += "try: main(['list'])\nfinally: print('torch' in sys.modules)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True, env=env)
+    assert ran.returncode == 0
+    assert "tiny" in ran.stdout
+    assert ran.stdout.endswith("False\n")
+
+
+def test_version(cli):
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        expected = f"ad-hypotheses {version('ad-hypotheses')}\n"
+    except PackageNotFoundError:
+        pytest.skip("the package is not installed")
+    assert cli("--version").out == expected
+
+
+# list
+
+
+def test_list_shows_models_hypotheses_and_what_is_broken(cli, claims, workplace):
+    (workplace / "hypotheses" / "broken.py").write_text("def f(:\n")
+    broken = workplace / "models" / "broken"
+    broken.mkdir()
+    (broken / "weights.safetensors").write_bytes(b"12345678")
+    (broken / "config.yaml").write_text("task: {name: dark-rom}\n")
+    ran = cli("list")
+    assert ran.code == 0
+    for fragment in ("tiny", "dark-room (size 5, horizon 8)", "7,733", "stay, control", "Stay: it stays", "broken.py",
+                     "line 1: invalid syntax", "config.yaml cannot be used"):  # fmt: skip
+        assert fragment in ran.out
+
+
+def test_list_as_json(cli, claims):
+    content = json.loads(cli("list", "--json").out)
+    (model,), (file,) = content["models"], content["hypotheses"]
+    assert (model["name"], model["layers"], model["width"], model["parameters"]) == ("tiny", 2, 16, 7733)
+    assert 0 <= model["held_out_of_optimum"] <= 1 < model["seconds"] * 1000
+    assert file["hypotheses"] == ["stay", "control"]
+
+
+def test_list_of_nothing_says_what_to_do(cli):
+    out = cli("list", "--models", "nowhere", "--hypotheses", "nowhere").out
+    assert "python cli.py train" in out
+    assert "python cli.py new" in out
+
+
+def test_list_reads_the_names_and_sizes_that_the_zoo_writes(trained):
+    from ad_hypotheses.distill import zoo
+
+    assert (listing.WEIGHTS, listing.CONFIG, listing.RECORD) == (zoo.WEIGHTS, zoo.CONFIG, zoo.RECORD)
+    model = zoo.load("tiny", trained).model
+    assert listing.n_parameters(trained / "tiny" / zoo.WEIGHTS) == sum(weight.numel() for weight in model.parameters())
+
+
+# train
+
+
+def test_training_leaves_a_whole_checkpoint(trained):
+    folder = trained / "tiny"
+    record = json.loads((folder / "record.json").read_text())
+    card = (folder / "card.md").read_text()
+    assert {"evaluation", "command", "seconds", "versions", "metrics", "machine"} <= record.keys()
+    assert record["evaluation"]["rollouts"] >= 500
+    assert record["command"].startswith("python cli.py train ")
+    assert "--out" in record["command"]
+    for fragment in (record["command"], record["weights_sha256"], "7,733", "| model |", "| model, argmax |",
+                     "| source |", "| optimal |", "100%", "histories 0, training 0", "CPUs", "torch 2", 
+                     "curve.png"):  # fmt: skip
+        assert fragment in card
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "training" / "metrics.jsonl").read_text().count("\n") == 2
+
+
+def test_training_again_is_not_needed(cli, workplace):
+    weights = workplace / "models" / "tiny" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    ran = cli("train", "tiny.yaml")
+    assert ran.code == 0
+    assert "trained already" in ran.out
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_training_says_what_it_will_cost_and_restores_a_damaged_model(cli, workplace):
+    folder = workplace / "models" / "tiny"
+    before = json.loads((folder / "record.json").read_text())["weights_sha256"]
+    (folder / "weights.safetensors").write_bytes(b"gone")
+    ran = cli("train", "tiny.yaml")  # from the state that training left: nothing is trained anew
+    assert ran.code == 0
+    for fragment in ("7,733 parameters", "60 updates of 16 histories", "256 of 48 steps"):
+        assert fragment in ran.err
+    assert json.loads((folder / "record.json").read_text())["weights_sha256"] == before
+
+
+def test_the_time_that_training_takes_is_told(cli, workplace):
+    (workplace / "other.yaml").write_text((workplace / "tiny.yaml").read_text().replace("updates: 60", "updates: 8"))
+    ran = cli("train", "other.yaml")
+    assert "for the other 2 updates" in ran.err
+    assert "update 8: loss" in ran.err
+    assert "kept in models/other" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("a/b.yaml", "b"), ("models/big/config.yaml", "big"), ("models/big/config.yml", "big")]
+)
+def test_a_model_is_called_by_its_file_or_folder(path, name):
+    assert default_name(Path(path)) == name
+
+
+# evaluate
+
+
+def test_evaluate_writes_a_page_with_a_picture(cli, workplace):
+    ran = cli("evaluate", "tiny", "--rollouts", 20)
+    assert ran.code == 0
+    for fragment in ("model, argmax", "source", "of optimum", "reports/evaluate-tiny.md"):
+        assert fragment in ran.out
+    page = (workplace / "reports" / "evaluate-tiny.md").read_text()
+    assert "| optimal | " in page
+    assert "evaluate-tiny.png" in page
+    assert (workplace / "reports" / "evaluate-tiny.png").exists()
+
+
+def test_evaluate_as_json_is_the_same_for_the_same_seed(cli):
+    runs = [cli("evaluate", "models/tiny", "--rollouts", 10, "--seed", 3, "--json").out for _ in range(2)]
+    assert runs[0] == runs[1]
+    content = json.loads(runs[0])
+    assert (content["model"], content["seed"], content["rollouts"]) == ("tiny", 3, 10)
+    assert len(content["held_out"][0]["returns"]) == 6
+
+
+def test_a_bandit_is_judged_by_its_regret(cli, workplace):
+    (workplace / "bandit.yaml").write_text(
+        "task: {name: bandit, arms: 3, horizon: 20}\nsource: {name: ucb1}\n"
+        "histories: {held_out: 4, learners: 64, episodes: 1, keep_every: 1}\n"
+        "model: {n_layers: 1, n_heads: 1, d_model: 8}\ntraining: {updates: 2, batch: 4}\n"
+    )
+    ran = cli("train", "bandit.yaml")
+    assert ran.code == 0
+    assert "regret" in ran.out
+    card = (workplace / "models" / "bandit" / "card.md").read_text()
+    optimal = next(line for line in card.splitlines() if line.startswith("| optimal |"))
+    cells = [cell.strip() for cell in optimal.split("|")[2:-1]]
+    assert len(cells) == 6
+    assert abs(float(cells[2])) < 1.5  # the best arm misses nothing but luck
+
+
+# new and check
+
+
+def test_new_then_check(cli, workplace):
+    ran = cli("new", "win_stay")
+    assert "python cli.py check hypotheses/win_stay.py" in ran.out
+    ran = cli("check", "win_stay", "--model", "tiny")
+    assert ran.code == 0
+    for fragment in ("✓ win_stay fits tiny", "a control of win_stay", 'embed("x") + embed("y")', "each step", "policy"):
+        assert fragment in ran.out
+
+
+def test_check_as_json(cli, claims):
+    content = json.loads(cli("check", claims, "--json").out)
+    assert content["problems"] == []
+    assert [one["name"] for one in content["hypotheses"]] == ["stay", "control"]
+    paid = content["hypotheses"][0]["nodes"][0]
+    assert (paid["node"], paid["level"], paid["classes"]) == ("paid", "each step", 2)
+
+
+# scrub
+
+
+def test_scrub_writes_the_same_report_for_the_same_seed(cli, claims, workplace):
+    first = cli("scrub", "hypotheses/stay.py", *QUICK)
+    assert first.code == 0
+    for fragment in ("stay on tiny: ", "control control", "wrong site", "report: reports/stay-tiny.md"):
+        assert fragment in first.out
+    assert "partial forward passes" in first.err
+    cli("scrub", "stay", *QUICK, "--reports", "other")
+    names = sorted(path.relative_to("reports") for path in Path("reports").rglob("*") if path.is_file())
+    assert {"stay-tiny.md", "stay-tiny.json"} <= {str(name) for name in names}
+    page = Path("reports/stay-tiny.md").read_text()
+    assert "python cli.py scrub hypotheses/stay.py --samples 32 --passes 1 --rollouts 8\n" in page
+    for name in names:
+        assert Path("reports", name).read_bytes() == Path("other", name).read_bytes()
+    assert not Path("reports/.partial").exists()
+
+
+def test_scrub_as_json(cli, claims):
+    (study,) = json.loads(cli("scrub", claims, *QUICK, "--json").out)
+    assert [claim["name"] for claim in study["claims"]][:2] == ["stay", "control"]
+    assert study["claims"][1]["kind"] == "control"
+    assert study["report"] == "reports/stay-tiny.md"
+
+
+def test_scrub_moves_a_claim_to_another_model(cli, claims):
+    claims.write_text(CLAIMS.replace('model="tiny"', 'model="elsewhere"'))
+    (study,) = json.loads(cli("scrub", claims, *QUICK, "--model", "tiny", "--json").out)
+    assert (study["model"], study["claims"][0]["name"], study["claims"][0]["moved_sites"]) == ("tiny", "stay", {})
+    assert study["claims"][1]["moved_sites"] == {"paid": 'embed("reward") → embed("action")'}
+    assert "--model tiny" in study["command"]
+
+
+def test_claims_are_grouped_with_their_controls(claims):
+    text = (
+        CLAIMS
+        + "again = control.on(paid=mlp(0))\nsmall = stay.on('small', paid=mlp(1))\nworse = small.on(paid=mlp(0))\n"
+    )
+    claims.write_text(text)
+    found = load(claims)
+
+    def grouped(model):
+        return [(main.name, main.model, [one.name for one in rest]) for main, rest in chosen(found, model)]
+
+    both = [("stay", "tiny", ["control", "again"]), ("small", "small", ["worse"])]
+    assert grouped(None) == both
+    assert grouped("tiny") == both[:1]
+    assert grouped("small") == both[1:]
+    assert grouped("big") == [("stay", "big", ["control", "again"])]
+    ((main, controls),) = chosen(found, "big")
+    assert all(control.control_of is main for control in controls)
+    assert [str(control.nodes[0].site) for control in controls] == ['embed("action")', "mlp(0)"]
+
+
+# Ctrl-C
+
+
+def test_training_stopped_by_ctrl_c_goes_on_to_the_same_weights(cli, workplace, threads_kept):
+    text = (workplace / "tiny.yaml").read_text()
+    text = text.replace("updates: 60", "updates: 400").replace("save_every: 20", "save_every: 1000")
+    (workplace / "long.yaml").write_text(text)
+    whole = cli("train", "long.yaml", "--out", "models/whole", "--threads", 1)
+    assert whole.code == 0
+    command = [sys.executable, str(ROOT / "cli.py"), "train", "long.yaml", "--threads", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("update 30:"):
+                process.send_signal(signal.SIGINT)
+                break
+        said = process.stderr.read()
+    assert process.returncode == 2
+    assert "Traceback" not in said
+    assert "of 400; the same command goes on." in said
+    stopped = int(said.split("stopped after update ")[1].split()[0])
+    assert 30 <= stopped < 400
+    assert not Path("models/long/weights.safetensors").exists()
+    ran = cli("train", "long.yaml", "--threads", 1)
+    assert ran.code == 0
+    assert f"going on after update {stopped}\n" in ran.err
+    records = [json.loads(Path("models", name, "record.json").read_text()) for name in ("whole", "long")]
+    assert records[0]["weights_sha256"] == records[1]["weights_sha256"]
+    losses = [[(line["update"], line["loss"]) for line in record["metrics"]] for record in records]
+    assert losses[0] == losses[1]
+
+
+def test_training_stops_after_an_evaluation_not_before_it(cli, workplace, monkeypatch):
+    shown = Meter.reach
+
+    def reach(meter, done, note=""):
+        shown(meter, done, note)
+        if meter.what == "updates" and done == 30:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Meter, "reach", reach)
+    ran = cli("train", "tiny.yaml", "--out", "models/again")
+    assert ran.code == 2
+    assert "stopped after update 30 of 60" in ran.err
+    assert '"update": 30' in Path("models/again/training/metrics.jsonl").read_text()
+
+
+def test_scrub_stopped_by_ctrl_c_goes_on_to_the_same_report(cli, claims, monkeypatch):
+    assert cli("scrub", "stay", *QUICK, "--reports", "whole").code == 0
+    shown, claims_begun = Meter.reach, []
+
+    def reach(meter, done, note=""):
+        shown(meter, done, note)
+        claims_begun.append(note)
+        if note.startswith("control (2 of 3)"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Meter, "reach", reach)
+        ran = cli("scrub", "stay", *QUICK)
+    assert ran.code == 2
+    assert "stopped; what was measured is kept in reports/.partial/stay; the same command goes on." in ran.err
+    assert len(list(Path("reports/.partial/stay").glob("*.npz"))) == 1
+    assert not Path("reports/stay-tiny.md").exists()
+    assert cli("scrub", "stay", *QUICK).code == 0
+    for name in ("stay-tiny.md", "stay-tiny.json"):
+        assert Path("reports", name).read_bytes() == Path("whole", name).read_bytes()
+    assert not Path("reports/.partial").exists()
+
+
+def test_ctrl_c_during_imports_ends_at_once_and_quietly(workplace, claims):
+    command = [sys.executable, str(ROOT / "cli.py"), "check", "stay"]
+    for delay in (0.15, 0.6):
+        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            time.sleep(delay)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate()
+        assert process.returncode in (2, -signal.SIGINT)
+        assert "Traceback" not in said
+
+
+@pytest.fixture
+def threads_kept():
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+# what is shown
+
+
+def test_numbers_as_people_say_them():
+    assert [terminal.duration(s) for s in (0.2, 42, 600, 7_500)] == ["1 s", "42 s", "10 min", "2 h 05 min"]
+    assert [terminal.size(n) for n in (12, 640_000, 3e6, 1.25e9)] == ["12 bytes", "640 kB", "3 MB", "1.2 GB"]
+    assert [parse_memory(text) for text in ("2GB", "1.5 GiB", "500m", "4096")] == [
+        2 * 10**9,
+        3 * 2**29,
+        5 * 10**8,
+        4096,
+    ]
+
+
+def test_the_time_left_follows_the_pace_and_not_what_was_done_before(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    pace = Pace()
+    assert pace.left(10) is None
+    pace.note(50)
+    now[0] += 10
+    pace.note(60)
+    assert pace.left(100) == 40
+    for done in range(61, 81):  # ten times slower from now on: what lies further back than the window is forgotten
+        now[0] += 10
+        pace.note(done)
+    assert pace.left(100) == pytest.approx(200)
+
+
+def test_a_log_gets_a_plain_line_every_few_seconds(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.metered() as meter:
+        meter.begin("updates", 1000, "steps")
+        for done in range(1, 101):
+            now[0] += 0.2
+            meter.reach(done, "loss 1.500")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert lines[0] == "updates: 25 of 1,000 steps (2%), loss 1.500, 3 min left"

@@ -1,0 +1,254 @@
+"""Learning curves: their shapes, and their values where those can be worked out exactly."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from expand import tiny_history
+
+from ad_hypotheses.distill.config import Config, check_config
+from ad_hypotheses.distill.evaluate import curve, evaluate, explanation_curve, spread
+from ad_hypotheses.distill.train import split
+from ad_hypotheses.distill.zoo import build
+from ad_hypotheses.evidence.record import Curve
+from ad_hypotheses.language.hypothesis import Hypothesis, node
+from ad_hypotheses.language.sites import embed, logits
+from ad_hypotheses.tasks import make_task
+
+ROOM = make_task("dark-room", size=3, horizon=4)
+SUMMARY = ("of_optimum", "argmax_of_optimum", "source_of_optimum")
+
+
+def room(held_out: int = 2, episodes: int = 5, seed: int = 0) -> Config:
+    """Kept are episodes 0, 2 and 4 of five."""
+    return check_config(
+        {
+            "task": {"name": "dark-room", "size": 3, "horizon": 4},
+            "source": {"name": "dyna-q"},
+            "histories": {"held_out": held_out, "episodes": episodes, "keep_every": 2, "seed": seed},
+            "model": {"n_layers": 1, "n_heads": 1, "d_model": 4},
+        },
+        "a test",
+    )
+
+
+def bandit(horizon: int = 30) -> Config:
+    return check_config(
+        {
+            "task": {"name": "bandit", "arms": 3, "horizon": horizon},
+            "source": {"name": "ucb1"},
+            "histories": {"held_out": 50, "episodes": 1, "keep_every": 1},
+            "model": {"n_layers": 1, "n_heads": 1, "d_model": 4},
+        },
+        "a test",
+    )
+
+
+def always(config: Config, action: int):
+    """A model that takes one action whatever happens."""
+    model = build(config).eval()
+    with torch.no_grad():
+        model.W_U.zero_()
+        model.b_U.copy_(50 * torch.eye(len(model.b_U))[action])
+    return model
+
+
+def by_name(results, tasks) -> dict[str, dict]:
+    return {one["name"]: one for one in results[tasks]}
+
+
+@pytest.fixture(scope="module")
+def in_the_room():
+    return evaluate(build(room()).eval(), room(), rollouts=700, seed=3)
+
+
+@pytest.fixture(scope="module")
+def at_the_bandit():
+    return evaluate(build(bandit()).eval(), bandit(), rollouts=200, seed=3)
+
+
+def returns_of_every_life(goals) -> np.ndarray:
+    """Return of each of the 5^4 sequences of actions, for each goal: what a random walk may earn. [goal, sequence]"""
+    facts = {"goal": np.repeat(goals, 5**4, axis=0)}
+    sequences = np.tile(np.array(list(product(range(5), repeat=4))), (len(goals), 1))
+    state, total = ROOM.reset(facts), np.zeros(len(sequences))
+    for actions in sequences.T:
+        _, rewards, state = ROOM.step(state, actions)
+        total += rewards
+    return total.reshape(len(goals), -1)
+
+
+# curves
+
+
+def test_there_is_a_curve_for_everyone_with_a_point_for_each_kept_episode(in_the_room):
+    names = ["model", "model, argmax", "source", "random", "optimal", "gate-and-walk"]
+    names += ["nearest-unvisited", "thompson-over-goals"]
+    for tasks in ("train", "held_out"):
+        assert [one["name"] for one in in_the_room[tasks]] == names
+        for one in in_the_room[tasks]:
+            assert len(one["returns"]) == 3
+            assert one["rollouts"] == 700
+            assert all(0 <= value <= 4 for value in one["returns"])
+            assert Curve(**one).name == one["name"]
+    assert (in_the_room["rollouts"], in_the_room["seed"]) == (700, 3)
+    assert json.loads(json.dumps(in_the_room)) == in_the_room
+
+
+def test_a_single_episode_is_shown_by_blocks_of_ten_steps(at_the_bandit):
+    for tasks in ("train", "held_out"):
+        names = [one["name"] for one in at_the_bandit[tasks]]
+        assert names == ["model", "model, argmax", "source", "random", "optimal", "ucb1", "thompson"]
+        assert all(len(one["returns"]) == 3 for one in at_the_bandit[tasks])
+
+
+def test_a_curve_is_the_mean_return_of_each_episode():
+    history = tiny_history(0, n_rows=5, n_steps=6)  # three episodes of two steps
+    by_hand = history.rewards.reshape(5, 3, 2).sum(2).mean(0)
+    assert curve("one", history) == Curve("one", [round(float(value), 4) for value in by_hand], 5)
+
+
+def test_the_random_baseline_earns_what_chance_does(in_the_room):
+    for tasks, facts in zip(("train", "held_out"), split(room()), strict=True):
+        every = returns_of_every_life(facts["goal"])
+        # 700 lives are spread evenly over the goals, so only the luck within a goal is left
+        error = np.sqrt(every.var(axis=1).mean() / 700)
+        for value in by_name(in_the_room, tasks)["random"]["returns"]:
+            assert abs(value - every.mean()) < 4 * error + 1e-4
+    untrained = by_name(in_the_room, "train")["model"]["returns"]
+    assert np.mean(untrained) == pytest.approx(returns_of_every_life(split(room())[0]["goal"]).mean(), rel=0.15)
+
+
+def test_the_optimal_baseline_earns_the_optimum_in_every_episode(in_the_room):
+    for tasks, facts in zip(("train", "held_out"), split(room()), strict=True):
+        best = returns_of_every_life(facts["goal"]).max(axis=1).mean()
+        assert best == ROOM.optimal_return(facts).mean()
+        assert by_name(in_the_room, tasks)["optimal"]["returns"] == pytest.approx([best] * 3, abs=1e-4)
+
+
+def test_an_even_spread_takes_every_task_as_often_as_the_others():
+    facts = {"goal": np.arange(10).reshape(5, 2), "name": np.arange(5)}
+    chosen = spread(facts, 12, np.random.default_rng(0))
+    counts = np.bincount(chosen["name"], minlength=5)
+    assert sorted(counts) == [2, 2, 2, 3, 3]
+    assert np.array_equal(chosen["goal"], facts["goal"][chosen["name"]])
+    assert list(chosen["name"]) != sorted(chosen["name"])
+
+
+# the summary
+
+
+def test_the_summary_is_the_share_of_the_optimum_in_the_last_episodes(in_the_room):
+    summary = in_the_room["summary"]
+    ratio = {"held_out_of_train"}
+    assert set(summary) == {f"{tasks}_{key}" for tasks in ("train", "held_out") for key in SUMMARY} | ratio
+    for tasks in ("train", "held_out"):
+        curves = by_name(in_the_room, tasks)
+        optimum = np.mean(curves["optimal"]["returns"])
+        for key, name in zip(SUMMARY, ("model", "model, argmax", "source"), strict=True):
+            share = np.mean(curves[name]["returns"]) / optimum
+            assert summary[f"{tasks}_{key}"] == pytest.approx(share, abs=1e-3)
+    assert summary["held_out_of_train"] == pytest.approx(
+        summary["held_out_of_optimum"] / summary["train_of_optimum"], abs=1e-4
+    )
+
+
+def test_regret_is_never_negative_and_that_of_a_learner_below_that_of_chance(at_the_bandit):
+    summary = at_the_bandit["summary"]
+    regrets = {key: value for key, value in summary.items() if key.endswith("regret")}
+    assert set(regrets) == {f"{t}_{key}regret" for t in ("train", "held_out") for key in ("", "argmax_", "source_")}
+    assert all(value >= 0 for value in regrets.values())
+    for tasks in ("train", "held_out"):
+        assert regrets[f"{tasks}_source_regret"] < 0.9 * regrets[f"{tasks}_regret"]
+
+
+def test_regret_is_exact_for_a_model_that_pulls_one_arm():
+    config = bandit(horizon=10)
+    results = evaluate(always(config, 1), config, rollouts=50, seed=0)
+    means = split(config)[1]["means"]  # fifty held-out bandits, each played once
+    expected = 10 * (means.max(axis=1) - means[:, 1]).mean()
+    assert results["summary"]["held_out_regret"] == pytest.approx(expected, abs=1e-3)
+    assert results["summary"]["held_out_argmax_regret"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_model_that_earns_nothing_has_no_ratio():
+    seed = next(seed for seed in range(99) if [1, 1] in split(room(seed=seed))[1]["goal"].tolist())
+    config = room(seed=seed)
+    results = evaluate(always(config, 0), config, rollouts=14, seed=0)
+    assert results["summary"]["train_of_optimum"] == 0
+    assert results["summary"]["held_out_of_optimum"] > 0
+    assert "held_out_of_train" not in results["summary"]
+
+
+def test_a_room_of_one_episode_has_no_regret_and_one_point():
+    config = room(episodes=1)
+    results = evaluate(build(config).eval(), config, rollouts=7, seed=0)
+    assert not [key for key in results["summary"] if "regret" in key]
+    assert len(by_name(results, "train")["model"]["returns"]) == 1
+
+
+def test_nothing_held_out_leaves_the_training_tasks():
+    results = evaluate(build(room(held_out=0)).eval(), room(held_out=0), rollouts=9, seed=0)
+    assert set(results) == {"train", "summary", "rollouts", "seed"}
+    assert set(results["summary"]) == {f"train_{key}" for key in SUMMARY}
+
+
+def test_the_seed_decides_and_progress_is_told():
+    said: list[str] = []
+    model = build(room()).eval()
+    results = [evaluate(model, room(), 20, seed, said.append) for seed in (1, 1, 2)]
+    assert results[0] == results[1]
+    assert results[0]["train"] != results[2]["train"]
+    assert said[:3] == [
+        "model on train tasks",
+        "model, argmax on train tasks",
+        "source and baselines on train tasks",
+    ]
+    assert len(said) == 18
+
+
+# an explanation as a policy
+
+
+@node(at=logits)
+def walks_to_the_goal(history):
+    goal = np.broadcast_to(history.task["goal"][:, None], history.observations.shape)
+    shape = history.observations.shape[:2]
+    return ROOM.walk(history.observations.reshape(-1, 2), goal.reshape(-1, 2)).reshape(*shape, -1)
+
+
+@node(at=embed("reward"))
+def goal(history):
+    return history.last_rewarded_cell()
+
+
+@node(at=logits)
+def returns_to_the_goal(goal, history):
+    """Stay where a reward was seen, walk there, and go up where none was."""
+    known = (goal >= 0).all(axis=-1)
+    shape = history.observations.shape[:2]
+    way = ROOM.walk(history.observations.reshape(-1, 2), goal.reshape(-1, 2)).reshape(*shape, -1)
+    return np.where(known[..., None], way, np.eye(5)[1])
+
+
+@pytest.mark.parametrize("held_out", [0, 2])
+def test_a_perfect_explanation_earns_the_optimum(held_out):
+    trained, kept = split(room(held_out=held_out))
+    optimum = ROOM.optimal_return(kept if held_out else trained).mean()
+    found = explanation_curve(Hypothesis(walks_to_the_goal), room(held_out=held_out), rollouts=36, seed=0)
+    assert found.name == "explanation"
+    assert found.rollouts == 36
+    assert found.returns == pytest.approx([optimum] * 3, abs=1e-4)
+
+
+def test_an_explanation_learns_only_from_what_it_has_seen():
+    """Going up finds the goal (1, 0) alone, and it is known from the first episode on."""
+    seed = next(seed for seed in range(99) if [1, 0] in split(room(held_out=1, seed=seed))[1]["goal"].tolist())
+    found = explanation_curve(Hypothesis(returns_to_the_goal), room(held_out=1, seed=seed), rollouts=5, seed=0)
+    assert found.returns == [4.0, 4.0, 4.0]
+    other = next(seed for seed in range(99) if [2, 2] in split(room(held_out=1, seed=seed))[1]["goal"].tolist())
+    assert explanation_curve(Hypothesis(returns_to_the_goal), room(1, seed=other), 5, 0).returns == [0.0, 0.0, 0.0]
