@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -80,13 +81,8 @@ def test_listing_needs_no_torch(workplace):
 
 
 def test_version(cli):
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        expected = f"ad-hypotheses {version('ad-hypotheses')}\n"
-    except PackageNotFoundError:
-        pytest.skip("the package is not installed")
-    assert cli("--version").out == expected
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert cli("--version").out == f"ad-hypotheses {declared}\n"
 
 
 # list
@@ -245,7 +241,7 @@ def test_check_as_json(cli, claims):
 def test_scrub_writes_the_same_report_for_the_same_seed(cli, claims, workplace):
     first = cli("scrub", "hypotheses/stay.py", *QUICK)
     assert first.code == 0
-    for fragment in ("stay on tiny: ", "control control", "wrong site", "report: reports/stay-tiny.md"):
+    for fragment in ("stay on tiny: ", "\ncontrol (paid: ", "wrong site", "report: reports/stay-tiny.md"):
         assert fragment in first.out
     assert "partial forward passes" in first.err
     cli("scrub", "stay", *QUICK, "--reports", "other")
@@ -299,7 +295,7 @@ def test_claims_are_grouped_with_their_controls(claims):
 
 def test_training_stopped_by_ctrl_c_goes_on_to_the_same_weights(cli, workplace, threads_kept):
     text = (workplace / "tiny.yaml").read_text()
-    text = text.replace("updates: 60", "updates: 400").replace("save_every: 20", "save_every: 1000")
+    text = text.replace("updates: 60", "updates: 150").replace("save_every: 20", "save_every: 1000")
     (workplace / "long.yaml").write_text(text)
     whole = cli("train", "long.yaml", "--out", "models/whole", "--threads", 1)
     assert whole.code == 0
@@ -313,9 +309,9 @@ def test_training_stopped_by_ctrl_c_goes_on_to_the_same_weights(cli, workplace, 
         said = process.stderr.read()
     assert process.returncode == 2
     assert "Traceback" not in said
-    assert "of 400; the same command goes on." in said
+    assert "of 150; the same command goes on." in said
     stopped = int(said.split("stopped after update ")[1].split()[0])
-    assert 30 <= stopped < 400
+    assert 30 <= stopped < 150
     assert not Path("models/long/weights.safetensors").exists()
     ran = cli("train", "long.yaml", "--threads", 1)
     assert ran.code == 0

@@ -43,11 +43,20 @@ _verb("scrub", verbs.scrub, "hypotheses/win_stay.py --model dark-room --samples 
 
 def _version(wanted: bool) -> bool:
     if wanted:
-        from importlib.metadata import version
-
-        sys.stdout.write(f"ad-hypotheses {version('ad-hypotheses')}\n")
+        sys.stdout.write(f"ad-hypotheses {_own_version()}\n")
         raise typer.Exit
     return wanted
+
+
+def _own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ad-hypotheses")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        import tomllib
+
+        return str(tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"])
 
 
 @app.callback()

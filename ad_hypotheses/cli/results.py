@@ -74,7 +74,7 @@ def curves(results: dict[str, Any]) -> list[Curve]:
     """Return the curves to draw: everyone on held-out tasks, and the model on train tasks beside them."""
     if "held_out" not in results:
         return [Curve(**one) for one in results["train"]]
-    trained = [Curve("model, train tasks", one["returns"], one["rollouts"]) for one in results["train"][:1]]
+    trained = [Curve(**{**one, "name": "model, train tasks"}) for one in results["train"][:1]]
     return [*(Curve(**one) for one in results["held_out"]), *trained]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import bootstrap
 
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.model import ADTransformer
@@ -24,12 +25,33 @@ TASK_SETS = ("train", "held_out")
 
 
 def curve(name: str, history: History) -> Curve:
-    """Return the mean return of each episode, or of each 10 steps where there is only one episode."""
+    """Return the mean return of each episode, or of each 10 steps where there is only one episode, with its interval.
+
+    The interval is a bootstrap over tasks, since lives on the same task are alike.
+    """
     returns = episode_returns(history)
     if returns.shape[1] == 1:
         starts = np.arange(0, history.n_steps, BLOCK)
         returns = np.add.reduceat(history.rewards, starts, axis=1, dtype=float)
-    return Curve(name, [round(float(value), 4) for value in returns.mean(axis=0)], history.n_rows)
+    low, high = _interval(_by_task(returns, history))
+    means = [round(float(value), 4) for value in returns.mean(axis=0)]
+    return Curve(name, means, history.n_rows, low, high)
+
+
+def _by_task(returns: Float[np.ndarray, "row episode"], history: History) -> Float[np.ndarray, "task episode"]:
+    facts = np.concatenate([fact.reshape(history.n_rows, -1) for fact in history.task.values()], axis=1)
+    _, task = np.unique(facts, axis=0, return_inverse=True)
+    sums = np.zeros((task.max() + 1, returns.shape[1]))
+    np.add.at(sums, task.ravel(), returns)
+    return sums / np.bincount(task.ravel())[:, None]
+
+
+def _interval(means: Float[np.ndarray, "task episode"]) -> tuple[list[float], list[float]]:
+    if len(means) < 2:
+        return [], []
+    found = bootstrap((means,), np.mean, n_resamples=1000, method="percentile", rng=np.random.default_rng(0))
+    bounds = found.confidence_interval
+    return [round(float(v), 4) for v in bounds.low], [round(float(v), 4) for v in bounds.high]
 
 
 def evaluate(

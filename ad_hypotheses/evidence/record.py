@@ -11,7 +11,7 @@ import json
 import math
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +188,20 @@ class Claim:
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean return of each episode of a learner. [episode]"""
+    """Mean return of each episode of a learner. [episode]
+
+    Attributes:
+        name: Of the learner.
+        returns: Means over its lives.
+        rollouts: Number of lives.
+        low, high: Bounds of the 95 % interval of the means, over tasks; empty if not estimated.
+    """
 
     name: str
     returns: list[float]
     rollouts: int
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,8 @@ def _lines(ax: Axes, curves: Sequence[Curve], styles: Sequence[tuple], n_points:
     for curve, (colour, style) in zip(curves, styles, strict=True):
         numbers = spacing * np.arange(1, len(curve.returns) + 1)
         dotted = marker if style == "-" else None
+        if curve.low and style == "-":
+            ax.fill_between(numbers, array(curve.low), array(curve.high), color=colour, alpha=0.12, linewidth=0)
         ax.plot(numbers, array(curve.returns), color=colour, linestyle=style, marker=dotted, markersize=4.5,
                 markeredgecolor="white", linewidth=2.4 if curve.name == "model" else 1.8,
                 zorder=4 if curve.name == "model" else 3)  # fmt: skip
