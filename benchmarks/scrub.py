@@ -18,7 +18,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.scrub import Scrubber, tree_paths
+from ad_hypotheses.causal.scrub import Scrubber
+from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.language.check import BoundNode
@@ -89,7 +90,7 @@ def main() -> None:
 
     forward = median_seconds(plain, options.repeats)
     tokens = history.actions.size
-    print(f"{options.layers} layers, width {options.width}, {options.rows} x {options.steps} steps, {options.threads} thread")
+    print(f"{options.layers} layers, width {options.width}, {options.rows} x {options.steps} steps")
     print(f"plain forward over the dataset: {forward:.3f} s ({tokens / forward:,.0f} tokens/s)")
     for name, nodes in claims(model, history).items():
         scrubber = Scrubber(clean, nodes, "root")

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile(
+    "repository", deadline=None, derandomize=True
+)  # times vary with the machine, failures must not
+settings.load_profile("repository")
 
 TINY = """\
 task: {name: dark-room, size: 5, horizon: 8}

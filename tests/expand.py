@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+
 from ad_hypotheses.causal.oracle import Component, OracleNode, Site
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
+from ad_hypotheses.language.anatomy import Part, Reader, Writer, head_readers
 from ad_hypotheses.language.check import BoundNode
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.sites import Part, Reader, Writer, head_readers
 
 
 def tiny_model(seed: int, n_steps: int, n_layers: int = 2, n_heads: int = 2, d_model: int = 8) -> ADTransformer:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,7 +64,7 @@ def refused(ran, *fragments):
         ("scrub stay --sample 3", ["No such option", "--sample"]),
         ("scrub stay --samples 0", ["'--samples'", "0 is too few: at least 2; 256 is a good number"]),
         ("scrub stay --samples 1", ["'--samples'", "1 is too few"]),
-        ("scrub stay --samples many", ["'--samples'", "'many' is not a valid int"]),
+        ("scrub stay --samples many", ["'--samples'", "valid integer"]),
         ("scrub stay --passes 0", ["'--passes'", "0 is too few: at least 1."]),
         ("scrub stay --rollouts -1", ["'--rollouts'", "-1 is too few: at least 0."]),
         ("scrub stay --seed -1", ["'--seed'", "-1 is negative"]),
@@ -73,15 +76,15 @@ def refused(ran, *fragments):
         ("scrub stay --device gpu9", ["there is no device 'gpu9'", "devices: cpu"]),
         ("scrub stay --device cuda:97", ["there is no device 'cuda:97'", "devices: cpu"]),
         ("scrub stay --memory 1kB", ["the run needs", "only 0.00 GB may be used", "--samples", "--memory"]),
-        ("scrub stay --model tyni", ["there is no model 'tyni'", "Did you mean 'tiny'?", "models there: tiny"]),
+        ("scrub stay --model tinny", ["there is no model 'tinny'", "Did you mean 'tiny'?", "models there: tiny"]),
         (
             "scrub sty",
-            ["There is no hypothesis file hypotheses/sty.py", "in hypotheses/: stay", "Did you mean 'stay'?"],
+            ["no hypothesis file hypotheses/sty.py", "in hypotheses/: stay", "Did you mean 'stay'?"],
         ),
         ("scrub hypotheses/sty.py", ["There is no hypothesis file hypotheses/sty.py", "Did you mean 'stay'?"]),
         ("check hypotheses", ["There is no hypothesis file"]),
-        ("check stay --model tyni", ["there is no model 'tyni'", "Did you mean 'tiny'?"]),
-        ("evaluate tyni", ["there is no model 'tyni'", "Did you mean 'tiny'?"]),
+        ("check stay --model tinny", ["there is no model 'tinny'", "Did you mean 'tiny'?"]),
+        ("evaluate tinny", ["there is no model 'tinny'", "Did you mean 'tiny'?"]),
         ("evaluate tiny --rollouts 0", ["'--rollouts'", "0 is too few"]),
         ("evaluate tiny --device cuda:97", ["there is no device 'cuda:97'"]),
         ("train nowhere.yaml", ["cannot read the configuration nowhere.yaml", "No such file"]),
@@ -113,7 +116,7 @@ def test_what_is_typed(typed, fragments, cli, claims):
         ("choice(paid, cell)", "choice()", ["choice() reads nothing"]),
         ("def paid(history)", "def paid(choice)", ["paid() reads 'choice'", "a circle (paid -> choice -> paid)"]),
         ("def paid(history)", "def paid(paid)", ["paid() reads itself"]),
-        (PAID, "    return history.previous_rewards[:, :3]", ["returns an array of shape (64, 3)", "wanted", "[batch, step]"]),
+        (PAID, "    return history.rewards[:, :, None, None]", ["returns an array of shape (64, 48, 1, 1)", "wanted"]),
         (PAID, "    return history.previous_rewards[:5] > 0", ["returns an array of shape (5, 48)"]),
         (PAID, "    return np.array(['a'] * history.n_rows)", ["paid() returns strings, which cannot be matched"]),
         (PAID, "    return [1] * history.n_rows", ["paid() returns a list, not a numpy array"]),
@@ -122,10 +125,9 @@ def test_what_is_typed(typed, fragments, cli, claims):
         (PAID, "    return history.previous_rewards * 0.3", ["paid() returns fractions (0.3 at", "bin it"]),
         (PAID, "    return history.rewards > 0", ["paid()", "rewards from step", "history.previous_rewards"]),
         (PAID, "    return history.actions", ["paid()", "actions from step", "history.previous_actions"]),
-        (PAID, "    return history.task['goal']", ["paid() returns an array", "shape"]),
         (PAID, "    return history.actions * 0 + history.task['goal'][:, :1]", ["which the model cannot see"]),
         (PAID, "    return np.random.rand(*history.actions.shape) > 0.5", ["paid() is random"]),
-        (PAID, "    return history.previous_rewards > np.arange(9)", ["paid() raises ValueError", "hypotheses/stay.py:8"]),
+        (PAID, "    return history.previous_rewards > np.arange(9)", ["paid() raises ValueError", "stay.py:8"]),
         (PAID, "    return history.actions_before", ["paid() raises AttributeError", "actions_before"]),
         ("np.where(paid, 0, -1)", "np.where(paid, 9, -1)", ["choice() returns action 9, but there are 5 actions"]),
         ("np.where(paid, 0, -1)", "paid[:, :2]", ["choice() is the last node", "that of no policy"]),
@@ -158,14 +160,10 @@ def test_scrub_refuses_what_check_refuses(cli, claims):
 
 
 def test_a_feature_that_nobody_shares(cli, claims):
-    claims.write_text(CLAIMS.replace(PAID, "    return np.cumsum(history.previous_actions * 0 + 1, axis=1)"
-                                     " + 1000 * (history.observations[..., 0] * 0 + 1)"))  # fmt: skip
-    assert cli("check", claims).code == 0  # the same for everyone: nobody is alone
-    alone = "    powers = 3 ** np.minimum(np.arange(history.n_steps), 30)\n"
-    alone += "    return (history.previous_actions.astype(np.int64) + 1).cumsum(1)[:, :1] * 0 + np.array("
-    alone += "[hash(row.tobytes()) % 2**31 for row in history.observations.copy()])"
-    claims.write_text(CLAIMS.replace(PAID, alone))
-    assert cli("scrub", claims, *QUICK).code == 2
+    text = CLAIMS.replace(PAID, '    return history.task["goal"]')
+    claims.write_text(text.replace("np.where(paid, 0, -1)", "np.where(paid[:, :1] + cell[..., 0] >= 0, 0, -1)"))
+    ran = cli("scrub", claims, "--samples", 2, "--passes", 1, "--rollouts", 0)
+    refused(ran, "paid: each of the 2 histories is alone in its class", "Use more histories (--samples)", "coarser")
 
 
 def test_a_model_that_explains_nothing(cli, claims, workplace):
@@ -185,7 +183,7 @@ def test_a_model_that_explains_nothing(cli, claims, workplace):
         (
             "weights.safetensors",
             lambda old: old[:-200],
-            ["truncated or was altered", "SHA-256 found", "train it again"],
+            ["truncated or was altered", "SHA-256", "train it again"],
         ),
         ("weights.safetensors", lambda old: old[:-1] + bytes([old[-1] ^ 1]), ["truncated or was altered"]),
         ("weights.safetensors", lambda old: None, ["has no weights.safetensors", "python cli.py train"]),
@@ -235,12 +233,15 @@ def test_a_full_disk(cli, claims, workplace, monkeypatch):
     assert cli("scrub", claims, *QUICK).code == 0
 
 
+# numpy leaves the file open when it finds a zip file to be broken
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_partial_result_is_measured_again(cli, claims, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
         cli("scrub", claims, *QUICK)
-    for path in Path("reports/.partial/stay").glob("*.npz"):
-        path.write_bytes(path.read_bytes()[:100])
+    first, second = Path("reports/.partial/stay").glob("*.npz")
+    first.write_bytes(first.read_bytes()[:100])
+    second.write_bytes(b"x" + second.read_bytes())
     assert cli("scrub", claims, *QUICK).code == 0
 
 
@@ -355,3 +356,11 @@ def test_a_folder_without_weights_can_be_trained_from(cli, workplace):
     folder.mkdir()
     shutil.copy(workplace / "tiny.yaml", folder / "config.yaml")
     refused(cli("evaluate", "begun"), "has no weights.safetensors", "python cli.py train models/begun/config.yaml")
+
+
+def test_a_terminal_of_few_letters(claims):
+    command = [sys.executable, str(Path(terminal.__file__).parents[2] / "cli.py"), "check", str(claims)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "stay" in ran.stdout
+    assert ran.stderr == ""

@@ -96,7 +96,7 @@ def test_list_shows_models_hypotheses_and_what_is_broken(cli, claims, workplace)
     (broken / "config.yaml").write_text("task: {name: dark-rom}\n")
     ran = cli("list")
     assert ran.code == 0
-    for fragment in ("tiny", "dark-room (size 5, horizon 8)", "7,733", "stay, control", "Stay: it stays", "broken.py",
+    for fragment in ("tiny", "dark-room (size 5, horizon 8)", "7,733", "x, y, action, reward", "stay, control", "Stay: it stays", "broken.py",
                      "line 1: invalid syntax", "config.yaml cannot be used"):  # fmt: skip
         assert fragment in ran.out
 

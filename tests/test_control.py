@@ -7,9 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.control import wrong_site
 from ad_hypotheses.language.hypothesis import Hypothesis, node
-from ad_hypotheses.language.sites import Anatomy, embed, head, logits, mlp, pos
+from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
 from ad_hypotheses.language.structure import check_structure
 
 MODEL = Anatomy(("x", "y", "action", "reward"), n_layers=2, n_heads=4)
@@ -115,16 +116,19 @@ def test_channels_move_only_where_nothing_else_can():
     assert sites_of(wrong_site(chain(embed("reward")), MODEL))["n0"] == 'embed("x")'
 
 
+def test_a_whole_layer_moves_to_another():
+    assert sites_of(wrong_site(chain(embed(), head(1)), MODEL))["n1"] == "head(0)"
+
+
 @pytest.mark.parametrize(
     ("sites", "anatomy"),
     [
-        ([head(0)], MODEL),
-        ([embed(), head(1)], MODEL),
+        ([embed(), head(0), head(1)], MODEL),
         ([pos], MODEL),
         ([head(0, 0)], Anatomy(("action",), 1, 1)),
         ([mlp(0), mlp(1)], Anatomy(("action",), 2, 1)),
     ],
-    ids=["a whole layer", "all of it", "pos", "one head", "every mlp"],
+    ids=["every layer", "pos", "one head", "every mlp"],
 )
 def test_there_is_none_where_nothing_can_move(sites, anatomy):
     check_structure(chain(*sites), anatomy)

@@ -11,10 +11,10 @@ import pytest
 
 import ad_hypotheses
 from ad_hypotheses.errors import HypothesisError
+from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.check import bind
 from ad_hypotheses.language.discover import FOLDER, listing, load
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.sites import Anatomy
 from ad_hypotheses.language.template import template, write_template
 
 GOOD = '''"""Mimic: act as the learner did.

@@ -14,12 +14,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ad_hypotheses.errors import HypothesisError
+from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.check import Bound, bind, check_structure, classes
 from ad_hypotheses.language.discover import load
 from ad_hypotheses.language.features import Feature
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis, Node, node
-from ad_hypotheses.language.sites import Anatomy, SiteSet, embed, head, logits, mlp, pos
+from ad_hypotheses.language.sites import SiteSet, embed, head, logits, mlp, pos
 
 ANATOMY = Anatomy(("x", "y", "action", "reward"), n_layers=2, n_heads=4)
 ROWS, STEPS, SIZE = 40, 24, 5

@@ -59,7 +59,7 @@ def tokens(model) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def cached(model, tokens) -> tuple[torch.Tensor, ActivationCache]:
-    return model.activation_cache(tokens)
+    return model.run_with_cache(tokens)
 
 
 def walk(**changes) -> History:
@@ -326,7 +326,7 @@ def different_before_the_end(model, tokens):
 
 def test_activation_patching_restores_the_clean_run_through_its_only_head(tokens):
     model = tiny_model(2, STEPS, n_layers=1, n_heads=1)
-    clean, cache = model.activation_cache(tokens)
+    clean, cache = model.run_with_cache(tokens)
     corrupted = different_before_the_end(model, tokens)
     assert (last_logit(model(corrupted)) - last_logit(clean)).abs() > 0.1
     patched = patching.get_act_patch_attn_head_out_all_pos(model, corrupted, cache, last_logit)

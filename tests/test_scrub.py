@@ -7,17 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from ad_hypotheses.causal import oracle
-from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.measure import cross_entropy, exact_baseline
-from ad_hypotheses.causal.scrub import Options, Scrubber, tree_paths, without_features
-from ad_hypotheses.causal.twin import Twin
-from ad_hypotheses.language.check import BoundNode
-from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
+from expand import components, oracle_nodes, owner, random_hypothesis, tiny_history, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expand import components, oracle_nodes, owner, random_hypothesis, tiny_history, tiny_model
+from ad_hypotheses.causal import oracle
+from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.causal.measure import cross_entropy, exact_baseline
+from ad_hypotheses.causal.scrub import Options, Scrubber
+from ad_hypotheses.causal.tree import tree_paths, without_features
+from ad_hypotheses.causal.twin import Twin
+from ad_hypotheses.language.check import BoundNode
+from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
 
 OPTIONS = [
     Options(),
@@ -127,7 +128,7 @@ def test_twin_is_the_model_and_writers_sum_to_what_readers_see():
 
 
 def test_finest_features_everywhere_change_nothing():
-    model, history, clean = small(n_layers=1)
+    model, _, clean = small(n_layers=1)
     nodes = everything_declared(model, np.arange(6))
     result = Scrubber(clean, nodes, "root", Options(self_donors=True)).run(0)
     assert np.allclose(result.log_probs, clean.log_probs, atol=1e-6)
@@ -139,18 +140,17 @@ def test_finest_features_everywhere_change_nothing():
 def test_self_donors_are_the_identity_and_one_donor_row_is_its_own_run(seed, options):
     model, history, clean = small(seed % 5, n_rows=5)
     nodes, _ = random_hypothesis(np.random.default_rng(seed), model, history)
-    for donor_of in (lambda rows: rows, lambda rows: np.full_like(rows, 2)):
+    for donor_rows in (np.arange(5), np.full(5, 2)):
         scrubber = Scrubber(clean, nodes, "root", options)
-        rows, steps = np.arange(5), np.arange(4)
+        steps = donor_rows[:, None] * 4 + np.arange(4)
 
-        def donors(path, parent, scrubber=scrubber, donor_of=donor_of):
-            whole = scrubber.classes[parent].size.ndim == 1
-            return donor_of(rows) if whole else donor_of(rows)[:, None] * 4 + steps
+        def donors(path, parent, scrubber=scrubber, donor_rows=donor_rows, steps=steps):
+            return donor_rows if scrubber.classes[parent].size.ndim == 1 else steps
 
         scrubber.donors = donors
-        scrubber.other_rows = lambda path, what="other", donor_of=donor_of: torch.from_numpy(donor_of(rows))
+        scrubber.other_rows = lambda path, what="other", donor_rows=donor_rows: torch.from_numpy(donor_rows)
         result = scrubber.run(0)
-        assert np.allclose(result.log_probs, clean.log_probs[donor_of(rows)], atol=2e-6)
+        assert np.allclose(result.log_probs, clean.log_probs[donor_rows], atol=2e-6)
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
@@ -216,7 +216,7 @@ def test_exact_baseline_is_the_mean_of_a_root_without_parents():
 
 
 def test_a_query_node_is_told_apart_from_the_key_and_from_another_head():
-    model, history, clean = small(n_layers=1, n_rows=8)
+    model, _, clean = small(n_layers=1, n_rows=8)
     labels = np.zeros(8, dtype=int)
 
     def scrub(inner):

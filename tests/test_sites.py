@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ad_hypotheses.errors import HypothesisError
+from ad_hypotheses.language.anatomy import Anatomy, Part
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.sites import ROLES, Anatomy, Part, embed, head, logits, mlp, pos
+from ad_hypotheses.language.sites import ROLES, embed, head, logits, mlp, pos
 
 ANATOMY = Anatomy(("x", "y", "action", "reward"), n_layers=2, n_heads=4)
 DIRECTIONS = np.array([[3.0, 0.0, 0.0], [1.0, 2.0, 0.0]])

@@ -11,6 +11,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+
 from ad_hypotheses.causal.alone import propagate
 from ad_hypotheses.causal.clean import Clean, Strand
 from ad_hypotheses.causal.scrub import Options, Scrubber

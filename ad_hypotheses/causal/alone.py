@@ -6,7 +6,8 @@ exactly, LayerNorm included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from ad_hypotheses.causal.clean import Strand
 from ad_hypotheses.causal.draws import draw, draw_rows, uniforms
 from ad_hypotheses.causal.scrub import Delivery, Scrubber, gather
 from ad_hypotheses.causal.twin import Stream, Twin
-from ad_hypotheses.language.sites import Reader, Writer, head_readers
+from ad_hypotheses.language.anatomy import Reader, Writer, head_readers
 
 
 def propagate(
@@ -41,8 +42,8 @@ def propagate(
         affected = touched or any(_feeds(key, reader) for key in changes for reader in readers)
         if not affected or (is_mlp and Writer(stage, "mlp", layer) in fixed) or not readers:
             continue
-        before = _write(twin, stage, kind, heads, lambda reader, stage=stage: seen[stage], {})
-        after = _write(twin, stage, kind, heads, lambda reader: _changed(seen, flow, changes, reader), changes)
+        before = _write(twin, stage, kind, heads, lambda reader: seen[reader.stage], {})
+        after = _write(twin, stage, kind, heads, partial(_changed, seen, flow, changes), changes)
         flow, touched = flow + after - before, True
     return twin.logits(_changed(seen, flow, changes, twin.anatomy.logits))
 
@@ -59,7 +60,14 @@ def _changed(seen: Sequence[Stream], flow: Stream, changes: Mapping[Strand | Rea
     return x
 
 
-def _write(twin: Twin, stage: int, kind: str, heads: Sequence[int], see, replaced) -> Stream:
+def _write(
+    twin: Twin,
+    stage: int,
+    kind: str,
+    heads: Sequence[int],
+    see: Callable[[Reader], Stream],
+    replaced: Mapping[Strand | Reader, Tensor],
+) -> Stream:
     """What the writers of a stage write together when each reader sees `see(reader)`."""
     layer = (stage - 1) // 2
     if kind == "mlp":
@@ -95,7 +103,8 @@ def scrub_alone(scrubber: Scrubber, name: str, agreeing: bool) -> Float[np.ndarr
     table = torch.from_numpy(donors).to(clean.tokens.device)
     selected = scrubber.nodes[name].selected
     mask = None if selected is None else torch.from_numpy(selected).to(table.device)[..., None]
-    fixed = frozenset(part.writer for part in scrubber.nodes[name].parts if part.writer is not None)
+    whole = [part for part in scrubber.nodes[name].parts if part.to is None and part.directions is None]
+    fixed = frozenset(part.writer for part in whole if part.writer is not None)
     own = scrubber.leaf(name)
     logits = []
     for rows in clean.chunks():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.measure import Measured, cross_entropy, exact_baseline
-from ad_hypotheses.causal.scrub import tree_paths
+from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.evidence.estimate import Estimate, Evidence, LossSums, Resampling, estimate
 from ad_hypotheses.evidence.record import Claim, NodeRecord, Number, Regime, WorstPosition
 from ad_hypotheses.evidence.verdict import Judgement, Tested
@@ -175,7 +176,7 @@ def _by_episode(loss: Float[np.ndarray, "row step"], history: History) -> list[f
 def _node_record(tried: Tried, node: BoundNode, history: History, align: Align) -> NodeRecord:
     written = next(one for one in tried.bound.hypothesis.nodes if one.name == node.name)
     first = (node.doc.splitlines() or [""])[0]
-    shared = {
+    shared: dict[str, Any] = {
         "name": node.name,
         "site": str(written.site),
         "parents": list(node.parents),
@@ -184,8 +185,8 @@ def _node_record(tried: Tried, node: BoundNode, history: History, align: Align) 
         "hidden": node.hidden,
     }
     if node.labels is None:
-        nothing = dict.fromkeys(("alone", "swapped", "moved", "spread"), float("nan"))
-        return NodeRecord(**shared, **nothing, level="root", class_sizes={}, exact=False, recovered=None, resampled=None)
+        shared |= dict.fromkeys(("alone", "swapped", "moved", "spread"), float("nan"))
+        return NodeRecord(**shared, level="root", class_sizes={}, exact=False, recovered=None, resampled=None)
     found = classes(node.labels, node.selected, align, history.episode_step)
     sizes = found.size if node.selected is None else found.size[node.selected]
     alone = found.alone if node.selected is None else found.alone[node.selected]
@@ -231,13 +232,22 @@ def _worst(
     return [_position(tried, losses, history, regimes, log_probs, int(row), int(step_of[row])) for row in rows]
 
 
-def _position(tried, losses, history, regimes, log_probs, row: int, step: int) -> WorstPosition:
+def _position(
+    tried: Tried,
+    losses: Mapping[str, np.ndarray],
+    history: History,
+    regimes: Mapping[str, np.ndarray],
+    log_probs: np.ndarray,
+    row: int,
+    step: int,
+) -> WorstPosition:
     start = step - int(history.episode_step[row, step])
     last = history.last_rewarded_cell()[row, step] if history.channels else np.empty(0)
     if history.channels:
         seen = np.unique(history.observations[row, :start], axis=0).tolist()
     else:
-        seen = np.stack([history.action_counts()[row, step], history.action_rewards()[row, step]], 1).astype(int).tolist()
+        tally = [history.action_counts()[row, step], history.action_rewards()[row, step]]
+        seen = np.stack(tally, axis=1).astype(int).tolist()
     return WorstPosition(
         row=row,
         step=step,
@@ -248,7 +258,7 @@ def _position(tried, losses, history, regimes, log_probs, row: int, step: int) -
         actions=history.actions[row, start:step].tolist(),
         rewards=history.rewards[row, start:step].tolist(),
         seen=seen,
-        last_rewarded=last.tolist() if last.size and (last >= 0).all() else None,
+        last_rewarded=[int(value) for value in last] if last.size and (last >= 0).all() else None,
         facts={name: np.atleast_1d(fact[row]).astype(float).tolist() for name, fact in history.task.items()},
         taken=int(history.actions[row, step]),
         model=np.exp(log_probs[row, step]).tolist(),

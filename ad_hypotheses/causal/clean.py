@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ad_hypotheses.causal.twin import Stream, Twin
 from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.language.anatomy import Part, Reader, Writer
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.sites import Part, Reader, Writer
 
 CHUNK_TOKENS = 16_384  # tokens computed at once: large enough to fill two cores or a GPU, small enough for their caches
 

@@ -1,7 +1,7 @@
 """Who may stand in for whom: classes of a feature, and seeded draws from them.
 
-A draw is `members_in_row_order[floor(u * size)]`, with `u` keyed by (seed, pass, tree path, row, step): giving the values
-of a feature other names changes no draw, bit for bit.
+A draw is `members_in_row_order[floor(u * size)]`, with `u` keyed by (seed, pass, tree path, row, step): giving the
+values of a feature other names changes no draw, bit for bit.
 """
 
 from __future__ import annotations
@@ -58,13 +58,15 @@ def classes(
 
     Args:
         labels: Number of the feature's value. [row] or [row, step]
-        selected: Steps whose role the node is about; the role is part of the value, which makes it step-level. [row, step]
+        selected: Steps whose role the node is about; the role joins the value, which makes it step-level. [row, step]
         align: Donors come from the same step, from the same step of any episode, or from any step.
         episode_step: Needed for `align="episode_step"`. [row, step]
     """
     if labels.ndim == 1 and selected is None:
         return _group(labels[:, None], history_level=True)
-    key = labels.astype(np.int64) if labels.ndim == 2 else np.broadcast_to(labels[:, None], selected.shape)
+    key = labels.astype(np.int64)
+    if selected is not None and labels.ndim == 1:
+        key = np.broadcast_to(key[:, None], selected.shape)
     if selected is not None:
         key = 2 * key + selected
     if align == "step":
@@ -76,7 +78,7 @@ def classes(
 
 
 def _group(key: Int[np.ndarray, "row step"], history_level: bool) -> Classes:
-    n_rows, n_steps = key.shape
+    n_steps = key.shape[1]
     flat = key.ravel()
     members = np.argsort(flat, kind="stable")
     sorted_key, sorted_row = flat[members], members // n_steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,11 +13,13 @@ from jaxtyping import Float, Int
 
 from ad_hypotheses.causal.alone import scrub_alone
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber, tree_paths, without_features
+from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
+from ad_hypotheses.causal.tree import tree_paths, without_features
 from ad_hypotheses.language.check import BoundNode
 
 VARIANTS = ("scrubbed", "structure", "scrubbed with self-donors", "structure with self-donors")
 EXACT_BELOW = 1e-5  # relative norm under which a site is a function of its feature, up to rounding
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 REPEATS = 10_000  # first pass of the constant-feature runs, so that they share no draw with the hypothesis
 
 
@@ -45,11 +48,12 @@ class Measured:
         arrays = {name: value for name, value in asdict(self).items() if isinstance(value, np.ndarray)}
         meta = json.dumps({"nodes": self.nodes, "root_movement": self.root_movement})
         with path.open("wb") as file:
-            np.savez(file, meta=np.array(meta), **arrays, **{f"loss {name}": loss for name, loss in self.losses.items()})
+            arrays |= {f"loss {name}": loss for name, loss in self.losses.items()}
+            np.savez(file, allow_pickle=False, meta=np.array(meta), **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Measured:
-        """Read what :meth:`save` wrote; raises OSError, ValueError or KeyError if it cannot."""
+        """Read what :meth:`save` wrote; raises one of :data:`UNREADABLE` if it cannot."""
         with np.load(path, allow_pickle=False) as content:
             losses = {name: content[f"loss {name}"] for name in VARIANTS}
             meta = json.loads(str(content["meta"]))
@@ -170,9 +174,9 @@ def _node(scrubber: Scrubber, name: str, movements: Mapping[tuple[str, ...], Mov
     )
     figures = {"swapped": swapped, "moved": moved, "spread": spread, "exact": float(spread < EXACT_BELOW < swapped)}
     actions = scrubber.clean.history.actions
-    model = cross_entropy(scrubber.clean.log_probs, actions).mean()
+    model = cross_entropy(scrubber.clean.log_probs, actions).mean(dtype=np.float64)
     baseline = exact_baseline(scrubber.clean.log_probs, actions, self_donors=False).mean()
     for key, agreeing in (("recovered", True), ("resampled", False)):
-        loss = cross_entropy(scrub_alone(scrubber, name, agreeing), actions).mean()
+        loss = cross_entropy(scrub_alone(scrubber, name, agreeing), actions).mean(dtype=np.float64)
         figures[key] = float((loss - baseline) / (model - baseline))
     return figures

@@ -14,7 +14,7 @@ forward pass a pass, and a node without parents costs nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -23,12 +23,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ad_hypotheses.causal.clean import Clean, Strand, along, plain_part, strands_of
-from ad_hypotheses.causal.draws import Align, Classes, classes, draw, draw_rows, uniforms
+from ad_hypotheses.causal.draws import Align, classes, draw, draw_rows, uniforms
+from ad_hypotheses.causal.tree import Path
 from ad_hypotheses.causal.twin import Stream
+from ad_hypotheses.language.anatomy import Part, Reader
 from ad_hypotheses.language.check import BoundNode
-from ad_hypotheses.language.sites import Part, Reader
 
-Path = tuple[str, ...]
 Delivery = dict[Strand | Reader, Stream]
 
 
@@ -83,27 +83,6 @@ class Pass:
     movements: dict[Path, Movement] = field(default_factory=dict)
 
 
-def without_features(nodes: Mapping[str, BoundNode]) -> dict[str, BoundNode]:
-    """Return the same graph, sites and feature shapes with every feature constant: what structure alone explains."""
-    return {
-        name: node if node.labels is None else replace(node, labels=np.zeros_like(node.labels))
-        for name, node in nodes.items()
-    }
-
-
-def tree_paths(nodes: Mapping[str, BoundNode], root: str) -> list[Path]:
-    """Return every node of the hypothesis written out as a tree, as paths from the root."""
-    paths: list[Path] = []
-
-    def grow(path: Path) -> None:
-        paths.append(path)
-        for parent in nodes[path[-1]].parents:
-            grow((*path, parent))
-
-    grow((root,))
-    return paths
-
-
 class Scrubber:
     """Scrubs one hypothesis on one dataset, pass by pass.
 
@@ -121,7 +100,9 @@ class Scrubber:
         self.clean, self.nodes, self.root, self.seed = clean, nodes, root, seed
         self.options = options or Options()
         self.twin = clean.twin
-        self._pass, self._shared, self._movements = 0, {}, None
+        self._pass = 0
+        self._shared: dict[str, Delivery] = {}
+        self._movements: dict[Path, Movement] | None = None
         self.strands = {name: strands_of(node.parts) for name, node in nodes.items()}
         self.readers = {name: [r for part in node.parts for r in part.readers] for name, node in nodes.items()}
         self.classes = {
@@ -294,7 +275,7 @@ class _Chunk:
     def compute_root(self) -> Stream:
         """Compute the root's parts before the logits, and return what the logits see."""
         logits = self.twin.anatomy.logits
-        self.parts = [part for part in self.parts if logits not in part.readers]
+        self.parts = tuple(part for part in self.parts if logits not in part.readers)
         self.compute()
         return self._seen(logits)
 

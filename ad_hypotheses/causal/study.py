@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -16,8 +15,9 @@ from jaxtyping import Bool
 from ad_hypotheses.causal.claims import Tried, claim_record, weigh
 from ad_hypotheses.causal.clean import Clean, strands_of
 from ad_hypotheses.causal.draws import Align, classes
-from ad_hypotheses.causal.measure import VARIANTS, Measured, forwards, measure
-from ad_hypotheses.causal.scrub import Options, tree_paths
+from ad_hypotheses.causal.measure import UNREADABLE, VARIANTS, Measured, forwards, measure
+from ad_hypotheses.causal.scrub import Options
+from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.distill.evaluate import BLOCK, explanation_curve
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.distill.zoo import Checkpoint, replacing, versions
@@ -30,6 +30,7 @@ from ad_hypotheses.language.control import wrong_site
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 
+MEASURED_AS = 1  # raise it when the engine measures something else: interrupted studies then start anew
 FRESH = 1_000_003  # added to the seed of the training histories: a study's histories were never trained on
 
 
@@ -204,7 +205,7 @@ def _measure(trial: Trial, settings: Settings, scratch: Path, n_boot: int, progr
     resampling = Resampling.draw(clusters, settings.passes, np.random.default_rng(settings.seed), n_boot)
     for kind, one in trial.bound:
         progress.claim(one.hypothesis.name or one.root)
-        path = scratch / f"{_key(trial.checkpoint, one, settings)}.npz"
+        path = scratch / f"{_key(trial.checkpoint, one, history, settings)}.npz"
         measured = _measured_or_resumed(clean, one, settings, path, progress.done)
         evidence = weigh(measured, clean.log_probs, history, trial.regimes, resampling)
         require_estimable(evidence["all"][0])
@@ -224,8 +225,8 @@ def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
         alone = classes(node.labels, node.selected, align, history.episode_step).alone
         if (alone if node.selected is None else alone[node.selected]).all():
             raise DataError(
-                f"{node.name}: each of the {history.n_rows} histories is alone in its class, so there is nobody to swap "
-                f"it with.\n  Use more histories (--samples), or let {node.name}() return something coarser."
+                f"{node.name}: each of the {history.n_rows} histories is alone in its class, so there is nobody to "
+                f"swap it with.\n  Use more histories (--samples), or let {node.name}() return something coarser."
             )
 
 
@@ -277,7 +278,7 @@ def _measured_or_resumed(
 ) -> Measured:
     try:
         measured = Measured.load(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except UNREADABLE:
         measured = measure(clean, bound.nodes, bound.root, settings.passes, settings.options, settings.seed, done)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
@@ -287,15 +288,18 @@ def _measured_or_resumed(
     return measured
 
 
-def _key(checkpoint: Checkpoint, bound: Bound, settings: Settings) -> str:
-    """Name of what was measured: changes with the weights, the claim's sites and classes, and the settings."""
-    digest = hashlib.sha256(repr((checkpoint.sha256, replace(settings, memory=None, rollouts=0), bound.root)).encode())
+def _key(checkpoint: Checkpoint, bound: Bound, history: History, settings: Settings) -> str:
+    """Name of what was measured: changes with the weights, the data, the claim, the settings and the engine."""
+    how = (MEASURED_AS, checkpoint.sha256, replace(settings, memory=None, rollouts=0), bound.root)
+    digest = hashlib.sha256(repr(how).encode())
+    for array in (history.observations, history.actions, history.rewards):
+        digest.update(np.ascontiguousarray(array).tobytes())
     for node in bound.nodes.values():
         digest.update(repr((node.name, [str(part) for part in node.parts], node.parents)).encode())
         for part in node.parts:
             digest.update(b"" if part.directions is None else part.directions.tobytes())
-        for array in (node.labels, node.selected):
-            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        for values in (node.labels, node.selected):
+            digest.update(b"-" if values is None else np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:24]
 
 
@@ -310,6 +314,7 @@ def _study(trial: Trial, judgements: Sequence[Judgement], settings: Settings, co
         claims[0].warnings.append("No wrong-site control could be made: no other place of the model fits the claim.")
     config, task, shape = checkpoint.config, checkpoint.config.make_task(), checkpoint.model.shape
     title, _, text = hypothesis.doc.partition("\n")
+    size = f"{shape.n_layers} layers, {shape.n_heads} heads, width {shape.d_model}"
     kept = f", every {config.histories.keep_every}th kept" if config.histories.keep_every > 1 else ""
     return Study(
         title=title or hypothesis.title,
@@ -318,9 +323,9 @@ def _study(trial: Trial, judgements: Sequence[Judgement], settings: Settings, co
         model=checkpoint.name,
         model_sha256=checkpoint.sha256,
         task=task.name,
-        task_facts={name: value for name, value in asdict(task).items() if isinstance(value, int)},
+        task_facts={name: value for name, value in vars(task).items() if isinstance(value, int)},
         action_names=list(task.action_names),
-        model_text=f"{shape.n_layers} layers, {shape.n_heads} heads, width {shape.d_model}, context {shape.n_ctx} steps",
+        model_text=f"{size}, context {shape.n_ctx} steps",
         data_text=(
             f"{history.n_rows} learning histories of {history.n_steps} steps, one a learner, never trained on; source "
             f"{config.source['name']}, {config.histories.episodes} episodes{kept}; tasks: {settings.tasks}"

@@ -7,14 +7,15 @@ Stage `0` writes the embeddings and positions; stage `2l + 1` is the attention o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ad_hypotheses.distill.model import ADTransformer, project
-from ad_hypotheses.language.sites import Reader, Writer
+from ad_hypotheses.distill.model import ADTransformer, Block, project
+from ad_hypotheses.language.anatomy import Reader, Writer
 
 Stream = Float[Tensor, "batch step d_model"]
 
@@ -31,6 +32,9 @@ class Twin:
         self.channels = model.vocabulary.channels
         self.last_stage = 2 * model.shape.n_layers + 1
 
+    def _block(self, layer: int) -> Block:
+        return cast(Block, self.model.blocks[layer])
+
     def embed(self, channel: str, tokens: Int[Tensor, "batch step channel"]) -> Stream:
         """What one part of the tokens writes."""
         return F.embedding(tokens[..., self.channels.index(channel)], self.model.embed[channel])
@@ -44,7 +48,7 @@ class Twin:
         layer, is_mlp = divmod(stage - 1, 2)
         if stage == self.last_stage:
             return self.model.ln_final.plain(x)
-        block = self.model.blocks[layer]
+        block = self._block(layer)
         return (block.ln2 if is_mlp else block.ln1).plain(x)
 
     def head_input(self, reader: Reader, normalised: Stream) -> Float[Tensor, "batch step d_head"]:
@@ -55,7 +59,7 @@ class Twin:
         self, layer: int, kind: str, heads: Sequence[int], normalised: Stream
     ) -> Float[Tensor, "batch step head d_head"]:
         """The queries, keys or values of some heads of a layer."""
-        attention = self.model.blocks[layer].attn
+        attention = self._block(layer).attn
         weight, bias = getattr(attention, f"W_{kind.upper()}"), getattr(attention, f"b_{kind.upper()}")
         if len(heads) < len(weight):
             weight, bias = weight[list(heads)], bias[list(heads)]
@@ -73,14 +77,14 @@ class Twin:
         """
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
         z = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
-        weight = self.model.blocks[layer].attn.W_O
+        weight: Tensor = self._block(layer).attn.W_O
         if len(heads) < len(weight):
             weight = weight[list(heads)]
         return z.flatten(2) @ weight.flatten(0, 1)
 
     def mlp(self, layer: int, normalised: Stream) -> Stream:
         """What an MLP writes."""
-        return self.model.blocks[layer].mlp(normalised)
+        return self._block(layer).mlp(normalised)
 
     def logits(self, x: Stream) -> Float[Tensor, "batch step action"]:
         """The logits, from the residual stream before the last LayerNorm."""
@@ -88,7 +92,7 @@ class Twin:
 
     def attention_bias(self, layer: int) -> Float[Tensor, " d_model"]:
         """The constant that a layer's attention adds besides its heads."""
-        return self.model.blocks[layer].attn.b_O
+        return self._block(layer).attn.b_O
 
     def streams(self, tokens: Int[Tensor, "batch step channel"]) -> list[Stream]:
         """Run the model plainly and return what the readers of each stage see, from stage 0 (nothing) on."""
@@ -115,4 +119,3 @@ class Twin:
             return self.mlp(writer.layer, normalised)
         q, k, v = (self.head_inputs(writer.layer, kind, [writer.head], normalised) for kind in "qkv")
         return self.head_sum(writer.layer, [writer.head], q, k, v)
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -76,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     name = Path(sys.argv[0]).name
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no → shows ? for it
     try:
         with leaving_at_once():
             typer.main.get_command(app)(arguments, prog_name=name if name in NAMES else NAMES[0])

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ad_hypotheses.causal.draws import classes
 from ad_hypotheses.causal.study import Settings, reference_histories
-from ad_hypotheses.cli.claims import chosen
+from ad_hypotheses.cli.claims import chosen, shown_file
 from ad_hypotheses.cli.terminal import out, print_json, say
 from ad_hypotheses.distill.config import read_config
 from ad_hypotheses.distill.zoo import CONFIG, Checkpoint, build, find
@@ -43,14 +43,16 @@ def check_all(hypotheses: Sequence[Hypothesis], file: str, model: str | None, mo
         except HypothesisError as error:
             problems |= dict.fromkeys(_blocks(str(error)))
     if as_json:
-        print_json({"file": file, "problems": list(problems), "hypotheses": [_plain(*one) for one in found]})
+        print_json(
+            {"file": shown_file(file), "problems": list(problems), "hypotheses": [_plain(*one) for one in found]}
+        )
     else:
         for claim, bound in found:
             _show(claim, bound)
     if problems and as_json:
         raise typer.Exit(2)
     if problems:
-        heading = [f"{len(problems)} problems in {file}:"] if len(problems) > 1 else []
+        heading = [f"{len(problems)} problems in {shown_file(file)}:"] if len(problems) > 1 else []
         raise HypothesisError("\n\n".join([*heading, *problems]))
 
 

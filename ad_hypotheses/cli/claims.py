@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from ad_hypotheses.language.discover import FOLDER
 from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.language.problems import shown_path
 
 
 def chosen(hypotheses: Sequence[Hypothesis], model: str | None) -> list[tuple[Hypothesis, list[Hypothesis]]]:
@@ -27,6 +30,13 @@ def chosen(hypotheses: Sequence[Hypothesis], model: str | None) -> list[tuple[Hy
         there = [group for group in family if group[0].model == model]
         picked += there or [_moved(*family[0], model)]
     return picked
+
+
+def shown_file(file: str) -> str:
+    """Return the path of a hypothesis file that was loaded, by its path or by its name; relative if it can be."""
+    given = Path(file)
+    places = (given, given.with_name(f"{given.name}.py"), FOLDER / given.name, FOLDER / f"{given.name}.py")
+    return shown_path(next((place for place in places if place.is_file()), given))
 
 
 def _grouped(hypotheses: Sequence[Hypothesis]) -> list[tuple[Hypothesis, list[Hypothesis]]]:

@@ -21,6 +21,8 @@ from ad_hypotheses.tasks import Task
 
 WEIGHTS, CONFIG, RECORD = "weights.safetensors", "config.yaml", "record.json"  # as in distill.zoo, which needs torch
 
+NUMBERS = ("layers", "heads", "width", "parameters", "held-out", "trained in", "nodes")  # columns
+
 
 @dataclass(frozen=True)
 class Row:
@@ -28,7 +30,8 @@ class Row:
 
     Attributes:
         name: Of its folder.
-        task: Its task family with the parameters that were set.
+        task: Its task family and the parameters.
+        channels: The parts of its tokens, each an embedding.
         layers, heads, width: Size of the transformer.
         parameters: How many weights it has.
         held_out_of_optimum: Mean return of its last three episodes on held-out tasks, as a share of the optimum.
@@ -38,6 +41,7 @@ class Row:
 
     name: str
     task: str = ""
+    channels: tuple[str, ...] = ()
     layers: int = 0
     heads: int = 0
     width: int = 0
@@ -99,10 +103,11 @@ def describe(made: Task | Source) -> str:
 def _read(folder: Path) -> Row:
     config = read_config(folder / CONFIG)
     record = json.loads((folder / RECORD).read_text())
-    size = config.model
+    size, task = config.model, config.make_task()
     return Row(
         folder.name,
-        describe(config.make_task()),
+        describe(task),
+        (*task.channels, "action", "reward"),
         size.n_layers,
         size.n_heads,
         size.d_model,
@@ -116,14 +121,15 @@ def _show_models(rows: list[Row], models: Path, console: Console) -> None:
     if not rows:
         say(console, f"no checkpoints in {models}/; make one: python cli.py train CONFIG.yaml", "dim")
         return
-    table = _table("model", "task", "layers", "width", "parameters", "held-out", "trained in")
+    table = _table("model", "task", "embed", "layers", "heads", "width", "parameters", "held-out", "trained in")
     for row in rows:
         if row.error is not None:
             _add_broken(table, row.name, row.error)
             continue
         share = "-" if row.held_out_of_optimum is None else f"{row.held_out_of_optimum:.0%}"
         seconds = "-" if row.seconds is None else duration(row.seconds)
-        table.add_row(row.name, row.task, str(row.layers), str(row.width), f"{row.parameters:,}", share, seconds)
+        sizes = (str(row.layers), str(row.heads), str(row.width), f"{row.parameters:,}")
+        table.add_row(*map(Text, (row.name, row.task, ", ".join(row.channels), *sizes, share, seconds)))
     console.print(table)
     say(console, "held-out: return of the last three episodes on tasks never trained on, of the optimum", "dim")
 
@@ -132,22 +138,22 @@ def _show_hypotheses(found: list[Found], folder: Path, console: Console) -> None
     if not found:
         say(console, f"no hypotheses in {folder}/; begin one: python cli.py new win_stay", "dim")
         return
-    table = _table("file", "hypotheses", "nodes", "what it says", numbers=("nodes",))
+    table = _table("file", "hypotheses", "nodes", "what it says")
     for one in found:
         if one.error is not None:
             _add_broken(table, str(one.file), one.error)
         else:
-            table.add_row(str(one.file), ", ".join(one.hypotheses) or "none", str(one.n_nodes), one.title)
+            names = ", ".join(one.hypotheses) or "none"
+            table.add_row(*map(Text, (str(one.file), names, str(one.n_nodes), one.title)))
     console.print(table)
 
 
-def _table(
-    *heads: str, numbers: tuple[str, ...] = ("layers", "width", "parameters", "held-out", "trained in")
-) -> Table:
+def _table(*heads: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for place, head in enumerate(heads):
+    for head in heads:
+        first = head == heads[0]
         table.add_column(
-            head, justify="right" if head in numbers else "left", no_wrap=not place, style="cyan" if not place else None
+            head, justify="right" if head in NUMBERS else "left", no_wrap=first, style="cyan" if first else None
         )
     return table
 

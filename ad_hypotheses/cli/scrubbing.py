@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ad_hypotheses.causal.study import Cost, Progress, Settings, Trial, prepare, run_studies
-from ad_hypotheses.cli.claims import chosen
+from ad_hypotheses.cli.claims import chosen, shown_file
 from ad_hypotheses.cli.interrupt import stoppable
 from ad_hypotheses.cli.options import keep_freed_memory
 from ad_hypotheses.cli.progress import Meter, metered
 from ad_hypotheses.cli.terminal import out, print_json, size
 from ad_hypotheses.distill.zoo import load
 from ad_hypotheses.evidence.record import Study
-from ad_hypotheses.language.discover import FOLDER
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.language.problems import shown_path
 from ad_hypotheses.report.console import show
 from ad_hypotheses.report.page import write_report
 
@@ -84,19 +82,12 @@ def command(file: str, given: dict[str, Any]) -> str:
         file: As it was typed.
         given: Every option by name.
     """
-    words = ["python", "cli.py", "scrub", _shown(file)]
+    words = ["python", "cli.py", "scrub", shown_file(file)]
     for name, default in OPTIONS.items():
         value = given[name]
         if value != default:
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return shlex.join(words)
-
-
-def _shown(file: str) -> str:
-    """Return the path of a hypothesis file that was loaded, by its path or by its name; relative if it can be."""
-    given = Path(file)
-    places = (given, given.with_name(f"{given.name}.py"), FOLDER / given.name, FOLDER / f"{given.name}.py")
-    return shown_path(next((place for place in places if place.is_file()), given))
 
 
 def _prepared(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, meter: Meter) -> list[Trial]:

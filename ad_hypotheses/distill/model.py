@@ -11,6 +11,7 @@ This is the only module that imports transformer_lens.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,8 @@ from transformer_lens.config import TransformerLensConfig
 from transformer_lens.hook_points import HookPoint
 
 from ad_hypotheses.distill.tokens import Vocabulary
+from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.sites import Anatomy
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,13 @@ class LayerNorm(nn.Module):
 
 class Attention(nn.Module):
     """Causal self-attention; the pattern is only written out when it is hooked."""
+
+    W_Q: nn.Parameter
+    W_K: nn.Parameter
+    W_V: nn.Parameter
+    b_Q: nn.Parameter
+    b_K: nn.Parameter
+    b_V: nn.Parameter
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -142,8 +150,8 @@ class Block(nn.Module):
 class ADTransformer(HookedRootModule):
     """A decoder-only transformer that predicts the next action of a learning history.
 
-    Satisfies TransformerLens's model protocol, so `run_with_cache`, `ActivationCache` and
-    `transformer_lens.patching` work on it.
+    Satisfies TransformerLens's model protocol, so `run_with_cache`, `ActivationCache` and `transformer_lens.patching`
+    work on it. Tokens have a third axis, so the patching functions that sweep positions need an `index_df`.
 
     Args:
         vocabulary: What the tokens are made of.
@@ -203,7 +211,7 @@ class ADTransformer(HookedRootModule):
         """Where the weights are."""
         return self.W_pos.device
 
-    def to(self, *args: object, **kwargs: object) -> ADTransformer:
+    def to(self, *args: Any, **kwargs: Any) -> ADTransformer:
         """Move or cast the weights, and tell TransformerLens where they are."""
         super().to(*args, **kwargs)
         self.cfg.device, self.cfg.dtype = str(self.device), self.W_pos.dtype
@@ -240,10 +248,25 @@ class ADTransformer(HookedRootModule):
             x = block(x, None if cache is None else cache.layers[layer])
         return self.ln_final(x) @ self.W_U + self.b_U
 
-    def activation_cache(self, tokens: Int[Tensor, "batch step channel"]) -> tuple[Tensor, ActivationCache]:
-        """Run the model and return its logits with TransformerLens's view of every activation."""
-        logits, cache = self.run_with_cache(tokens)
-        return logits, ActivationCache(cache, self)
+    def double(self) -> ADTransformer:
+        """Cast the weights to float64."""
+        return self.to(torch.float64)
+
+    def run_with_cache(
+        self, *model_args: Any, return_cache_object: bool = True, **kwargs: Any
+    ) -> tuple[Tensor, ActivationCache | dict[str, Tensor]]:
+        """Run the model and return its logits and every activation.
+
+        Args:
+            *model_args: The tokens.
+            return_cache_object: Whether to return TransformerLens's `ActivationCache`, or the plain dictionary.
+            **kwargs: As TransformerLens's `HookedRootModule.run_with_cache` takes them.
+        """
+        remove_batch_dim = kwargs.pop("remove_batch_dim", False)
+        logits, cache = super().run_with_cache(*model_args, remove_batch_dim=remove_batch_dim, **kwargs)
+        return logits, ActivationCache(
+            cache, self, has_batch_dim=not remove_batch_dim
+        ) if return_cache_object else cache
 
 
 def project(x: Float[Tensor, "batch step d_model"], weight: Tensor, bias: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def find(name: str | Path, models: Path = Path("models")) -> Path:
     Raises:
         CheckpointError: There is none of that name, or it has no weights; says which exist.
     """
-    folder = Path(name) if Path(name).is_dir() else models / name
+    folder = models / name if (models / name).is_dir() else Path(name)
     if (folder / WEIGHTS).is_file():
         return folder
     known = names(models)

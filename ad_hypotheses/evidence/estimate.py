@@ -100,7 +100,7 @@ class LossSums:
         """Number of clusters that are resampled, those without a position among them."""
         return len(self.model) if self.clusters is None else len(np.unique(self.clusters))
 
-    def by_cluster(self, sums: Shaped[np.ndarray, "*pass row"]) -> Float[np.ndarray, "pass cluster"]:
+    def by_cluster(self, sums: Shaped[np.ndarray, "*pass row"]) -> Float[np.ndarray, "#pass cluster"]:
         """Add up the rows of each cluster.
 
         Args:
@@ -193,8 +193,8 @@ class Evidence:
 
 
 def crossed_bootstrap(
-    numerator: Float[np.ndarray, "pass cluster"],
-    denominator: Float[np.ndarray, "pass cluster"],
+    numerator: Float[np.ndarray, "#pass cluster"],
+    denominator: Float[np.ndarray, "#pass cluster"],
     resampling: Resampling,
     level: float = 0.95,
 ) -> Estimate:

@@ -87,7 +87,7 @@ class NodeRecord:
         spread: The same for clean donors; 0 if the site is a function of the feature.
         exact: Whether the site is a function of the feature ("exact by construction").
         recovered: What is recovered if this node alone is scrubbed and everything else is left clean.
-        resampled: What is recovered if this node's sites alone get random donors: 1 means that the site does not matter.
+        resampled: What is recovered if this node's sites alone get random donors; 1 if they do not matter.
     """
 
     name: str

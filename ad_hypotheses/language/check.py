@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from ad_hypotheses.errors import did_you_mean
+from ad_hypotheses.language.anatomy import Anatomy, Part
 from ad_hypotheses.language.features import Feature, examine_features
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
 from ad_hypotheses.language.problems import Problem, failure, listed
-from ad_hypotheses.language.sites import ROLES, Anatomy, Part
+from ad_hypotheses.language.sites import ROLES
 from ad_hypotheses.language.structure import Parts, check_structure, examine_structure, subject
 
 SMALL_RANGE = 2**20  # a difference is far cheaper than sorting, as long as packing has room

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ad_hypotheses.errors import HypothesisError
+from ad_hypotheses.language.anatomy import Anatomy, Part
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.language.sites import Anatomy, Part, SiteSet, Term
+from ad_hypotheses.language.sites import SiteSet, Term
 from ad_hypotheses.language.structure import check_structure, examine_structure
 
 
 def wrong_site(hypothesis: Hypothesis, anatomy: Anatomy) -> Hypothesis | None:
     """Return the hypothesis with its nodes at other heads, MLPs or, failing that, other channels of the same model.
 
-    Heads move within their layer and MLPs to other layers, as many as can move; features, arrows and the number of
-    sites stay. Sites that the hypothesis itself names are avoided where there are others.
+    Heads move within their layer, whole layers of heads and MLPs to other layers, as many as can move; features, arrows
+    and the number of sites stay. Sites that the hypothesis itself names are avoided where there are others.
 
     Returns:
         None if no other place fits, e.g. where the claim already names every head of a layer.
@@ -28,7 +29,7 @@ def wrong_site(hypothesis: Hypothesis, anatomy: Anatomy) -> Hypothesis | None:
         if not moved:
             continue
         try:
-            control = hypothesis.on(**moved)
+            control = hypothesis.on(None, **moved)
             parts = check_structure(control, anatomy)
         except HypothesisError:
             continue
@@ -67,6 +68,8 @@ def _moved(term: Term, anatomy: Anatomy, heads: int, layers: int, channels: int)
         term = replace(term, to=_shifted(term.to, anatomy, heads, layers, channels))
     if term.kind == "head" and term.head is not None:
         return replace(term, head=(term.head + heads) % anatomy.n_heads)
+    if term.kind == "head" and term.layer is not None:
+        return replace(term, layer=(term.layer + layers) % anatomy.n_layers)
     if term.kind == "mlp" and term.layer is not None:
         return replace(term, layer=(term.layer + layers) % anatomy.n_layers)
     if term.kind == "embed" and term.channel in anatomy.channels:

@@ -8,9 +8,9 @@ from itertools import combinations, combinations_with_replacement
 import numpy as np
 
 from ad_hypotheses.errors import did_you_mean
+from ad_hypotheses.language.anatomy import Anatomy, Part, Reader
 from ad_hypotheses.language.hypothesis import HISTORY, Hypothesis, Node
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
-from ad_hypotheses.language.sites import Anatomy, Part, Reader
 
 ORTHOGONAL = 1e-6  # largest cosine between two subspaces of one site that different nodes may speak of
 
