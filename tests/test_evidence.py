@@ -257,17 +257,27 @@ def test_the_same_seed_gives_the_same_number() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": np.ones(3)}, r"\(4,\)"),
-        ({"scrubbed": np.ones(4)}, r"\(4,\)"),
-        ({"structure": np.zeros((3, 4))}, r"\(3, 4\)"),
         ({"baseline": np.array([5.0, np.nan, 7.0, 0.0])}, "baseline holds NaN"),
         ({"model": np.array([1.0, 2.0, 3.0, 4.0])}, "model has a loss in a row that has no position"),
         ({"counts": np.array([1, 2, -3, 0])}, "negative counts"),
-        ({"clusters": np.array([1, 2])}, r"clusters must be \[row\]"),
     ],
 )
 def test_sums_that_do_not_fit_are_refused(changes: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
+        tiny(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": np.ones(3)},
+        {"scrubbed": np.ones(4)},
+        {"structure": np.zeros((3, 4))},
+        {"clusters": np.array([1, 2])},
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(changes: dict[str, np.ndarray]) -> None:
+    with pytest.raises((AssertionError, TypeError)):  # a TypeError where annotated shapes are checked
         tiny(**changes)
 
 

@@ -23,6 +23,7 @@ from ad_hypotheses.report.graph import MAX_EDGES, mermaid
 from ad_hypotheses.report.page import draw_pictures, page, write_report
 from ad_hypotheses.report.places import positions
 from ad_hypotheses.report.plots import losses, recovered
+from ad_hypotheses.report.tidy import tidy
 from ad_hypotheses.report.words import code, did_as_well, figure, interval, percent, prose, report_name
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -165,7 +166,7 @@ def test_the_same_study_gives_the_same_bytes(written: Path, tmp_path: Path) -> N
     write_report(dark_room_study(), tmp_path)
     first = snapshot(tmp_path)
     assert first == snapshot(written)
-    assert len(first) == 6
+    assert len(first) == 7
     assert draw_pictures(bandit_study()) == draw_pictures(bandit_study())
     assert not any(
         word in png for png in first.values() if png.startswith(PNG) for word in (b"Software", b"matplotlib")
@@ -189,6 +190,7 @@ def test_the_page_comes_last_so_that_it_never_shows_what_is_not_there(
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
         *(f"mimic-dark-room/{picture}" for picture in PICTURES),
         "mimic-dark-room.json",
+        "mimic-dark-room.csv",
         "mimic-dark-room.md",
     ]
 
@@ -433,3 +435,13 @@ def test_names_with_brackets_are_not_markup(study: Study) -> None:
     assert printed(with_main(study, name="[red]x[/]"), force_terminal=False).startswith(
         "[red]x[/] on dark-room: refuted"
     )
+
+
+def test_the_tidy_table_has_every_figure_of_every_claim():
+    study = dark_room_study()
+    table = tidy(study)
+    assert set(table.claim) == {claim.name for claim in study.claims}
+    overall = study.claims[0].regimes[0].recovered
+    row = table.query("claim == @study.claims[0].name and scope == 'regime' and of == 'all' and figure == 'recovered'")
+    assert row[["value", "low", "high"]].to_numpy().tolist() == [[overall.value, overall.low, overall.high]]
+    assert len(table.query("scope == 'step' and figure == 'model'")) == sum(len(claim.steps.get("model", [])) for claim in study.claims) > 0

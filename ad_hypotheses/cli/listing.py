@@ -21,7 +21,7 @@ from ad_hypotheses.tasks import Task
 
 WEIGHTS, CONFIG, RECORD = "weights.safetensors", "config.yaml", "record.json"  # as in distill.zoo, which needs torch
 
-NUMBERS = ("layers", "heads", "width", "parameters", "held-out", "trained in", "nodes")  # columns
+NUMBERS = ("layers", "heads", "width", "weights", "held-out", "trained", "nodes")  # columns
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _show_models(rows: list[Row], models: Path, console: Console) -> None:
     if not rows:
         say(console, f"no checkpoints in {models}/; make one: python cli.py train CONFIG.yaml", "dim")
         return
-    table = _table("model", "task", "embed", "layers", "heads", "width", "parameters", "held-out", "trained in")
+    table = _table("model", "task", "layers", "heads", "width", "weights", "held-out", "trained")
     for row in rows:
         if row.error is not None:
             _add_broken(table, row.name, row.error)
@@ -129,7 +129,8 @@ def _show_models(rows: list[Row], models: Path, console: Console) -> None:
         share = "-" if row.held_out_of_optimum is None else f"{row.held_out_of_optimum:.0%}"
         seconds = "-" if row.seconds is None else duration(row.seconds)
         sizes = (str(row.layers), str(row.heads), str(row.width), f"{row.parameters:,}")
-        table.add_row(*map(Text, (row.name, row.task, ", ".join(row.channels), *sizes, share, seconds)))
+        task = Text.assemble(row.task, "\nembed: ", (", ".join(row.channels), "dim"))
+        table.add_row(Text(row.name), task, *map(Text, (*sizes, share, seconds)))
     console.print(table)
     say(console, "held-out: return of the last three episodes on tasks never trained on, of the optimum", "dim")
 
@@ -149,11 +150,14 @@ def _show_hypotheses(found: list[Found], folder: Path, console: Console) -> None
 
 
 def _table(*heads: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True)
     for head in heads:
         first = head == heads[0]
         table.add_column(
-            head, justify="right" if head in NUMBERS else "left", no_wrap=first, style="cyan" if first else None
+            head,
+            justify="right" if head in NUMBERS else "left",
+            no_wrap=first or head in NUMBERS,
+            style="cyan" if first else None,
         )
     return table
 

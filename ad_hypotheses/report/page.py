@@ -9,6 +9,7 @@ from pathlib import Path
 from ad_hypotheses.evidence.record import Claim, Study
 from ad_hypotheses.report import draw, places, plots, sections
 from ad_hypotheses.report.files import write_files
+from ad_hypotheses.report.tidy import tidy_csv
 from ad_hypotheses.report.words import (
     code,
     did_as_well,
@@ -24,7 +25,9 @@ _CURVES_TITLE = "Learning in context on held-out tasks, weights frozen"
 
 
 def write_report(study: Study, folder: Path) -> list[Path]:
-    """Write `<hypothesis>-<model>.md`, its pictures in a folder of that name, and the record as JSON beside it.
+    """Write `<hypothesis>-<model>.md`, its pictures in a folder of that name, and beside it the record and its figures.
+
+    The record is JSON and everything that the page says; the figures are one tidy table, as CSV.
 
     Everything is drawn before anything is written, and each file replaces its predecessor in one move. The same study
     gives the same bytes.
@@ -34,7 +37,7 @@ def write_report(study: Study, folder: Path) -> list[Path]:
         folder: Where to; made if it does not exist.
 
     Returns:
-        The files: pictures, record, page.
+        The files: pictures, record, table, page.
 
     Raises:
         UserError: The folder cannot be written or the disk is full. An older report is then still whole.
@@ -43,6 +46,7 @@ def write_report(study: Study, folder: Path) -> list[Path]:
     pictures = draw_pictures(study)
     files = {folder / name / picture: content for picture, content in pictures.items()}
     files[folder / f"{name}.json"] = (study.to_json() + "\n").encode()
+    files[folder / f"{name}.csv"] = tidy_csv(study).encode()
     files[folder / f"{name}.md"] = page(study, pictures).encode()
     return write_files(files)
 

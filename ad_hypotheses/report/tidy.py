@@ -1,0 +1,44 @@
+"""The figures of a study as one tidy table, a row a figure, for people who go on with pandas or a spreadsheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ad_hypotheses.evidence.record import Claim, Number, Study
+
+COLUMNS = ["claim", "kind", "scope", "of", "figure", "value", "low", "high"]
+
+
+def tidy(study: Study) -> pd.DataFrame:
+    """Return every figure of every claim.
+
+    Returns:
+        Columns `claim`, `kind`; `scope` (`regime`, `node`, `step` or `episode`) and which one it is `of`; `figure`, its
+        `value`, and the bounds `low` and `high` of its interval where it has one. What is not estimable is missing.
+    """
+    rows = [(claim.name, claim.kind, *row) for claim in study.claims for row in _figures(claim)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def tidy_csv(study: Study) -> str:
+    """Return the table as CSV."""
+    return str(tidy(study).to_csv(index=False, float_format="%.6g"))
+
+
+def _figures(claim: Claim) -> Iterator[tuple[str, str, str, float | None, float | None, float | None]]:
+    for regime in claim.regimes:
+        for name, value in vars(regime).items():
+            if isinstance(value, Number):
+                shown = (value.value, value.low, value.high) if value.estimable else (None, None, None)
+                yield "regime", regime.name, name, *shown
+            elif name != "name":
+                yield "regime", regime.name, name, value, None, None
+    for node in claim.nodes:
+        for name in ("alone", "swapped", "moved", "spread", "recovered", "resampled"):
+            yield "node", node.name, name, getattr(node, name), None, None
+    for scope, curves in (("step", claim.steps), ("episode", claim.episodes)):
+        for name, losses in curves.items():
+            for number, loss in enumerate(losses):
+                yield scope, str(number), name, loss, None, None
