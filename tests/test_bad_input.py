@@ -233,8 +233,6 @@ def test_a_full_disk(cli, claims, workplace, monkeypatch):
     assert cli("scrub", claims, *QUICK).code == 0
 
 
-# numpy leaves the file open when it finds a zip file to be broken
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_partial_result_is_measured_again(cli, claims, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)

@@ -54,7 +54,7 @@ class Measured:
     @classmethod
     def load(cls, path: Path) -> Measured:
         """Read what :meth:`save` wrote; raises one of :data:`UNREADABLE` if it cannot."""
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             losses = {name: content[f"loss {name}"] for name in VARIANTS}
             meta = json.loads(str(content["meta"]))
             arrays = {name: content[name] for name in ("kl", "same_argmax", "probabilities")}

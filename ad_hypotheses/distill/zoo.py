@@ -129,7 +129,8 @@ def save(folder: Path, config: Config, model: ADTransformer, record: dict[str, A
     content = save_tensors({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
     digest = hashlib.sha256(content).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
+    if not (folder / CONFIG).exists() or read_config(folder / CONFIG) != config:  # else keep its comments
+        write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
     write_atomically(folder / WEIGHTS, content)
     write_atomically(folder / RECORD, json.dumps({"weights_sha256": digest, **record}, indent=1).encode())
     return digest
