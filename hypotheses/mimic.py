@@ -27,11 +27,11 @@ def goal(history):
 
 @node(at=mlp(0))
 def plan(cell, goal):
-    """The cell and, once a reward was seen, the goal.  [batch, step, 4]"""
+    """The cell, and the goal once it is known.  [batch, step, 4]"""
     return np.concatenate([cell, goal], axis=-1)
 
 
-@node(at=mlp(1) + mlp(2) + head(1) + head(2))
+@node(at=mlp(1) + mlp(2))
 def move(plan, cell, goal):
     """The same, worked out further.  [batch, step, 4]"""
     return plan
@@ -48,5 +48,5 @@ def choice(move, plan, cell, goal):
 
 mimic = Hypothesis(choice, model="dark-room", accept=0.9)
 
-# the goal is not where the second layer's heads write
-goal_elsewhere = mimic.on(goal=head(1), plan=mlp(1), move=mlp(2) + head(2))
+# the goal is not what the second layer's heads write
+goal_in_the_second_layer = mimic.on(goal=head(1), plan=mlp(1), move=mlp(2))

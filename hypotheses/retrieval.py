@@ -1,8 +1,7 @@
-"""Retrieval: heads of the first layer look up the rewarded token, and the cell that it holds is walked to.
+"""Retrieval: heads of the first layer fetch the rewarded cell from the tokens that show a reward, and it is walked to.
 
-Mimic with the lookup taken apart: what is looked for is that a token shows a reward (key), what is fetched is the cell
-that it shows (value), and nothing else of the history passes through these heads. The last action and reward may
-matter at the step itself.
+Mimic with two changes. The lookup is taken apart: all that passes through these heads is the cell, the action and the
+reward of each token. And what was just done and paid may matter too, so that an agent that stays goes on staying.
 """
 
 import numpy as np
@@ -26,24 +25,24 @@ def last(history):
 
 @node(at=head(0))
 def goal(cell, last, history):
-    """The cell that paid last, (-1, -1) before any reward; fetched by cell and reward of each token.  [batch, step, 2]"""
+    """The cell that paid last, (-1, -1) before any reward, out of the tokens' cells and rewards.  [batch, step, 2]"""
     return history.last_rewarded_cell()
 
 
 @node(at=mlp(0))
-def plan(cell, last, goal):
+def plan(cell, goal, last):
     """Cell, goal, last action and reward.  [batch, step, 6]"""
     return np.concatenate([cell, goal, last], axis=-1)
 
 
-@node(at=mlp(1) + mlp(2) + head(1) + head(2))
-def move(plan, cell, last, goal):
+@node(at=mlp(1) + mlp(2))
+def move(plan, cell, goal, last):
     """The same, worked out further.  [batch, step, 6]"""
     return plan
 
 
 @node(at=logits)
-def choice(move, plan, cell, last, goal):
+def choice(move, plan, cell, goal, last):
     """Along x, then along y, then stay; anything while no reward is known.  [batch, step]"""
     here, there = move[..., :2], move[..., 2:4]
     x, y = np.moveaxis(np.sign(there - here), -1, 0)
@@ -53,5 +52,5 @@ def choice(move, plan, cell, last, goal):
 
 retrieval = Hypothesis(choice, model="dark-room", accept=0.9)
 
-# tokens without the reward cannot be looked up by it
-no_reward = retrieval.on(last=embed("action"))
+# nothing is fetched by the second layer's heads
+fetched_by_the_second_layer = retrieval.on(goal=head(1), plan=mlp(1), move=mlp(2))

@@ -444,4 +444,8 @@ def test_the_tidy_table_has_every_figure_of_every_claim():
     overall = study.claims[0].regimes[0].recovered
     row = table.query("claim == @study.claims[0].name and scope == 'regime' and of == 'all' and figure == 'recovered'")
     assert row[["value", "low", "high"]].to_numpy().tolist() == [[overall.value, overall.low, overall.high]]
-    assert len(table.query("scope == 'step' and figure == 'model'")) == sum(len(claim.steps.get("model", [])) for claim in study.claims) > 0
+    assert (
+        len(table.query("scope == 'step' and figure == 'model'"))
+        == sum(len(claim.steps.get("model", [])) for claim in study.claims)
+        > 0
+    )

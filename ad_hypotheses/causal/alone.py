@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import Strand
+from ad_hypotheses.causal.clean import Strand, chunks
 from ad_hypotheses.causal.draws import draw, draw_rows, uniforms
 from ad_hypotheses.causal.scrub import Delivery, Scrubber, gather
 from ad_hypotheses.causal.twin import Stream, Twin
@@ -83,7 +83,9 @@ def _write(
 
 
 @torch.no_grad()
-def scrub_alone(scrubber: Scrubber, name: str, agreeing: bool) -> Float[np.ndarray, "row step action"]:
+def scrub_alone(
+    scrubber: Scrubber, name: str, agreeing: bool, n_rows: int | None = None
+) -> Float[np.ndarray, "row step action"]:
     """Return the model's log-probabilities when one node alone is replaced.
 
     Args:
@@ -91,6 +93,7 @@ def scrub_alone(scrubber: Scrubber, name: str, agreeing: bool) -> Float[np.ndarr
         name: Of the node, not the root.
         agreeing: Replace it by what scrubbing makes of it on donors that agree on its feature; otherwise by its clean
             value on any other history, which shows how much the site matters at all.
+        n_rows: How many references, the first ones; all by default.
     """
     clean, twin = scrubber.clean, scrubber.twin
     path = ("alone", name)
@@ -107,7 +110,7 @@ def scrub_alone(scrubber: Scrubber, name: str, agreeing: bool) -> Float[np.ndarr
     fixed = frozenset(part.writer for part in whole if part.writer is not None)
     own = scrubber.leaf(name)
     logits = []
-    for rows in clean.chunks():
+    for rows in chunks(min(n_rows or clean.n_rows, clean.n_rows), clean.n_steps):
         changes: dict[Strand | Reader, Tensor] = {}
         for key, value in delivery.items():
             new, old = gather(value, table[rows]), own[key][rows]

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ from ad_hypotheses.language.check import BoundNode
 
 VARIANTS = ("scrubbed", "structure", "scrubbed with self-donors", "structure with self-donors")
 EXACT_BELOW = 1e-5  # relative norm under which a site is a function of its feature, up to rounding
+ROWS_ALONE = 64  # references of a node alone, which costs whole forward passes; donors come from all rows
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 REPEATS = 10_000  # first pass of the constant-feature runs, so that they share no draw with the hypothesis
 
@@ -41,7 +43,7 @@ class Measured:
     same_argmax: Float[np.ndarray, "row step"]
     probabilities: Float[np.ndarray, "row step action"]
     root_movement: float
-    nodes: dict[str, dict[str, float]] = field(default_factory=dict)
+    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write everything to a file that :meth:`load` reads."""
@@ -86,10 +88,10 @@ def exact_baseline(
     return (total - cross_entropy(log_probs, actions)) / (n_rows - 1)
 
 
-def forwards(nodes: Mapping[str, BoundNode], root: str, passes: int) -> int:
+def forwards(nodes: Mapping[str, BoundNode], root: str, passes: int, nodes_alone: bool = True) -> int:
     """Number of partial forward passes over the dataset that :func:`measure` needs."""
     inner = sum(bool(nodes[path[-1]].parents) for path in tree_paths(nodes, root))
-    return len(VARIANTS) * passes * inner + 2 * (len(nodes) - 1)
+    return len(VARIANTS) * passes * inner + 2 * nodes_alone * (len(nodes) - 1)
 
 
 def measure(
@@ -99,6 +101,7 @@ def measure(
     passes: int,
     options: Options,
     seed: int,
+    nodes_alone: bool = True,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Measured:
     """Scrub one claim in all four variants, and each of its nodes alone.
@@ -110,6 +113,7 @@ def measure(
         passes: How often every reference is scrubbed, in each variant.
         options: Self-donors apart, which are measured both ways.
         seed: Of all draws.
+        nodes_alone: Whether to replace each node alone too, which costs whole forward passes.
         progress: Called with the number of partial forwards that were done.
     """
     inner = sum(bool(nodes[path[-1]].parents) for path in tree_paths(nodes, root))
@@ -133,8 +137,9 @@ def measure(
             progress(inner)
     measured = tally.measured(losses)
     for name in nodes:
-        measured.nodes[name] = _node(variants["scrubbed"], name, tally.movements)
-        progress(0 if name == root else 2)
+        if name != root:
+            measured.nodes[name] = _node(variants["scrubbed"], name, tally.movements, nodes_alone)
+            progress(2 * nodes_alone)
     return measured
 
 
@@ -164,19 +169,21 @@ class _Tally:
         return Measured(losses, self.kl / n, self.same / n, self.probabilities / n, movement)
 
 
-def _node(scrubber: Scrubber, name: str, movements: Mapping[tuple[str, ...], Movement]) -> dict[str, float]:
+def _node(scrubber: Scrubber, name: str, movements: Mapping[tuple[str, ...], Movement], alone: bool) -> dict[str, Any]:
     """What the record of a node says of its draws, and of the node alone."""
-    if name == scrubber.root:
-        return {}
     found = [movement for path, movement in movements.items() if path[-1] == name]
     swapped, moved, spread = (
         float(np.mean([getattr(movement, key) for movement in found])) for key in ("swapped", "moved", "spread")
     )
-    figures = {"swapped": swapped, "moved": moved, "spread": spread, "exact": float(spread < EXACT_BELOW < swapped)}
+    exact = float(spread < EXACT_BELOW < swapped)
+    figures: dict[str, Any] = {"swapped": swapped, "moved": moved, "spread": spread, "exact": exact}
+    if not alone:
+        return figures | {"recovered": None, "resampled": None}
     actions = scrubber.clean.history.actions
-    model = cross_entropy(scrubber.clean.log_probs, actions).mean(dtype=np.float64)
-    baseline = exact_baseline(scrubber.clean.log_probs, actions, self_donors=False).mean()
+    model = cross_entropy(scrubber.clean.log_probs, actions)[:ROWS_ALONE].mean(dtype=np.float64)
+    baseline = exact_baseline(scrubber.clean.log_probs, actions, self_donors=False)[:ROWS_ALONE].mean()
     for key, agreeing in (("recovered", True), ("resampled", False)):
-        loss = cross_entropy(scrub_alone(scrubber, name, agreeing), actions).mean(dtype=np.float64)
+        log_probs = scrub_alone(scrubber, name, agreeing, ROWS_ALONE)
+        loss = cross_entropy(log_probs, actions[:ROWS_ALONE]).mean(dtype=np.float64)
         figures[key] = float((loss - baseline) / (model - baseline))
     return figures

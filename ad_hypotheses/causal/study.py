@@ -188,7 +188,7 @@ def run_studies(
     n_claims = sum(len(trial.bound) for trial in trials)
     for trial in trials:
         trial.clean = Clean.run(trial.checkpoint.model, trial.history)
-    costs = [predict(trial.clean, [one for _, one in trial.bound], settings) for trial in trials if trial.clean]
+    costs = [predict(trial.clean, trial.bound, settings) for trial in trials if trial.clean]
     for trial, cost in zip(trials, costs, strict=True):
         refuse_too_large(cost, settings.memory, str(trial.checkpoint.model.device))
     progress.cost(Cost(sum(cost.forwards for cost in costs), max(cost.bytes for cost in costs)))
@@ -206,7 +206,7 @@ def _measure(trial: Trial, settings: Settings, scratch: Path, n_boot: int, progr
     for kind, one in trial.bound:
         progress.claim(one.hypothesis.name or one.root)
         path = scratch / f"{_key(trial.checkpoint, one, history, settings)}.npz"
-        measured = _measured_or_resumed(clean, one, settings, path, progress.done)
+        measured = _measured_or_resumed(clean, one, settings, kind == "hypothesis", path, progress.done)
         evidence = weigh(measured, clean.log_probs, history, trial.regimes, resampling)
         require_estimable(evidence["all"][0])
         trial.tried.append(Tried(one, kind, measured, evidence, one.hypothesis.policy(history)))
@@ -230,10 +230,10 @@ def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
             )
 
 
-def predict(clean: Clean, bounds: Sequence[Bound], settings: Settings) -> Cost:
-    """Return what testing some claims one after another will cost."""
-    total = sum(forwards(bound.nodes, bound.root, settings.passes) for bound in bounds)
-    vectors = max(_streams(bound, clean, settings) for bound in bounds)
+def predict(clean: Clean, bounds: Sequence[tuple[str, Bound]], settings: Settings) -> Cost:
+    """Return what testing some claims, given with their kinds, one after another will cost."""
+    total = sum(forwards(one.nodes, one.root, settings.passes, kind == "hypothesis") for kind, one in bounds)
+    vectors = max(_streams(bound, clean, settings) for _, bound in bounds)
     outcomes = (len(VARIANTS) * settings.passes + 4 * clean.twin.model.cfg.d_vocab) * clean.n_rows * clean.n_steps * 4
     return Cost(total, vectors * clean.bytes_per_stream + outcomes)
 
@@ -274,17 +274,18 @@ def free_memory(device: str) -> int | None:
 
 
 def _measured_or_resumed(
-    clean: Clean, bound: Bound, settings: Settings, path: Path, done: Callable[[int], None]
+    clean: Clean, bound: Bound, settings: Settings, nodes_alone: bool, path: Path, done: Callable[[int], None]
 ) -> Measured:
     try:
         measured = Measured.load(path)
     except UNREADABLE:
-        measured = measure(clean, bound.nodes, bound.root, settings.passes, settings.options, settings.seed, done)
+        how = (settings.passes, settings.options, settings.seed, nodes_alone)
+        measured = measure(clean, bound.nodes, bound.root, *how, progress=done)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             measured.save(temporary)
         return measured
-    done(forwards(bound.nodes, bound.root, settings.passes))
+    done(forwards(bound.nodes, bound.root, settings.passes, nodes_alone))
     return measured
 
 

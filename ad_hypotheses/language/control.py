@@ -74,8 +74,7 @@ def _shifts(anatomy: Anatomy) -> Iterator[_Shift]:
 
 def _shifted(site: SiteSet, anatomy: Anatomy, by: _Shift) -> SiteSet:
     groups = tuple(
-        replace(group, terms=tuple(_moved(term, anatomy, by) for term in group.terms))
-        for group in site.groups
+        replace(group, terms=tuple(_moved(term, anatomy, by) for term in group.terms)) for group in site.groups
     )
     return replace(site, groups=groups)
 

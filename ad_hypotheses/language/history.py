@@ -127,6 +127,24 @@ class History:
         cell = self.observations @ weights
         return np.cumsum(np.eye(n_values ** len(self.channels), dtype=np.int32)[cell], axis=1)
 
+    def previous_visit(self) -> Int[np.ndarray, "batch step"]:
+        """The latest earlier step with the same observation, -1 if there is none. [batch, step]
+
+        What was done there is `np.take_along_axis(history.actions, ..., axis=1)` at these steps, and visible.
+        """
+        if not self.channels:
+            return np.broadcast_to(np.arange(self.n_steps) - 1, self.actions.shape)
+        sizes = self.observations.reshape(-1, len(self.channels)).max(axis=0).astype(np.int64) + 1
+        weights = np.append(np.cumprod(sizes[::-1])[-2::-1], 1)
+        cell = self.observations @ weights
+        order = np.argsort(cell, axis=1, kind="stable")  # steps at the same cell are neighbours, in their order
+        ordered = np.take_along_axis(cell, order, axis=1)
+        same = np.concatenate([np.zeros_like(ordered[:, :1], dtype=bool), ordered[:, 1:] == ordered[:, :-1]], axis=1)
+        before = np.where(same, np.roll(order, 1, axis=1), -1)
+        found = np.empty_like(order)
+        np.put_along_axis(found, order, before, axis=1)
+        return found
+
     def action_counts(self) -> Int[np.ndarray, "batch step action"]:
         """How often each action was taken before this step. [batch, step, action]"""
         taken = np.eye(self.n_actions + 1, dtype=np.int64)[self.previous_actions][..., : self.n_actions]
