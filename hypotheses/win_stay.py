@@ -1,7 +1,7 @@
 """Win-stay, lose-shift: the last pull and what it paid decide the next.
 
-Robbins' rule for bandits: pull the same arm after a win, another after a loss. If this is right, all earlier pulls can be
-swapped.
+Robbins' rule for bandits: pull the same arm after a win, another after a loss. If this is right, all earlier pulls can
+be swapped.
 """
 
 import numpy as np

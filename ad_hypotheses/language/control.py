@@ -15,9 +15,9 @@ from ad_hypotheses.language.structure import check_structure, examine_structure
 def wrong_site(hypothesis: Hypothesis, anatomy: Anatomy) -> Hypothesis | None:
     """Return the hypothesis with its nodes at other places of the same model.
 
-    Heads move within their layer, whole layers of heads and MLPs to other layers, or channels to others; only where none
-    of these fits, MLPs change places with the heads of their layer. Features and arrows stay. The move is taken that
-    leads to most places that the hypothesis itself does not name.
+    Heads move within their layer, whole layers of heads and MLPs to other layers, or channels to others; only where
+    none of these fits, MLPs change places with the heads of their layer. Features and arrows stay. The move is taken
+    that leads to most places that the hypothesis itself does not name.
 
     Returns:
         None if no other place fits.

@@ -1,0 +1,61 @@
+"""What ships works: the checkpoints are whole, learn in context, and every hypothesis fits the model that it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ad_hypotheses.causal.study import Settings, reference_histories
+from ad_hypotheses.distill.evaluate import spread
+from ad_hypotheses.distill.rollout import rollout
+from ad_hypotheses.distill.train import split
+from ad_hypotheses.distill.zoo import load, names
+from ad_hypotheses.language.check import bind
+from ad_hypotheses.language.control import wrong_site
+from ad_hypotheses.language.discover import load as load_hypotheses
+from ad_hypotheses.sources import episode_returns
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = ROOT / "models"
+FILES = sorted((ROOT / "hypotheses").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", names(MODELS))
+def test_checkpoints_are_small_and_come_with_card_curve_and_command(name):
+    checkpoint = load(name, MODELS)
+    assert (checkpoint.folder / "weights.safetensors").stat().st_size <= 2e6
+    assert checkpoint.record["command"] in (checkpoint.folder / "card.md").read_text()
+    assert (checkpoint.folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_dark_room_model_finds_goals_it_was_never_trained_on():
+    checkpoint = load("dark-room", MODELS)
+    task, (_, held_out) = checkpoint.config.make_task(), split(checkpoint.config)
+    rng = np.random.default_rng(1)
+    facts = spread(held_out, 64, rng)
+    lived = episode_returns(rollout(checkpoint.model, task, facts, checkpoint.config.kept_episodes, rng))
+    assert lived[:, -3:].mean() / task.optimal_return(facts).mean() >= 0.85
+    assert lived[:, 0].mean() < 2  # it was not born with it
+    summary = checkpoint.record["evaluation"]["summary"]
+    assert summary["held_out_of_optimum"] >= 0.85
+    assert summary["held_out_of_train"] >= 0.95
+
+
+def test_the_bandit_model_regrets_no_more_than_its_source():
+    summary = load("bandit", MODELS).record["evaluation"]["summary"]
+    assert summary["held_out_regret"] <= 1.1 * summary["held_out_source_regret"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_hypotheses_fit_their_models_and_carry_a_control(file):
+    found = load_hypotheses(str(file))
+    assert any(one.control_of is not None for one in found)
+    for one in found:
+        checkpoint = load(one.model, MODELS)
+        history = reference_histories(checkpoint, Settings(rows=32))
+        roles = checkpoint.config.make_task().regimes(history)
+        assert bind(one, checkpoint.model.anatomy, history, roles).warnings == ()
+        assert wrong_site(one, checkpoint.model.anatomy) is not None
