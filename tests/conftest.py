@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile(
-    "repository", deadline=None, derandomize=True
-)  # times vary with the machine, failures must not
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: workers side by side must not fight for cores
+
+# times vary with the machine, failures must not
+settings.register_profile("repository", deadline=None, derandomize=True)
 settings.load_profile("repository")
 
 TINY = """\

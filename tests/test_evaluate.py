@@ -109,7 +109,9 @@ def test_a_single_episode_is_shown_by_blocks_of_ten_steps(at_the_bandit):
 def test_a_curve_is_the_mean_return_of_each_episode():
     history = tiny_history(0, n_rows=5, n_steps=6)  # three episodes of two steps
     by_hand = history.rewards.reshape(5, 3, 2).sum(2).mean(0)
-    assert curve("one", history) == Curve("one", [round(float(value), 4) for value in by_hand], 5)
+    found = curve("one", history)
+    assert (found.name, found.returns, found.rollouts) == ("one", [round(float(value), 4) for value in by_hand], 5)
+    assert all(low <= value <= high for low, value, high in zip(found.low, found.returns, found.high, strict=True))
 
 
 def test_the_random_baseline_earns_what_chance_does(in_the_room):

@@ -316,7 +316,7 @@ def _study(trial: Trial, judgements: Sequence[Judgement], settings: Settings, co
     config, task, shape = checkpoint.config, checkpoint.config.make_task(), checkpoint.model.shape
     title, _, text = hypothesis.doc.partition("\n")
     size = f"{shape.n_layers} layers, {shape.n_heads} heads, width {shape.d_model}"
-    kept = f", every {config.histories.keep_every}th kept" if config.histories.keep_every > 1 else ""
+    kept = f", 1 in {config.histories.keep_every} kept" if config.histories.keep_every > 1 else ""
     return Study(
         title=title or hypothesis.title,
         text=text.strip(),

@@ -40,8 +40,10 @@ def curve(name: str, history: History) -> Curve:
 
 
 def _by_task(returns: Float[np.ndarray, "row episode"], history: History) -> Float[np.ndarray, "task episode"]:
-    facts = np.concatenate([fact.reshape(history.n_rows, -1) for fact in history.task.values()], axis=1)
-    _, task = np.unique(facts, axis=0, return_inverse=True)
+    facts = [fact.reshape(history.n_rows, -1) for fact in history.task.values()]
+    if not facts:
+        return returns
+    _, task = np.unique(np.concatenate(facts, axis=1), axis=0, return_inverse=True)
     sums = np.zeros((task.max() + 1, returns.shape[1]))
     np.add.at(sums, task.ravel(), returns)
     return sums / np.bincount(task.ravel())[:, None]
