@@ -5,8 +5,6 @@ Each function takes the task and returns a policy for :func:`ad_hypotheses.tasks
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -53,7 +51,8 @@ def gate_and_walk(room: DarkRoom, window: int = 60) -> Policy:
     """
 
     def policy(history: History) -> np.ndarray:
-        goal = _recent(history, window).last_rewarded_cell()[:, -1]
+        # the step before the window comes along, since a token shows the reward before it
+        goal = history.window(-(window + 1)).last_rewarded_cell()[:, -1]
         known = (goal >= 0).all(axis=1, keepdims=True)
         return np.where(known, room.walk(history.observations[:, -1], goal), 1 / room.n_actions)
 
@@ -138,18 +137,6 @@ def pulls_and_wins(history: History) -> tuple[Int[np.ndarray, "batch arm"], Floa
     """Return how often each arm was pulled before the last step, and what it has paid. [batch, arm] each"""
     pulled = history.actions[:, None, :-1] == np.arange(history.n_actions)[:, None]
     return pulled.sum(axis=2), (pulled * history.rewards[:, None, :-1]).sum(axis=2, dtype=float)
-
-
-def _recent(history: History, n_steps: int) -> History:
-    """Return the last `n_steps` tokens; the step before them comes along, since a token shows the reward before it."""
-    last = slice(-(n_steps + 1), None)
-    return replace(
-        history,
-        observations=history.observations[:, last],
-        actions=history.actions[:, last],
-        rewards=history.rewards[:, last],
-        episode=history.episode[:, last],
-    )
 
 
 class _Beliefs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -38,7 +37,7 @@ def play(task: Task, facts: Facts, policy: Policy, episodes: int, rng: np.random
             state = task.reset(facts)
             seen = task.observe(state)
         history.observations[:, step] = seen
-        actions = draw(policy(_until(history, step)), rng)
+        actions = draw(policy(history.window(stop=step + 1)), rng)
         seen, rewards, state = task.step(state, actions, rng)
         history.actions[:, step], history.rewards[:, step] = actions, rewards
     return history
@@ -64,16 +63,4 @@ def _blank(task: Task, facts: Facts, episodes: int) -> History:
         n_actions=task.n_actions,
         task=dict(facts),
         learner=np.arange(n_rows),
-    )
-
-
-def _until(history: History, step: int) -> History:
-    """Return the history up to and including `step`, without copying it."""
-    upto = slice(0, step + 1)
-    return replace(
-        history,
-        observations=history.observations[:, upto],
-        actions=history.actions[:, upto],
-        rewards=history.rewards[:, upto],
-        episode=history.episode[:, upto],
     )
