@@ -682,3 +682,19 @@ def define(name: str, site: SiteSet, parents: list[Node], body: str) -> Node:
     scope = {"node": node, "site": site} | {one.name: one for one in parents}
     exec(f"@node(at=site)\ndef {name}({', '.join(['history', *reads])}):\n    return {value}\n", scope)
     return scope[name]
+
+
+def test_a_typo_in_a_node_is_reported_although_a_control_names_what_it_hides(tmp_path):
+    path = tmp_path / "greedy.py"
+    path.write_text(
+        "from ad_hypotheses import Hypothesis, embed, head, logits, node\n"
+        "@node(at=head(0))\n"
+        "def best(history):\n    return history.actions * 0\n"
+        "@node(at=logits)\n"
+        "def choice(bset):\n    return bset\n"
+        "greedy = Hypothesis(choice)\n"
+        "control = greedy.on(best=head(1))\n"
+    )
+    claim, _ = load(str(path))
+    with pytest.raises(HypothesisError, match=r"choice\(\) reads 'bset'(.|\n)*best"):
+        check_structure(claim, Anatomy(("x",), 2, 4))

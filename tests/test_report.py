@@ -117,7 +117,7 @@ def test_a_wrong_site_that_does_as_well_is_a_warning_at_the_top(study: Study, te
     top = text.split("\n## ")[0]
     assert "> [!WARNING]" in top
     assert "wrong site 2 0.64 [0.61, 0.67], against 0.66 [0.63, 0.69]" in top
-    assert "**Did as well as the hypothesis: wrong site 2.**" in section(text, "Controls")
+    assert "**Did as well as the hypothesis, or better: wrong site 2.**" in section(text, "Controls")
     honest = page(replace(study, claims=study.claims[:3]), PICTURES)
     assert "WARNING" not in honest
     assert "No control did as well" in section(honest, "Controls")
@@ -418,7 +418,9 @@ def test_a_log_gets_plain_whole_lines(study: Study) -> None:
     assert lines[2] == "recovered 0.66 [0.63, 0.69], beyond structure 0.31 [0.26, 0.36], needed 0.90"
     assert any(line.split() == ["explore", "30211", "1.550", "1.550", *["not", "estimable"] * 2] for line in lines)
     assert "wrong site 1 (goal: head(1, 2) -> head(1, 3)): refuted, recovered 0.31 [0.28, 0.34]" in lines
-    assert next(line for line in lines if line.startswith("wrong site 2")).endswith("as well as the hypothesis")
+    assert next(line for line in lines if line.startswith("wrong site 2")).endswith(
+        "as well as the hypothesis, or better"
+    )
     assert lines[-2:] == ["2 warnings, see the report", "report: reports/mimic-dark-room.md"]
 
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ad_hypotheses.causal import oracle
+from ad_hypotheses.causal.alone import scrub_alone
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.measure import cross_entropy, exact_baseline
+from ad_hypotheses.causal.measure import cross_entropy, exact_baseline, measure
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.tree import tree_paths, without_features
 from ad_hypotheses.causal.twin import Twin
@@ -237,3 +238,33 @@ def test_a_query_node_is_told_apart_from_the_key_and_from_another_head():
 
     results = [scrub(head(0, 0).q), scrub(head(0, 0).k), scrub(head(0, 0).v)]
     assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(results, results[1:] + results[:1], strict=True))
+
+
+@pytest.mark.parametrize("agreeing", [True, False])
+def test_a_node_alone_is_the_same_however_its_last_part_names_its_readers(agreeing):
+    """`mlp(1)` of a two-layer model feeds the logits alone, so `.to(logits)` says nothing; nor do all directions."""
+    model, history, clean = small(n_rows=8)
+    labels = np.random.default_rng(0).integers(2, size=history.actions.shape)
+
+    def alone(last):
+        nodes = {
+            "in": bound("in", embed("x"), [], labels, anatomy=model.anatomy),
+            "node": bound("node", head(0) + mlp(0) + last, ["in"], labels, anatomy=model.anatomy),
+            "root": bound("root", logits, ["node"], anatomy=model.anatomy),
+        }
+        return scrub_alone(Scrubber(clean, nodes, "root"), "node", agreeing)
+
+    plain = alone(mlp(1))
+    assert np.abs(plain - clean.log_probs).max() > 1e-2
+    assert np.allclose(alone(mlp(1).to(logits)), plain, atol=2e-6)
+    assert np.allclose(alone(mlp(1).along(np.eye(8))), plain, atol=2e-6)
+
+
+def test_a_claim_that_says_nothing_recovers_nothing_with_independent_others():
+    model, history, clean = small(2, n_rows=12)
+    nodes = {"root": bound("root", logits, anatomy=model.anatomy)}
+    options = Options(others="independent")
+    measured = measure(clean, nodes, "root", 40, options, 0)
+    scrubbed, baseline = measured.losses["scrubbed"].mean(axis=0), measured.baseline
+    assert abs(scrubbed.mean() - baseline.mean()) < 0.03
+    assert abs(exact_baseline(clean.log_probs, history.actions, False).mean() - baseline.mean()) > 0.06

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,14 @@ def test_hypotheses_fit_their_models_and_carry_a_control(file):
         roles = checkpoint.config.make_task().regimes(history)
         assert bind(one, checkpoint.model.anatomy, history, roles).warnings == ()
         assert wrong_site(one, checkpoint.model.anatomy) is not None
+
+
+def test_the_hypothesis_in_the_readme_fits_its_model(tmp_path):
+    (source,) = re.findall(r"```python\n(\"\"\"Retrieval.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "from_readme.py").write_text(source)
+    claim, control = load_hypotheses(str(tmp_path / "from_readme.py"))
+    assert control.control_of is claim
+    checkpoint = load(claim.model, MODELS)
+    history = reference_histories(checkpoint, Settings(rows=32))
+    for one in (claim, control):
+        bind(one, checkpoint.model.anatomy, history, checkpoint.config.make_task().regimes(history))

@@ -132,7 +132,7 @@ def test_t20_patching_an_edge_a_path_and_both():
     def loss(direct, through):
         """Squared error when the direct edge and the one into m carry h from the rows `direct` and `through`."""
         changes = {Strand(1, to_logits): h[direct] - h, Strand(1, to_m): h[through] - h}
-        out = propagate(twin, seen, changes, frozenset()).detach().numpy()[:, 0]
+        out = propagate(twin, seen, changes).detach().numpy()[:, 0]
         return ((out[:, 1] - out[:, 0] - label) ** 2).mean()
 
     own, draws = [0, 1], [list(draw) for draw in product(range(2), repeat=2)]

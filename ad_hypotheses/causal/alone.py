@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import Strand, chunks
+from ad_hypotheses.causal.clean import Strand, along, chunks, strand_of
 from ad_hypotheses.causal.draws import draw, draw_rows, uniforms
 from ad_hypotheses.causal.scrub import Delivery, Scrubber, gather
 from ad_hypotheses.causal.twin import Stream, Twin
-from ad_hypotheses.language.anatomy import Reader, Writer, head_readers
+from ad_hypotheses.language.anatomy import Part, Reader, Writer, head_readers
 
 
 def propagate(
-    twin: Twin, seen: Sequence[Stream], changes: Mapping[Strand | Reader, Tensor], fixed: frozenset[Writer]
+    twin: Twin, seen: Sequence[Stream], changes: Mapping[Strand | Reader, Tensor], given: Sequence[Part] = ()
 ) -> Float[Tensor, "batch step action"]:
     """Return the logits when some readers see something else than in a plain run.
 
@@ -30,8 +30,11 @@ def propagate(
         twin: The model.
         seen: What readers of each stage see in the plain run.
         changes: What is added to a strand, or the whole new query, key or value of a head.
-        fixed: Writers that do not change with what they read, because their change is given.
+        given: The parts whose change is in `changes`: it replaces how they would respond to what they read.
     """
+    changes = dict(changes)
+    narrowed = [part for part in given if part.to is not None or part.directions is not None]
+    fixed = {part.writer for part in given if part not in narrowed}
     flow = torch.zeros_like(seen[-1])
     touched = False
     for stage in range(1, twin.last_stage):
@@ -44,6 +47,12 @@ def propagate(
             continue
         before = _write(twin, stage, kind, heads, lambda reader: seen[reader.stage], {})
         after = _write(twin, stage, kind, heads, partial(_changed, seen, flow, changes), changes)
+        for part in narrowed:
+            if part.writer is not None and part.writer.stage == stage:  # its readers get the given change, not this one
+                lone = (twin, stage, kind, [part.writer.head])
+                responds = _write(*lone, partial(_changed, seen, flow, changes), changes)
+                responds = responds - _write(*lone, lambda reader: seen[reader.stage], {})
+                changes[strand_of(part)] = changes[strand_of(part)] - along(part, responds)
         flow, touched = flow + after - before, True
     return twin.logits(_changed(seen, flow, changes, twin.anatomy.logits))
 
@@ -106,8 +115,6 @@ def scrub_alone(
     table = torch.from_numpy(donors).to(clean.tokens.device)
     selected = scrubber.nodes[name].selected
     mask = None if selected is None else torch.from_numpy(selected).to(table.device)[..., None]
-    whole = [part for part in scrubber.nodes[name].parts if part.to is None and part.directions is None]
-    fixed = frozenset(part.writer for part in whole if part.writer is not None)
     own = scrubber.leaf(name)
     logits = []
     for rows in chunks(min(n_rows or clean.n_rows, clean.n_rows), clean.n_steps):
@@ -116,5 +123,5 @@ def scrub_alone(
             new, old = gather(value, table[rows]), own[key][rows]
             new = new if mask is None else torch.where(mask[rows], new, old)
             changes[key] = new - old if isinstance(key, Strand) else new
-        logits.append(propagate(twin, twin.streams(clean.tokens[rows]), changes, fixed))
+        logits.append(propagate(twin, twin.streams(clean.tokens[rows]), changes, scrubber.nodes[name].parts))
     return torch.cat(logits).log_softmax(-1).float().cpu().numpy()

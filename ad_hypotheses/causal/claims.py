@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ad_hypotheses.causal.draws import Align, classes
-from ad_hypotheses.causal.measure import Measured, cross_entropy, exact_baseline
+from ad_hypotheses.causal.measure import Measured, cross_entropy
 from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.evidence.estimate import Estimate, Evidence, LossSums, Resampling, estimate
 from ad_hypotheses.evidence.record import Claim, NodeRecord, Number, Regime, WorstPosition
@@ -76,7 +76,7 @@ def weigh(
             sums = LossSums(
                 model=_row_sums(model, mask),
                 scrubbed=_row_sums(measured.losses[f"scrubbed{suffix}"], mask),
-                baseline=_row_sums(exact_baseline(log_probs, history.actions, self_donors), mask),
+                baseline=_row_sums(measured.baseline_with_self if self_donors else measured.baseline, mask),
                 structure=_row_sums(measured.losses[f"structure{suffix}"], mask),
                 counts=mask.sum(axis=1),
                 clusters=history.learner,
@@ -104,10 +104,10 @@ def claim_record(
     curves = {
         "model": cross_entropy(log_probs, actions),
         "scrubbed": measured.losses["scrubbed"].mean(axis=0),
-        "baseline": exact_baseline(log_probs, actions, self_donors=False),
+        "baseline": measured.baseline,
         "structure": measured.losses["structure"].mean(axis=0),
     }
-    change = np.abs(curves["scrubbed"] - curves["model"])
+    change = np.abs(measured.losses["scrubbed"] - curves["model"]).mean(axis=0)
     ranked = np.sort(change.ravel())[::-1]
     n_worst = max(1, ranked.size // 100)
     moved = {}

@@ -16,11 +16,13 @@ from ad_hypotheses.causal.alone import scrub_alone
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
 from ad_hypotheses.causal.tree import tree_paths, without_features
+from ad_hypotheses.language.anatomy import Part
 from ad_hypotheses.language.check import BoundNode
 
 VARIANTS = ("scrubbed", "structure", "scrubbed with self-donors", "structure with self-donors")
 EXACT_BELOW = 1e-5  # relative norm under which a site is a function of its feature, up to rounding
 ROWS_ALONE = 64  # references of a node alone, which costs whole forward passes; donors come from all rows
+BASELINES, BASELINE_PASSES = 20_000, 4  # first pass of sampled baselines, and how many for one of the hypothesis
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 REPEATS = 10_000  # first pass of the constant-feature runs, so that they share no draw with the hypothesis
 
@@ -31,6 +33,7 @@ class Measured:
 
     Attributes:
         losses: Cross-entropy by variant, in nats. {variant: [pass, row, step]}
+        baseline, baseline_with_self: Expected cross-entropy when nothing is important, in nats. [row, step]
         kl: KL divergence of the scrubbed from the model's distribution, mean over passes. [row, step]
         same_argmax: Share of passes that keep the likeliest action. [row, step]
         probabilities: Scrubbed distribution, mean over passes. [row, step, action]
@@ -39,6 +42,8 @@ class Measured:
     """
 
     losses: dict[str, Float[np.ndarray, "pass row step"]]
+    baseline: Float[np.ndarray, "row step"]
+    baseline_with_self: Float[np.ndarray, "row step"]
     kl: Float[np.ndarray, "row step"]
     same_argmax: Float[np.ndarray, "row step"]
     probabilities: Float[np.ndarray, "row step action"]
@@ -59,7 +64,8 @@ class Measured:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             losses = {name: content[f"loss {name}"] for name in VARIANTS}
             meta = json.loads(str(content["meta"]))
-            arrays = {name: content[name] for name in ("kl", "same_argmax", "probabilities")}
+            names = ("baseline", "baseline_with_self", "kl", "same_argmax", "probabilities")
+            arrays = {name: content[name] for name in names}
         return cls(losses, **arrays, root_movement=meta["root_movement"], nodes=meta["nodes"])
 
 
@@ -135,12 +141,25 @@ def measure(
             if name == "scrubbed":
                 tally.add(result)
             progress(inner)
-    measured = tally.measured(losses)
+    baselines = [_baseline(clean, replace(options, self_donors=own), passes, seed) for own in (False, True)]
+    measured = tally.measured(losses, *baselines)
     for name in nodes:
         if name != root:
-            measured.nodes[name] = _node(variants["scrubbed"], name, tally.movements, nodes_alone)
+            measured.nodes[name] = _node(variants["scrubbed"], name, tally.movements, nodes_alone, baselines[0])
             progress(2 * nodes_alone)
     return measured
+
+
+def _baseline(clean: Clean, options: Options, passes: int, seed: int) -> Float[np.ndarray, "row step"]:
+    """The loss when nothing is important: exact for joint others, and sampled where each writer has its own."""
+    if options.others == "joint":
+        return exact_baseline(clean.log_probs, clean.history.actions, options.self_donors)
+    logits = clean.twin.anatomy.logits
+    nothing = {"logits": BoundNode("logits", (Part(None, (logits,)),), (), None, None, False, "")}
+    scrubber = Scrubber(clean, nothing, "logits", options, seed)
+    runs = (scrubber.run(BASELINES + number).log_probs for number in range(BASELINE_PASSES * passes))
+    losses = [cross_entropy(log_probs, clean.history.actions) for log_probs in runs]
+    return np.asarray(np.mean(losses, axis=0, dtype=np.float64))
 
 
 class _Tally:
@@ -163,27 +182,33 @@ class _Tally:
         self.movements |= result.movements
         self.passes += 1
 
-    def measured(self, losses: dict[str, np.ndarray]) -> Measured:
+    def measured(self, losses: dict[str, np.ndarray], baseline: np.ndarray, with_self: np.ndarray) -> Measured:
         n = self.passes
         movement = self.moved / self.baseline if self.baseline else 0.0
-        return Measured(losses, self.kl / n, self.same / n, self.probabilities / n, movement)
+        return Measured(losses, baseline, with_self, self.kl / n, self.same / n, self.probabilities / n, movement)
 
 
-def _node(scrubber: Scrubber, name: str, movements: Mapping[tuple[str, ...], Movement], alone: bool) -> dict[str, Any]:
+def _node(
+    scrubber: Scrubber,
+    name: str,
+    movements: Mapping[tuple[str, ...], Movement],
+    alone: bool,
+    baseline: Float[np.ndarray, "row step"],
+) -> dict[str, Any]:
     """What the record of a node says of its draws, and of the node alone."""
     found = [movement for path, movement in movements.items() if path[-1] == name]
     swapped, moved, spread = (
         float(np.mean([getattr(movement, key) for movement in found])) for key in ("swapped", "moved", "spread")
     )
-    exact = float(spread < EXACT_BELOW < swapped)
+    exact = float(max(spread, moved) < EXACT_BELOW < swapped)
     figures: dict[str, Any] = {"swapped": swapped, "moved": moved, "spread": spread, "exact": exact}
     if not alone:
         return figures | {"recovered": None, "resampled": None}
     actions = scrubber.clean.history.actions
     model = cross_entropy(scrubber.clean.log_probs, actions)[:ROWS_ALONE].mean(dtype=np.float64)
-    baseline = exact_baseline(scrubber.clean.log_probs, actions, self_donors=False)[:ROWS_ALONE].mean()
+    nothing = baseline[:ROWS_ALONE].mean()
     for key, agreeing in (("recovered", True), ("resampled", False)):
         log_probs = scrub_alone(scrubber, name, agreeing, ROWS_ALONE)
         loss = cross_entropy(log_probs, actions[:ROWS_ALONE]).mean(dtype=np.float64)
-        figures[key] = float((loss - baseline) / (model - baseline))
+        figures[key] = float((loss - nothing) / (model - nothing))
     return figures

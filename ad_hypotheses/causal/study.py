@@ -30,7 +30,7 @@ from ad_hypotheses.language.control import wrong_site
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 
-MEASURED_AS = 1  # raise it when the engine measures something else: interrupted studies then start anew
+MEASURED_AS = 2  # raise it when the engine measures something else: interrupted studies then start anew
 FRESH = 1_000_003  # added to the seed of the training histories: a study's histories were never trained on
 
 

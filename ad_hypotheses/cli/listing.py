@@ -132,7 +132,11 @@ def _show_models(rows: list[Row], models: Path, console: Console) -> None:
         task = Text.assemble(row.task, "\nembed: ", (", ".join(row.channels), "dim"))
         table.add_row(Text(row.name), task, *map(Text, (*sizes, share, seconds)))
     console.print(table)
-    say(console, "held-out: return of the last three episodes on tasks never trained on, of the optimum", "dim")
+    say(
+        console,
+        "held-out: return of the last three episodes (or of the only one) on tasks never trained on, of the optimum",
+        "dim",
+    )
 
 
 def _show_hypotheses(found: list[Found], folder: Path, console: Console) -> None:

@@ -132,18 +132,31 @@ class History:
 
         What was done there is `np.take_along_axis(history.actions, ..., axis=1)` at these steps, and visible.
         """
-        if not self.channels:
-            return np.broadcast_to(np.arange(self.n_steps) - 1, self.actions.shape)
-        sizes = self.observations.reshape(-1, len(self.channels)).max(axis=0).astype(np.int64) + 1
-        weights = np.append(np.cumprod(sizes[::-1])[-2::-1], 1)
-        cell = self.observations @ weights
-        order = np.argsort(cell, axis=1, kind="stable")  # steps at the same cell are neighbours, in their order
-        ordered = np.take_along_axis(cell, order, axis=1)
-        same = np.concatenate([np.zeros_like(ordered[:, :1], dtype=bool), ordered[:, 1:] == ordered[:, :-1]], axis=1)
-        before = np.where(same, np.roll(order, 1, axis=1), -1)
+        order, first = self._by_observation()
+        before = np.where(first, -1, np.roll(order, 1, axis=1))
         found = np.empty_like(order)
         np.put_along_axis(found, order, before, axis=1)
         return found
+
+    def tried_here(self) -> Bool[np.ndarray, "batch step action"]:
+        """Which actions were taken at earlier steps with the same observation. [batch, step, action]"""
+        order, first = self._by_observation()
+        taken = np.eye(self.n_actions, dtype=np.int32)[np.take_along_axis(self.actions, order, axis=1)]
+        before = np.cumsum(taken, axis=1) - taken  # of all cells so far, in the order of cells
+        begins = np.maximum.accumulate(np.where(first, np.arange(self.n_steps), 0), axis=1)
+        here = before - np.take_along_axis(before, begins[..., None], axis=1) > 0
+        found = np.empty_like(here)
+        np.put_along_axis(found, order[..., None], here, axis=1)
+        return found
+
+    def _by_observation(self) -> tuple[Int[np.ndarray, "batch step"], Bool[np.ndarray, "batch step"]]:
+        """Steps in an order in which those with the same observation are neighbours, and where a new one begins."""
+        sizes = self.observations.max(axis=(0, 1), initial=0).astype(np.int64) + 1
+        weights = np.append(np.cumprod(sizes[::-1])[::-1][1:], 1)[: len(sizes)]
+        cell = self.observations @ weights  # all 0 where there is nothing to observe
+        order = np.argsort(cell, axis=1, kind="stable")
+        cells = np.take_along_axis(cell, order, axis=1)
+        return order, np.concatenate([np.ones_like(cells[:, :1], bool), cells[:, 1:] != cells[:, :-1]], axis=1)
 
     def action_counts(self) -> Int[np.ndarray, "batch step action"]:
         """How often each action was taken before this step. [batch, step, action]"""

@@ -194,7 +194,8 @@ class Hypothesis:
         """
         problems = list(_wrong_moves(self, sites))
         moved = {one.name for one in self.nodes if one.name in sites and sites[one.name] != one.site}
-        if not problems and not moved and model in (None, self.model):
+        incomplete = any(one.unknown for one in self.nodes)
+        if not problems and not moved and not incomplete and model in (None, self.model):
             advice = "name another model, or another site of a node: .on(goal=head(1, 3))"
             problems.append(Problem(".on(...) changes nothing: the model and every site are the same.", advice=advice))
         if problems:
@@ -353,8 +354,11 @@ def _wrong_arguments(root: Any, model: Any, accept: Any) -> Iterator[Problem]:
 
 def _wrong_moves(hypothesis: Hypothesis, sites: Mapping[str, Any]) -> Iterator[Problem]:
     names = [one.name for one in hypothesis.nodes]
+    incomplete = any(
+        one.unknown for one in hypothesis.nodes
+    )  # the check will say so, and this name may be what is missing
     for name, site in sites.items():
-        if name not in names:
+        if name not in names and not incomplete:
             what = f".on({name}=...): {hypothesis.root.name} has no node {name!r}."
             yield Problem(what, facts=(("nodes", listed(names)),), advice=did_you_mean(name, names).strip())
         if not isinstance(site, SiteSet):

@@ -100,5 +100,5 @@ def _control(control: Claim, claim: Claim) -> Text:
     line.append(f" ({moved})" if moved else "")
     line.append(f": {control.verdict}, recovered {interval(control.regimes[0].recovered)}")
     if did_as_well(control, claim):
-        line.append(" - as well as the hypothesis", style="bold yellow")
+        line.append(" - as well as the hypothesis, or better", style="bold yellow")
     return line

@@ -112,7 +112,7 @@ def _equals_warning(claim: Claim, equals: Sequence[Claim]) -> str:
     listed = ", ".join(f"{literal(control.name)} {interval(control.regimes[0].recovered)}" for control in equals)
     return (
         "> [!WARNING]\n"
-        f"> The same claim at a wrong site cannot be told from the hypothesis: {listed}, "
+        f"> The same claim at a wrong site does as well as the hypothesis, or better: {listed}, "
         f"against {interval(claim.regimes[0].recovered)} of the hypothesis.\n"
         "> So the numbers do not show that the claimed sites are the ones that matter."
     )

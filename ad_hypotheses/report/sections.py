@@ -100,7 +100,7 @@ def by_position(claim: Claim) -> str:
         [
             "## Position by position",
             table(["Regime", "Mean change of the loss", "KL from the model", "Same likeliest action"], rows),
-            "Changes count as absolute values, so harm and help do not cancel; both are in nats. "
+            "Changes are absolute, taken draw by draw, so harm and help do not cancel; both are in nats. "
             f"The worst 1% of the positions carry {percent(claim.worst_share)} of the whole change.",
         ]
     )
@@ -132,8 +132,8 @@ def nodes(claim: Claim) -> str:
             "share of positions that nobody else agrees with. *Swapped*: share of draws from another history. *Moved*: "
             "how far the node's activation moved, relative to its size. *Spread*: the same within a class of untouched "
             "histories. *Exact*: the site is a function of the feature, so swapping changes nothing. *Recovered*: this "
-            "node alone is scrubbed. *Resampled*: its site alone gets random donors; near 1 the site does not matter."
-            + tree,
+            "node alone is scrubbed. *Resampled*: its site alone gets random donors; near 1 the site does not matter. "
+            "These two come from the first 64 histories and one draw, without an interval." + tree,
         ]
     )
 
@@ -158,8 +158,8 @@ def where_it_breaks(study: Study, claim: Claim) -> str:
         [
             "## Where it breaks",
             (f"The {drawn} positions" if drawn > 1 else "The position")
-            + " where scrubbing did most harm. What the two "
-            "distributions differ in is what the claim leaves out.",
+            + " where scrubbing did most harm, at most one a history. What the two distributions differ in is what the "
+            "claim leaves out.",
             _image(study, "worst.png", "The worst positions: where the agent was, what it knew, what it would do"),
             table(["", "Row", "Step", "Episode", "Regime", "Taken", "Model gives it", "Scrubbed", "Loss"], rows),
             "Rows and steps count from 0, as in the data; episodes and the steps within one count from 1.",
@@ -194,7 +194,7 @@ def controls(study: Study) -> str:
         rows.append([literal(control.name), control.kind, moved, control.verdict, *_ratios(control), difference])
     equals = [control for control in others if did_as_well(control, claim)]
     text = (
-        f"**Did as well as the hypothesis: {', '.join(literal(control.name) for control in equals)}.** "
+        f"**Did as well as the hypothesis, or better: {', '.join(literal(control.name) for control in equals)}.** "
         "Their intervals reach its own, so the claim is not specific to its sites or features."
         if equals
         else "No control did as well as the hypothesis."

@@ -1,0 +1,71 @@
+"""What features can ask of a history, against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ad_hypotheses.language.history import History
+
+
+def histories(seed: int, channels: int) -> History:
+    rng = np.random.default_rng(seed)
+    return History(
+        observations=rng.integers(3, size=(4, 15, channels)).astype(np.int8),
+        actions=rng.integers(3, size=(4, 15)).astype(np.int8),
+        rewards=rng.integers(2, size=(4, 15)).astype(np.float32),
+        episode=np.broadcast_to(np.arange(15) // 5, (4, 15)),
+        channels=("x", "y", "z")[:channels],
+        n_actions=3,
+        task={"goal": np.arange(4)},
+        learner=np.arange(4),
+    )
+
+
+@pytest.mark.parametrize("channels", [0, 1, 2, 3])
+@pytest.mark.parametrize("seed", range(5))
+def test_earlier_visits_and_what_was_tried_there(seed, channels):
+    history = histories(seed, channels)
+    previous, tried = history.previous_visit(), history.tried_here()
+    for row, step in np.ndindex(4, 15):
+        here = history.observations[row, step]
+        before = [s for s in range(step) if (history.observations[row, s] == here).all()]
+        assert previous[row, step] == max(before, default=-1)
+        assert set(np.flatnonzero(tried[row, step])) == set(history.actions[row, before].tolist())
+
+
+def test_tokens_show_the_step_before_and_rewards_add_up():
+    history = histories(0, 2)
+    assert (history.previous_actions[:, 0] == -1).all()
+    assert (history.previous_actions[:, 1:] == history.actions[:, :-1]).all()
+    assert (history.rewards_seen[:, 1:] == history.rewards.cumsum(axis=1)[:, :-1]).all()
+    assert (history.action_counts().sum(-1) == np.arange(15)).all()
+    assert np.array_equal(history.action_rewards().sum(-1), history.rewards_seen)
+
+
+def test_the_last_rewarded_cell_is_the_one_that_shows_the_reward_within_an_episode():
+    history = histories(1, 2)
+    found = history.last_rewarded_cell()
+    for row, step in np.ndindex(4, 15):
+        paid = [s for s in range(1, step + 1) if history.rewards[row, s - 1] > 0 and s % 5]
+        expected = history.observations[row, paid[-1]] if paid else [-1, -1]
+        assert found[row, step].tolist() == list(expected)
+
+
+def test_visits_count_cells_up_to_now():
+    history = histories(2, 2)
+    visits = history.visits(3)
+    for row, step in np.ndindex(4, 15):
+        x, y = history.observations[row, step]
+        seen = (history.observations[row, : step + 1] == [x, y]).all(axis=1).sum()
+        assert visits[row, step, 3 * x + y] == seen
+    assert (visits.sum(-1) == np.arange(1, 16)).all()
+
+
+def test_windows_and_rows_keep_everything_together():
+    history = histories(3, 1)
+    part = history[np.array([2, 0])].window(-4)
+    assert np.array_equal(part.actions, history.actions[[2, 0], -4:])
+    assert part.task["goal"].tolist() == [2, 0]
+    assert part.learner.tolist() == [2, 0]
+    assert part.n_steps == 4
