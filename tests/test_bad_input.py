@@ -362,3 +362,8 @@ def test_a_terminal_of_few_letters(claims):
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert "stay" in ran.stdout
     assert ran.stderr == ""
+
+
+def test_a_handful_of_histories_is_said_to_be_too_few(cli, claims):
+    ran = cli("scrub", claims, "--samples", 2, "--passes", 2, "--rollouts", 0)
+    refused(ran, "2 histories are too few", "--samples")

@@ -21,6 +21,8 @@ from jaxtyping import Float, Int, Shaped
 
 from ad_hypotheses.errors import DataError
 
+ENOUGH_ROWS = 16  # below it, a gain that is not estimable says more about the rows than about the model
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -285,10 +287,15 @@ def require_estimable(evidence: Evidence) -> None:
     """Refuse data on which the model has no loss to explain.
 
     Raises:
-        DataError: `recovered` is not estimable; the message carries the losses.
+        DataError: `recovered` is not estimable: the rows are too few, or the model does no better than the baseline.
     """
     if not evidence.recovered.estimable:
         gap = evidence.baseline_minus_model
+        if evidence.rows < ENOUGH_ROWS and gap.value > 0:
+            raise DataError(
+                f"{evidence.rows} histories are too few: the model gains {gap.value:.4f} nats over the baseline on "
+                f"them, but no interval of that gain excludes 0. Use {ENOUGH_ROWS} or more (--samples), better 256."
+            )
         raise DataError(
             "the model does no better on these histories than with everything resampled: "
             f"E_model {evidence.model.value:.4f} vs E_baseline {evidence.baseline.value:.4f} "

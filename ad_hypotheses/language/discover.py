@@ -92,7 +92,7 @@ def load(path: str | Path, name: str | None = None) -> list[Hypothesis]:
 def _find(path: str | Path) -> Path:
     given = Path(path)
     bare = given.parent == Path() and given.suffix != ".py"
-    folder = FOLDER if bare else given.parent
+    folder = FOLDER if given.parent == Path() else given.parent
     candidates = [FOLDER / f"{given.name}.py"] if bare else [given, given.parent / f"{given.name}.py"]
     if given.suffix == ".py" and given.parent == Path():
         candidates.append(FOLDER / given.name)
