@@ -268,3 +268,19 @@ def test_a_claim_that_says_nothing_recovers_nothing_with_independent_others():
     scrubbed, baseline = measured.losses["scrubbed"].mean(axis=0), measured.baseline
     assert abs(scrubbed.mean() - baseline.mean()) < 0.03
     assert abs(exact_baseline(clean.log_probs, history.actions, False).mean() - baseline.mean()) > 0.06
+
+
+def test_how_far_an_arrow_moved_counts_inputs_of_heads_too():
+    model, history, clean = small(n_layers=1, n_rows=8)
+    labels = np.zeros(history.actions.shape, dtype=int)
+    nodes = {
+        "x": bound("x", embed("x"), [], history.observations[..., 0], anatomy=model.anatomy),
+        "asks": bound("asks", head(0, 0).q, [], labels, anatomy=model.anatomy),
+        "mix": bound("mix", head(0, 0), ["asks", "x"], labels, anatomy=model.anatomy),
+        "root": bound("root", logits, ["mix"], anatomy=model.anatomy),
+    }
+    moved = Scrubber(clean, nodes, "root").run(0, movements=True).movements
+    assert moved["root", "mix", "asks"].moved > 0.1
+    assert moved["root", "mix", "asks"].swapped == 1
+    assert moved["root", "mix", "x"].moved < 1e-6  # the site is a function of the feature
+    assert moved["root", "mix"].moved > moved["root", "mix"].spread * 0.1 > 0

@@ -370,11 +370,10 @@ def _movement(scrubber: Scrubber, parent: str, donors: np.ndarray, delivery: Del
     mask = np.ones((clean.n_rows, clean.n_steps), dtype=bool) if node.selected is None else node.selected
     weight = torch.from_numpy(mask).to(clean.tokens.device)
     moved = spread = norm = 0.0
-    for strand, group in scrubber.strands[parent].items():
-        before = clean.written(group)
+    for key, before in scrubber.leaf(parent).items():
         for chunk in clean.chunks():
             here = before[chunk]
-            moved += ((gather(delivery[strand], table[chunk]) - here).norm(dim=-1) * weight[chunk]).sum().item()
+            moved += ((gather(delivery[key], table[chunk]) - here).norm(dim=-1) * weight[chunk]).sum().item()
             spread += ((gather(before, table[chunk]) - here).norm(dim=-1) * weight[chunk]).sum().item()
             norm += (here.norm(dim=-1) * weight[chunk]).sum().item()
     share = swapped.mean() if swapped.ndim == 1 else swapped[mask].mean() if mask.any() else 0.0
