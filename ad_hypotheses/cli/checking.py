@@ -17,8 +17,8 @@ from ad_hypotheses.causal.draws import classes
 from ad_hypotheses.causal.study import Settings, reference_histories
 from ad_hypotheses.cli.claims import chosen, shown_file
 from ad_hypotheses.cli.terminal import out, print_json, say
-from ad_hypotheses.distill.config import read_config
-from ad_hypotheses.distill.zoo import CONFIG, Checkpoint, build, find
+from ad_hypotheses.distill.zoo import Checkpoint
+from ad_hypotheses.distill.zoo import load as load_checkpoint
 from ad_hypotheses.errors import HypothesisError
 from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.history import History
@@ -64,10 +64,8 @@ def _bound(claim: Hypothesis, models: Path, grounds: dict[str, tuple[Checkpoint,
 
 
 def _ground(model: str, models: Path) -> tuple[Checkpoint, History]:
-    """Return a model of the right anatomy, weights unread, and a few histories of its source."""
-    folder = find(model, models)
-    config = read_config(folder / CONFIG)
-    checkpoint = Checkpoint(folder.name, folder, config, build(config), {})
+    """Return a model, whole but not run, and a few histories of its source."""
+    checkpoint = load_checkpoint(model, models)
     return checkpoint, reference_histories(checkpoint, Settings(rows=ROWS))
 
 
