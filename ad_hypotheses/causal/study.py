@@ -18,7 +18,7 @@ from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.measure import UNREADABLE, VARIANTS, Measured, forwards, measure
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.causal.tree import tree_paths
-from ad_hypotheses.distill.evaluate import BLOCK, explanation_curve
+from ad_hypotheses.distill.evaluate import BLOCK, explanation_curve, spread
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.distill.zoo import Checkpoint, replacing, versions
 from ad_hypotheses.errors import CapacityError, DataError
@@ -29,6 +29,7 @@ from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.control import wrong_site
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.tasks.task import n_tasks_of
 
 MEASURED_AS = 2  # raise it when the engine measures something else: interrupted studies then start anew
 FRESH = 1_000_003  # added to the seed of the training histories: a study's histories were never trained on
@@ -107,18 +108,11 @@ def reference_histories(checkpoint: Checkpoint, settings: Settings) -> History:
     trained, held_out = split(config)
     pools = {"train": [trained], "held-out": [held_out], "all": [trained, held_out]}[settings.tasks]
     facts = {name: np.concatenate([pool[name] for pool in pools]) for name in trained}
-    if not len(next(iter(facts.values()))):
+    if not n_tasks_of(facts):
         raise DataError(f"{checkpoint.name} has no {settings.tasks} tasks: histories.held_out is 0.")
     rng = np.random.default_rng([config.histories.seed + FRESH, settings.seed])
-    n_tasks = len(next(iter(facts.values())))
-    chosen = rng.permutation(np.resize(rng.permutation(n_tasks), settings.rows))
-    return config.make_source().live(
-        task,
-        {name: fact[chosen] for name, fact in facts.items()},
-        config.histories.episodes,
-        rng,
-        config.histories.keep_every,
-    )
+    chosen = spread(facts, settings.rows, rng)
+    return config.make_source().live(task, chosen, config.histories.episodes, rng, config.histories.keep_every)
 
 
 @dataclass

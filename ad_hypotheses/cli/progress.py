@@ -72,13 +72,6 @@ class Meter:
         """Say that so much more of the phase is done."""
         self.reach(self.done + by, self.note)
 
-    def pass_over(self, by: int) -> None:
-        """Say that so much more need not be done, which says nothing about the pace."""
-        self.done += by
-        self.pace = Pace()
-        self.pace.note(self.done)
-        self._show()
-
     def name(self, what: str) -> None:
         """Say what the phase is busy with."""
         self.what = what

@@ -19,6 +19,7 @@ from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.tasks import Facts
 from ad_hypotheses.tasks.baselines import baselines
 from ad_hypotheses.tasks.play import play
+from ad_hypotheses.tasks.task import n_tasks_of
 
 BLOCK = 10  # steps a point of the curve, where there is only one episode
 TASK_SETS = ("train", "held_out")
@@ -81,7 +82,7 @@ def evaluate(
     task, results = config.make_task(), {}
     summary: dict[str, float] = {}
     for number, (name, facts) in enumerate(zip(TASK_SETS, split(config), strict=True)):
-        if not len(next(iter(facts.values()))):
+        if not n_tasks_of(facts):
             continue
         rng = np.random.default_rng([seed, number])
         chosen = spread(facts, rollouts, rng)
@@ -123,7 +124,7 @@ def _expected(history: History) -> Float[np.ndarray, " row"]:
 
 def spread(facts: Facts, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Return `n` tasks, each as often as the others as far as that goes, in random order."""
-    n_tasks = len(next(iter(facts.values())))
+    n_tasks = n_tasks_of(facts)
     rows = rng.permutation(np.resize(rng.permutation(n_tasks), n))
     return {name: fact[rows] for name, fact in facts.items()}
 
@@ -132,7 +133,7 @@ def explanation_curve(hypothesis: Hypothesis, config: Config, rollouts: int, see
     """Let an explanation live as a policy on held-out tasks: it learns in context if what it says suffices to."""
     task, (trained, held_out) = config.make_task(), split(config)
     rng = np.random.default_rng([seed, rollouts])
-    facts = held_out if len(next(iter(held_out.values()))) else trained
+    facts = held_out if n_tasks_of(held_out) else trained
     history = play(
         task,
         spread(facts, rollouts, rng),

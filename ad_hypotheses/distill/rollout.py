@@ -11,6 +11,7 @@ from ad_hypotheses.distill.model import ADTransformer, KVCache
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks import Task
 from ad_hypotheses.tasks.play import play
+from ad_hypotheses.tasks.task import n_tasks_of
 
 
 @torch.no_grad()
@@ -37,7 +38,7 @@ def rollout(
     Returns:
         The model's own learning histories. [row, episodes * horizon]
     """
-    n_rows = len(next(iter(facts.values())))
+    n_rows = n_tasks_of(facts)
     cache = KVCache(n_rows, model)
 
     def policy(history: History) -> np.ndarray:

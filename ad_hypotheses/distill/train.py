@@ -27,6 +27,7 @@ from ad_hypotheses.distill.zoo import build, versions, write_atomically
 from ad_hypotheses.errors import CheckpointError
 from ad_hypotheses.sources.histories import Histories, generate
 from ad_hypotheses.sources.recording import episode_returns
+from ad_hypotheses.tasks.task import n_tasks_of
 
 STATE, METRICS, HISTORIES = "state.safetensors", "metrics.jsonl", "histories"
 EVALUATION_ROLLOUTS = 128
@@ -102,7 +103,7 @@ def training_histories(config: Config, folder: Path, progress: Callable[[int, in
     """Generate the learning histories of a configuration, or open those that are there."""
     task = config.make_task()
     facts, _ = split(config)
-    n_tasks = len(next(iter(facts.values())))
+    n_tasks = n_tasks_of(facts)
     return generate(
         folder,
         task,
@@ -176,7 +177,7 @@ def _evaluate(config: Config, run: _Run) -> dict[str, float]:
     task, results = config.make_task(), {}
     for name, facts in zip(("train", "held_out"), split(config), strict=True):
         rng = np.random.default_rng([config.training.seed, run.update, name == "train"])
-        n_tasks = len(next(iter(facts.values())))
+        n_tasks = n_tasks_of(facts)
         if not n_tasks:
             continue
         rows = rng.permutation(EVALUATION_ROLLOUTS) % n_tasks
