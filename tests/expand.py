@@ -13,10 +13,12 @@ from ad_hypotheses.language.check import BoundNode
 from ad_hypotheses.language.history import History
 
 
-def tiny_model(seed: int, n_steps: int, n_layers: int = 2, n_heads: int = 2, d_model: int = 8) -> ADTransformer:
+def tiny_model(
+    seed: int, n_steps: int, n_layers: int = 2, n_heads: int = 2, d_model: int = 8, **variant
+) -> ADTransformer:
     """A random float64 transformer whose components all matter."""
     vocabulary = Vocabulary((("x", 3),), n_actions=3)
-    model = ADTransformer(vocabulary, Shape(n_steps, n_layers, n_heads, d_model, d_mlp=12), seed)
+    model = ADTransformer(vocabulary, Shape(n_steps, n_layers, n_heads, d_model, d_mlp=12, **variant), seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
@@ -71,7 +73,8 @@ def components(
     for number, channel in enumerate(model.vocabulary.channels):
         table = weights[f"embed.{channel}"]
         add(Writer(0, "embed", channel=channel), {}, lambda r, s, t=table, n=number: t[tokens[r, s, n]])
-    add(Writer(0, "pos"), {}, lambda r, s: weights["W_pos"][s])
+    if model.shape.positions == "learned":
+        add(Writer(0, "pos"), {}, lambda r, s: weights["W_pos"][s])
 
     def attend(inputs, layer, head):
         block = f"blocks.{layer}"
@@ -80,9 +83,13 @@ def components(
             weight, bias = (weights[f"{block}.attn.{letter}_{kind.upper()}"][head] for letter in "Wb")
             return np.array([normalise(f"{block}.ln1", total(i, 2 * layer + 1)) @ weight + bias for i in inputs[kind]])
 
-        scores = vectors("k") @ vectors("q")[-1] / np.sqrt(model.cfg.d_head)
+        q, k, v = (vectors(kind) for kind in "qkv")
+        if model.shape.positions == "rotary":
+            q, k = turned(q), turned(k)
+        within = slice(None if model.shape.window is None else -model.shape.window, None)
+        scores = k[within] @ q[-1] / np.sqrt(model.cfg.d_head)
         pattern = np.exp(scores - scores.max())
-        return pattern / pattern.sum() @ vectors("v") @ weights[f"{block}.attn.W_O"][head]
+        return pattern / pattern.sum() @ v[within] @ weights[f"{block}.attn.W_O"][head]
 
     def feed_forward(inputs, layer):
         block = f"blocks.{layer}"
@@ -95,13 +102,22 @@ def components(
         reads = {kind: before(stage) for kind in "qkv"}
         for head in range(model.shape.n_heads):
             add(Writer(stage, "head", layer, head), reads, lambda i, a=layer, h=head: attend(i, a, h), True)
-        add(Writer(stage + 1, "mlp", layer), {"mlp": before(stage + 1)}, lambda i, a=layer: feed_forward(i, a))
+        if not model.shape.attention_only:
+            add(Writer(stage + 1, "mlp", layer), {"mlp": before(stage + 1)}, lambda i, a=layer: feed_forward(i, a))
 
     last = 2 * model.shape.n_layers + 1
     unembed = weights["W_U"], weights["b_U"]
     out = lambda i: normalise("ln_final", total(i["logits"], last)) @ unembed[0] + unembed[1]  # noqa: E731
     made.append(Component("logits", {"logits": before(last)}, out))
     return made
+
+
+def turned(x: np.ndarray) -> np.ndarray:
+    """Rotary positions as complex numbers: each pair of coordinates turned by its step. [step, d_head]"""
+    d_head = x.shape[1]
+    speed = 10_000.0 ** (-np.arange(0, d_head, 2) / d_head)
+    pairs = (x[:, ::2] + 1j * x[:, 1::2]) * np.exp(1j * np.arange(len(x))[:, None] * speed)
+    return np.stack([pairs.real, pairs.imag], axis=-1).reshape(x.shape)
 
 
 def _splits(directions):

@@ -21,17 +21,19 @@ WITHOUT_TORCH = ("errors", "language", "evidence", "tasks", "sources", "report")
 HOMES = {
     "transformer_lens": {"distill/model.py"},
     "minigrid": {"tasks/"},
-    "gymnasium": {"tasks/"},
+    "gymnasium": {"tasks/", "sources/fixed_horizon.py", "sources/minari_data.py"},
+    "stable_baselines3": {"sources/sb3.py"},
+    "minari": {"sources/minari_data.py"},
     "typer": {"cli/"},
     "rich": {"cli/", "report/console.py"},
     "matplotlib": {"report/"},
     "networkx": {"language/hypothesis.py"},
-    "scipy": {"distill/evaluate.py"},
+    "scipy": {"distill/evaluate.py", "evidence/effects.py"},
     "pandas": {"report/tidy.py"},
     "pydantic": {"distill/config.py"},
     "yaml": {"distill/"},
     "safetensors": {"distill/"},
-    "torch": {"distill/", "causal/", "cli/"},
+    "torch": {"distill/", "causal/", "cli/", "sources/actor_critic.py"},
 }
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "types", "base", "helpers", "misc", "core"}
 

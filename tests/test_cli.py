@@ -21,7 +21,7 @@ from ad_hypotheses.cli.training import default_name
 from ad_hypotheses.language.discover import load
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("list", "train", "evaluate", "new", "check", "scrub")
+VERBS = ("list", "train", "sweep", "evaluate", "new", "check", "scrub")
 CLAIMS = '''"""Stay: it stays where it was paid."""
 import numpy as np
 from ad_hypotheses import Hypothesis, embed, logits, mlp, node
@@ -200,7 +200,7 @@ def test_evaluate_writes_a_page_with_a_picture(cli, workplace):
 def test_evaluate_as_json_is_the_same_for_the_same_seed(cli):
     runs = [cli("evaluate", "models/tiny", "--rollouts", 10, "--seed", 3, "--json").out for _ in range(2)]
     assert runs[0] == runs[1]
-    content = json.loads(runs[0])
+    (content,) = json.loads(runs[0])["models"]
     assert (content["model"], content["seed"], content["rollouts"]) == ("tiny", 3, 10)
     assert len(content["held_out"][0]["returns"]) == 6
 

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from expand import tiny_history
 
+from ad_hypotheses.distill.ablations import STARTS, ablation_parts, ablations, unpaid
 from ad_hypotheses.distill.config import Config, check_config
-from ad_hypotheses.distill.evaluate import curve, evaluate, explanation_curve, spread
+from ad_hypotheses.distill.evaluate import curve, curve_parts, evaluate, explanation_curve, in_context, spread
+from ad_hypotheses.distill.figures import Measure, figures
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.distill.zoo import build
 from ad_hypotheses.evidence.record import Curve
 from ad_hypotheses.language.hypothesis import Hypothesis, node
 from ad_hypotheses.language.sites import embed, logits
-from ad_hypotheses.tasks import make_task
+from ad_hypotheses.sources import DynaQ
+from ad_hypotheses.tasks import DarkRoom, make_task
+from ad_hypotheses.tasks.play import play_expert
 
 ROOM = make_task("dark-room", size=3, horizon=4)
-SUMMARY = ("of_optimum", "argmax_of_optimum", "source_of_optimum")
+SHARES = ("of_optimum", "argmax_of_optimum", "source_of_optimum")
+SUMMARY = (
+    *SHARES, "first_of_optimum", "mean_of_optimum", "improvement", "improvement_low", "improvement_high",
+)  # fmt: skip
 
 
 def room(held_out: int = 2, episodes: int = 5, seed: int = 0) -> Config:
@@ -102,7 +111,7 @@ def test_there_is_a_curve_for_everyone_with_a_point_for_each_kept_episode(in_the
 def test_a_single_episode_is_shown_by_blocks_of_ten_steps(at_the_bandit):
     for tasks in ("train", "held_out"):
         names = [one["name"] for one in at_the_bandit[tasks]]
-        assert names == ["model", "model, argmax", "source", "random", "optimal", "ucb1", "thompson"]
+        assert names[:7] == ["model", "model, argmax", "source", "random", "optimal", "ucb1", "thompson"]
         assert all(len(one["returns"]) == 3 for one in at_the_bandit[tasks])
 
 
@@ -151,7 +160,7 @@ def test_the_summary_is_the_share_of_the_optimum_in_the_last_episodes(in_the_roo
     for tasks in ("train", "held_out"):
         curves = by_name(in_the_room, tasks)
         optimum = np.mean(curves["optimal"]["returns"])
-        for key, name in zip(SUMMARY, ("model", "model, argmax", "source"), strict=True):
+        for key, name in zip(SHARES, ("model", "model, argmax", "source"), strict=True):
             share = np.mean(curves[name]["returns"]) / optimum
             assert summary[f"{tasks}_{key}"] == pytest.approx(share, abs=1e-3)
     assert summary["held_out_of_train"] == pytest.approx(
@@ -195,7 +204,7 @@ def test_a_room_of_one_episode_has_no_regret_and_one_point():
 
 def test_nothing_held_out_leaves_the_training_tasks():
     results = evaluate(build(room(held_out=0)).eval(), room(held_out=0), rollouts=9, seed=0)
-    assert set(results) == {"train", "summary", "rollouts", "seed"}
+    assert set(results) == {"train", "figures", "summary", "rollouts", "seed"}
     assert set(results["summary"]) == {f"train_{key}" for key in SUMMARY}
 
 
@@ -211,6 +220,143 @@ def test_the_seed_decides_and_progress_is_told():
         "source and baselines on train tasks",
     ]
     assert len(said) == 18
+
+
+def test_a_source_that_was_only_recorded_is_left_out(monkeypatch):
+    monkeypatch.setattr(DynaQ, "can_live", False, raising=False)
+    said: list[str] = []
+    results = evaluate(build(room()).eval(), room(), 6, 0, said.append)
+    assert [one["name"] for one in results["train"]][:3] == ["model", "model, argmax", "random"]
+    assert said[2] == "baselines on train tasks"
+    assert "train_source_of_optimum" not in results["summary"]
+
+
+def test_a_part_does_not_depend_on_those_that_are_left_out():
+    model = build(room()).eval()
+    parts = curve_parts(model, room(), 20, 1)
+    backwards = {part.name: part.run(lambda steps: None) for part in reversed(parts)}
+    assert in_context({part.name: backwards[part.name] for part in parts}, 20, 1) == evaluate(model, room(), 20, 1)
+    lived: list[int] = []
+    parts[0].run(lived.append)
+    assert lived == list(range(1, parts[0].steps + 1))
+
+
+# figures
+
+
+def lives(returns, goals=((1, 1), (0, 0)), task=ROOM):
+    """Histories with these returns, the first steps of each episode paid; two rows a goal. [row, episode]"""
+    goals = np.repeat(np.array(goals, np.int8), len(returns) // len(goals), axis=0)
+    history = play_expert(task, {"goal": goals}, len(returns[0]), np.random.default_rng(0))
+    paid = np.arange(task.horizon) < np.array(returns)[..., None]
+    history.rewards[:] = paid.reshape(history.rewards.shape)
+    return history
+
+
+def test_figures_are_what_one_works_out_by_hand():
+    """Staying on (1, 1) is worth 4, walking to (0, 0) 3."""
+    history = lives([[0, 2, 4, 4], [0, 2, 2, 4], [0, 0, 3, 3], [0, 3, 3, 3]])
+    found = figures(history, Measure.of(ROOM, history.task))
+    assert (found["first"], found["last"], found["mean"]) == (0, 2.75, 2.0625)
+    assert found["first_share"]["value"] == 0
+    assert found["share"]["value"] == found["improvement"]["value"] == pytest.approx(2.75 / 3.5, abs=1e-4)
+    assert found["mean_share"]["value"] == pytest.approx(2.0625 / 3.5, abs=1e-4)
+    # means by episode are 0, 7/4, 3 and 7/2 of 7/2; on the goals alone 1/2, 3/4, 1 and 1/2, 1, 1
+    assert [found["reached"][level]["value"] for level in ("0.5", "0.75", "0.9")] == [2, 3, 4]
+    assert found["reached"]["0.5"] == {"value": 2, "low": 2, "high": 2}
+    assert found["reached"]["0.9"] == {"value": 4, "low": 3, "high": 4}
+    # the last three episodes are worth 3 of 4 on the first goal, 2.5 of 3 on the second
+    assert (found["share"]["low"], found["share"]["high"]) == (0.75, pytest.approx(2.5 / 3, abs=1e-4))
+    assert found["regret"] is None
+
+
+def test_what_is_never_reached_has_no_first_time():
+    history = lives([[0, 1], [0, 2], [0, 0], [1, 1]])
+    reached = figures(history, Measure.of(ROOM, history.task))["reached"]
+    assert reached["0.9"] == {"value": None, "low": None, "high": None}
+
+
+def test_one_task_has_no_interval():
+    history = lives([[0, 4], [0, 2]], goals=((1, 1),))
+    found = figures(history, Measure.of(ROOM, history.task))
+    assert found["share"] == {"value": 1.5 / 4, "low": None, "high": None}
+    assert found["reached"]["0.5"] == {"value": 2, "low": None, "high": None}
+
+
+@dataclass(frozen=True)
+class Paying(DarkRoom):
+    """A room whose rewards may be negative, with optima of its own."""
+
+    size: int = 3
+    horizon: int = 4
+    optimum: tuple[float, ...] = ()
+    rewards: ClassVar[tuple[float, ...]] = (-1.0, 0.0, 1.0)
+
+    def optimal_return(self, facts):
+        return np.array(self.optimum)
+
+
+@pytest.mark.parametrize(
+    ("optimum", "has_share"), [((4, 4, 3, 3), True), ((2, 2, -1, -1), False), ((-1, -1, -2, -2), False)]
+)
+def test_where_a_share_means_nothing_there_is_regret(optimum, has_share):
+    history = lives([[0, 2], [0, 2], [0, 0], [1, 1]])
+    found = figures(history, Measure.of(Paying(optimum=optimum), history.task))
+    assert (found["share"] is not None) == (found["improvement"] is not None) == has_share
+    assert (found["reached"] is not None) == has_share
+    if not has_share:
+        assert found["regret"]["value"] == pytest.approx(2 * np.mean(optimum) - 6 / 4)
+
+
+# what a model forgets, and unusual starts
+
+
+def ablated(model, config, rollouts=30):
+    parts = ablation_parts(model, config, rollouts, 0)
+    return ablations({part.name: part.run(lambda steps: None) for part in parts}, config, rollouts, 0)
+
+
+def test_memories_are_powers_of_two_below_the_whole_context():
+    found = ablated(build(room()).eval(), room())
+    assert [one["episodes"] for one in found["memory"]] == [1, 2]
+    names = [part.name for part in ablation_parts(build(room(episodes=32)).eval(), room(episodes=32), 4, 0)]
+    assert [name for name in names if name.startswith("memory")] == [f"memory/{2**power}" for power in range(4)]
+    assert found["lives"] == 30
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_whoever_never_looks_back_starts_alike_whatever_was_lived():
+    """Staying pays where the goal is the start."""
+    seed = next(seed for seed in range(99) if [1, 1] in split(room(seed=seed))[1]["goal"].tolist())
+    found = ablated(always(room(seed=seed), 0), room(seed=seed))
+    assert [one["start"] for one in found["starts"]] == list(STARTS)
+    assert len({json.dumps(one["share"]) for one in found["starts"]}) == 1
+    assert found["starts"][0]["change"] is None
+    assert all(one["change"]["value"] == 0 for one in found["starts"][1:])
+    assert found["memory"][0]["share"] == found["starts"][0]["share"]
+
+
+def test_an_unpaid_life_differs_only_in_its_rewards():
+    history = play_expert(ROOM, {"goal": np.array([[0, 0], [1, 1]])}, 2, np.random.default_rng(0))
+    other = unpaid(history, ROOM)
+    assert history.rewards.any()
+    assert not other.rewards.any()
+    assert np.array_equal(other.actions, history.actions)
+
+
+def test_a_context_of_one_episode_is_not_ablated():
+    assert ablation_parts(build(bandit()).eval(), bandit(), 5, 0) == []
+    assert ablations({}, bandit(), 5, 0) == {}
+
+
+def test_a_context_shorter_than_the_life_slides():
+    config = room(episodes=16)
+    config = config.model_copy(update={"training": config.training.model_copy(update={"crop": 3})})
+    results = evaluate(build(config).eval(), config, 6, 0)
+    assert len(results["train"][0]["returns"]) == 8
+    found = ablated(build(config).eval(), config, 6)
+    assert [one["episodes"] for one in found["memory"]] == [1, 2]
+    assert found["starts"][1]["episodes"] == 1
 
 
 # an explanation as a policy

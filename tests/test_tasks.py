@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom, make_task
-from ad_hypotheses.tasks.baselines import baselines, gate_and_walk, pulls_and_wins, thompson, ucb1, ucb1_index
-from ad_hypotheses.tasks.play import draw, play
+from ad_hypotheses.tasks.bandit_policies import pulls_and_wins, thompson, ucb1, ucb1_index
+from ad_hypotheses.tasks.baselines import baselines
+from ad_hypotheses.tasks.play import draw, play, play_expert
+from ad_hypotheses.tasks.room_policies import gate_and_walk
 
 STAY, UP, DOWN, LEFT, RIGHT = range(5)
 ENVIRONMENTS = ("ad_hypotheses/DarkRoom-v0", "ad_hypotheses/BernoulliBandit-v0")
@@ -49,7 +51,7 @@ def test_the_mean_optimum_is_the_one_of_the_paper() -> None:
 @pytest.mark.parametrize(("size", "horizon"), [(9, 20), (2, 1), (4, 3), (17, 20)])
 def test_walking_straight_earns_exactly_the_optimum(size: int, horizon: int, rng: np.random.Generator) -> None:
     room = DarkRoom(size, horizon)
-    history = play(room, room.tasks(), baselines(room, rng)["optimal"], 2, rng)
+    history = play_expert(room, room.tasks(), 2, rng)
     returns = history.rewards.reshape(room.n_tasks, 2, horizon).sum(axis=2)
     assert (returns == room.optimal_return(room.tasks())[:, None]).all()
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from ad_hypotheses.distill import train as training
 from ad_hypotheses.distill.config import Config, Training, check_config, read_config
 from ad_hypotheses.distill.train import METRICS, STATE, Progress, learning_rate, split, train
+from ad_hypotheses.distill.updates import adamw
 from ad_hypotheses.distill.zoo import build
 from ad_hypotheses.errors import CheckpointError, ConfigError, UserError
 
@@ -286,7 +287,7 @@ def test_the_learning_rate_warms_up_and_decays_to_zero():
 def test_weight_decay_spares_biases_gains_and_embeddings():
     config = tiny(weight_decay=0.3)
     model = build(config)
-    decayed, kept = training._optimiser(config, model).param_groups
+    decayed, kept = adamw(model, config.training).param_groups
     names = {id(weight): name for name, weight in model.named_parameters()}
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.3, 0.0)
     maps = {f"blocks.0.attn.W_{letter}" for letter in "QKVO"} | {"blocks.0.mlp.W_in", "blocks.0.mlp.W_out", "W_U"}
@@ -318,8 +319,8 @@ def test_a_configuration_lists_everything_that_is_wrong_with_it():
     assert lines[0] == "here.yaml cannot be used:"
     for expected in (
         "  histories.held_out: input should be greater than or equal to 0, but it is -1",
-        "  histories.learner: no such key. Did you mean 'learners'? Known: held_out, learners, episodes,",
-        "  model.n_heads: input should be a valid integer, unable to parse string as an integer, but it is 'many'",
+        "  histories.learner: no such key. Did you mean 'learners'? Known: held_out, train_tasks, learners,",
+        "  model.n_heads: input should be a valid integer, but it is 'many'",
         "  training.seed: input should be greater than or equal to 0, but it is -1",
         "  trainin: no such key. Did you mean 'training'? Known: task, source, histories, model, training.",
         "  task: there is no task 'dark-rom'. Did you mean 'dark-room'?",

@@ -105,7 +105,7 @@ class Clean:
 
     @property
     def _dtype(self) -> torch.dtype:
-        return self.twin.model.W_pos.dtype
+        return self.twin.model.dtype
 
     @torch.no_grad()
     def prepare(self, stages: Iterable[int], groups: Iterable[tuple[Part, ...]]) -> None:

@@ -18,7 +18,8 @@ from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.measure import UNREADABLE, VARIANTS, Measured, forwards, measure
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.causal.tree import tree_paths
-from ad_hypotheses.distill.evaluate import BLOCK, explanation_curve, spread
+from ad_hypotheses.distill.evaluate import explanation_curve, spread
+from ad_hypotheses.distill.figures import BLOCK
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.distill.zoo import Checkpoint, replacing, versions
 from ad_hypotheses.errors import CapacityError, DataError
@@ -104,7 +105,6 @@ def reference_histories(checkpoint: Checkpoint, settings: Settings) -> History:
     if settings.rows < 2:
         raise DataError(f"--samples is {settings.rows}, but donors need at least 2 histories; 256 is a good number.")
     config = checkpoint.config
-    task = config.make_task()
     trained, held_out = split(config)
     pools = {"train": [trained], "held-out": [held_out], "all": [trained, held_out]}[settings.tasks]
     facts = {name: np.concatenate([pool[name] for pool in pools]) for name in trained}
@@ -112,7 +112,7 @@ def reference_histories(checkpoint: Checkpoint, settings: Settings) -> History:
         raise DataError(f"{checkpoint.name} has no {settings.tasks} tasks: histories.held_out is 0.")
     rng = np.random.default_rng([config.histories.seed + FRESH, settings.seed])
     chosen = spread(facts, settings.rows, rng)
-    return config.make_source().live(task, chosen, config.histories.episodes, rng, config.histories.keep_every)
+    return config.live(chosen, rng)
 
 
 @dataclass
@@ -318,7 +318,7 @@ def _study(trial: Trial, judgements: Sequence[Judgement], settings: Settings, co
         model=checkpoint.name,
         model_sha256=checkpoint.sha256,
         task=task.name,
-        task_facts={name: value for name, value in vars(task).items() if isinstance(value, int)},
+        task_facts={name: value for name, value in vars(task).items() if isinstance(value, int) and value is not False},
         action_names=list(task.action_names),
         model_text=f"{size}, context {shape.n_ctx} steps",
         data_text=(

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ad_hypotheses.distill.model import ADTransformer, Block, project
+from ad_hypotheses.distill.positions import angles, plainly_causal, rotate, visible
 from ad_hypotheses.language.anatomy import Reader, Writer
 
 Stream = Float[Tensor, "batch step d_model"]
@@ -40,7 +41,7 @@ class Twin:
         return F.embedding(tokens[..., self.channels.index(channel)], self.model.embed[channel])
 
     def position(self, tokens: Int[Tensor, "batch step channel"]) -> Stream:
-        """What the positions write."""
+        """What the positions write, where they are embedded."""
         return self.model.W_pos[: tokens.shape[1]].expand(len(tokens), -1, -1)
 
     def normalise(self, stage: int, x: Stream) -> Stream:
@@ -49,7 +50,9 @@ class Twin:
         if stage == self.last_stage:
             return self.model.ln_final.plain(x)
         block = self._block(layer)
-        return (block.ln2 if is_mlp else block.ln1).plain(x)
+        if is_mlp:
+            return x if self.shape.attention_only else block.ln2.plain(x)
+        return block.ln1.plain(x)
 
     def head_input(self, reader: Reader, normalised: Stream) -> Float[Tensor, "batch step d_head"]:
         """The query, key or value of one head."""
@@ -68,23 +71,56 @@ class Twin:
     def head_sum(self, layer: int, heads: Sequence[int], q: Tensor, k: Tensor, v: Tensor) -> Stream:
         """What some heads of a layer write together, without the layer's constant bias.
 
+        With rotary positions a query or key is turned by the step where it stands here, wherever it came from.
+
         Args:
             layer: Of the heads.
             heads: Which ones, in the order of the arrays.
-            q: Queries. [batch, step, head, d_head], like `k` and `v`
-            k: Keys.
+            q: Queries, not rotated. [batch, step, head, d_head], like `k` and `v`
+            k: Keys, not rotated.
             v: Values.
         """
-        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-        z = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
         weight: Tensor = self._block(layer).attn.W_O
         if len(heads) < len(weight):
             weight = weight[list(heads)]
-        return z.flatten(2) @ weight.flatten(0, 1)
+        return self.mix(q, k, v).flatten(2) @ weight.flatten(0, 1)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Float[Tensor, "batch query head d_head"]:
+        """Mix the values of each head as its queries and keys say.
+
+        Args:
+            q: Queries of the last steps. [batch, query, head, d_head]
+            k: Keys of all steps. [batch, step, head, d_head]
+            v: Values, likewise.
+        """
+        n_queries, n_steps, window = q.shape[1], k.shape[1], self.shape.window
+        q, k, v = (t.transpose(1, 2) for t in (*self._turned(q, k), v))
+        causal = n_queries == n_steps and plainly_causal(n_queries, n_steps, window)
+        mask = None if causal else visible(n_queries, n_steps, window, q.device)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal).transpose(1, 2)
+
+    def scores(self, q: Tensor, k: Tensor) -> Float[Tensor, "batch head query step"]:
+        """How much each query of some heads looks at each key, before the softmax; what it cannot see is -inf.
+
+        Args:
+            q: Queries of all steps. [batch, step, head, d_head]
+            k: Keys, likewise.
+        """
+        n_steps = q.shape[1]
+        seen = visible(n_steps, n_steps, self.shape.window, q.device)
+        q, k = (t.transpose(1, 2) for t in self._turned(q, k))
+        return (q @ k.transpose(-1, -2) / self.shape.d_head**0.5).masked_fill(~seen, float("-inf"))
+
+    def _turned(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries, of the last steps, and keys as they meet: turned by their steps where positions are rotary."""
+        if self.shape.positions != "rotary":
+            return q, k
+        cos, sin = angles(0, k.shape[1], self.shape.d_head, q)
+        return rotate(q, (cos[-q.shape[1] :], sin[-q.shape[1] :])), rotate(k, (cos, sin))
 
     def mlp(self, layer: int, normalised: Stream) -> Stream:
-        """What an MLP writes."""
-        return self._block(layer).mlp(normalised)
+        """What an MLP writes: nothing where there are none."""
+        return torch.zeros_like(normalised) if self.shape.attention_only else self._block(layer).mlp(normalised)
 
     def logits(self, x: Stream) -> Float[Tensor, "batch step action"]:
         """The logits, from the residual stream before the last LayerNorm."""
@@ -96,7 +132,8 @@ class Twin:
 
     def streams(self, tokens: Int[Tensor, "batch step channel"]) -> list[Stream]:
         """Run the model plainly and return what the readers of each stage see, from stage 0 (nothing) on."""
-        x = self.position(tokens) + sum(self.embed(channel, tokens) for channel in self.channels)
+        x = self.model.embed_sum(tokens)
+        x = x + self.position(tokens) if self.anatomy.has_positions else x
         seen = [torch.zeros_like(x), x]
         heads = range(self.shape.n_heads)
         for layer in range(self.shape.n_layers):

@@ -35,7 +35,9 @@ def _verb(name: str, function: Callable[..., None], example: str) -> None:
 
 
 _verb("list", verbs.list_all, "")
+_verb("histories", verbs.histories, "models/dark-room/config.yaml --learners 1000")
 _verb("train", verbs.train, "models/dark-room/config.yaml")
+_verb("sweep", verbs.sweep, "sweep.yaml --workers 4")
 _verb("evaluate", verbs.evaluate, "dark-room --rollouts 1000")
 _verb("new", verbs.new, "win_stay")
 _verb("check", verbs.check, "hypotheses/win_stay.py")

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ad_hypotheses.cli.listing import describe
+from ad_hypotheses.cli.living import SOURCE_CURVE, sentence
 from ad_hypotheses.cli.options import n_cpus
 from ad_hypotheses.cli.results import curve_unit, curves, markdown
 from ad_hypotheses.cli.terminal import duration
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.zoo import CARD, CURVE, write_atomically
 from ad_hypotheses.report.draw import draw_learning_curves
+from ad_hypotheses.report.evaluated import headline
+from ad_hypotheses.sources.learning import Learning
 
 
 def machine(threads: int, device: str) -> dict[str, Any]:
@@ -43,12 +46,14 @@ def card(name: str, config: Config, record: dict[str, Any], sha256: str) -> str:
     """Return a checkpoint's card as Markdown."""
     size, training, histories, ran = config.model, config.training, config.histories, record["machine"]
     kept = f", 1 in {histories.keep_every} kept" if histories.keep_every > 1 else ""
+    kept += f", after {histories.skip:,} that are not" if histories.skip else ""
+    kept += ", rewards shuffled" if histories.shuffle_rewards else ""
     seconds = record["seconds"]
     took = f"{seconds:,.0f} s" + (f" ({duration(seconds)})" if seconds >= 90 else "")
     facts = {
         "Size": f"{size.n_layers} layers, {size.n_heads} heads, width {size.d_model}",
         "Parameters": f"{record['parameters']:,}",
-        "Context": f"{record['context']:,} steps, {config.kept_episodes:,} episodes",
+        "Context": f"{record['context']:,} steps, {config.context_episodes:,} episodes",
         "Task": describe(config.make_task()),
         "Source": describe(config.make_source()),
         "Histories": f"{histories.learners:,} learners, {histories.episodes:,} episodes each{kept}",
@@ -65,9 +70,19 @@ def card(name: str, config: Config, record: dict[str, Any], sha256: str) -> str:
         f"# {name}\n\n"
         f"A transformer that learns {config.task['name']} in its context: distilled from the learning histories of "
         f"{config.source['name']}, it predicts a learner's next action.\n\n"
-        f"## What it earns\n\n{markdown(record['evaluation'], config)}\n\n"
+        f"## What it earns\n\n{headline(record['evaluation'], config.kept_episodes, curve_unit(config))}\n\n"
+        f"{markdown(record['evaluation'], config)}\n\n"
         "![Mean return as the context grows](curve.png)\n\n"
+        f"{_learned_from(record)}"
         f"## How it was made\n\n```sh\n{record['command']}\n```\n\n"
         f"| | |\n| --- | --- |\n{rows}\n\n"
         "Every setting is in [config.yaml](config.yaml), every figure in [record.json](record.json).\n"
     )
+
+
+def _learned_from(record: dict[str, Any]) -> str:
+    """Return the section on the learners it was distilled from; nothing for a record that does not tell."""
+    if "source" not in record:
+        return ""
+    picture = f"![Mean return over the lives of its learners]({SOURCE_CURVE})"
+    return f"## What it learned from\n\n{sentence(Learning(**record['source']))}\n\n{picture}\n\n"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 STOPPED = 2  # exit code of a run that was stopped
+ECHO = 3.0  # seconds in which a launcher may repeat a Ctrl-C
 SHOW_CURSOR = b"\r\x1b[?25h"  # a progress bar hides it
 
 
@@ -44,8 +47,8 @@ def stoppable(explain: Callable[[], str]) -> Iterator[None]:
 class Brake:
     """Remembers a Ctrl-C until the run reaches a place where it may stop; a second Ctrl-C ends it at once."""
 
-    def __init__(self) -> None:
-        self.pulled = False
+    def __init__(self, passed_on: bool = False) -> None:
+        self.pulled, self.passed_on, self.since = False, passed_on, 0.0
 
     def stop_if_pulled(self) -> None:
         """Stop here if the user asked for it.
@@ -57,28 +60,41 @@ class Brake:
             raise KeyboardInterrupt
 
     def _pull(self, number: int, frame: Any) -> None:
+        if self.pulled and self.passed_on and time.monotonic() < self.since + ECHO:
+            return
         if self.pulled:
             _leave(b"stopped at once; the same command goes on where the state was saved last.\n")
-        self.pulled = True
+        self.pulled, self.since = True, time.monotonic()
         os.write(2, b"\rstopping at the next safe place; Ctrl-C again ends at once\n")
 
 
 @contextmanager
-def braking(explain: Callable[[], str]) -> Iterator[Brake]:
+def braking(explain: Callable[[], str], passed_on: bool = False) -> Iterator[Brake]:
     """Let Ctrl-C stop what is inside, but only where it calls `stop_if_pulled`.
 
     Args:
         explain: Returns what to tell the user then.
+        passed_on: A launcher repeats every Ctrl-C to this process, which has seen it already.
 
     Raises:
         Stopped: The user pressed Ctrl-C.
     """
-    brake = Brake()
+    brake = Brake(passed_on)
     with _handling(brake._pull):
         try:
             yield brake
         except KeyboardInterrupt:
             raise Stopped(explain()) from None
+
+
+@contextmanager
+def following() -> Iterator[None]:
+    """Leave Ctrl-C to the first of several processes, which tells this one when to stop."""
+    with _handling(signal.SIG_IGN):
+        try:
+            yield
+        except KeyboardInterrupt:
+            sys.exit(STOPPED)
 
 
 def _leave(words: bytes) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ad_hypotheses.cli.terminal import duration, out, print_json, say
-from ad_hypotheses.distill.config import read_config
+from ad_hypotheses.distill.config import SCRATCH, read_config
 from ad_hypotheses.language.discover import Found, listing
 from ad_hypotheses.sources import Source
 from ad_hypotheses.tasks import Task
@@ -29,7 +29,7 @@ class Row:
     """What a checkpoint's files say of it.
 
     Attributes:
-        name: Of its folder.
+        name: Of its folder; of one that lies deeper, its path.
         task: Its task family and the parameters.
         channels: The parts of its tokens, each an embedding.
         layers, heads, width: Size of the transformer.
@@ -67,11 +67,13 @@ def show_all(hypotheses: Path, models: Path, as_json: bool) -> None:
 def checkpoints(models: Path) -> list[Row]:
     """Return what the checkpoints of a folder say of themselves, by name; a broken one has an error."""
     rows = []
-    for weights in sorted(models.glob(f"*/{WEIGHTS}")):
+    found = [path for depth in range(1, 4) for path in models.glob("*/" * depth + WEIGHTS)]
+    for folder in sorted(path.parent for path in found if SCRATCH not in path.relative_to(models).parts):
+        name = folder.relative_to(models).as_posix()
         try:
-            rows.append(_read(weights.parent))
+            rows.append(_read(folder, name))
         except Exception as error:  # whatever is wrong with one must not hide the others
-            rows.append(Row(weights.parent.name, error=str(error).splitlines()[0]))
+            rows.append(Row(name, error=str(error).splitlines()[0]))
     return rows
 
 
@@ -94,18 +96,21 @@ def n_parameters(weights: Path) -> int:
 
 
 def describe(made: Task | Source) -> str:
-    """Return a task or source with its parameters: `dark-room (size 9, horizon 20)`."""
-    values = asdict(made)  # type: ignore[call-overload]
-    rest = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+    """Return a task or source with its parameters, except what is off: `dark-room (size 9, horizon 20)`."""
+    values = {name: value for name, value in asdict(made).items() if value is not False}  # type: ignore[call-overload]
+    rest = ", ".join(
+        name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
+        for name, value in values.items()
+    )
     return f"{made.name} ({rest})" if rest else made.name
 
 
-def _read(folder: Path) -> Row:
+def _read(folder: Path, name: str) -> Row:
     config = read_config(folder / CONFIG)
     record = json.loads((folder / RECORD).read_text())
     size, task = config.model, config.make_task()
     return Row(
-        folder.name,
+        name,
         describe(task),
         (*task.channels, "action", "reward"),
         size.n_layers,

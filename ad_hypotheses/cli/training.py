@@ -9,20 +9,21 @@ from typing import Any
 
 from ad_hypotheses.cli.card import machine, write_card
 from ad_hypotheses.cli.evaluation import evaluated
-from ad_hypotheses.cli.interrupt import Brake, braking, stoppable
+from ad_hypotheses.cli.interrupt import Brake, braking, following, stoppable
 from ad_hypotheses.cli.listing import describe
+from ad_hypotheses.cli.living import keep_source_curve
 from ad_hypotheses.cli.options import require_writable
 from ad_hypotheses.cli.progress import Meter, metered
 from ad_hypotheses.cli.results import meaning, table
 from ad_hypotheses.cli.terminal import duration, out, say
-from ad_hypotheses.distill.config import Config, read_config
+from ad_hypotheses.distill.config import SCRATCH, Config, read_config
 from ad_hypotheses.distill.model import ADTransformer
-from ad_hypotheses.distill.train import Progress, train
+from ad_hypotheses.distill.parallel import Ranks
+from ad_hypotheses.distill.train import HISTORIES, Progress, train
 from ad_hypotheses.distill.zoo import CONFIG, WEIGHTS, build, load, save
 from ad_hypotheses.errors import CheckpointError, UserError
 
-SCRATCH = "training"
-ROLLOUTS = 500  # lives behind the figures of a card
+ROLLOUTS = 256  # lives behind the figures of a card
 MEASURED = 5  # updates after which the time that the others take can be told
 
 
@@ -39,14 +40,20 @@ def train_or_go_on(config: Config, target: Path, device: str, typed: str) -> Non
         UserError: The folder holds another model or cannot be written.
         Stopped: The user pressed Ctrl-C.
     """
-    if is_finished(target, config):
+    ranks, finished = Ranks.from_environment(), is_finished(target, config)
+    if not ranks.first:
+        if not finished:
+            with following():
+                train(config, target / SCRATCH, device)
+        return
+    if finished:
         say(out(), f"{target} is trained already, with this very configuration; delete it to train it anew.")
         return
     require_writable(target / SCRATCH, "--out")
     with metered() as meter:
-        run = _Run(config, meter)
+        run = _Run(config, meter, ranks.count)
         run.announce(target)
-        with braking(run.stopped) as brake:
+        with braking(run.stopped, passed_on=ranks.count > 1) as brake:
             model, record = train(config, target / SCRATCH, device, run.progress(brake))
         with stoppable(lambda: "stopped during the evaluation; the model is trained: the same command goes on."):
             record["command"] = typed
@@ -61,7 +68,9 @@ def default_name(config: Path) -> str:
 
 def command(config: Path, folder: Path | None, device: str, threads: int | None) -> str:
     """Return what trains the same model again."""
-    words = ["python", "cli.py", "train", config.as_posix()]
+    count = Ranks.from_environment().count
+    start = ["python"] if count == 1 else ["torchrun", "--nproc-per-node", str(count)]
+    words = [*start, "cli.py", "train", config.as_posix()]
     words += [] if folder is None else ["--out", folder.as_posix()]
     words += [] if device == "cpu" else ["--device", device]
     words += [] if threads is None else ["--threads", str(threads)]
@@ -94,6 +103,7 @@ class _Run:
 
     config: Config
     meter: Meter
+    n_processes: int
     phase: str = ""
     update: int = 0
     first: int = field(default=-1)
@@ -105,7 +115,7 @@ class _Run:
         n_steps = config.kept_episodes * config.make_task().horizon
         self.meter.say(
             f"training {target}: {n_parameters:,} parameters, {config.training.updates:,} updates of "
-            f"{config.training.batch} histories"
+            f"{config.training.batch} histories" + (f" in {self.n_processes} processes" * (self.n_processes > 1))
         )
         self.meter.say(
             f"histories: {histories.learners:,} of {n_steps:,} steps; {describe(config.make_source())} "
@@ -169,6 +179,7 @@ def _finish(target: Path, config: Config, model: ADTransformer, record: dict[str
     record["machine"] = machine(record["threads"], record["device"])
     record["parameters"] = sum(weight.numel() for weight in model.parameters())
     record["context"] = model.shape.n_ctx
+    record["source"] = keep_source_curve(target, config, target / SCRATCH / HISTORIES)
     record["evaluation"] = evaluated(model, config, ROLLOUTS, 0, meter)
     digest = save(target, config, model, record)
     write_card(target, config, record, digest)

@@ -60,35 +60,122 @@ def train(
 
     settings = read_config(config)
     from ad_hypotheses.cli.training import command, default_name, train_or_go_on
+    from ad_hypotheses.distill.parallel import Ranks
 
-    set_up_torch(device, threads)
+    set_up_torch(Ranks.from_environment().device(device), threads)
     target = Path("models") / default_name(config) if folder is None else folder
     train_or_go_on(settings, target, device, command(config, folder, device, threads))
 
 
+def sweep(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A YAML file with a base and a grid.", show_default=False)
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Where to keep the models.", show_default="models/<name>"),
+    ] = None,
+    reports: Reports = Path("reports"),
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", callback=at_least(1), help="Models trained at a time.",
+            show_default="CPUs / threads",
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", metavar="N", callback=at_least(1), help="Threads of each worker.")
+    ] = 1,
+    device: Device = "cpu",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the models and their cost; run nothing.")] = False,
+) -> None:
+    """Train a grid of models, several at a time, and compare them.
+
+    Ctrl-C stops it; the same command goes on.
+    """
+    from ad_hypotheses.distill.grid import read_sweep
+
+    grid = read_sweep(config)
+    from ad_hypotheses.cli.sweep_plan import Run
+    from ad_hypotheses.cli.sweeping import show_plan, sweep_all, sweep_command
+    from ad_hypotheses.cli.training import default_name
+
+    set_up_torch(device, threads)
+    target = Path("models") / default_name(config) if folder is None else folder
+    typed = sweep_command(config, folder, {"reports": reports, "device": device, "threads": threads})
+    run = Run(grid, target, reports, device, workers, threads, typed)
+    (show_plan if dry_run else sweep_all)(run)
+
+
+def histories(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, as for train.", show_default=False)],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Where to keep them.", show_default="histories/<name>"),
+    ] = None,
+    learners: Annotated[
+        int | None,
+        typer.Option(
+            "--learners", metavar="N", callback=at_least(1), help="How many.", show_default="what CONFIG says"
+        ),
+    ] = None,
+    minari: Annotated[
+        str | None,
+        typer.Option("--export-minari", metavar="NAME", help="Also write a Minari dataset, e.g. dark-room/dyna-q-v0."),
+    ] = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the learners of a configuration live, and see whether they learn.
+
+    Ctrl-C stops it; the same command goes on.
+    """
+    from ad_hypotheses.distill.config import read_config
+
+    settings = read_config(config)
+    from ad_hypotheses.cli.living import live
+    from ad_hypotheses.cli.training import default_name
+
+    set_up_torch("cpu", threads)
+    if learners is not None:
+        fewer = settings.histories.model_copy(update={"learners": learners})
+        settings = settings.model_copy(update={"histories": fewer})
+    live(settings, Path("histories") / default_name(config) if folder is None else folder, minari, as_json)
+
+
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or folder.", show_default=False)],
+    model: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL", help="Names or folders, or patterns such as 'grid/*'.", show_default=False),
+    ],
     models: Models = Path("models"),
     rollouts: Annotated[
         int, typer.Option("--rollouts", metavar="N", callback=at_least(1), help="Lives of each learner.")
     ] = 500,
     seed: Seed = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Learning curves only; no shorter memory, no unusual starts.")
+    ] = False,
     device: Device = "cpu",
     threads: Threads = None,
-    folder: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write the page.")] = Path("reports"),
+    folder: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write the report.")] = Path(
+        "reports"
+    ),
     as_json: AsJson = False,
 ) -> None:
-    """Let a model learn in its context, and compare what it earns.
+    """Let models learn in their context, and compare what they earn.
 
-    Writes a page and a picture.
+    Writes one page with pictures and a table of every figure.
+
+    Ctrl-C stops it; the same command goes on.
     """
-    from ad_hypotheses.cli.evaluation import evaluate_model
-    from ad_hypotheses.distill.zoo import load
+    from ad_hypotheses.cli.choosing import choose
+    from ad_hypotheses.cli.evaluation import Asked, evaluate_all
 
     set_up_torch(device, threads)
-    checkpoint = load(model, models, device)
+    chosen = choose(model, models, device)
     require_writable(folder, "--out")
-    evaluate_model(checkpoint, rollouts, seed, folder, as_json)
+    evaluate_all(chosen, Asked(model, models, rollouts, seed, quick, device, folder), as_json)
 
 
 def new(

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
+from ad_hypotheses.distill.shape import Positions, size_problems
 from ad_hypotheses.errors import ConfigError, did_you_mean
+from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import Source, make_source
-from ad_hypotheses.tasks import Task, make_task
+from ad_hypotheses.sources.lives import lived
+from ad_hypotheses.tasks import Facts, Task, make_task
+
+SCRATCH = "training"  # folder in that of a checkpoint, for what its training needs
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)  # a batch of "24" or of 1.5 is a mistake
 
 
 class Histories(_Section):
     """The learning histories to distil."""
 
     held_out: int = Field(16, ge=0, description="tasks that no training history comes from")
+    train_tasks: int | None = Field(None, ge=1, description="tasks to train on; without a number, all that are left")
     learners: int = Field(4096, ge=1, description="learners, spread evenly over the training tasks")
     episodes: int = Field(38, ge=1, description="episodes that each learner lives")
     keep_every: int = Field(2, ge=1, description="keep every k-th episode, so that learning looks k times faster")
+    skip: int = Field(0, ge=0, description="episodes lived before the first that is kept: expert-only data, if many")
+    shuffle_rewards: bool = Field(False, description="deal the rewards of each history out to other steps of it")
+    check: bool = Field(True, description="refuse a source that does not learn")
     seed: int = Field(0, ge=0)
 
 
@@ -35,6 +47,21 @@ class Size(_Section):
     d_model: int = Field(64, ge=1)
     d_mlp: int | None = Field(None, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
+    positions: Positions = Field("learned", description="how steps are told apart")
+    attention_only: bool = Field(False, description="no MLPs")
+    window: int | None = Field(None, ge=1, description="steps that a query attends to; without a number, all before it")
+
+
+def _number(value: Any) -> Any:
+    """Read 2e-3, which YAML takes for text, as the number that it is, and yes and no as none."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "Input should be a valid number")
+    with suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
 
 
 class Training(_Section):
@@ -42,10 +69,15 @@ class Training(_Section):
 
     updates: int = Field(3000, ge=1)
     batch: int = Field(24, ge=1, description="histories per update")
-    learning_rate: float = Field(2e-3, gt=0)
+    crop: int | None = Field(None, ge=1, description="episodes of a sample, cut out of a history; else all of them")
+    token_mask: Number = Field(0.0, ge=0, lt=1, description="share of the parts of tokens that training leaves out")
+    learning_rate: Number = Field(2e-3, gt=0, allow_inf_nan=False)
     warmup: int = Field(100, ge=0)
-    weight_decay: float = Field(0.01, ge=0)
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    weight_decay: Number = Field(0.01, ge=0, allow_inf_nan=False)
+    clip: Number = Field(1.0, gt=0, description="largest norm of the gradient")
+    accumulate: int = Field(1, ge=1, description="parts that a batch is computed in, one after another")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of activations; weights are float32")
+    compile: bool = Field(False, description="compile the model for training: slow to start, then faster")
     evaluate_every: int = Field(500, ge=1, description="updates between rollouts on held-out tasks")
     save_every: int = Field(200, ge=1, description="updates between the states that an interrupted run resumes from")
     seed: int = Field(0, ge=0)
@@ -68,10 +100,25 @@ class Config(_Section):
         """Return the learner whose histories are distilled."""
         return make_source(**self.source)
 
+    def live(self, facts: Facts, rng: np.random.Generator) -> History:
+        """Let the source live on tasks, one learner each, and return what a model of this configuration is trained on.
+
+        Raises:
+            DataError: The source was recorded and cannot live on.
+        """
+        kept = self.histories
+        return lived(self.make_source(), self.make_task(), facts, kept.episodes, rng, kept.keep_every, kept.skip,
+                     kept.shuffle_rewards)  # fmt: skip
+
     @property
     def kept_episodes(self) -> int:
-        """Episodes of a history, and so of a context."""
+        """Episodes of a history."""
         return -(-self.histories.episodes // self.histories.keep_every)
+
+    @property
+    def context_episodes(self) -> int:
+        """Episodes of a training sample, and so of a context."""
+        return self.training.crop or self.kept_episodes
 
 
 def read_config(path: Path) -> Config:
@@ -112,14 +159,22 @@ def check_config(content: dict[str, Any], where: str) -> Config:
                 problems.append(f"{section}: {error}")
             except TypeError:
                 problems.append(f"{section}: needs 'name'")
-    if config is not None and config.model.d_model % config.model.n_heads:
-        problems.append(
-            f"model.d_model: {config.model.d_model} is not a multiple of model.n_heads = {config.model.n_heads}"
-        )
+    if config is not None:
+        problems += size_problems(config.model, "model.")
+    problems += [] if config is None else _training_problems(config)
     if problems or config is None:
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigError(f"{where} cannot be used:\n{listed}")
     return config
+
+
+def _training_problems(config: Config) -> list[str]:
+    training, problems = config.training, []
+    if training.crop is not None and training.crop > config.kept_episodes:
+        problems.append(f"training.crop: {training.crop} is more than the {config.kept_episodes} episodes of a history")
+    if training.batch % training.accumulate:
+        problems.append(f"training.batch: {training.batch} is not a multiple of accumulate = {training.accumulate}")
+    return problems
 
 
 def _explain(problem: Any) -> str:

@@ -2,45 +2,45 @@
 
 Axes: batch, step (position in the context), head, d_model, d_head, d_mlp, action; channel = part of a token.
 
-The residual stream is a sum of named writers: one embedding for each part of the token, the position, every head of
-every layer (through its own `W_O`), and every MLP. All hooks have TransformerLens's names
-(`blocks.0.attn.hook_q`, `blocks.1.hook_resid_pre`, ...), plus `hook_embeds.<channel>` for the parts of the embedding.
+The residual stream is a sum of named writers: one embedding for each part of the token, the position (where it is
+learned), every head of every layer (through its own `W_O`), and every MLP (where there are any). All hooks have
+TransformerLens's names (`blocks.0.attn.hook_q`, `blocks.1.hook_resid_pre`, ...), plus `hook_embeds.<channel>` for the
+parts of the embedding.
 This is the only module that imports transformer_lens.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformer_lens import ActivationCache, HookedRootModule
 from transformer_lens.config import TransformerLensConfig
 from transformer_lens.hook_points import HookPoint
 
+from ad_hypotheses.distill.kv_cache import KVCache, LayerCache
+from ad_hypotheses.distill.positions import Angles, angles, plainly_causal, rotate, visible
+from ad_hypotheses.distill.shape import Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.history import History
 
+LARGE_VOCABULARY = 4096  # embeddings of all channels together; beyond it zeros cost more than gathering
 
-@dataclass(frozen=True)
-class Shape:
-    """Size of a transformer. `d_mlp=None` is four times `d_model`; dropout is off unless asked for.
 
-    Without `layer_norm` the model is what hand-set weights make of it, and a linear one can be worked out by hand.
-    """
+class Point(HookPoint):
+    """A hook point that costs nothing while nobody looks: a step of a rollout passes a dozen in every layer."""
 
-    n_ctx: int
-    n_layers: int = 4
-    n_heads: int = 4
-    d_model: int = 64
-    d_mlp: int | None = None
-    dropout: float = 0.0
-    eps: float = 1e-5
-    layer_norm: bool = True
+    @property
+    def hooked(self) -> bool:
+        """Whether anybody looks."""
+        return bool(self._forward_hooks or self._backward_hooks)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return super().__call__(x) if self.hooked else x
 
 
 class LayerNorm(nn.Module):
@@ -51,11 +51,11 @@ class LayerNorm(nn.Module):
         self.eps, self.on = shape.eps, shape.layer_norm
         self.w = nn.Parameter(torch.ones(shape.d_model))
         self.b = nn.Parameter(torch.zeros(shape.d_model))
-        self.hook_scale = HookPoint()
-        self.hook_normalized = HookPoint()
+        self.hook_scale = Point()
+        self.hook_normalized = Point()
 
     def forward(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
-        if not self.on or not self.hook_scale.has_hooks():
+        if not self.on or not self.hook_scale.hooked:
             return self.hook_normalized(self.plain(x))
         centred = x - x.mean(-1, keepdim=True)
         scale = self.hook_scale((centred.pow(2).mean(-1, keepdim=True) + self.eps).sqrt())
@@ -78,39 +78,52 @@ class Attention(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        d_head = shape.d_model // shape.n_heads
+        self.window = shape.window
         for name in "QKV":
-            setattr(self, f"W_{name}", nn.Parameter(torch.empty(shape.n_heads, shape.d_model, d_head)))
-            setattr(self, f"b_{name}", nn.Parameter(torch.zeros(shape.n_heads, d_head)))
-        self.W_O = nn.Parameter(torch.empty(shape.n_heads, d_head, shape.d_model))
+            setattr(self, f"W_{name}", nn.Parameter(torch.empty(shape.n_heads, shape.d_model, shape.d_head)))
+            setattr(self, f"b_{name}", nn.Parameter(torch.zeros(shape.n_heads, shape.d_head)))
+        self.W_O = nn.Parameter(torch.empty(shape.n_heads, shape.d_head, shape.d_model))
         self.b_O = nn.Parameter(torch.zeros(shape.d_model))
-        self.hook_q, self.hook_k, self.hook_v = HookPoint(), HookPoint(), HookPoint()
-        self.hook_attn_scores, self.hook_pattern = HookPoint(), HookPoint()
-        self.hook_z, self.hook_result = HookPoint(), HookPoint()
+        self.hook_q, self.hook_k, self.hook_v = Point(), Point(), Point()
+        if shape.positions == "rotary":
+            self.hook_rot_q, self.hook_rot_k = Point(), Point()
+        self.hook_attn_scores, self.hook_pattern = Point(), Point()
+        self.hook_z, self.hook_result = Point(), Point()
 
-    def forward(self, x: Float[Tensor, "batch step d_model"], cache: LayerCache | None) -> Tensor:
-        q = self.hook_q(project(x, self.W_Q, self.b_Q))  # [batch, step, head, d_head]
-        k = self.hook_k(project(x, self.W_K, self.b_K))
-        v = self.hook_v(project(x, self.W_V, self.b_V))
+    def forward(
+        self, x: Float[Tensor, "batch step d_model"], cache: LayerCache | None, turned: Angles | None
+    ) -> Tensor:
+        weight, bias = self.folded() if cache is None else cache.once(self.folded)
+        qkv = F.linear(x, weight, bias).view(*x.shape[:-1], 3, *self.b_Q.shape)
+        q, k, v = qkv.unbind(-3)  # [batch, step, head, d_head]
+        q, k, v = self.hook_q(q), self.hook_k(k), self.hook_v(v)
+        if turned is not None:
+            q, k = self.hook_rot_q(rotate(q, turned)), self.hook_rot_k(rotate(k, turned))
         if cache is not None:
             k, v = cache.extend(k, v)
         z = self.hook_z(self.attend(q, k, v))
-        if self.hook_result.has_hooks():
+        if self.hook_result.hooked:
             result = self.hook_result(torch.einsum("bthd,hdm->bthm", z, self.W_O))
             return result.sum(2) + self.b_O
-        return z.flatten(2) @ self.W_O.flatten(0, 1) + self.b_O
+        return F.linear(z.flatten(2), self.W_O.flatten(0, 1).T, self.b_O)
+
+    def folded(self) -> tuple[Float[Tensor, "out d_model"], Float[Tensor, " out"]]:
+        """Weights and biases of the queries, keys and values of all heads, one matrix."""
+        weights = torch.stack([self.W_Q, self.W_K, self.W_V]).transpose(-1, -2)
+        return weights.flatten(0, 2), torch.cat([self.b_Q, self.b_K, self.b_V]).flatten()
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Float[Tensor, "batch step head d_head"]:
         """Mix the values; queries are the last `q.shape[1]` steps of the keys."""
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # [batch, head, step, d_head]
-        written_out = self.hook_attn_scores.has_hooks() or self.hook_pattern.has_hooks()
-        if not written_out and q.shape[2] in (1, k.shape[2]):
-            return F.scaled_dot_product_attention(q, k, v, is_causal=q.shape[2] > 1).transpose(1, 2)
-        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-        steps = torch.arange(k.shape[2], device=q.device)
-        visible = steps <= steps[-q.shape[2] :, None]
-        scores = self.hook_attn_scores(scores.masked_fill(~visible, float("-inf")))
-        return (self.hook_pattern(scores.softmax(-1)) @ v).transpose(1, 2)
+        n_queries, n_keys = q.shape[2], k.shape[2]
+        written_out = self.hook_attn_scores.hooked or self.hook_pattern.hooked
+        if not written_out and plainly_causal(n_queries, n_keys, self.window):
+            return F.scaled_dot_product_attention(q, k, v, is_causal=n_queries > 1).transpose(1, 2)
+        seen = visible(n_queries, n_keys, self.window, q.device)
+        if not written_out:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2)
+        scores = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~seen, float("-inf"))
+        return (self.hook_pattern(self.hook_attn_scores(scores).softmax(-1)) @ v).transpose(1, 2)
 
 
 class MLP(nn.Module):
@@ -123,7 +136,7 @@ class MLP(nn.Module):
         self.b_in = nn.Parameter(torch.zeros(d_mlp))
         self.W_out = nn.Parameter(torch.empty(d_mlp, shape.d_model))
         self.b_out = nn.Parameter(torch.zeros(shape.d_model))
-        self.hook_pre, self.hook_post = HookPoint(), HookPoint()
+        self.hook_pre, self.hook_post = Point(), Point()
 
     def forward(self, x: Float[Tensor, "batch step d_model"]) -> Float[Tensor, "batch step d_model"]:
         pre = self.hook_pre(F.linear(x, self.W_in.T, self.b_in))
@@ -131,20 +144,38 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-LN: attention, then MLP, each added to the residual stream."""
+    """Pre-LN: attention, then MLP unless there is none, each added to the residual stream."""
+
+    hook_resid_pre: Point
+    hook_resid_mid: Point
+    hook_resid_post: Point
+    hook_attn_out: Point
+    hook_mlp_out: Point
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
+        self.attention_only = shape.attention_only
         self.ln1, self.attn = LayerNorm(shape), Attention(shape)
-        self.ln2, self.mlp = LayerNorm(shape), MLP(shape)
-        self.dropout = nn.Dropout(shape.dropout)
-        self.hook_resid_pre, self.hook_resid_mid, self.hook_resid_post = HookPoint(), HookPoint(), HookPoint()
-        self.hook_attn_out, self.hook_mlp_out = HookPoint(), HookPoint()
+        if not self.attention_only:
+            self.ln2, self.mlp = LayerNorm(shape), MLP(shape)
+        self.dropout = shape.dropout
+        names = ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
+        for name in names if not self.attention_only else names[::2] + names[3:4]:
+            setattr(self, f"hook_{name}", Point())
 
-    def forward(self, x: Float[Tensor, "batch step d_model"], cache: LayerCache | None) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "batch step d_model"], cache: LayerCache | None, turned: Angles | None
+    ) -> Tensor:
         x = self.hook_resid_pre(x)
-        x = self.hook_resid_mid(x + self.hook_attn_out(self.dropout(self.attn(self.ln1(x), cache))))
-        return self.hook_resid_post(x + self.hook_mlp_out(self.dropout(self.mlp(self.ln2(x)))))
+        x = x + self.hook_attn_out(self.dropped(self.attn(self.ln1(x), cache, turned)))
+        if not self.attention_only:
+            x = self.hook_resid_mid(x)
+            x = x + self.hook_mlp_out(self.dropped(self.mlp(self.ln2(x))))
+        return self.hook_resid_post(x)
+
+    def dropped(self, x: Float[Tensor, "batch step d_model"]) -> Float[Tensor, "batch step d_model"]:
+        """Drop what training drops of what is written."""
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
 class ADTransformer(HookedRootModule):
@@ -159,12 +190,14 @@ class ADTransformer(HookedRootModule):
         seed: Of the initial weights.
     """
 
+    _offsets: Tensor
+
     def __init__(self, vocabulary: Vocabulary, shape: Shape, seed: int = 0) -> None:
         super().__init__()
         self.vocabulary, self.shape = vocabulary, shape
         self.cfg = TransformerLensConfig(
             d_model=shape.d_model,
-            d_head=shape.d_model // shape.n_heads,
+            d_head=shape.d_head,
             n_heads=shape.n_heads,
             n_layers=shape.n_layers,
             n_ctx=shape.n_ctx,
@@ -173,6 +206,8 @@ class ADTransformer(HookedRootModule):
             act_fn="gelu",
             normalization_type="LN" if shape.layer_norm else None,
             eps=shape.eps,
+            positional_embedding_type="standard" if shape.positions == "learned" else shape.positions,
+            attn_only=shape.attention_only,
             device="cpu",
         )
         self.embed = nn.ParameterDict(
@@ -181,9 +216,13 @@ class ADTransformer(HookedRootModule):
                 for name, size in zip(vocabulary.channels, vocabulary.sizes, strict=True)
             }
         )
-        self.hook_embeds = nn.ModuleDict({name: HookPoint() for name in vocabulary.channels})
-        self.W_pos = nn.Parameter(torch.empty(shape.n_ctx, shape.d_model))
-        self.hook_embed, self.hook_pos_embed = HookPoint(), HookPoint()
+        self.hook_embeds = nn.ModuleDict({name: Point() for name in vocabulary.channels})
+        self._embed_hooks = tuple(self.hook_embeds.values())  # looked at in every step of a rollout
+        self.register_buffer("_offsets", torch.tensor([0, *vocabulary.sizes[:-1]]).cumsum(0), persistent=False)
+        self.hook_embed = Point()
+        if shape.positions == "learned":
+            self.W_pos = nn.Parameter(torch.empty(shape.n_ctx, shape.d_model))
+            self.hook_pos_embed = Point()
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.n_layers))
         self.ln_final = LayerNorm(shape)
         self.W_U = nn.Parameter(torch.empty(shape.d_model, vocabulary.n_actions))
@@ -194,27 +233,39 @@ class ADTransformer(HookedRootModule):
     def _initialise(self, seed: int) -> None:
         """Draw the weights as GPT-2 does: 0.02, and what writes into the residual stream smaller with depth."""
         generator = torch.Generator().manual_seed(seed)
+        n_writes = self.shape.n_layers * (1 if self.shape.attention_only else 2)
         for name, weight in self.named_parameters():
             leaf = name.rsplit(".", 1)[-1]
             if weight.ndim > 1 and not leaf.startswith("b_"):
                 deep = leaf in ("W_O", "W_out")
-                std = 0.02 / (2 * self.shape.n_layers) ** 0.5 if deep else 0.02
+                std = 0.02 / n_writes**0.5 if deep else 0.02
                 nn.init.normal_(weight, std=std, generator=generator)
 
     @property
     def anatomy(self) -> Anatomy:
         """The sites that a hypothesis can name in this model."""
-        return Anatomy(self.vocabulary.channels, self.shape.n_layers, self.shape.n_heads)
+        return Anatomy(
+            self.vocabulary.channels,
+            self.shape.n_layers,
+            self.shape.n_heads,
+            has_positions=self.shape.positions == "learned",
+            has_mlps=not self.shape.attention_only,
+        )
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.W_pos.device
+        return self.W_U.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the weights."""
+        return self.W_U.dtype
 
     def to(self, *args: Any, **kwargs: Any) -> ADTransformer:
         """Move or cast the weights, and tell TransformerLens where they are."""
         super().to(*args, **kwargs)
-        self.cfg.device, self.cfg.dtype = str(self.device), self.W_pos.dtype
+        self.cfg.device, self.cfg.dtype = str(self.device), self.dtype
         return self
 
     def to_tokens(self, history: History) -> Int[Tensor, "batch step channel"]:
@@ -222,31 +273,76 @@ class ADTransformer(HookedRootModule):
         return self.vocabulary.encode(history).to(self.device)
 
     def forward(
-        self, tokens: Int[Tensor, "batch step channel"], cache: KVCache | None = None
+        self,
+        tokens: Int[Tensor, "batch step channel"],
+        cache: KVCache | None = None,
+        kept: Bool[Tensor, "batch step channel"] | None = None,
     ) -> Float[Tensor, "batch step action"]:
         """Return the logits of the action at every step.
 
         Args:
             tokens: As `Vocabulary.encode` makes them.
             cache: Keys and values of earlier steps; the tokens then continue them, and are added to it.
+            kept: Which parts of the tokens are read; all of them unless in training.
 
         Raises:
-            ValueError: There are more steps than the context holds.
+            ValueError: There are more steps than the context holds, and no window.
         """
+        return self.unembed(self.residual(tokens, cache, kept))
+
+    def residual(
+        self,
+        tokens: Int[Tensor, "batch step channel"],
+        cache: KVCache | None = None,
+        kept: Bool[Tensor, "batch step channel"] | None = None,
+    ) -> Float[Tensor, "batch step d_model"]:
+        """Return the residual stream after the last layer; arguments and errors as those of `forward`."""
         start = 0 if cache is None else cache.n_steps
         stop = start + tokens.shape[1]
-        if stop > self.shape.n_ctx:
+        if stop > self.shape.n_ctx and self.shape.window is None:
             raise ValueError(f"{stop} steps do not fit into a context of {self.shape.n_ctx}")
-        parts = [
-            self.hook_embeds[name](F.embedding(tokens[..., channel], self.embed[name]))
-            for channel, name in enumerate(self.vocabulary.channels)
-        ]
-        embedded = self.hook_embed(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0])
-        position = self.hook_pos_embed(self.W_pos[start:stop].expand_as(embedded))
-        x = embedded + position
+        if any(hook.hooked for hook in self._embed_hooks):
+            x = self.hook_embed(self._embed_each(tokens, kept))
+        else:
+            x = self.hook_embed(self.embed_sum(tokens, kept))
+        if self.shape.positions == "learned":
+            x = x + self.hook_pos_embed(self.W_pos[start:stop].expand_as(x))
+        turned = angles(start, stop, self.shape.d_head, x) if self.shape.positions == "rotary" else None
         for layer, block in enumerate(self.blocks):
-            x = block(x, None if cache is None else cache.layers[layer])
+            x = block(x, None if cache is None else cache.layers[layer], turned)
+        return x
+
+    def unembed(self, x: Float[Tensor, "batch step d_model"]) -> Float[Tensor, "batch step action"]:
+        """Return the logits that the last reader makes of the residual stream."""
         return self.ln_final(x) @ self.W_U + self.b_U
+
+    def _embed_each(self, tokens: Tensor, kept: Tensor | None) -> Float[Tensor, "batch step d_model"]:
+        """Embed channel by channel, so that each part can be hooked."""
+        parts = []
+        for channel, name in enumerate(self.vocabulary.channels):
+            part = F.embedding(tokens[..., channel], self.embed[name])
+            parts.append(self.hook_embeds[name](part if kept is None else part * kept[..., channel, None]))
+        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+    def embed_sum(
+        self, tokens: Int[Tensor, "batch step channel"], kept: Bool[Tensor, "batch step channel"] | None = None
+    ) -> Float[Tensor, "batch step d_model"]:
+        """Return the sum of the embeddings of all parts of the tokens, without hooks and all channels at once.
+
+        Where a gradient is wanted it is a product with the tokens as rows of zeros and ones, whose backward is a
+        product too: 2 to 4 times faster than gathering, as long as the vocabularies are small.
+        """
+        tables = torch.cat([self.embed[name] for name in self.vocabulary.channels])
+        rows = (tokens + self._offsets).flatten(0, 1)
+        if not torch.is_grad_enabled() or len(tables) > LARGE_VOCABULARY:
+            weights = None if kept is None else kept.flatten(0, 1).to(tables.dtype)
+            x = F.embedding_bag(rows, tables, mode="sum", per_sample_weights=weights)
+        else:
+            with torch.autocast(tables.device.type, enabled=False):  # a sum of many embeddings deserves all its digits
+                chosen = tables.new_zeros(len(rows), len(tables))
+                weights = torch.ones_like(rows, dtype=tables.dtype) if kept is None else kept.flatten(0, 1)
+                x = chosen.scatter_(1, rows, weights.to(tables.dtype)) @ tables
+        return x.view(*tokens.shape[:2], -1)
 
     def double(self) -> ADTransformer:
         """Cast the weights to float64."""
@@ -274,32 +370,3 @@ def project(x: Float[Tensor, "batch step d_model"], weight: Tensor, bias: Tensor
     heads, d_model, d_head = weight.shape
     flat = F.linear(x, weight.transpose(1, 2).reshape(heads * d_head, d_model), bias.flatten())
     return flat.view(*x.shape[:-1], heads, d_head)
-
-
-class LayerCache:
-    """Keys and values of one layer, in memory reserved for the whole context."""
-
-    def __init__(self, batch: int, model: ADTransformer) -> None:
-        size = (batch, model.shape.n_ctx, model.shape.n_heads, model.cfg.d_head)
-        self.k = torch.empty(size, device=model.device, dtype=model.W_pos.dtype)
-        self.v = torch.empty_like(self.k)
-        self.n_steps = 0
-
-    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append new steps and return all of them. [batch, step, head, d_head]"""
-        stop = self.n_steps + k.shape[1]
-        self.k[:, self.n_steps : stop], self.v[:, self.n_steps : stop] = k, v
-        self.n_steps = stop
-        return self.k[:, :stop], self.v[:, :stop]
-
-
-class KVCache:
-    """Keys and values of all layers, so that a rollout computes each step once."""
-
-    def __init__(self, batch: int, model: ADTransformer) -> None:
-        self.layers = [LayerCache(batch, model) for _ in model.blocks]
-
-    @property
-    def n_steps(self) -> int:
-        """Number of steps held."""
-        return self.layers[0].n_steps

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
-from ad_hypotheses.distill.model import ADTransformer, KVCache
+from ad_hypotheses.distill.kv_cache import KVCache
+from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.errors import CapacityError, DataError, UserError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks import Task
 from ad_hypotheses.tasks.play import play
 from ad_hypotheses.tasks.task import n_tasks_of
 
+READ_STEPS = 1024  # steps of an earlier life that are read at once
 
-@torch.no_grad()
+
+@torch.inference_mode()
 def rollout(
     model: ADTransformer,
     task: Task,
@@ -23,6 +29,8 @@ def rollout(
     rng: np.random.Generator,
     sample: bool = True,
     progress: Callable[[int], None] | None = None,
+    prompt: History | None = None,
+    memory: int | None = None,
 ) -> History:
     """Run the model on tasks it is told nothing about, weights frozen, one long context each.
 
@@ -30,24 +38,91 @@ def rollout(
         model: In evaluation mode.
         task: The task family.
         facts: Which task each row plays. [row, ...]
-        episodes: Episodes to play; they must fit into the context.
+        episodes: Episodes to play.
         rng: Randomness of the world and of sampled actions.
         sample: Draw actions from the model's distribution; otherwise take the likeliest.
         progress: Called with the number of steps done.
+        prompt: Whole episodes that somebody lived before on the same tasks, which the model reads as its own past.
+            [row, step]
+        memory: Episodes that the model sees, the one that it is in among them; None for all that its context holds. At
+            the start of each episode the latest `memory - 1` are read anew, from the first position on, as a training
+            history begins: nothing was done or paid before the first of their steps.
 
     Returns:
-        The model's own learning histories. [row, episodes * horizon]
+        The model's own learning histories, without the prompt. [row, episodes * horizon]
+
+    Raises:
+        CapacityError: Prompt and episodes, or `memory` of them, do not fit into the context of a model without window.
+        DataError: The prompt has other rows than `facts`, ends within an episode, or shows what has no embedding.
+        UserError: `memory` is less than 1.
     """
-    n_rows = n_tasks_of(facts)
+    n_rows, horizon = n_tasks_of(facts), task.horizon
+    _check_prompt(prompt, n_rows, horizon)
+    _check_room(model, horizon, episodes, 0 if prompt is None else prompt.n_steps // horizon, memory)
     cache = KVCache(n_rows, model)
 
-    def policy(history: History) -> np.ndarray:
-        latest = history.window(-2)  # a token shows the action and reward of the step before it
-        logits = model(model.to_tokens(latest)[:, -1:], cache)[:, -1].float()
+    def policy(history: History) -> Float[np.ndarray, "row action"]:
+        nonlocal cache
+        if history.n_steps == 1 or (memory is not None and history.n_steps % horizon == 1 % horizon):
+            cache = KVCache(n_rows, model)
+            logits = _read(model, _remembered(prompt, history, memory, horizon), cache)
+        else:
+            latest = history.window(-2)  # a token shows the action and reward of the step before it
+            logits = model(model.to_tokens(latest)[:, -1:], cache)[:, -1]
         if progress is not None:
             progress(history.n_steps)
         if sample:
-            return logits.softmax(-1).cpu().numpy()
+            return logits.float().softmax(-1).cpu().numpy()
         return np.eye(task.n_actions, dtype=np.float32)[logits.argmax(-1).cpu().numpy()]
 
     return play(task, facts, policy, episodes, rng)
+
+
+def _read(model: ADTransformer, past: History, cache: KVCache) -> torch.Tensor:
+    """Read a history from its first step on and return the logits of its last one. [row, action]"""
+    for tokens in model.to_tokens(past).split(READ_STEPS, dim=1):
+        stream = model.residual(tokens, cache)
+    return model.unembed(stream[:, -1:])[:, -1]
+
+
+def _remembered(prompt: History | None, history: History, memory: int | None, horizon: int) -> History:
+    """What the model may look back on at the first step of an episode, this step included."""
+    past = history if prompt is None else _joined(prompt, history, horizon)
+    return past if memory is None else past.window(-min(past.n_steps, (memory - 1) * horizon + 1))
+
+
+def _joined(first: History, second: History, horizon: int) -> History:
+    number = np.arange(first.n_steps + second.n_steps) // horizon
+    return replace(
+        second,
+        observations=np.concatenate([first.observations, second.observations], axis=1),
+        actions=np.concatenate([first.actions, second.actions], axis=1),
+        rewards=np.concatenate([first.rewards, second.rewards], axis=1),
+        episode=np.broadcast_to(number, (second.n_rows, len(number))),
+        channels=first.channels,  # those of the second are the model's: what differs is refused with its name
+    )
+
+
+def _check_prompt(prompt: History | None, n_rows: int, horizon: int) -> None:
+    if prompt is not None and prompt.n_rows != n_rows:
+        raise DataError(
+            f"the prompt has {prompt.n_rows} rows, but {n_rows} tasks are played. Give one earlier life for each task."
+        )
+    if prompt is not None and prompt.n_steps % horizon:
+        raise DataError(
+            f"the prompt has {prompt.n_steps} steps, which are no whole episodes of {horizon}. "
+            f"Cut it: prompt.window(stop={prompt.n_steps // horizon * horizon})."
+        )
+
+
+def _check_room(model: ADTransformer, horizon: int, episodes: int, before: int, memory: int | None) -> None:
+    if memory is not None and memory < 1:
+        raise UserError(f"memory is {memory}, but the model sees at least the episode it is in: give 1 or more.")
+    seen = before + episodes if memory is None else min(memory, before + episodes)
+    if model.shape.window is None and seen * horizon > model.shape.n_ctx:
+        kept = f"memory = {memory}" if memory is not None else f"{before} episodes of prompt and {episodes} to play"
+        raise CapacityError(
+            f"{kept}: {seen * horizon} steps do not fit into the model's context of {model.shape.n_ctx} steps, "
+            f"{model.shape.n_ctx // horizon} episodes of {horizon}.\n"
+            f"  Play fewer episodes, give a shorter prompt or a smaller memory, or train a model with a window."
+        )

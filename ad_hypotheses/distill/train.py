@@ -9,23 +9,24 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as save_tensors
 
 from ad_hypotheses.distill.config import Config, Training
 from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.rollout import rollout
+from ad_hypotheses.distill.state import Run, resume, save
+from ad_hypotheses.distill.updates import Forward, Sampler, adamw, compiled, update
 from ad_hypotheses.distill.zoo import build, versions, write_atomically
-from ad_hypotheses.errors import CheckpointError
 from ad_hypotheses.sources.histories import Histories, generate
+from ad_hypotheses.sources.learning import require_learning
+from ad_hypotheses.sources.recorded import Recorded, select
 from ad_hypotheses.sources.recording import episode_returns
 from ad_hypotheses.tasks.task import n_tasks_of
 
@@ -48,19 +49,6 @@ class Progress:
     evaluated: Callable[[dict[str, Any]], None] = lambda line: None
 
 
-@dataclass
-class _Run:
-    """State of a training run that an interruption must not lose."""
-
-    model: ADTransformer
-    optimiser: torch.optim.Optimizer
-    update: int = 0
-    seconds: float = 0.0
-    loss: float = math.nan
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    whole: bool = True  # no update is half done: only then is the state worth keeping
-
-
 def train(
     config: Config, folder: Path, device: str = "cpu", progress: Progress | None = None
 ) -> tuple[ADTransformer, dict[str, Any]]:
@@ -78,48 +66,76 @@ def train(
     Raises:
         CheckpointError: The state in `folder` is damaged, or belongs to another configuration.
         DataError: The histories in `folder` are damaged.
+        UserError: The model cannot be compiled, or processes cannot train together.
     """
     progress = progress or Progress()
+    ranks = Ranks.from_environment()
+    ranks.check(config.training)
+    device = ranks.device(device)
     folder.mkdir(parents=True, exist_ok=True)
-    histories = training_histories(config, folder / HISTORIES, progress.histories)
-    run = _resume(config, folder, device)
-    try:
-        _fit(config, run, histories, folder, progress)
-    finally:
-        if run.whole:
-            _save(config, run, folder)
+    with ranks.gathered(device):
+        check = None if ranks.first else False  # a source that does not learn is refused once
+        histories = ranks.in_turn(lambda: training_histories(config, folder / HISTORIES, progress.histories, check))
+        model = build(config).to(device)
+        run = resume(config, folder / STATE, model, adamw(model, config.training))
+        sampler = Sampler(histories, model.vocabulary, config.training, config.make_task().horizon, ranks)
+        forward = _forward(run, sampler)
+        try:
+            _fit(config, run, sampler, forward, folder, progress)
+        except BaseException:
+            if run.whole and ranks.first:  # the others wait for a word between updates, and only there
+                ranks.going_on(False)
+            raise
+        finally:
+            if run.whole and ranks.first:
+                _keep(config, run, folder)
     record = {
         "updates": run.update,
         "seconds": round(run.seconds, 1),
         "device": str(run.model.device),
         "threads": torch.get_num_threads(),
+        "processes": ranks.count,
         "versions": versions(),
         "metrics": run.metrics,
     }
     return run.model.eval(), record
 
 
-def training_histories(config: Config, folder: Path, progress: Callable[[int, int], None]) -> Histories:
-    """Generate the learning histories of a configuration, or open those that are there."""
-    task = config.make_task()
-    facts, _ = split(config)
-    n_tasks = n_tasks_of(facts)
-    return generate(
-        folder,
-        task,
-        config.make_source(),
-        facts,
-        learners_per_task=-(-config.histories.learners // n_tasks),
-        episodes=config.histories.episodes,
-        keep_every=config.histories.keep_every,
-        seed=config.histories.seed,
-        progress=progress,
-    )
+def training_histories(
+    config: Config, folder: Path, progress: Callable[[int, int], None], check: bool | None = None
+) -> Histories:
+    """Generate the learning histories of a configuration, or open those that are there.
+
+    Args:
+        config: What to train.
+        folder: Where the histories are kept.
+        progress: Called with (histories done, histories in all).
+        check: Whether to refuse a source that does not learn; as configured by default.
+
+    Raises:
+        ConfigError: Numbers do not fit together.
+        DataError: The source does not learn, or the histories in `folder` are damaged or others.
+    """
+    task, source, wanted = config.make_task(), config.make_source(), config.histories
+    train_facts, held_out = split(config)
+    same: dict[str, Any] = wanted.model_dump(include={"episodes", "keep_every", "seed", "skip", "shuffle_rewards"})
+    same["progress"] = progress
+    if isinstance(source, Recorded):
+        facts = None if wanted.train_tasks is None else train_facts
+        histories = select(folder, task, source, facts, held_out, learners=wanted.learners, **same)
+    else:
+        each = -(-wanted.learners // n_tasks_of(train_facts))
+        histories = generate(folder, task, source, train_facts, learners_per_task=each, **same)
+    if wanted.check if check is None else check:
+        require_learning(histories, task, wanted.seed)
+    return histories
 
 
 def split(config: Config) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the facts of the training tasks and of the held-out tasks."""
-    train_facts, held_out = config.make_task().split(config.histories.held_out, config.histories.seed)
+    train_facts, held_out = config.make_task().split(
+        config.histories.held_out, config.histories.seed, config.histories.train_tasks
+    )
     return dict(train_facts), dict(held_out)
 
 
@@ -129,50 +145,45 @@ def learning_rate(training: Training, update: int) -> float:
     return training.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * update / training.updates))
 
 
-def _fit(config: Config, run: _Run, histories: Histories, folder: Path, progress: Progress) -> None:
-    training = config.training
+def _forward(run: Run, sampler: Sampler) -> Forward:
+    training = sampler.training
+    if not training.compile or run.update == training.updates:
+        return run.model
+    return compiled(run.model, sampler.draw(run.update), training)
+
+
+def _fit(config: Config, run: Run, sampler: Sampler, forward: Forward, folder: Path, progress: Progress) -> None:
+    training, ranks = config.training, sampler.ranks
     began = time.monotonic() - run.seconds
-    while True:
-        last = run.update == training.updates
-        # asked before the update, not after it, so that a run that was interrupted between the two evaluates as well
-        known = run.metrics[-1]["update"] if run.metrics else 0
-        if (last or run.update % training.evaluate_every == 0) and known != run.update:
-            line = {"update": run.update, "loss": round(run.loss, 5), **_evaluate(config, run)}
+    with closing(sampler.batches(run.update, training.updates, run.model.device)) as batches:
+        while True:
+            last = run.update == training.updates
+            # asked before the update, not after it, so that a run that was interrupted between the two evaluates too
+            known = run.metrics[-1]["update"] if run.metrics else 0
+            if ranks.first and (last or run.update % training.evaluate_every == 0) and known != run.update:
+                line = {"update": run.update, "loss": round(run.loss, 5), **_evaluate(config, run)}
+                run.seconds = time.monotonic() - began
+                line["seconds"] = round(run.seconds, 1)
+                run.metrics.append(line)
+                progress.evaluated(line)
+            if not ranks.going_on():
+                raise KeyboardInterrupt
+            if last:
+                return
+            run.whole = False
+            for group in run.optimiser.param_groups:
+                group["lr"] = learning_rate(training, run.update)
+            loss = update(run.model, run.optimiser, forward, next(batches), training, ranks)
+            run.loss = loss if math.isnan(run.loss) else 0.98 * run.loss + 0.02 * loss
+            run.update += 1
+            run.whole = True
             run.seconds = time.monotonic() - began
-            line["seconds"] = round(run.seconds, 1)
-            run.metrics.append(line)
-            progress.evaluated(line)
-        if last:
-            return
-        run.whole = False
-        loss = _step(training, run, histories)
-        run.loss = loss if math.isnan(run.loss) else 0.98 * run.loss + 0.02 * loss
-        run.update += 1
-        run.whole = True
-        run.seconds = time.monotonic() - began
-        progress.update(run.update, training.updates, run.loss)
-        if run.update % training.save_every == 0:
-            _save(config, run, folder)
+            progress.update(run.update, training.updates, run.loss)
+            if ranks.first and run.update % training.save_every == 0:
+                _keep(config, run, folder)
 
 
-def _step(training: Training, run: _Run, histories: Histories) -> float:
-    # keyed by the number of the update, so that a resumed run sees the batches it would have seen
-    rng = np.random.default_rng([training.seed, run.update])
-    torch.manual_seed(int(rng.integers(2**62)))
-    batch = histories.rows(rng.integers(histories.n_histories, size=training.batch))
-    tokens = run.model.to_tokens(batch)
-    actions = torch.from_numpy(batch.actions.astype(np.int64)).to(run.model.device)
-    for group in run.optimiser.param_groups:
-        group["lr"] = learning_rate(training, run.update)
-    loss = F.cross_entropy(run.model.train()(tokens).flatten(0, 1), actions.flatten())
-    run.optimiser.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(run.model.parameters(), training.clip)
-    run.optimiser.step()
-    return loss.item()
-
-
-def _evaluate(config: Config, run: _Run) -> dict[str, float]:
+def _evaluate(config: Config, run: Run) -> dict[str, float]:
     """Let the model live on training and on held-out tasks, and compare its last episodes with the optimum."""
     task, results = config.make_task(), {}
     for name, facts in zip(("train", "held_out"), split(config), strict=True):
@@ -182,62 +193,14 @@ def _evaluate(config: Config, run: _Run) -> dict[str, float]:
             continue
         rows = rng.permutation(EVALUATION_ROLLOUTS) % n_tasks
         chosen = {key: fact[rows] for key, fact in facts.items()}
-        history = rollout(run.model.eval(), task, chosen, config.kept_episodes, rng)
+        history = rollout(run.model.eval(), task, chosen, config.context_episodes, rng)
         last = episode_returns(history)[:, -3:].mean(axis=1)
         results[f"{name}_return"] = round(float(last.mean()), 3)
         results[f"{name}_of_optimum"] = round(float(last.mean() / task.optimal_return(chosen).mean()), 4)
     return results
 
 
-def _optimiser(config: Config, model: ADTransformer) -> torch.optim.AdamW:
-    """AdamW that does not decay biases, gains and embeddings of positions."""
-    decayed = [weight for name, weight in model.named_parameters() if ".W_" in name or name == "W_U"]
-    known = set(map(id, decayed))
-    kept = [weight for weight in model.parameters() if id(weight) not in known]
-    groups = [{"params": decayed, "weight_decay": config.training.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.training.learning_rate, betas=(0.9, 0.99))
-
-
-def _save(config: Config, run: _Run, folder: Path) -> None:
-    """Write everything that a later run needs to go on, at once or not at all."""
-    tensors = {f"model.{name}": tensor.contiguous() for name, tensor in run.model.state_dict().items()}
-    for number, state in run.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{name}": tensor.contiguous() for name, tensor in state.items()}
-    meta = {"update": run.update, "seconds": run.seconds, "loss": run.loss, "config": config.model_dump()}
-    metadata = {"run": json.dumps(meta), "metrics": json.dumps(run.metrics)}
-    write_atomically(folder / STATE, save_tensors(tensors, metadata))
+def _keep(config: Config, run: Run, folder: Path) -> None:
+    save(config, run, folder / STATE)
     lines = "".join(json.dumps(line) + "\n" for line in run.metrics)
     write_atomically(folder / METRICS, lines.encode())
-
-
-def _resume(config: Config, folder: Path, device: str) -> _Run:
-    model = build(config).to(device)
-    run = _Run(model, _optimiser(config, model))
-    path = folder / STATE
-    if not path.exists():
-        return run
-    try:
-        from safetensors import safe_open
-
-        with safe_open(path, framework="pt") as file:
-            meta, metrics = (json.loads(file.metadata()[key]) for key in ("run", "metrics"))
-        if meta["config"] != json.loads(json.dumps(config.model_dump())):
-            raise CheckpointError(
-                f"{path} belongs to another configuration. Train into another folder (--out), or delete {folder}."
-            )
-        tensors = load_file(path, device=device)
-        model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
-        _restore_optimiser(run.optimiser, tensors)
-        run.update, run.seconds, run.loss, run.metrics = meta["update"], meta["seconds"], meta["loss"], metrics
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}). Delete it to train from the start.") from error
-    return run
-
-
-def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, number, key = name.split(".", 2)
-            state.setdefault(int(number), {})[key] = tensor.cpu() if key == "step" else tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -20,7 +20,7 @@ import yaml
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from ad_hypotheses.distill.config import Config, read_config
+from ad_hypotheses.distill.config import SCRATCH, Config, read_config
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import CheckpointError, UserError, did_you_mean
@@ -33,7 +33,8 @@ class Checkpoint:
     """A trained model with what made it.
 
     Attributes:
-        name: Name of its folder.
+        name: Its folder's place among the named checkpoints, `"dark-room"` or `"dark-room-grid/l1-s0"`; elsewhere its
+            folder's name.
         folder: Where it lies.
         config: What it was trained with.
         model: The transformer, in evaluation mode.
@@ -55,8 +56,8 @@ class Checkpoint:
 def build(config: Config) -> ADTransformer:
     """Return the untrained transformer of a configuration."""
     task = config.make_task()
-    vocabulary = Vocabulary(tuple(zip(task.channels, task.channel_sizes, strict=True)), task.n_actions)
-    shape = Shape(n_ctx=config.kept_episodes * task.horizon, **config.model.model_dump())
+    vocabulary = Vocabulary(tuple(zip(task.channels, task.channel_sizes, strict=True)), task.n_actions, task.rewards)
+    shape = Shape(n_ctx=config.context_episodes * task.horizon, **config.model.model_dump())
     return ADTransformer(vocabulary, shape, seed=config.training.seed)
 
 
@@ -64,7 +65,7 @@ def load(name: str | Path, models: Path = Path("models"), device: str = "cpu") -
     """Load a checkpoint by its name or folder.
 
     Args:
-        name: `"dark-room"`, or a path to a checkpoint's folder.
+        name: `"dark-room"`, `"dark-room-grid/l1-s0"`, or a path to a checkpoint's folder.
         models: Where named checkpoints lie.
         device: Where to put the weights.
 
@@ -83,7 +84,7 @@ def load(name: str | Path, models: Path = Path("models"), device: str = "cpu") -
         )
     model = build(config)
     fill(model, content, folder / WEIGHTS)
-    return Checkpoint(folder.name, folder, config, model.to(device).eval(), record)
+    return Checkpoint(_name(folder, models), folder, config, model.to(device).eval(), record)
 
 
 def fill(model: ADTransformer, content: bytes, path: Path) -> None:
@@ -120,8 +121,15 @@ def find(name: str | Path, models: Path = Path("models")) -> Path:
 
 
 def names(models: Path = Path("models")) -> list[str]:
-    """Names of the checkpoints in a folder."""
-    return sorted(path.parent.name for path in models.glob(f"*/{WEIGHTS}"))
+    """Names of the checkpoints in a folder and in folders in it: `"dark-room"`, `"dark-room-grid/l1-s0"`."""
+    folders = [path.parent.relative_to(models) for depth in range(1, 4) for path in models.glob("*/" * depth + WEIGHTS)]
+    return sorted(folder.as_posix() for folder in folders if SCRATCH not in folder.parts)
+
+
+def _name(folder: Path, models: Path) -> str:
+    """Return what a checkpoint is called; links are not followed, they may be what gives it its name."""
+    here, there = Path(os.path.abspath(folder)), Path(os.path.abspath(models))  # noqa: PTH100
+    return here.relative_to(there).as_posix() if there in here.parents else here.name
 
 
 def save(folder: Path, config: Config, model: ADTransformer, record: dict[str, Any]) -> str:

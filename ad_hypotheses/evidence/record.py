@@ -252,7 +252,7 @@ class Study:
 
     def to_json(self) -> str:
         """Return the record as JSON; NaN and infinity, which JSON does not know, are null."""
-        return json.dumps(_plain(dataclasses.asdict(self)), indent=1)
+        return json.dumps(plain(dataclasses.asdict(self)), indent=1)
 
 
 def read_study(path: Path) -> Study:
@@ -270,11 +270,12 @@ def read_study(path: Path) -> Study:
     return typing.cast(Study, _build(Study, content))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return `value` as JSON can hold it, numbers with six digits; NaN and infinity are null."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value

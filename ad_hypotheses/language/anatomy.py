@@ -5,6 +5,8 @@ Every reader sees the sum of the writers before it. *Stages* fix that order::
     stage      0            1           2          3           4       ...   2 * n_layers + 1
     writers    embed, pos   head(0, .)  mlp(0)     head(1, .)  mlp(1)
     readers                 head(0, .)  mlp(0)     head(1, .)  mlp(1)  ...   logits
+
+A model without MLPs has the same stages, and nothing at those of the MLPs.
 """
 
 from __future__ import annotations
@@ -58,17 +60,26 @@ class Anatomy:
         channels: The parts of the input token, e.g. `("x", "y", "action", "reward")`.
         n_layers: Number of layers, each of heads and one mlp.
         n_heads: Number of heads of every layer.
+        has_positions: Whether positions are embedded, so that `pos` is a site.
+        has_mlps: Whether there are MLPs, so that `mlp(l)` is a site.
     """
 
     channels: tuple[str, ...]
     n_layers: int
     n_heads: int
+    has_positions: bool = True
+    has_mlps: bool = True
 
     @property
     def writers(self) -> tuple[Writer, ...]:
         """Every writer, in the order in which they write."""
-        layers = [w for n in range(self.n_layers) for w in (*map(self._head(n), range(self.n_heads)), mlp_writer(n))]
-        return (*(Writer(0, "embed", channel=name) for name in self.channels), Writer(0, "pos"), *layers)
+        layers = [
+            writer
+            for n in range(self.n_layers)
+            for writer in (*map(self._head(n), range(self.n_heads)), *([mlp_writer(n)] if self.has_mlps else []))
+        ]
+        inputs = [Writer(0, "embed", channel=name) for name in self.channels]
+        return (*inputs, *([Writer(0, "pos")] if self.has_positions else []), *layers)
 
     @property
     def readers(self) -> tuple[Reader, ...]:
@@ -76,7 +87,10 @@ class Anatomy:
         layers = [
             reader
             for n in range(self.n_layers)
-            for reader in (*(r for h in range(self.n_heads) for r in head_readers(n, h)), Reader(2 * n + 2, "mlp", n))
+            for reader in (
+                *(r for h in range(self.n_heads) for r in head_readers(n, h)),
+                *([Reader(2 * n + 2, "mlp", n)] if self.has_mlps else []),
+            )
         ]
         return (*layers, self.logits)
 
@@ -84,6 +98,20 @@ class Anatomy:
     def logits(self) -> Reader:
         """The last reader."""
         return Reader(2 * self.n_layers + 1, "logits")
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """What can be named, as it is typed; heads and MLPs by the first and the last."""
+        last, n_heads = self.n_layers - 1, self.n_heads
+        heads = "head(0, 0)" if not last and n_heads == 1 else f"head(0, 0) to head({last}, {n_heads - 1})"
+        mlps = "mlp(0)" if not last else f"mlp(0) to mlp({last})"
+        return (
+            *(typed("embed", channel=name) for name in self.channels),
+            *(["pos"] if self.has_positions else []),
+            heads,
+            *([mlps] if self.has_mlps else []),
+            "logits",
+        )
 
     def _head(self, layer: int) -> Callable[[int], Writer]:
         return lambda head: Writer(2 * layer + 1, "head", layer, head)

@@ -298,6 +298,10 @@ def _examine_term(term: Term, anatomy: Anatomy) -> tuple[list[Part], list[Proble
 
 
 def _missing(term: Term, anatomy: Anatomy) -> Problem | None:
+    if (term.kind == "pos" and not anatomy.has_positions) or (term.kind == "mlp" and not anatomy.has_mlps):
+        what = "embeds no positions" if term.kind == "pos" else "has attention only, no MLPs"
+        advice = "leave it out, or choose from the sites"
+        return Problem(f"{term}: the model {what}.", facts=(("sites", listed(anatomy.sites)),), advice=advice)
     if term.channel is not None and term.channel not in anatomy.channels:
         exists = listed(f'"{name}"' for name in anatomy.channels)
         advice = did_you_mean(term.channel, anatomy.channels).strip()

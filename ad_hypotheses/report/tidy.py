@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from ad_hypotheses.evidence.record import Claim, Number, Study
 
 COLUMNS = ["claim", "kind", "scope", "of", "figure", "value", "low", "high"]
+EVALUATION_COLUMNS = ["model", "task", "tasks", "learner", "figure", "of", "value", "low", "high"]
 
 
 def tidy(study: Study) -> pd.DataFrame:
@@ -27,6 +29,16 @@ def tidy_csv(study: Study) -> str:
     return str(tidy(study).to_csv(index=False, float_format="%.6g"))
 
 
+def sweep_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the models of a sweep, a row each, as CSV."""
+    return str(pd.DataFrame(list(rows)).to_csv(index=False, float_format="%.6g"))
+
+
+def evaluation_csv(rows: Sequence[Sequence[Any]]) -> str:
+    """Return the figures of an evaluation, a row each in the order of `EVALUATION_COLUMNS`, as CSV."""
+    return str(pd.DataFrame(list(rows), columns=EVALUATION_COLUMNS).to_csv(index=False, float_format="%.6g"))
+
+
 def _figures(claim: Claim) -> Iterator[tuple[str, str, str, float | None, float | None, float | None]]:
     for regime in claim.regimes:
         for name, value in vars(regime).items():
@@ -42,3 +54,5 @@ def _figures(claim: Claim) -> Iterator[tuple[str, str, str, float | None, float 
         for name, losses in curves.items():
             for number, loss in enumerate(losses):
                 yield scope, str(number), name, loss, None, None
+
+

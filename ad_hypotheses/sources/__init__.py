@@ -8,9 +8,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ad_hypotheses.language.history import History
-from ad_hypotheses.sources.bandit_learners import UCB1, Thompson
+from ad_hypotheses.sources.actor_critic import ActorCritic
+from ad_hypotheses.sources.annealed_expert import AnnealedExpert
+from ad_hypotheses.sources.bandit_learners import UCB1, GaussianThompson, Thompson
 from ad_hypotheses.sources.histories import Histories, generate, open_histories, write_histories
 from ad_hypotheses.sources.q_learning import DynaQ, EpsilonGreedyQ
+from ad_hypotheses.sources.recorded import Recorded
 from ad_hypotheses.sources.recording import episode_returns, learning_curve
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.task import make_from
@@ -20,12 +23,19 @@ SOURCES: Mapping[str, type] = {
     "dyna-q": DynaQ,
     "ucb1": UCB1,
     "thompson": Thompson,
+    "gaussian-thompson": GaussianThompson,
+    "actor-critic": ActorCritic,
+    "annealed-expert": AnnealedExpert,
+    "recorded": Recorded,
 }
 
 
 @runtime_checkable
 class Source(Protocol):
-    """A reinforcement-learning algorithm and its hyper-parameters, a frozen dataclass."""
+    """A reinforcement-learning algorithm and its hyper-parameters, a frozen dataclass.
+
+    A source whose learners cannot live anew has an attribute `can_live` that is False.
+    """
 
     @property
     def name(self) -> str:
@@ -47,9 +57,13 @@ def make_source(name: str, **params: Any) -> Source:
 __all__ = [
     "SOURCES",
     "UCB1",
+    "ActorCritic",
+    "AnnealedExpert",
     "DynaQ",
     "EpsilonGreedyQ",
+    "GaussianThompson",
     "Histories",
+    "Recorded",
     "Source",
     "Thompson",
     "episode_returns",

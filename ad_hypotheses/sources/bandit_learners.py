@@ -10,9 +10,10 @@ import numpy as np
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.recording import check_episodes, keep_episodes
-from ad_hypotheses.tasks import BernoulliBandit, Facts, Task
-from ad_hypotheses.tasks.baselines import thompson, ucb1
-from ad_hypotheses.tasks.play import Policy, play
+from ad_hypotheses.tasks import BernoulliBandit, Facts, GaussianBandit, Task
+from ad_hypotheses.tasks.bandit_policies import Bandit, thompson, ucb1
+from ad_hypotheses.tasks.play import play
+from ad_hypotheses.tasks.task import Policy
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ class UCB1:
         Raises:
             ConfigError: The task is no bandit, or there is nothing to live or to keep.
         """
-        return _live(ucb1(_bandit(self.name, task)), task, facts, episodes, rng, keep_every)
+        if not isinstance(task, Bandit):
+            raise _refusal(self.name, task)
+        return _live(ucb1(task), task, facts, episodes, rng, keep_every)
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,36 @@ class Thompson:
         """Let one learner live on every bandit of `facts`, remembering across episodes.
 
         Raises:
-            ConfigError: The task is no bandit, or there is nothing to live or to keep.
+            ConfigError: The task is no Bernoulli bandit, or there is nothing to live or to keep.
         """
-        return _live(thompson(_bandit(self.name, task), rng), task, facts, episodes, rng, keep_every)
+        if not isinstance(task, BernoulliBandit):
+            raise _refusal(self.name, task)
+        return _live(thompson(task, rng), task, facts, episodes, rng, keep_every)
 
 
-def _bandit(name: str, task: Task) -> BernoulliBandit:
-    if not isinstance(task, BernoulliBandit):
-        raise ConfigError(f"{name} learns bandits, not {task.name}; use dyna-q or epsilon-greedy-q.")
-    return task
+@dataclass(frozen=True)
+class GaussianThompson:
+    """Pulls the arm whose sample from its Gaussian posterior is highest, as if pay were not rounded."""
+
+    name: ClassVar[str] = "gaussian-thompson"
+
+    def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
+        """Let one learner live on every bandit of `facts`, remembering across episodes.
+
+        Raises:
+            ConfigError: The task is no Gaussian bandit, or there is nothing to live or to keep.
+        """
+        if not isinstance(task, GaussianBandit):
+            raise _refusal(self.name, task)
+        return _live(thompson(task, rng), task, facts, episodes, rng, keep_every)
+
+
+def _refusal(name: str, task: Task) -> ConfigError:
+    """Return what tells a user that a source cannot learn a task, and which can."""
+    if not isinstance(task, Bandit):
+        return ConfigError(f"{name} learns bandits, not {task.name}; use dyna-q or epsilon-greedy-q.")
+    fitting = "gaussian-thompson" if isinstance(task, GaussianBandit) else "thompson"
+    return ConfigError(f"{name} learns another kind of bandit than {task.name}; use {fitting} or ucb1.")
 
 
 def _live(

@@ -19,6 +19,7 @@ from jaxtyping import Int
 
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
+from ad_hypotheses.sources.lives import lived, variant_recipe
 from ad_hypotheses.sources.shards import (
     AGAIN,
     ARRAYS,
@@ -140,6 +141,8 @@ def generate(
     seed: int = 0,
     shard_size: int = 1024,
     progress: Progress | None = None,
+    skip: int = 0,
+    shuffle_rewards: bool = False,
 ) -> Histories:
     """Let learners live and keep their histories in `folder`; go on where an earlier run of the same stopped.
 
@@ -151,17 +154,19 @@ def generate(
         source: How the learners learn.
         facts: The tasks. [task, ...]
         learners_per_task: Learners of every task, each with luck of its own.
-        episodes: Episodes of a life.
+        episodes: Episodes of a life, not counting those that are skipped.
         keep_every: Keep episodes 0, k, 2k, ...
         seed: Decides everything else.
         shard_size: Histories a shard.
         progress: Called with the number of histories done and the number of all, at the start and after every shard.
+        skip: Episodes lived before the first that is kept.
+        shuffle_rewards: Deal the rewards of each history out to other steps of it.
 
     Returns:
         The histories, checked.
 
     Raises:
-        ConfigError: A number is too small.
+        ConfigError: A number is too small, or `skip` does not fit `keep_every`.
         DataError: The folder holds something else, a shard in it is corrupt, or the disk is full.
     """
     for what, number, least in (
@@ -171,15 +176,17 @@ def generate(
     ):
         check_range("histories", what, number, least)
     numbers = {"learners_per_task": learners_per_task, "episodes": episodes, "keep_every": keep_every, "seed": seed}
-    recipe = _recipe(task, facts) | {"source": _describe(source), **numbers, "shard_size": shard_size}
+    recipe = recipe_of(task, facts) | {"source": _describe(source), **numbers, "shard_size": shard_size}
+    recipe |= variant_recipe(skip, shuffle_rewards)
     learners = np.arange(learners_per_task * n_tasks_of(facts))
 
     def lives(number: int, learner: np.ndarray) -> History:
         mine = {name: fact[learner % n_tasks_of(facts)] for name, fact in facts.items()}
         rng = np.random.default_rng([seed, number])
-        return dataclasses.replace(source.live(task, mine, episodes, rng, keep_every), learner=learner)
+        history = lived(source, task, mine, episodes, rng, keep_every, skip, shuffle_rewards)
+        return dataclasses.replace(history, learner=learner)
 
-    return _write(Path(folder), recipe, learners, shard_size, lives, progress)
+    return make_shards(Path(folder), recipe, learners, shard_size, lives, progress)
 
 
 def write_histories(
@@ -201,13 +208,13 @@ def write_histories(
     """
     learner = np.arange(history.n_rows) if history.learner is None else history.learner
     arrays = {name: getattr(history, name) for name in ("observations", "actions", "rewards", "episode")}
-    content = _digest({**arrays, **history.task, "learner": learner})
+    content = digest_of({**arrays, **history.task, "learner": learner})
     recipe = {"channels": list(history.channels), "n_actions": history.n_actions, "content": content, **made_by}
 
     def part(_: int, rows: np.ndarray) -> History:
         return dataclasses.replace(history, learner=learner)[rows]
 
-    return _write(Path(folder), recipe, np.arange(history.n_rows), shard_size, part, None)
+    return make_shards(Path(folder), recipe, np.arange(history.n_rows), shard_size, part, None)
 
 
 def open_histories(folder: str | Path, verify: bool = True) -> Histories:
@@ -250,7 +257,7 @@ def _open(folder: Path, number: int, files: Json, recipe: Json, verify: bool) ->
     return open_shard(shard, description, verify)
 
 
-def _write(
+def make_shards(
     folder: Path,
     recipe: Json,
     rows: np.ndarray,
@@ -258,7 +265,19 @@ def _write(
     make: Callable[[int, np.ndarray], History],
     progress: Progress | None,
 ) -> Histories:
-    """Make the shards that are not there yet, then the manifest."""
+    """Make the shards that are not there yet, then the manifest.
+
+    Args:
+        folder: Made if it is missing.
+        recipe: What makes them; holds `channels` and `n_actions`.
+        rows: Which histories, in order; every shard takes the next `shard_size` of them.
+        shard_size: Histories a shard.
+        make: Given the number of a shard and its rows, makes the histories.
+        progress: Called with the number of histories done and the number of all.
+
+    Raises:
+        DataError: The folder holds something else, a shard in it is corrupt, or the disk is full.
+    """
     recipe = json.loads(json.dumps(recipe))  # as it will be read back, where a tuple is a list
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -309,16 +328,17 @@ def _flat(recipe: Json) -> Json:
     return flat
 
 
-def _recipe(task: Task, facts: Facts) -> Json:
+def recipe_of(task: Task, facts: Facts) -> Json:
+    """Return what a recipe says of the tasks."""
     channels = {"channels": list(task.channels), "n_actions": task.n_actions}
-    return {"task": _describe(task), **channels, "facts": _digest(facts)}
+    return {"task": _describe(task), **channels, "facts": digest_of(facts)}
 
 
 def _describe(made: Any) -> Json:
     return {"name": made.name, **dataclasses.asdict(made)}
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
     """Return a checksum of arrays with their names, types and shapes."""
     digest = hashlib.sha256()
     for name in sorted(arrays):

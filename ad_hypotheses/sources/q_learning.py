@@ -7,7 +7,6 @@ cache, and random numbers are drawn an episode at a time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -152,7 +151,7 @@ def live(
     """
     n_learners = n_tasks_of(facts)
     recording = Recording.of(task, n_learners, episodes, keep_every)
-    table_bytes = math.prod(task.channel_sizes) * task.n_actions * (16 if planning else 4)
+    table_bytes = task.n_states * task.n_actions * (16 if planning else 4)
     chunk = max(CACHE // table_bytes, 256)
     for first in range(0, n_learners, chunk):
         rows = slice(first, min(first + chunk, n_learners))
@@ -185,14 +184,14 @@ def _live_episode(
     shape = (task.horizon, tables.n_learners)
     explore = rng.random(shape, dtype=np.float32) < epsilon
     at_random = rng.integers(task.n_actions, size=shape, dtype=np.int8)
-    state = task.reset(facts)
+    state = task.reset(facts, rng)
     observations = task.observe(state)
-    here = tables.rows_of(observations)
+    here = tables.first_row + task.state_index(state)
     for step in range(task.horizon):
         actions = tables.greedy(here)
         np.copyto(actions, at_random[step], where=explore[step])
         after, rewards, state = task.step(state, actions, rng)
-        there = tables.rows_of(after)
+        there = tables.first_row + task.state_index(state)
         record(step, observations, actions, rewards)
         tables.learn(here, actions, rewards, there, rng)
         observations, here = after, there
@@ -201,28 +200,20 @@ def _live_episode(
 class _Tables:
     """Action values and memories of a chunk of learners.
 
-    A *row* is one learner's entry for one observation; a *place* is an action at a row, `action * n_rows + row`. Values
+    A *row* is one learner's entry for one state; a *place* is an action at a row, `action * n_rows + row`. Values
     lie action by action, because the greatest of five rows is faster to find than the greatest within each of many.
     """
 
     def __init__(self, source: _QSource, planning: int, task: Task, n_learners: int, rng: np.random.Generator) -> None:
-        n_values = math.prod(task.channel_sizes)
-        self.n_learners, self.n_rows = n_learners, n_learners * n_values
+        self.n_learners, self.n_rows = n_learners, n_learners * task.n_states
         self.alpha, self.gamma = np.float32(source.alpha), np.float32(source.gamma)
         self.values = rng.random((task.n_actions, self.n_rows), dtype=np.float32) * np.float32(-TIE_BREAK)
         self.values += np.float32(source.initial_value)
         self.value_at = self.values.reshape(-1)
-        self.first_row = np.arange(n_learners) * n_values
-        self.weights = [math.prod(task.channel_sizes[channel + 1 :]) for channel in range(len(task.channels))]
+        self.first_row = np.arange(n_learners) * task.n_states
         self.action_numbers = np.arange(task.n_actions, dtype=np.int8)[:, None]
         self.candidates = np.empty((task.n_actions, n_learners), dtype=np.float32)
-        self.memory = _Memory(planning, n_learners, n_values * task.n_actions) if planning else None
-
-    def rows_of(self, observations: Int[np.ndarray, "learner channel"]) -> Int[np.ndarray, " learner"]:
-        rows = self.first_row.copy()
-        for channel, weight in enumerate(self.weights):
-            rows += observations[:, channel] * np.intp(weight)
-        return rows
+        self.memory = _Memory(planning, n_learners, task.n_states * task.n_actions) if planning else None
 
     def best(self, rows: np.ndarray) -> np.ndarray:
         # `clip` spares a bounds check and the buffer that comes with it; the rows are ours, so always in range

@@ -7,24 +7,72 @@ from typing import Any
 
 import gymnasium
 
+from ad_hypotheses.tasks.adversarial_bandit import ADVERSARIAL
 from ad_hypotheses.tasks.bandit import BernoulliBandit
-from ad_hypotheses.tasks.dark_room import DarkRoom
+from ad_hypotheses.tasks.check import check_task
+from ad_hypotheses.tasks.dark_room import HARD, DarkRoom
+from ad_hypotheses.tasks.gaussian_bandit import GaussianBandit
+from ad_hypotheses.tasks.graph_world import GraphWorld
+from ad_hypotheses.tasks.key_to_door import KeyToDoor
+from ad_hypotheses.tasks.minigrid_task import PREFIX, MinigridTask
+from ad_hypotheses.tasks.own import family_in_file
 from ad_hypotheses.tasks.task import Facts, Task, make_from
 
-TASKS: Mapping[str, type] = {"dark-room": DarkRoom, "bandit": BernoulliBandit}
+TASKS: Mapping[str, type] = {
+    "dark-room": DarkRoom,
+    "dark-room-hard": DarkRoom,
+    "key-to-door": KeyToDoor,
+    "bandit": BernoulliBandit,
+    "adversarial-bandit": BernoulliBandit,
+    "gaussian-bandit": GaussianBandit,
+    "graph-world": GraphWorld,
+}
+# where a name means other ones than the class
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {"dark-room-hard": HARD, "adversarial-bandit": ADVERSARIAL}
 
 
 def make_task(name: str, **params: Any) -> Task:
     """Make a task family, e.g. `make_task("dark-room", size=7)`.
 
+    Args:
+        name: One of `TASKS`, an environment of MiniGrid, `"minigrid:MiniGrid-FourRooms-v0"`, or a file and a class in
+            it, `"tasks/corridor.py:Corridor"`.
+        params: The fields of the family that are not to have their defaults.
+
     Raises:
-        ConfigError: There is no such task or parameter, or a value does not fit.
+        ConfigError: There is no such task, file, class or parameter, or a value does not fit.
     """
-    return make_from(TASKS, "task", name, params)
+    if str(name).startswith(PREFIX):
+        return make_from({name: MinigridTask}, "task", name, {**params, "environment": name.removeprefix(PREFIX)})
+    if ".py:" in str(name):
+        return make_from({name: family_in_file(name)}, "task", name, params)
+    return make_from(TASKS, "task", name, {**DEFAULTS.get(name, {}), **params})
 
 
 # by name, so that MiniGrid (and pygame with it) is loaded only where an environment is made
 gymnasium.register("ad_hypotheses/DarkRoom-v0", "ad_hypotheses.tasks.dark_room_env:DarkRoomEnv")
-gymnasium.register("ad_hypotheses/BernoulliBandit-v0", "ad_hypotheses.tasks.bandit_env:BernoulliBanditEnv")
+gymnasium.register("ad_hypotheses/DarkRoomHard-v0", "ad_hypotheses.tasks.dark_room_env:DarkRoomEnv", kwargs={**HARD})
+gymnasium.register("ad_hypotheses/KeyToDoor-v0", "ad_hypotheses.tasks.key_to_door_env:KeyToDoorEnv")
+gymnasium.register("ad_hypotheses/BernoulliBandit-v0", "ad_hypotheses.tasks.bandit_env:BanditEnv")
+gymnasium.register(
+    "ad_hypotheses/AdversarialBandit-v0", "ad_hypotheses.tasks.bandit_env:BanditEnv", kwargs={**ADVERSARIAL}
+)
+gymnasium.register(
+    "ad_hypotheses/GaussianBandit-v0", "ad_hypotheses.tasks.bandit_env:BanditEnv", kwargs={"family": "gaussian-bandit"}
+)
+gymnasium.register("ad_hypotheses/GraphWorld-v0", "ad_hypotheses.tasks.graph_world_env:GraphWorldEnv")
+gymnasium.register("ad_hypotheses/HiddenGoal-v0", "ad_hypotheses.tasks.hidden_goal_env:HiddenGoalEnv")
 
-__all__ = ["TASKS", "BernoulliBandit", "DarkRoom", "Facts", "Task", "make_task"]
+__all__ = [
+    "TASKS",
+    "BernoulliBandit",
+    "DarkRoom",
+    "Facts",
+    "GaussianBandit",
+    "GraphWorld",
+    "KeyToDoor",
+    "MinigridTask",
+    "Task",
+    "check_task",
+    "make_task",
+]

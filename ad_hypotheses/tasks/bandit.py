@@ -1,25 +1,26 @@
-"""Bernoulli bandits: arms that pay 1 with a probability of their own."""
+"""Bernoulli bandits, fair and adversarial: arms that pay 1 with a probability of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.task import Facts, check_range
-
-TRAINING_TASKS = 4096  # bandits never run out, so a split without a number draws this many to train on
+from ad_hypotheses.tasks.adversarial_bandit import place_best_arm
+from ad_hypotheses.tasks.bandit_policies import bandit_baselines, best_of
+from ad_hypotheses.tasks.endless import draw_split
+from ad_hypotheses.tasks.task import Facts, Policy, check_range
 
 
 class BanditState(NamedTuple):
     """The bandits that a batch of agents play.
 
     Attributes:
-        means: Probability that an arm pays. [batch, arm]
+        means: What an arm pays on average. [batch, arm]
     """
 
     means: Float[np.ndarray, "batch arm"]
@@ -29,29 +30,45 @@ class BanditState(NamedTuple):
 class BernoulliBandit:
     """The distribution of bandits whose arms pay with independent, uniform probabilities.
 
-    There is nothing to see. Pulling an arm is an action; it pays 1 or 0.
+    There is nothing to see. Pulling an arm is an action; it pays 1 or 0. In the adversarial bandit the best of ten arms
+    is mostly an odd one where one trains, and mostly an even one where one is tested. The paper leaves the distribution
+    of the probabilities open; here only the place of the greatest changes.
 
     Attributes:
         arms: How many, from 2 to 100.
         horizon: Pulls an episode.
+        adversarial: Whether the place of the best arm changes between training and held-out bandits.
+        bias: Probability that the best arm of an adversarial bandit is odd in training, and even among those held out.
+            Arms are numbered from 0.
     """
 
     arms: int = 5
     horizon: int = 100
+    adversarial: bool = False
+    bias: float = 0.95
 
-    name: ClassVar[str] = "bandit"
     channels: ClassVar[tuple[str, ...]] = ()
     channel_sizes: ClassVar[tuple[int, ...]] = ()
+    rewards: ClassVar[tuple[float, ...]] = (0.0, 1.0)
     deterministic: ClassVar[bool] = False
+    n_states: ClassVar[int] = 1
+    noise: ClassVar[float] = 0.5  # no pay within 0 .. 1 scatters more
+    possible_means: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         """Refuse a bandit that cannot be played.
 
         Raises:
-            ConfigError: `arms` or `horizon` is out of range.
+            ConfigError: `arms`, `horizon` or `bias` is out of range.
         """
         check_range(self.name, "arms", self.arms, 2, 100)
         check_range(self.name, "horizon", self.horizon, 1)
+        check_range(self.name, "bias", self.bias, 0, 1)
+
+    @property
+    def name(self) -> str:
+        """What `make_task` calls the family."""
+        return "adversarial-bandit" if self.adversarial else "bandit"
 
     @property
     def n_actions(self) -> int:
@@ -64,27 +81,24 @@ class BernoulliBandit:
         return tuple(f"arm {arm}" for arm in range(self.arms))
 
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Facts:
-        """Draw `n` bandits, `{"means": [task, arm]}`."""
-        return {"means": rng.random((n, self.arms))}
+        """Draw `n` bandits like those to train on, `{"means": [task, arm]}`."""
+        return self._sample(rng, n, self.bias)
 
     def split(self, held_out: int, seed: int, train: int | None = None) -> tuple[Facts, Facts]:
-        """Draw bandits to train on and others to hold out.
-
-        Args:
-            held_out: How many to hold out. A given seed holds out the same however many are trained on.
-            seed: Decides which.
-            train: How many to train on, 4096 by default.
+        """Draw bandits to train on, 4096 by default, and others to hold out.
 
         Raises:
             ConfigError: A number is negative, or there is nothing to train on.
         """
-        train = TRAINING_TASKS if train is None else train
-        if held_out < 0 or train < 1:
-            raise ConfigError(f"bandit: cannot hold out {held_out} bandits and train on {train}; at least 0 and 1.")
-        held_out_rng, train_rng = np.random.default_rng(seed).spawn(2)
-        return self.sample_tasks(train_rng, train), self.sample_tasks(held_out_rng, held_out)
+        return draw_split(
+            self.name, self.sample_tasks, held_out, seed, train, lambda rng, n: self._sample(rng, n, 1 - self.bias)
+        )
 
-    def reset(self, facts: Facts) -> BanditState:
+    def _sample(self, rng: np.random.Generator, n: int, odd: float) -> Facts:
+        means = rng.random((n, self.arms))
+        return {"means": place_best_arm(means, odd, rng) if self.adversarial else means}
+
+    def reset(self, facts: Facts, rng: np.random.Generator | None = None) -> BanditState:
         """Take a seat at every bandit."""
         return BanditState(np.asarray(facts["means"]))
 
@@ -108,6 +122,30 @@ class BernoulliBandit:
         likely = state.means[np.arange(len(actions)), actions]
         return self.observe(state), (rng.random(len(actions)) < likely).astype(np.float32), state
 
+    def state_index(self, state: BanditState) -> Int[np.ndarray, " batch"]:
+        """Return 0 for every bandit: it has one state. [batch]"""
+        return np.zeros(len(state.means), dtype=np.intp)
+
+    def expert(self, state: BanditState) -> Float[np.ndarray, "batch action"]:
+        """Return the distribution of whoever knows the arms: the best one. [batch, arm]"""
+        return best_of(state.means)
+
+    def posterior_mean(
+        self, pulls: Int[np.ndarray, "batch arm"], paid: Float[np.ndarray, "batch arm"]
+    ) -> Float[np.ndarray, "batch arm"]:
+        """Return what an arm is expected to pay once its pulls are known, its probability having been uniform."""
+        return (1 + paid) / (2 + pulls)
+
+    def posterior_sample(
+        self, pulls: Int[np.ndarray, "batch arm"], paid: Float[np.ndarray, "batch arm"], rng: np.random.Generator
+    ) -> Float[np.ndarray, "batch arm"]:
+        """Draw each arm's probability from its Beta posterior, the prior being uniform."""
+        return rng.beta(1 + paid, 1 + pulls - paid)
+
+    def baselines(self, rng: np.random.Generator) -> Mapping[str, Policy]:
+        """Return UCB1, Thompson sampling and the greedy policy, these two with a uniform prior."""
+        return bandit_baselines(self, rng)
+
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return what pulling the best arm throughout is expected to pay in an episode. [task]"""
         return self.horizon * np.max(facts["means"], axis=1)
@@ -117,16 +155,25 @@ class BernoulliBandit:
 
         Computed from the arms' means, so the luck of the draw does not enter.
         """
-        means = history.task["means"]
-        return means.max(axis=1, keepdims=True) - np.take_along_axis(means, history.actions.astype(np.intp), axis=1)
+        return regret_of(history.task["means"], history)
 
     def regimes(self, history: History) -> dict[str, Bool[np.ndarray, "batch step"]]:
-        """Say what a step is about, judged by what is visible at it.
+        """Say what a step is about, judged by what is visible at it; see :func:`pull_regimes`."""
+        return pull_regimes(history)
 
-        Returns:
-            *start*: fewer pulls than arms are visible. Then *after win* and *after loss*, by the pull just before.
-            Every step is in exactly one. [batch, step]
-        """
-        start = np.broadcast_to(np.arange(history.n_steps) < self.arms, history.actions.shape)
-        won = history.previous_rewards > 0
-        return {"start": start.copy(), "after win": ~start & won, "after loss": ~start & ~won}
+
+def regret_of(pay: Float[np.ndarray, "batch arm"], history: History) -> Float[np.ndarray, "batch step"]:
+    """Return how much less than the best arm the pulled one is expected to pay, given what all are. [batch, step]"""
+    return pay.max(axis=1, keepdims=True) - np.take_along_axis(pay, history.actions.astype(np.intp), axis=1)
+
+
+def pull_regimes(history: History) -> dict[str, Bool[np.ndarray, "batch step"]]:
+    """Split the steps of lives at bandits by what is visible.
+
+    Returns:
+        *start*: fewer pulls than arms are visible. Then *after win* and *after loss*: the pull just before paid more
+        than 0, or did not. Every step is in exactly one. [batch, step]
+    """
+    start = np.broadcast_to(np.arange(history.n_steps) < history.n_actions, history.actions.shape)
+    won = history.previous_rewards > 0
+    return {"start": start.copy(), "after win": ~start & won, "after loss": ~start & ~won}

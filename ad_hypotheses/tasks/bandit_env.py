@@ -1,4 +1,4 @@
-"""The Bernoulli bandit as a gymnasium environment."""
+"""Bandits as a gymnasium environment."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ from gymnasium import spaces
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.tasks.bandit import BanditState, BernoulliBandit
+from ad_hypotheses.tasks.gaussian_bandit import GaussianBandit
+from ad_hypotheses.tasks.task import make_from
+
+FAMILIES = {"bandit": BernoulliBandit, "gaussian-bandit": GaussianBandit}
 
 
-class BernoulliBanditEnv(gymnasium.Env[Any, Any]):
-    """One Bernoulli bandit, with nothing to see.
+class BanditEnv(gymnasium.Env[Any, Any]):
+    """One bandit, with nothing to see.
 
     The observation is always 0, since gymnasium has no empty one. An episode is truncated at the horizon.
 
     Args:
-        arms: How many.
-        horizon: Pulls an episode.
+        family: Which distribution of bandits, by the name of its task family.
+        params: Parameters of the family, e.g. `arms` and `horizon`.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012, the attribute is gymnasium's
 
-    def __init__(self, arms: int = 5, horizon: int = 100, render_mode: str | None = None) -> None:
-        self.bandit = BernoulliBandit(arms=arms, horizon=horizon)
+    def __init__(self, family: str = "bandit", render_mode: str | None = None, **params: Any) -> None:
+        self.bandit = make_from(FAMILIES, "family of bandits", family, params)
         self.render_mode = render_mode
-        self.action_space = spaces.Discrete(arms)
+        self.action_space = spaces.Discrete(self.bandit.arms)
         self.observation_space = spaces.Discrete(1)
         self._state: BanditState | None = None
         self._pulls = 0
@@ -37,11 +41,11 @@ class BernoulliBanditEnv(gymnasium.Env[Any, Any]):
 
         Args:
             seed: Draws the arms, where `options` does not name them, and what they pay.
-            options: `{"means": [...]}` gives the arms these probabilities of paying. With neither, the bandit stays the
-                same, so that a learner can live many episodes of one task.
+            options: `{"means": [...]}` gives the arms these means (of a Bernoulli bandit: probabilities of paying).
+                With neither, the bandit stays the same, so that a learner can live many episodes of one task.
 
         Raises:
-            ConfigError: There are not `arms` probabilities.
+            ConfigError: There are not `arms` means, or some are out of range.
         """
         super().reset(seed=seed)
         means = (options or {}).get("means")
@@ -59,8 +63,13 @@ class BernoulliBanditEnv(gymnasium.Env[Any, Any]):
         _, rewards, self._state = self.bandit.step(self._state, np.array([action]), self.np_random)
         return 0, float(rewards[0]), False, self._pulls >= self.bandit.horizon, {}
 
-    def _checked(self, means: Any) -> np.ndarray:
-        probabilities = np.array([means], dtype=float)
-        if probabilities.shape != (1, self.bandit.arms) or not ((probabilities >= 0) & (probabilities <= 1)).all():
-            raise ConfigError(f"means {means!r} are not {self.bandit.arms} probabilities.")
-        return probabilities
+    def _checked(self, given: Any) -> np.ndarray:
+        try:
+            means = np.array([given], dtype=float)
+        except (TypeError, ValueError):
+            means = np.empty(0)
+        low, high = self.bandit.possible_means
+        if means.shape != (1, self.bandit.arms) or not ((means >= low) & (means <= high)).all():
+            kind = "probabilities" if (low, high) == (0, 1) else f"numbers from {low:g} to {high:g}"
+            raise ConfigError(f"means {given!r} are not {self.bandit.arms} {kind}.")
+        return means

@@ -1,10 +1,11 @@
-"""Dark Room: find a cell that pays, seeing only where you stand.
+"""Dark Room and Dark Room Hard: find a cell that pays, seeing only where you stand.
 
 Laskin et al. 2022, "In-context Reinforcement Learning with Algorithm Distillation" (arXiv 2210.14215), section 4.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
@@ -14,9 +15,12 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.task import Facts, check_range
+from ad_hypotheses.tasks.room_memory import rewards_this_episode
+from ad_hypotheses.tasks.room_policies import gate_and_walk, nearest_unvisited, thompson_over_goals
+from ad_hypotheses.tasks.square import ACTION_NAMES, MOVES, Square, walk
+from ad_hypotheses.tasks.task import Facts, Policy, check_range
 
-MOVES = np.array([[0, 0], [0, -1], [0, 1], [-1, 0], [1, 0]], dtype=np.int8)  # (dx, dy): stay, up, down, left, right
+HARD = {"size": 17, "once": True}  # what makes a Dark Room the "dark-room-hard" of the paper
 
 
 class RoomState(NamedTuple):
@@ -25,10 +29,12 @@ class RoomState(NamedTuple):
     Attributes:
         cells: The agents' cells, `x * size + y`. [batch]
         goals: The goals' cells, `x * size + y`. [batch]
+        paid: Whether the goal has paid all that it pays in this episode; never, where it pays every step. [batch]
     """
 
     cells: Int[np.ndarray, " batch"]
     goals: Int[np.ndarray, " batch"]
+    paid: Bool[np.ndarray, " batch"]
 
 
 @dataclass(frozen=True)
@@ -37,20 +43,23 @@ class DarkRoom:
 
     The agent starts in the centre and acts for `horizon` steps: 0 stay, 1 up, 2 down, 3 left, 4 right. `x` grows to the
     right, `y` downwards; whoever walks into a wall stays where it is. Every step that ends on the goal pays 1.
+    Dark Room Hard has 17 x 17 cells, and only the first such step of an episode pays.
 
     Attributes:
         size: Cells a side, from 2 to 100.
         horizon: Steps an episode.
+        once: Whether the goal pays once an episode.
     """
 
     size: int = 9
     horizon: int = 20
+    once: bool = False
 
-    name: ClassVar[str] = "dark-room"
     channels: ClassVar[tuple[str, ...]] = ("x", "y")
     n_actions: ClassVar[int] = len(MOVES)
-    action_names: ClassVar[tuple[str, ...]] = ("stay", "up", "down", "left", "right")
-    moves: ClassVar[np.ndarray] = MOVES
+    action_names: ClassVar[tuple[str, ...]] = ACTION_NAMES
+    n_hidden: ClassVar[int] = 1
+    rewards: ClassVar[tuple[float, ...]] = (0.0, 1.0)
     deterministic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -63,6 +72,16 @@ class DarkRoom:
         check_range(self.name, "horizon", self.horizon, 1)
 
     @property
+    def name(self) -> str:
+        """What `make_task` calls the family."""
+        return "dark-room-hard" if self.once else "dark-room"
+
+    @cached_property
+    def square(self) -> Square:
+        """The cells of a room."""
+        return Square(self.size)
+
+    @property
     def channel_sizes(self) -> tuple[int, ...]:
         """How many values each observation channel takes."""
         return (self.size, self.size)
@@ -73,13 +92,18 @@ class DarkRoom:
         return self.size**2
 
     @property
+    def n_states(self) -> int:
+        """How many states a room has: one a cell, two if the goal pays once."""
+        return self.size**2 * (2 if self.once else 1)
+
+    @property
     def start(self) -> tuple[int, int]:
         """The cell `(x, y)` where every episode begins."""
-        return (self.size // 2, self.size // 2)
+        return self.square.centre
 
     def tasks(self) -> Facts:
         """Return all tasks, `{"goal": [task, 2]}`, ordered by x, then y."""
-        return {"goal": np.stack(np.divmod(np.arange(self.n_tasks), self.size), axis=1).astype(np.int8)}
+        return {"goal": self.square.all_positions.copy()}
 
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Facts:
         """Draw `n` tasks uniformly, with replacement."""
@@ -102,20 +126,21 @@ class DarkRoom:
         train = self.n_tasks - held_out if train is None else train
         if held_out < 0 or train < 1 or held_out + train > self.n_tasks:
             raise ConfigError(
-                f"dark-room: cannot hold out {held_out} goals and train on {train}: a room of {self.size} x {self.size}"
-                f" has {self.n_tasks}, and at least 1 is needed to train on."
+                f"{self.name}: cannot hold out {held_out} goals and train on {train}: a room of {self.size} x "
+                f"{self.size} has {self.n_tasks}, and at least 1 is needed to train on."
             )
         goals = self.tasks()["goal"][np.random.default_rng(seed).permutation(self.n_tasks)]
         return {"goal": goals[held_out : held_out + train]}, {"goal": goals[:held_out]}
 
-    def reset(self, facts: Facts) -> RoomState:
+    def reset(self, facts: Facts, rng: np.random.Generator | None = None) -> RoomState:
         """Put every agent into the centre of its room."""
-        goals = np.asarray(facts["goal"], dtype=np.intp) @ [self.size, 1]
-        return RoomState(np.full(len(goals), self.start[0] * self.size + self.start[1]), goals)
+        goals = self.square.cells(facts["goal"])
+        start = self.square.cells(np.array([self.start]))
+        return RoomState(np.repeat(start, len(goals)), goals, np.zeros(len(goals), dtype=bool))
 
     def observe(self, state: RoomState) -> Int[np.ndarray, "batch channel"]:
         """Return the cells `(x, y)` where the agents stand. [batch, 2]"""
-        return self._coordinates.take(state.cells).view(np.int8).reshape(-1, 2)
+        return self.square.positions(state.cells)
 
     def step(
         self, state: RoomState, actions: Int[np.ndarray, " batch"], rng: np.random.Generator | None = None
@@ -130,17 +155,44 @@ class DarkRoom:
         Returns:
             What the agents see next `[batch, 2]`, what they are paid `[batch]`, and the next state.
         """
-        cells = self._next_cell.take(state.cells * self.n_actions + actions)
-        after = RoomState(cells, state.goals)
-        return self.observe(after), (cells == state.goals).astype(np.float32), after
+        cells = self.square.move(state.cells, actions)
+        pays = cells == state.goals
+        after = state._replace(cells=cells)
+        if self.once:
+            pays &= ~state.paid
+            after = after._replace(paid=state.paid | pays)
+        return self.observe(after), pays.astype(np.float32), after
+
+    def state_index(self, state: RoomState) -> Int[np.ndarray, " batch"]:
+        """Return the agents' cells, `x * size + y`, plus `size * size` once the goal has paid. [batch]"""
+        return state.cells + state.paid * np.intp(self.square.n_cells) if self.once else state.cells
+
+    def expert(self, state: RoomState) -> Float[np.ndarray, "batch action"]:
+        """Return the moves of whoever knows the goal; once it has paid, all are alike, and the agent stays.
+
+        Returns:
+            [batch, action]
+        """
+        target = np.where(state.paid, state.cells, state.goals)
+        return walk(self.square.positions(state.cells), self.square.positions(target))
+
+    def baselines(self, rng: np.random.Generator) -> Mapping[str, Policy]:
+        """Return those that look for the goal and then walk there."""
+        return {
+            "gate-and-walk": gate_and_walk(self),
+            "nearest-unvisited": nearest_unvisited(self),
+            "thompson-over-goals": thompson_over_goals(self, rng),
+        }
 
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return what the shortest walk to the goal earns in an episode. [task]
 
-        The arriving step is paid already, so a goal `d >= 1` moves away is worth `horizon - d + 1`.
+        The arriving step is paid already, so a goal `d >= 1` moves away is worth `horizon - d + 1`, or 1 if it pays
+        once and is within reach.
         """
         distance = np.abs(facts["goal"].astype(int) - self.start).sum(axis=1)
-        return np.maximum(self.horizon - np.maximum(distance - 1, 0), 0).astype(float)
+        paid = np.maximum(self.horizon - np.maximum(distance - 1, 0), 0).astype(float)
+        return np.minimum(paid, 1) if self.once else paid
 
     def walk(
         self, cells: Int[np.ndarray, "batch 2"], targets: Int[np.ndarray, "batch 2"]
@@ -151,29 +203,20 @@ class DarkRoom:
             cells: Where the agents stand. [batch, 2]
             targets: Where they want to be. [batch, 2]
         """
-        heading = np.sign(targets.astype(int) - cells)
-        useful = np.where((heading == 0).all(axis=1)[:, None], MOVES @ [1, 1] == 0, heading @ MOVES.T > 0)
-        return useful / useful.sum(axis=1, keepdims=True)
+        return walk(cells, targets)
 
     def regimes(self, history: History) -> dict[str, Bool[np.ndarray, "batch step"]]:
         """Say what a step is about, judged by what is visible at it.
 
         Returns:
             *explore*: no rewarded cell is known. *navigate*: one is known, the agent is elsewhere. *stay*: it is there.
-            Every step is in exactly one. [batch, step]
+            Where the goal pays once, *paid*: it has, in this episode. Every step is in exactly one. [batch, step]
         """
         goal = history.last_rewarded_cell()
         known = (goal >= 0).all(axis=-1)
         there = (goal == history.observations).all(axis=-1)
-        return {"explore": ~known, "navigate": known & ~there, "stay": known & there}
-
-    @cached_property
-    def _next_cell(self) -> np.ndarray:
-        """Where each action leads, flat over (cell, action); a table because one gather beats clipping twice."""
-        after = np.clip(self.tasks()["goal"].astype(int)[:, None] + MOVES, 0, self.size - 1)
-        return (after @ [self.size, 1]).reshape(-1)
-
-    @cached_property
-    def _coordinates(self) -> np.ndarray:
-        """Each cell's two int8 coordinates packed into one int16, so that a single gather fetches both."""
-        return np.ascontiguousarray(self.tasks()["goal"]).view(np.int16).reshape(-1)
+        regimes = {"explore": ~known, "navigate": known & ~there, "stay": known & there}
+        if not self.once:
+            return regimes
+        paid = rewards_this_episode(history) > 0
+        return {name: steps & ~paid for name, steps in regimes.items()} | {"paid": paid}

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.task import Facts, Task, n_tasks_of
-
-Policy = Callable[[History], np.ndarray]
-"""Given the history so far, the distribution of the decision at its last step, `[batch, action]`.
-
-The action and the reward at the last step have not happened: they are 0 there, and no visible feature reads them.
-`play` asks once a step, in order, so a policy may keep memory, as long as it forgets when it sees a first step.
-"""
+from ad_hypotheses.tasks.task import Facts, Policy, Task, n_tasks_of
 
 
 def play(task: Task, facts: Facts, policy: Policy, episodes: int, rng: np.random.Generator) -> History:
@@ -31,13 +25,48 @@ def play(task: Task, facts: Facts, policy: Policy, episodes: int, rng: np.random
     Returns:
         The histories, `episodes * horizon` steps each. [row, step]
     """
+    return _play(task, facts, lambda history, state: policy(history), episodes, rng)
+
+
+def play_expert(
+    task: Task,
+    facts: Facts,
+    episodes: int,
+    rng: np.random.Generator,
+    epsilon: Float[np.ndarray, " episode"] | None = None,
+) -> History:
+    """Let whoever knows the facts live, acting at random with a probability that may change by episode.
+
+    Args:
+        task: The distribution that the tasks are from.
+        facts: The tasks. [row, ...]
+        episodes: How many episodes, at least 1.
+        rng: Randomness of the world and of drawing actions.
+        epsilon: Probability of a random action in each episode; 0 by default. [episode]
+
+    Returns:
+        The histories, `episodes * horizon` steps each. [row, step]
+    """
+    chance = np.zeros(episodes) if epsilon is None else epsilon
+
+    def decide(history: History, state: Any) -> np.ndarray:
+        noise = chance[history.episode[0, -1]]
+        return (1 - noise) * task.expert(state) + noise / task.n_actions
+
+    return _play(task, facts, decide, episodes, rng)
+
+
+def _play(
+    task: Task, facts: Facts, decide: Callable[[History, Any], np.ndarray], episodes: int, rng: np.random.Generator
+) -> History:
+    """Play with a decision that may look at the state of the world."""
     history = _blank(task, facts, episodes)
     for step in range(history.n_steps):
         if step % task.horizon == 0:
-            state = task.reset(facts)
+            state = task.reset(facts, rng)
             seen = task.observe(state)
         history.observations[:, step] = seen
-        actions = draw(policy(history.window(stop=step + 1)), rng)
+        actions = draw(decide(history.window(stop=step + 1), state), rng)
         seen, rewards, state = task.step(state, actions, rng)
         history.actions[:, step], history.rewards[:, step] = actions, rewards
     return history

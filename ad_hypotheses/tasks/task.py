@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +13,13 @@ from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
 
 Facts = Mapping[str, np.ndarray]  # what the agent cannot see, one row a task: `{"goal": [task, 2]}`
+
+Policy = Callable[[History], np.ndarray]
+"""Given the history so far, the distribution of the decision at its last step, `[batch, action]`.
+
+The action and the reward at the last step have not happened: they are 0 there, and no visible feature reads them.
+`play` asks once a step, in order, so a policy may keep memory, as long as it forgets when it sees a first step.
+"""
 
 
 @runtime_checkable
@@ -48,8 +55,16 @@ class Task(Protocol):
         """Steps an episode."""
 
     @property
+    def rewards(self) -> tuple[float, ...]:
+        """Every reward that exists, ascending; a model has an embedding for each."""
+
+    @property
     def deterministic(self) -> bool:
-        """Whether an action at a place always has the same outcome."""
+        """Whether an action in a state always has the same outcome."""
+
+    @property
+    def n_states(self) -> int:
+        """How many states the world of one task has, counting what the agent may not see (a key it holds)."""
 
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Facts:
         """Draw `n` tasks."""
@@ -57,7 +72,7 @@ class Task(Protocol):
     def split(self, held_out: int, seed: int, train: int | None = None) -> tuple[Facts, Facts]:
         """Return the facts of the tasks to train on and of those held out."""
 
-    def reset(self, facts: Facts) -> Any:
+    def reset(self, facts: Facts, rng: np.random.Generator) -> Any:
         """Begin an episode of every task and return the state of the world."""
 
     def observe(self, state: Any) -> Int[np.ndarray, "batch channel"]:
@@ -67,6 +82,15 @@ class Task(Protocol):
         self, state: Any, actions: Int[np.ndarray, " batch"], rng: np.random.Generator
     ) -> tuple[Int[np.ndarray, "batch channel"], Float[np.ndarray, " batch"], Any]:
         """Let every agent act; return what they see next, what they are paid, and the next state."""
+
+    def state_index(self, state: Any) -> Int[np.ndarray, " batch"]:
+        """Return the state of every world as a number, for learners that keep a table: `0 .. n_states - 1`."""
+
+    def expert(self, state: Any) -> Float[np.ndarray, "batch action"]:
+        """Return the distribution over the best actions, all alike, of whoever knows the facts."""
+
+    def baselines(self, rng: np.random.Generator) -> Mapping[str, Policy]:
+        """Return policies to measure a learner against, by name; `rng` is what those that sample draw from."""
 
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return the expected return of an episode for whoever knows the facts."""
@@ -104,7 +128,7 @@ def make_from(registry: Mapping[str, type], what: str, name: str, params: Mappin
             raise ConfigError(f"{name} has no parameter {key!r}.{did_you_mean(key, fields)} Known: {listed}.")
         expected: Any = type(fields[key].default)
         fits = isinstance(value, int | float) if expected is float else isinstance(value, expected)
-        if not fits or isinstance(value, bool):
+        if not fits or (isinstance(value, bool) and expected is not bool):
             raise ConfigError(f"{name}: {key} is {value!r}, but it must be of type {expected.__name__}.")
         values[key] = expected(value)
     return registry[name](**values)

@@ -1,0 +1,92 @@
+"""What a training run needs to go on after an interruption: weights, optimiser, where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
+
+from ad_hypotheses.distill.config import Config
+from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.zoo import write_atomically
+from ad_hypotheses.errors import CheckpointError
+
+
+@dataclass
+class Run:
+    """State of a training run that an interruption must not lose.
+
+    Attributes:
+        model: What is trained.
+        optimiser: What trains it.
+        update: Updates made.
+        seconds: Time spent.
+        loss: Running mean.
+        metrics: Lines written so far.
+        whole: No update is half done: only then is the state worth keeping.
+    """
+
+    model: ADTransformer
+    optimiser: torch.optim.Optimizer
+    update: int = 0
+    seconds: float = 0.0
+    loss: float = math.nan
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    whole: bool = True
+
+
+def save(config: Config, run: Run, path: Path) -> None:
+    """Write everything that a later run needs to go on, at once or not at all."""
+    tensors = {f"model.{name}": tensor.contiguous() for name, tensor in run.model.state_dict().items()}
+    for number, state in run.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{name}": tensor.contiguous() for name, tensor in state.items()}
+    meta = {"update": run.update, "seconds": run.seconds, "loss": run.loss, "config": config.model_dump()}
+    metadata = {"run": json.dumps(meta), "metrics": json.dumps(run.metrics)}
+    write_atomically(path, save_tensors(tensors, metadata))
+
+
+def resume(config: Config, path: Path, model: ADTransformer, optimiser: torch.optim.Optimizer) -> Run:
+    """Return the run that `path` holds, or a new one if there is no such file.
+
+    Args:
+        config: What is trained.
+        path: The file that `save` wrote.
+        model: As it is built, on the device to train on.
+        optimiser: Of its weights.
+
+    Raises:
+        CheckpointError: The file is damaged, or belongs to another configuration.
+    """
+    run = Run(model, optimiser)
+    if not path.exists():
+        return run
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta, metrics = (json.loads(file.metadata()[key]) for key in ("run", "metrics"))
+        if Config.model_validate(meta["config"]) != config:  # which adds what was not there yet when it was written
+            raise CheckpointError(
+                f"{path} belongs to another configuration. Train into another folder (--out), or delete {path.parent}."
+            )
+        tensors = load_file(path, device=str(model.device))
+        model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+        _restore_optimiser(optimiser, tensors)
+        run.update, run.seconds, run.loss, run.metrics = meta["update"], meta["seconds"], meta["loss"], metrics
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}). Delete it to train from the start.") from error
+    return run
+
+
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser."):
+            _, number, key = name.split(".", 2)
+            state.setdefault(int(number), {})[key] = tensor.cpu() if key == "step" else tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,0 +1,179 @@
+"""One update of the weights: the batch that belongs to its number, and what is done with it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from ad_hypotheses.distill.config import Training
+from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.parallel import Ranks
+from ad_hypotheses.distill.tokens import Vocabulary
+from ad_hypotheses.errors import UserError
+from ad_hypotheses.sources.histories import Histories
+
+Forward = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one update learns from.
+
+    Attributes:
+        tokens: As `Vocabulary.encode` makes them. [batch, step, channel]
+        actions: What the learners did. [batch, step]
+        kept: Which parts of the tokens are read, None for all. [batch, step, channel]
+        seed: Of what torch draws in this update.
+    """
+
+    tokens: Int[Tensor, "batch step channel"]
+    actions: Int[Tensor, "batch step"]
+    kept: Bool[Tensor, "batch step channel"] | None
+    seed: int
+
+    def parts(self, count: int, device: torch.device) -> Iterator[Batch]:
+        """Cut into parts of the same size, on a device."""
+        size = len(self.tokens) // count
+        for first in range(0, len(self.tokens), size):
+            yield self._each(lambda whole, first=first: whole[first : first + size].to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """Put it where a GPU can fetch it while other work goes on."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        kept = None if self.kept is None else change(self.kept)
+        return Batch(change(self.tokens), change(self.actions), kept, self.seed)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws batches of learning histories.
+
+    Attributes:
+        histories: What from.
+        vocabulary: Of the model that is trained.
+        training: What a batch is like.
+        horizon: Steps of an episode.
+        ranks: Among whom the batch is shared.
+    """
+
+    histories: Histories
+    vocabulary: Vocabulary
+    training: Training
+    horizon: int
+    ranks: Ranks
+
+    def draw(self, update: int) -> Batch:
+        """Return this process's share of the batch of an update, the same whenever it is asked for."""
+        # keyed by the number of the update, so that a resumed run sees the batches it would have seen
+        rng = np.random.default_rng([self.training.seed, update])
+        seed, size, mine = int(rng.integers(2**62)), self.training.batch, self.ranks.share(self.training.batch)
+        rows = rng.integers(self.histories.n_histories, size=size)
+        if self.training.crop is None:
+            history = self.histories.rows(rows[mine])
+        else:
+            n_steps = self.training.crop * self.horizon
+            first = rng.integers((self.histories.n_steps - n_steps) // self.horizon + 1, size=size) * self.horizon
+            history = self.histories.windows(rows[mine], first[mine], n_steps)
+        tokens, kept = self.vocabulary.encode(history), None
+        if self.training.token_mask:
+            chances = rng.random((size, *tokens.shape[1:]), dtype=np.float32)
+            kept = torch.from_numpy(chances[mine] >= self.training.token_mask)
+        return Batch(tokens, torch.from_numpy(history.actions.astype(np.int64)), kept, seed)
+
+    def batches(self, first: int, stop: int, device: torch.device) -> Generator[Batch, None, None]:
+        """Return the batches of some updates; for a GPU, one is prepared while the one before it is computed."""
+        if device.type != "cuda":  # where the model computes on the same cores, nothing is won
+            yield from map(self.draw, range(first, stop))
+            return
+        coming: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(1) as other:
+            for update in range(first, stop + 1):
+                if update < stop:
+                    coming.append(other.submit(lambda update: self.draw(update).pinned(), update))
+                if update > first:
+                    yield coming.popleft().result()
+
+
+def adamw(model: ADTransformer, training: Training) -> torch.optim.AdamW:
+    """Return AdamW that does not decay biases, gains and embeddings."""
+    decayed = [weight for name, weight in model.named_parameters() if ".W_" in name or name == "W_U"]
+    known = set(map(id, decayed))
+    kept = [weight for weight in model.parameters() if id(weight) not in known]
+    groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    fused = model.device.type in ("cpu", "cuda")  # a fifth of the time
+    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.99), fused=fused)
+
+
+def accumulate(model: ADTransformer, forward: Forward, batch: Batch, training: Training) -> Tensor:
+    """Add the gradient of a batch's mean loss to the weights, computed in as many parts as the training asks for.
+
+    Args:
+        model: The model.
+        forward: The model, or what it was compiled to.
+        batch: What to predict.
+        training: Precision and number of parts.
+
+    Returns:
+        The mean loss.
+    """
+    device = model.device
+    total = torch.zeros((), device=device, dtype=model.W_U.dtype)
+    for part in batch.parts(training.accumulate, device):
+        with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+            logits = forward(part.tokens, kept=part.kept)
+        exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = F.cross_entropy(exact.flatten(0, 1), part.actions.flatten()) / training.accumulate
+        loss.backward()
+        total += loss.detach()
+    return total
+
+
+def update(
+    model: ADTransformer,
+    optimiser: torch.optim.Optimizer,
+    forward: Forward,
+    batch: Batch,
+    training: Training,
+    ranks: Ranks,
+) -> float:
+    """Make one update of the weights; returns the loss before it."""
+    torch.manual_seed(batch.seed + ranks.number)
+    optimiser.zero_grad()
+    model.train()
+    loss = ranks.average(model.parameters(), accumulate(model, forward, batch, training))
+    torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip)
+    optimiser.step()
+    return loss.item()
+
+
+def compiled(model: ADTransformer, batch: Batch, training: Training) -> Forward:
+    """Compile the model for batches like this one; the model itself stays as it is, and so do its hooks.
+
+    Raises:
+        UserError: It cannot be compiled here.
+    """
+    forward: Forward = torch.compile(model, dynamic=False)
+    model.train()
+    try:
+        accumulate(model, forward, batch, training)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(
+            f"torch cannot compile the model on {model.device} (training.compile: true): {reason.strip()}\n"
+            "  Set training.compile to false, or install what is missing."
+        ) from error
+    finally:
+        model.zero_grad()
+    return forward

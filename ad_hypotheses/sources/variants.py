@@ -1,0 +1,111 @@
+"""Histories made from histories: only the end of a life, only its beginning, every k-th episode, shuffled rewards.
+
+Each asks what a model needs: trained on experts alone, or on rewards that say nothing, does it still learn in context?
+All take histories in which the episodes of all rows begin at the same steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.language.history import History
+
+
+def expert_only(history: History, episodes: int) -> History:
+    """Return the last `episodes` episodes of each history, renumbered from 0.
+
+    Raises:
+        DataError: There are fewer, or episodes begin at different steps in different histories.
+    """
+    n_episodes = _count(history, episodes)
+    return _kept(history, np.arange(n_episodes - episodes, n_episodes))
+
+
+def early(history: History, episodes: int) -> History:
+    """Return the first `episodes` episodes of each history.
+
+    Raises:
+        DataError: There are fewer, or episodes begin at different steps in different histories.
+    """
+    _count(history, episodes)
+    return _kept(history, np.arange(episodes))
+
+
+def every(history: History, k: int) -> History:
+    """Return the episodes 0, k, 2k, ... of each history, renumbered 0, 1, 2, ...: learning that looks k times faster.
+
+    Raises:
+        DataError: `k` is less than 1, or episodes begin at different steps in different histories.
+    """
+    if k < 1:
+        raise DataError(f"every {k!r}-th episode cannot be kept; k must be at least 1.")
+    return _kept(history, np.arange(0, _count(history, 1), k))
+
+
+def shuffled_rewards(history: History, rng: np.random.Generator) -> History:
+    """Deal the rewards of each history out to other steps of the same history, at random.
+
+    What a life earned in all stays; when, where and for what does not.
+
+    Args:
+        history: The histories.
+        rng: Decides who is paid when.
+    """
+    return replace(history, rewards=rng.permuted(history.rewards, axis=1))
+
+
+def joined(histories: Sequence[History]) -> History:
+    """Put histories of the same kind under each other.
+
+    Raises:
+        DataError: There are none, or they differ in channels, actions, steps or facts.
+    """
+    if not histories:
+        raise DataError("there are no histories to join.")
+    first = histories[0]
+    for other in histories[1:]:
+        for what, mine, theirs in (
+            ("channels", first.channels, other.channels),
+            ("number of actions", first.n_actions, other.n_actions),
+            ("steps", first.n_steps, other.n_steps),
+            ("facts", sorted(first.task), sorted(other.task)),
+            ("learners", first.learner is None, other.learner is None),
+        ):
+            if mine != theirs:
+                raise DataError(f"histories of different {what} cannot be joined: {mine} and {theirs}.")
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(one, name) for one in histories])
+        for name in ("observations", "actions", "rewards", "episode")
+    }
+    task = {name: np.concatenate([one.task[name] for one in histories]) for name in first.task}
+    learners = [one.learner for one in histories if one.learner is not None]
+    return replace(first, **arrays, task=task, learner=np.concatenate(learners) if learners else None)
+
+
+def _count(history: History, wanted: int) -> int:
+    """Return the number of episodes of each history; there must be as many as are wanted."""
+    if (history.episode != history.episode[:1]).any():
+        raise DataError("episodes begin at different steps in different histories, so they cannot be picked for all.")
+    n_episodes = int(history.episode[0, -1]) + 1
+    if not 1 <= wanted <= n_episodes:
+        raise DataError(f"{wanted} episodes of each history are asked for, but each has {n_episodes}.")
+    return n_episodes
+
+
+def _kept(history: History, episodes: Int[np.ndarray, " episode"]) -> History:
+    """Return the steps of these episodes, renumbered from 0."""
+    steps = np.flatnonzero(np.isin(history.episode[0], episodes))
+    number = np.searchsorted(episodes, history.episode[0, steps]).astype(history.episode.dtype)
+    return replace(
+        history,
+        observations=history.observations[:, steps],
+        actions=history.actions[:, steps],
+        rewards=history.rewards[:, steps],
+        episode=np.broadcast_to(number, (history.n_rows, len(steps))),
+    )

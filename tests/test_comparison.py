@@ -1,0 +1,319 @@
+"""The report of an evaluation: what it says of one model and of many, and that nothing is measured twice."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ad_hypotheses.cli.evaluation import Asked, report_name
+from ad_hypotheses.report.comparison import draw_pictures, page, write_comparison
+from ad_hypotheses.report.evaluated import Evaluated, by_task, figure_rows, headline, overview_rows
+from ad_hypotheses.report.learners import learner_table, plain, points, share
+
+ROOM, BANDIT = "dark-room (size 9, horizon 20)", "bandit (arms 5, horizon 100)"
+
+
+def number(value, half=0.02):
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def told(last, optimum=10.0, regret=None, shares=True):
+    """What a learner's figures may be that begins with nothing and ends with `last` of the optimum."""
+    return {
+        "first": 0.1 * optimum, "last": last * optimum, "mean": 0.6 * last * optimum,
+        "share": number(last) if shares else None, "mean_share": number(0.6 * last) if shares else None,
+        "regret": None if regret is None else number(regret, 0.3),
+        "first_share": number(0.1) if shares else None, "improvement": number(last - 0.1) if shares else None,
+        "reached": {
+            "0.5": {"value": 2, "low": 2, "high": 3},
+            "0.75": {"value": 4, "low": 3, "high": None} if last > 0.75 else {"value": None, "low": None, "high": None},
+        } if shares else None,
+    }  # fmt: skip
+
+
+def evaluated(name="one", last=0.9, layers=3, train_tasks=65, full=True, once=False, shares=True, task=ROOM, **changed):
+    episodes = 1 if once else 8
+    regrets = {"model": 8.0, "ucb1": 16.0} if once or not shares else {}
+    best = {"model": last, "model, argmax": last - 0.1, "source": 0.95, "random": 0.1, "optimal": 1.0, "ucb1": 0.7}
+    curves = [
+        {
+            "name": learner,
+            "returns": (10 * end * np.linspace(0.1, 1, 8)).round(2).tolist(),
+            "rollouts": 50,
+            "low": (10 * end * np.linspace(0.1, 1, 8) - 0.3).tolist(),
+            "high": (10 * end * np.linspace(0.1, 1, 8) + 0.3).tolist(),
+        }
+        for learner, end in best.items()
+    ]
+    figures = {learner: told(end, regret=regrets.get(learner), shares=shares) for learner, end in best.items()}
+    summary = {"held_out_of_optimum": last, **({"held_out_regret_of_ucb1": 0.5} if regrets else {})}
+    results = {
+        "train": curves, "held_out": curves, "figures": {"train": figures, "held_out": figures}, "summary": summary,
+        "rollouts": 50, "seed": 0,
+    }  # fmt: skip
+    if full:
+        start = {"episodes": 2, "return": number(5.0), "share": number(0.5) if shares else None}
+        results |= {
+            "lives": 40,
+            "memory": [
+                {"episodes": m, "last": number(m), "share": number(m / 8) if shares else None} for m in (1, 2, 4)
+            ],
+            "starts": [
+                {**start, "start": "none", "says": "nothing", "change": None},
+                {**start, "start": "expert", "says": "an expert's 2", "change": number(0.25)},
+            ],
+        }
+    given = {
+        "name": name,
+        "sha256": "0" * 64,
+        "command": f"python cli.py train models/{name}/config.yaml",
+        "task": task,
+        "source": "dyna-q (alpha 1.0)",
+        "layers": layers,
+        "heads": 4,
+        "width": 64,
+        "parameters": 182_789,
+        "train_tasks": train_tasks,
+        "held_out_tasks": 16,
+        "episodes": episodes,
+        "horizon": 80 if once else 20,
+        "skip": 0,
+        "keep_every": 1 if once else 5,
+        "seeds": {"histories": 0, "training": 0},
+        "unit": "10 steps" if once else "episode",
+        "optimum": dict.fromkeys(("train", "held_out"), 80.0 if once else 10.0),
+        "results": results,
+    }
+    return Evaluated(**{**given, **changed})
+
+
+GRID = [
+    evaluated(f"grid/l{layers}-g{goals}-s{seed}", 0.2 * layers + goals / 200 + seed / 20, layers, goals)
+    for layers in (1, 2)
+    for goals in (4, 16, 65)
+    for seed in (0, 1)
+]
+
+
+def text(models):
+    return page(models, "report", "python cli.py evaluate one", draw_pictures(models))
+
+
+# one model
+
+
+def test_one_model_is_told_in_a_sentence_and_compared_with_everyone():
+    said = text([evaluated()])
+    assert said.startswith("# one, evaluated\n")
+    assert "earns 10% of the optimum in its first episode and 90% [88%, 92%] in its last three" in said
+    assert "**It improves within its context: +80 [+78, +82] points of the optimum" in said
+    assert "| source | 1.00 | 9.50 | 95% [93%, 97%] | 1.00 | 9.50 | 95% [93%, 97%] |" in said
+    for picture in ("report.png", "report-memory.png", "report-starts.png"):
+        assert f"]({picture})" in said
+    assert "report-size" not in said
+
+
+def test_a_model_that_does_not_improve_is_not_said_to():
+    same = evaluated(last=0.1)
+    said = headline(same.results, 8, "episode")
+    assert "No improvement can be told from chance within its context: +0 [-2, +2] points" in said
+
+
+def test_episodes_of_the_source_are_its_own():
+    """It reaches a half at its second kept episode, which is its sixth where one in five is kept."""
+    said = text([evaluated()])
+    assert "| `one` | 2 [2, 3] | 6 [6, 11] | 4 [3, never] | 16 [11, never] |" in said
+    assert "of which 1 in 5 went into the histories" in said
+    said = text([evaluated(skip=100, last=0.6)])
+    assert "| `one` | 2 [2, 3] | 106 [106, 111] | never | 116 [111, never] |" in said
+
+
+def test_memory_and_starts_have_tables():
+    said = text([evaluated()])
+    assert "| `one` | 12% [10%, 14%] | 25% [23%, 27%] | 50% [48%, 52%] | 90% [88%, 92%] |" in said
+    assert "| nothing | 50% [48%, 52%] | - |" in said
+    assert "| an expert's 2 | 50% [48%, 52%] | +25 [+23, +27] |" in said
+    quick = text([evaluated(full=False)])
+    assert "Unusual starts" not in quick
+    assert "How much of its past" not in quick
+
+
+def test_a_bandit_is_told_by_its_regret():
+    said = text([evaluated(once=True, full=False, task=BANDIT)])
+    assert "Its regret on held-out tasks is 8.00 [7.70, 8.30], 0.50 times that of UCB1." in said
+    assert "| model | 5.40 | 90% [88%, 92%] | 8.00 | 5.40 | 90% [88%, 92%] | 8.00 |" in said
+    assert "| `one` | 20 [20, 30] | 20 [20, 30] | 40 [30, never] |" in said
+    assert "in its first episode" not in said
+
+
+def test_where_a_share_means_nothing_returns_and_regret_are_told():
+    said = text([evaluated(shares=False)])
+    assert "Its regret on held-out tasks is 8.00" in said
+    assert "of optimum" not in said
+    assert "Against its source" not in said
+    assert "| `one` | 1.00 [0.98, 1.02] | 2.00 [1.98, 2.02] | 4.00 [3.98, 4.02] | 9.00 |" in said
+    assert "| an expert's 2 | 5.00 [4.98, 5.02] | +0.25 [+0.23, +0.27] |" in said
+
+
+def test_numbers_as_words():
+    assert share(number(0.5)) == "50% [48%, 52%]"
+    assert share({"value": 0.5, "low": None, "high": None}) == "50%"
+    assert points(number(-0.1)) == "-10 [-12, -8]"
+    assert plain({"value": -0.001, "low": None, "high": None}) == "0.00"
+    assert {share(None), points(None), plain(None)} == {"-"}
+
+
+def test_a_learner_table_has_a_line_for_everyone():
+    table = learner_table(evaluated().results, 8)
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:8]] == [
+        "model", "model, argmax", "source", "random", "optimal", "ucb1",
+    ]  # fmt: skip
+    assert "50 lives of 8 episodes each" in table
+
+
+# several
+
+
+def test_many_models_come_as_a_table_first_and_as_a_plot_by_size():
+    said = text(GRID)
+    assert said.startswith("# 12 models compared\n\n| model | layers | width | train tasks | held-out: first |")
+    assert said.count("| `grid/l1-g4-s0` |") == 4  # in the overview, against its source, by memory and by start
+    assert "12 of 12 improve within their context" in said
+    assert "](report-size.png)" in said
+    heads, rows = overview_rows(GRID, brief=True)
+    assert len(rows) == 12
+    assert "regret" not in heads
+    assert "task" not in heads
+
+
+def test_models_on_different_tasks_are_grouped_and_named_by_task():
+    both = [evaluated(), evaluated("two", 0.5), evaluated("arms", once=True, full=False, task=BANDIT)]
+    assert [[one.name for one in group] for group in by_task(both)] == [["one", "two"], ["arms"]]
+    said = text(both)
+    assert "## dark-room (size 9, horizon 20), 8 episodes" in said
+    assert "](report-curves-1.png)" in said
+    heads, rows = overview_rows(both)
+    assert [row[heads.index("task")] for row in rows] == ["dark-room", "dark-room", "bandit"]
+    assert "## bandit (arms 5, horizon 100), 1 episode\n" in said
+    assert set(draw_pictures(both)) == {"curves-0", "memory-0", "starts-0", "curves-1"}
+
+
+@pytest.mark.parametrize("models", [[evaluated()], [evaluated(), evaluated("two", 0.4)], GRID], ids=len)
+def test_the_same_figures_give_the_same_files(models, tmp_path):
+    written = []
+    for run in ("a", "b"):
+        found = write_comparison(models, "report", "python cli.py evaluate", tmp_path / run)
+        assert found == tmp_path / run / "report.md"
+        written.append({path.name: path.read_bytes() for path in (tmp_path / run).iterdir()})
+    assert written[0] == written[1]
+    assert {name for name in written[0] if name.endswith(".png")} <= {
+        line.split("](")[1].rstrip(")") for line in (tmp_path / "a/report.md").read_text().split("\n") if "![" in line
+    }
+    record = json.loads(written[0]["report.json"])
+    assert record["models"][0]["results"]["figures"]["train"]["model"]["share"]["value"] is not None
+
+
+def test_every_figure_is_in_the_table(tmp_path):
+    write_comparison([evaluated()], "report", "", tmp_path)
+    table = pd.read_csv(io.StringIO((tmp_path / "report.csv").read_text()))
+    assert len(table) == len(figure_rows([evaluated()]))
+    chosen = table[(table.tasks == "held_out") & (table.learner == "model")]
+    assert chosen[chosen.figure == "return"].value.tolist() == evaluated().results["held_out"][0]["returns"]
+    assert chosen[chosen.figure == "share"].low.item() == pytest.approx(0.88)
+    assert chosen[(chosen.figure == "reached") & (chosen.of == "0.5")].value.item() == 2
+    assert chosen[(chosen.figure == "starts: share") & (chosen.of == "expert")].value.item() == 0.5
+
+
+# the command line
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["dark-room"], "evaluate-dark-room"),
+        (["grid/l1"], "evaluate-grid-l1"),
+        (["dark-room", "bandit"], "evaluate-dark-room-bandit"),
+        (["grid/l1", "grid/l2"], "evaluate-grid"),
+        (["a" * 30, "b" * 30, "c"], f"evaluate-{'a' * 30}-and-2-more"),
+    ],
+)
+def test_a_report_is_called_by_its_models(names, expected):
+    assert report_name(names) == expected
+
+
+def test_the_command_makes_the_same_report_again(tmp_path):
+    from pathlib import Path
+
+    asked = Asked(["a", "grid/*"], Path("models"), 50, 3, True, "cpu", Path("reports"))
+    assert asked.command == "python cli.py evaluate a 'grid/*' --rollouts 50 --seed 3 --quick"
+
+
+@pytest.fixture
+def grid(workplace):
+    """Two checkpoints in a folder of their own, beside files that are none."""
+    import shutil
+
+    for name in ("a", "b"):
+        shutil.copytree(workplace / "models" / "tiny", workplace / "models" / "grid" / name)
+    (workplace / "models" / "grid" / "notes.md").write_text("not a model")
+    (workplace / "models" / "grid" / "begun").mkdir()
+    return workplace
+
+
+QUICK = ("--rollouts", 4, "--quick")
+
+
+def test_patterns_and_folders_mean_all_models_in_them(cli, grid):
+    by_pattern = json.loads(cli("evaluate", "grid/[ab]", *QUICK, "--json").out)
+    assert [one["model"] for one in by_pattern["models"]] == ["grid/a", "grid/b"]
+    by_folder = cli("evaluate", "models/grid", *QUICK, "--json")
+    assert json.loads(by_folder.out) == by_pattern
+    typed = [path.relative_to(grid).as_posix() for path in sorted((grid / "models" / "grid").iterdir())]
+    ran = cli("evaluate", *typed, "grid/a", *QUICK, "--json")  # as a shell would put it
+    assert json.loads(ran.out) == by_pattern
+    assert "left out: models/grid/notes.md holds no trained model" in ran.err
+    assert "left out: models/grid/begun holds no trained model" in ran.err
+
+
+def test_a_pattern_without_a_model_is_refused(cli, grid):
+    ran = cli("evaluate", "grid/c*", *QUICK)
+    assert ran.code == 2
+    assert "no trained model matches 'grid/c*'" in ran.err
+
+
+def test_nothing_is_measured_twice(cli, workplace, monkeypatch):
+    first = cli("evaluate", "tiny", *QUICK)
+    assert first.code == 0
+    page = (workplace / "reports" / "evaluate-tiny.md").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("ad_hypotheses.distill.evaluate.rollout", None)
+        again = cli("evaluate", "tiny", *QUICK)
+        assert "16 more are known from an earlier run" in again.err
+        assert (again.out, (workplace / "reports" / "evaluate-tiny.md").read_bytes()) == (first.out, page)
+        other = cli("evaluate", "tiny", "--rollouts", 5, "--quick")
+        assert other.code == 1, "another number of lives is another evaluation"
+    (workplace / "reports" / ".evaluated" / "tiny.json").write_text('{"key":')
+    assert cli("evaluate", "tiny", *QUICK).out == first.out
+
+
+def test_what_was_measured_before_ctrl_c_is_kept(cli, workplace, monkeypatch):
+    from ad_hypotheses.distill import ablations
+
+    def stop(*arguments, **named):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ablations, "rollout", stop)
+        ran = cli("evaluate", "tiny", "--rollouts", 4)
+        assert ran.code == 2
+        assert "what was measured is kept in reports/.evaluated; the same command goes on" in ran.err
+        assert not list(workplace.glob("reports/*.md"))
+    ran = cli("evaluate", "tiny", "--rollouts", 4)
+    assert "16 more are known" in ran.err
+    said = (workplace / "reports" / "evaluate-tiny.md").read_text()
+    assert "## Unusual starts" in said
+    assert "![What is earned by how much of the past is seen](evaluate-tiny-memory.png)" in said
