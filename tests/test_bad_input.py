@@ -190,8 +190,13 @@ def test_a_model_that_explains_nothing(cli, claims, workplace):
         ("record.json", lambda old: None, ["cannot read models/tiny/record.json", "No such file"]),
         ("record.json", lambda old: old[:40], ["models/tiny/record.json is not valid JSON"]),
         ("record.json", lambda old: b"[]", ["must hold a JSON object"]),
-        ("config.yaml", lambda old: None, ["cannot read the configuration models/tiny/config.yaml"]),
-        ("config.yaml", lambda old: old.replace(b"d_model: 16", b"d_model: 32"), ["does not fit the model"]),
+        ("record.json", lambda old: b"{}", ["record.json is at fault"]),
+        ("config.yaml", lambda old: None, ["cannot read the configuration models/tiny/config.yaml", "Restore it"]),
+        (
+            "config.yaml",
+            lambda old: old.replace(b"d_model: 16", b"d_model: 32"),
+            ["config.yaml is not what the model was trained with", "model.d_model: 32 now, 16 then"],
+        ),
     ],
 )
 @pytest.mark.parametrize("verb", ["scrub stay", "evaluate tiny"])
@@ -269,6 +274,25 @@ def test_a_wrong_configuration(old, new, fragments, cli, workplace):
     assert old in text
     (workplace / "tiny.yaml").write_text(text.replace(old, new, 1))
     refused(cli("train", "tiny.yaml", "--out", "new"), *fragments)
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("verb", ["train", "histories"])
+def test_what_cannot_be_trained_is_refused_at_once_and_leaves_nothing(verb, cli, workplace):
+    text = (workplace / "tiny.yaml").read_text().replace("keep_every: 2", "keep_every: 12, skip: 5")
+    (workplace / "tiny.yaml").write_text(text.replace("epsilon-greedy-q, anneal_episodes: 10", "thompson"))
+    ran = cli(verb, "tiny.yaml", "--out", "new")
+    refused(ran, "histories.skip: 5", "histories.keep_every: 12 leaves 1", "source: thompson learns bandits")
+    assert not Path("new").exists()
+
+
+def test_a_finished_model_whose_configuration_was_altered_is_left_alone(cli, workplace):
+    folder = workplace / "models" / "tiny"
+    before = (folder / "weights.safetensors").read_bytes()
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("updates: 60", "updates: 61"))
+    refused(cli("train", path), "another configuration", "training.updates: 61 now, 60 then", "--out")
+    assert (folder / "weights.safetensors").read_bytes() == before
 
 
 def test_all_problems_of_a_configuration_come_at_once(cli, workplace):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ import pytest
 
 from ad_hypotheses.cli.evaluation import Asked, report_name
 from ad_hypotheses.report.comparison import draw_pictures, page, write_comparison
-from ad_hypotheses.report.evaluated import Evaluated, by_task, figure_rows, headline, overview_rows
+from ad_hypotheses.report.evaluated import Evaluated, by_task, difference, figure_rows, headline, overview_rows
 from ad_hypotheses.report.learners import learner_table, plain, points, share
 
 ROOM, BANDIT = "dark-room (size 9, horizon 20)", "bandit (arms 5, horizon 100)"
@@ -123,6 +125,59 @@ def test_a_model_that_does_not_improve_is_not_said_to():
     assert "No improvement can be told from chance within its context: +0 [-2, +2] points" in said
 
 
+@pytest.mark.parametrize(
+    ("value", "half", "said"),
+    [
+        (0.03, 0.01, "**It improves by less than 5 points, too little to count as learning, within its context: +3"),
+        (0.05, 0.01, "**It improves within its context: +5 [+4, +6]"),
+        (0.5, 0.6, "**No improvement can be told from chance within its context: +50"),
+    ],
+)
+def test_it_improves_if_that_is_more_than_chance_and_five_points(value, half, said):
+    results = evaluated().results
+    results["figures"]["held_out"]["model"]["improvement"] = number(value, half)
+    assert said in headline(results, 8, "episode")
+    assert "the mean of the last three episodes minus the first.**" in headline(results, 8, "episode")
+    in_blocks = "the mean of the last three blocks of 10 steps minus the first block.**"
+    assert in_blocks in headline(results, 1, "10 steps")
+
+
+def test_too_few_tasks_for_an_interval_get_no_verdict():
+    one = evaluated()
+    one.results["figures"]["held_out"]["model"]["improvement"] = {"value": 0.8, "low": None, "high": None}
+    said = headline(one.results, 8, "episode")
+    assert "Within its context: +80 points" in said
+    assert "fewer than 5 tasks" in said
+    assert "It improves" not in said
+    two = text([evaluated("two"), one])
+    assert "1 of 1 improve within their context by 5 points or more, with an interval above 0 (1 left out" in two
+
+
+def test_what_a_model_does_not_see_is_told():
+    said = text([evaluated(seen=3)])
+    assert "54% [52%, 56%] over all 8, of which it sees 3 at a time." in said
+    assert "The model sees 3 of 8 episodes at a time." in said
+    heads, rows = overview_rows([evaluated(seen=3), evaluated("two")])
+    assert [row[heads.index("sees")] for row in rows] == ["3 of 8", "-"]
+    assert "over its whole context." in text([evaluated()])
+
+
+def test_learned_positions_are_named_as_another_cause():
+    assert "Positions are learned" in text([evaluated(positions="learned")])
+    assert "Positions are learned" not in text([evaluated(positions="rotary")])
+    both = text([evaluated(positions="learned"), evaluated("two", positions="rotary")])
+    assert "Positions of `one` are learned" in both
+
+
+def test_a_single_one_is_no_plural():
+    one = evaluated(layers=1)
+    one = dataclasses.replace(one, heads=1, results={**one.results, "rollouts": 1, "lives": 1})
+    said = text([one])
+    assert "1 layer, 1 head" in said
+    assert "1 life of 8 episodes each" in said
+    assert not re.search(r"\b1 (lives|rollouts|episodes|layers|heads)\b", said)
+
+
 def test_episodes_of_the_source_are_its_own():
     """It reaches a half at its second kept episode, which is its sixth where one in five is kept."""
     said = text([evaluated()])
@@ -188,6 +243,41 @@ def test_many_models_come_as_a_table_first_and_as_a_plot_by_size():
     assert len(rows) == 12
     assert "regret" not in heads
     assert "task" not in heads
+
+
+def lived(name, last, digest="same", lives=10):
+    """A model that earned `last` on six tasks that differ much from each other."""
+    tasks = np.array([1.0, 2.0, 4.0, 6.0, 8.0, 9.0])
+    sums = {"last": (lives * last * tasks).tolist(), "optimum": [lives * 10.0] * 6, "lives": [lives] * 6}
+    return evaluated(name, last, facts={"held_out": digest}, by_task={"held_out": sums})
+
+
+def test_differences_are_paired_where_the_tasks_are_the_same():
+    same, other = lived("two", 0.8), lived("three", 0.8, "others")
+    paired, apart = difference(same, lived("one", 0.9)), difference(other, lived("one", 0.9))
+    assert paired["value"] == apart["value"] == pytest.approx(-0.05, abs=1e-4)
+    assert paired["high"] < 0 < apart["high"], "tasks differ more than models do"
+    assert difference(lived("one", 0.9), lived("one", 0.9)) == {"value": 0, "low": 0, "high": 0}
+    assert difference(evaluated(), evaluated("two")) is None
+    said = text([lived("one", 0.9), same])
+    assert "| `two` | -5 [-" in said
+    assert "| task by task |" in said
+    assert "hold the trained models fixed" in said
+    rows = {(row[0], row[4], row[5]) for row in figure_rows([lived("one", 0.9), same])}
+    assert ("two", "last: difference", "one") in rows
+
+
+def test_models_that_are_judged_by_other_tasks_are_flagged():
+    same, other = [lived("one", 0.9), lived("two", 0.8)], lived("three", 0.8, "others")
+    said = text([*same, other])
+    assert "**Not all of these models are judged by the same tasks: those of `three` are others**" in said
+    assert "| `three` | B | 9.50 | 1.00 | 10.00 |" in said
+    assert "| other tasks |" in said
+    heads, rows = overview_rows([*same, other])
+    assert [row[heads.index("held-out\ntasks")] for row in rows] == ["A", "A", "B"]
+    said = text(same)
+    assert "judged by the same tasks" not in said
+    assert "held-out\ntasks" not in overview_rows(same)[0]
 
 
 def test_models_on_different_tasks_are_grouped_and_named_by_task():
@@ -283,6 +373,30 @@ def test_a_pattern_without_a_model_is_refused(cli, grid):
     ran = cli("evaluate", "grid/c*", *QUICK)
     assert ran.code == 2
     assert "no trained model matches 'grid/c*'" in ran.err
+
+
+def test_a_damaged_model_does_not_stop_the_others(cli, grid):
+    (grid / "models" / "grid" / "a" / "weights.safetensors").write_bytes(b"damaged")
+    ran = cli("evaluate", "models/grid", *QUICK, "--json")
+    assert ran.code == 2
+    assert [one["model"] for one in json.loads(ran.out)["models"]] == ["grid/b"]
+    assert "the others were evaluated; these are damaged" in ran.err
+    assert "grid/a: models/grid/a/weights.safetensors is not the file that was trained" in ran.said
+    alone = cli("evaluate", "grid/a", *QUICK)
+    assert (alone.code, alone.out) == (2, "")
+    assert "is not the file that was trained" in alone.said
+
+
+def test_a_terminal_tells_of_no_interval_that_it_does_not_show(cli, workplace):
+    out = cli("evaluate", "tiny", *QUICK).out
+    assert "as a share of the optimum. 4 lives of 6 episodes each" in " ".join(out.split())
+    assert "tiny, 4 rollouts" in out
+
+
+def test_a_card_says_how_many_learners_lived_and_lets_the_figures_speak(workplace):
+    card = (workplace / "models" / "tiny" / "card.md").read_text()
+    assert "A transformer trained on the learning histories of epsilon-greedy-q in dark-room: it predicts" in card
+    assert "| Histories | 260 learners (256 asked for; as many on each training task), 12 episodes each" in card
 
 
 def test_nothing_is_measured_twice(cli, workplace, monkeypatch):

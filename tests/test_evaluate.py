@@ -23,13 +23,14 @@ from ad_hypotheses.language.hypothesis import Hypothesis, node
 from ad_hypotheses.language.sites import embed, logits
 from ad_hypotheses.sources import DynaQ
 from ad_hypotheses.tasks import DarkRoom, make_task
-from ad_hypotheses.tasks.play import play_expert
+from ad_hypotheses.tasks.play import play, play_expert
 
 ROOM = make_task("dark-room", size=3, horizon=4)
 SHARES = ("of_optimum", "argmax_of_optimum", "source_of_optimum")
 SUMMARY = (
     *SHARES, "first_of_optimum", "mean_of_optimum", "improvement", "improvement_low", "improvement_high",
 )  # fmt: skip
+BOUNDS = ("improvement_low", "improvement_high")
 
 
 def room(held_out: int = 2, episodes: int = 5, seed: int = 0) -> Config:
@@ -156,7 +157,8 @@ def test_an_even_spread_takes_every_task_as_often_as_the_others():
 def test_the_summary_is_the_share_of_the_optimum_in_the_last_episodes(in_the_room):
     summary = in_the_room["summary"]
     ratio = {"held_out_of_train"}
-    assert set(summary) == {f"{tasks}_{key}" for tasks in ("train", "held_out") for key in SUMMARY} | ratio
+    expected = {f"train_{key}" for key in SUMMARY} | {f"held_out_{key}" for key in SUMMARY if key not in BOUNDS} | ratio
+    assert set(summary) == expected, "two held-out tasks are too few for an interval"
     for tasks in ("train", "held_out"):
         curves = by_name(in_the_room, tasks)
         optimum = np.mean(curves["optimal"]["returns"])
@@ -253,8 +255,9 @@ def lives(returns, goals=((1, 1), (0, 0)), task=ROOM):
     return history
 
 
-def test_figures_are_what_one_works_out_by_hand():
+def test_figures_are_what_one_works_out_by_hand(monkeypatch):
     """Staying on (1, 1) is worth 4, walking to (0, 0) 3."""
+    monkeypatch.setattr("ad_hypotheses.distill.figures.FEWEST", 2)
     history = lives([[0, 2, 4, 4], [0, 2, 2, 4], [0, 0, 3, 3], [0, 3, 3, 3]])
     found = figures(history, Measure.of(ROOM, history.task))
     assert (found["first"], found["last"], found["mean"]) == (0, 2.75, 2.0625)
@@ -274,6 +277,43 @@ def test_what_is_never_reached_has_no_first_time():
     history = lives([[0, 1], [0, 2], [0, 0], [1, 1]])
     reached = figures(history, Measure.of(ROOM, history.task))["reached"]
     assert reached["0.9"] == {"value": None, "low": None, "high": None}
+
+
+@pytest.mark.parametrize(("n_tasks", "known"), [(4, False), (5, True)])
+def test_fewer_than_five_tasks_have_no_interval(n_tasks, known):
+    goals = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1))[:n_tasks]
+    history = lives([[0, 3], [0, 3]] * n_tasks, goals=goals)
+    found = figures(history, Measure.of(ROOM, history.task))
+    bounds = [found["share"]["low"], found["improvement"]["high"], found["reached"]["0.5"]["low"]]
+    assert [bound is not None for bound in bounds] == [known] * 3
+    assert bool(curve("one", history).low) == known
+
+
+@pytest.mark.parametrize(
+    "task",
+    [make_task("bandit", arms=3, horizon=20), make_task("gaussian-bandit", arms=3, horizon=20, spread=2.0, noise=2.0)],
+    ids=lambda task: task.name,
+)
+def test_whoever_plays_a_bandit_at_best_earns_all_of_the_optimum_and_regrets_nothing(task):
+    """However lucky the draw was, and however pay is rounded and clipped."""
+    facts = task.sample_tasks(np.random.default_rng(0), 30)
+    history = play_expert(task, facts, 1, np.random.default_rng(1))
+    measure = Measure.of(task, history.task)
+    found = figures(history, measure)
+    assert found["regret"]["value"] == pytest.approx(0, abs=1e-4)
+    assert found["last"] == pytest.approx(measure.optimum.mean(), abs=1e-3)
+    assert found["share"] in (None, {"value": 1.0, "low": 1.0, "high": 1.0})
+    worst = play(task, facts, lambda so_far: np.eye(3)[facts["means"].argmin(axis=1)], 1, np.random.default_rng(1))
+    lost = figures(worst, measure)["regret"]["value"]
+    assert lost == pytest.approx(task.regret(worst).sum(axis=1).mean(), abs=1e-3)
+    assert lost > 1
+
+
+def test_no_share_of_a_bandit_is_above_all_of_it(at_the_bandit):
+    for told in at_the_bandit["figures"].values():
+        assert told["optimal"]["share"]["value"] == 1
+        for figure in ("share", "mean_share", "first_share"):
+            assert all(by[figure]["high"] <= 1 for by in told.values())
 
 
 def test_one_task_has_no_interval():

@@ -107,6 +107,17 @@ def test_a_link_that_leads_nowhere_is_refused(link, problem, place):
     assert problem in str(caught.value)
 
 
+def test_a_sweep_with_models_that_cannot_be_trained_is_refused_before_it_starts(place, capsys):
+    text = GRID.replace("training.seed: [0, 1]", "histories.keep_every: [1, 4]").replace("s{seed}", "k{keep_every}")
+    (place / "rooms.yaml").write_text(text.replace("training.batch: 3", "source: {name: ucb1}"))
+    for also in ([], ["--dry-run"]):
+        code, out, err = run(capsys, "sweep", "rooms.yaml", *also)
+        assert (code, out) == (2, "")
+        assert "all 8 models:\n    source: ucb1 learns bandits, not dark-room" in err
+        assert err.count("histories.keep_every: 4 leaves 1 of histories.episodes = 4") == 1
+        assert not (place / "models").exists()
+
+
 @pytest.mark.parametrize("base", ["base.yaml", "../base.yaml", "inline"])
 def test_the_base_is_found_beside_the_sweep_or_from_here_or_stands_in_it(base, place):
     (place / "sweeps").mkdir()

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from ad_hypotheses.distill import train as training
 from ad_hypotheses.distill.config import Config, Training, check_config, read_config
+from ad_hypotheses.distill.feasible import infeasible
 from ad_hypotheses.distill.train import METRICS, STATE, Progress, learning_rate, split, train
 from ad_hypotheses.distill.updates import adamw
 from ad_hypotheses.distill.zoo import build
@@ -339,6 +340,18 @@ def test_a_configuration_lists_everything_that_is_wrong_with_it():
         ({"task": {"name": "dark-room", "size": 1}}, "task: dark-room: size is 1, but it must be 2 to 100."),
         ({"model": {"d_model": 30}}, "model.d_model: 30 is not a multiple of model.n_heads = 4"),
         ({"model": {"dropout": 1.0}}, "model.dropout: input should be less than 1, but it is 1.0"),
+        ({"training": {"seed": 2**63}}, "training.seed: input should be less than or equal to 9223372036854775807"),
+        ({"training": None}, "training: must be a section of keys, but it is None"),
+        ({"task": {"name": ["dark-room"]}}, "task: name is ['dark-room'], but it must be text. Known: dark-room,"),
+        (
+            {"task": {"name": "rom"}},
+            "task: there is no task 'rom'. Known: dark-room, dark-room-hard, key-to-door, bandit, "
+            "adversarial-bandit, gaussian-bandit, graph-world, minigrid:<ENV-ID>, file.py:Class.",
+        ),
+        ({"task": {"name": "minigrid:A", "environment": "B"}}, "task: minigrid:A: environment stands in the name"),
+        ({"task": {"name": "bandit", "bias": 0.9}}, "task: bandit: bias means nothing without adversarial"),
+        ({"source": {"name": "dyna-q", "gamma": "high"}}, "source: dyna-q: gamma is 'high', but it must be of type"),
+        ({"source": {"name": "dyna-q", "gamma": float("nan")}}, "source: dyna-q: gamma is nan, but it must be a fin"),
         ({"training": {"updates": 0}}, "training.updates: input should be greater than or equal to 1, but it is 0"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate: input should be"),
     ],
@@ -381,3 +394,46 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message):
     path.write_bytes(text)
     with pytest.raises(ConfigError, match=message):
         read_config(path)
+
+
+def test_numbers_are_read_alike_everywhere():
+    config = check_config(
+        content(weight_decay="1e-2")
+        | {"source": {"name": "dyna-q", "gamma": "9e-1"}, "model": {"dropout": "1e-1", "d_model": 8}},
+        "a test",
+    )
+    assert (config.make_source().gamma, config.model.dropout, config.training.weight_decay) == (0.9, 0.1, 0.01)
+
+
+BAD = {
+    "histories.held_out: 9, histories.train_tasks: all others: dark-room: cannot hold": {"histories": {"held_out": 9}},
+    "histories.held_out: 2, histories.train_tasks: 8: ": {"histories": {"held_out": 2, "train_tasks": 8}},
+    "histories.skip: 3 is no multiple of histories.keep_every = 2: 2 or 4": {"histories": {"held_out": 2, "skip": 3}},
+    "histories.keep_every: 4 leaves 1 of histories.episodes = 4": {
+        "histories": {"held_out": 2, "episodes": 4, "keep_every": 4}
+    },
+    "source: ucb1 learns bandits, not dark-room": {"source": {"name": "ucb1"}},
+    "source: gaussian-thompson learns bandits": {"source": {"name": "gaussian-thompson"}},
+    "source: dyna-q remembers one outcome": {"task": {"name": "bandit"}, "source": {"name": "dyna-q"}},
+    "source: actor-critic: device is 'gpu'": {"source": {"name": "actor-critic", "device": "gpu"}},
+    "source.folder: there is no folder 'gone'": {"source": {"name": "recorded", "folder": "gone"}},
+    "model.d_model: 40000000": {"model": {"d_model": 40_000_000, "n_heads": 1}},
+    "training.batch: 4, task.horizon 1000000000 x 2 episodes: a batch of 4": {
+        "task": {"name": "dark-room", "size": 3, "horizon": 10**9}
+    },
+    "histories.held_out: 10000000000000, histories.train_tasks": {
+        "task": {"name": "bandit"},
+        "source": {"name": "ucb1"},
+        "histories": {"held_out": 10**13},
+    },
+}
+
+
+@pytest.mark.parametrize("problem", BAD, ids=lambda one: one[:24])
+def test_what_cannot_be_trained_is_refused_with_its_key(problem):
+    config = check_config(content() | BAD[problem], "here.yaml")
+    assert any(line.startswith(problem) for line in infeasible(config)), list(infeasible(config))
+
+
+def test_what_can_be_trained_is_not_refused():
+    assert list(infeasible(tiny())) == []

@@ -42,6 +42,7 @@ _verb("evaluate", verbs.evaluate, "dark-room --rollouts 1000")
 _verb("new", verbs.new, "win_stay")
 _verb("check", verbs.check, "hypotheses/win_stay.py")
 _verb("scrub", verbs.scrub, "hypotheses/win_stay.py --model dark-room --samples 512")
+_verb("patch", verbs.patch, "hypotheses/win_stay.py --donors reward-moved")
 
 
 def _version(wanted: bool) -> bool:

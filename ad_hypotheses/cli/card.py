@@ -9,12 +9,13 @@ from typing import Any
 from ad_hypotheses.cli.listing import describe
 from ad_hypotheses.cli.living import SOURCE_CURVE, sentence
 from ad_hypotheses.cli.options import n_cpus
-from ad_hypotheses.cli.results import curve_unit, curves, markdown
+from ad_hypotheses.cli.results import curve_unit, curves, markdown, n_learners, seen
 from ad_hypotheses.cli.terminal import duration
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.zoo import CARD, CURVE, write_atomically
 from ad_hypotheses.report.draw import draw_learning_curves
 from ad_hypotheses.report.evaluated import headline
+from ad_hypotheses.report.learners import counted
 from ad_hypotheses.sources.learning import Learning
 
 
@@ -37,7 +38,7 @@ def write_card(folder: Path, config: Config, record: dict[str, Any], sha256: str
     """
     results = record["evaluation"]
     where = "held-out" if "held_out" in results else "train"
-    title = f"{folder.name}: learning in context on {where} tasks, weights frozen"
+    title = f"{folder.name}: return as the context grows, {where} tasks, weights frozen"
     draw_learning_curves(folder / CURVE, curves(results), title, unit=curve_unit(config))
     write_atomically(folder / CARD, card(folder.name, config, record, sha256).encode())
 
@@ -51,12 +52,12 @@ def card(name: str, config: Config, record: dict[str, Any], sha256: str) -> str:
     seconds = record["seconds"]
     took = f"{seconds:,.0f} s" + (f" ({duration(seconds)})" if seconds >= 90 else "")
     facts = {
-        "Size": f"{size.n_layers} layers, {size.n_heads} heads, width {size.d_model}",
+        "Size": f"{counted(size.n_layers, 'layer')}, {counted(size.n_heads, 'head')}, width {size.d_model}",
         "Parameters": f"{record['parameters']:,}",
-        "Context": f"{record['context']:,} steps, {config.context_episodes:,} episodes",
+        "Context": f"{counted(record['context'], 'step')}, {_sees(config)}",
         "Task": describe(config.make_task()),
         "Source": describe(config.make_source()),
-        "Histories": f"{histories.learners:,} learners, {histories.episodes:,} episodes each{kept}",
+        "Histories": f"{_learners(config)}, {counted(histories.episodes, 'episode')} each{kept}",
         "Held-out tasks": f"{histories.held_out:,}",
         "Updates": f"{training.updates:,} of {training.batch:,} histories; learning rate {training.learning_rate:g}",
         "Seeds": f"histories {histories.seed}, training {training.seed}, evaluation {record['evaluation']['seed']}",
@@ -68,9 +69,8 @@ def card(name: str, config: Config, record: dict[str, Any], sha256: str) -> str:
     rows = "\n".join(f"| {what} | {text} |" for what, text in facts.items())
     return (
         f"# {name}\n\n"
-        f"A transformer that learns {config.task['name']} in its context: distilled from the learning histories of "
-        f"{config.source['name']}, it predicts a learner's next action.\n\n"
-        f"## What it earns\n\n{headline(record['evaluation'], config.kept_episodes, curve_unit(config))}\n\n"
+        f"{_opening(config)}\n\n"
+        f"## What it earns\n\n{_headline(config, record)}\n\n"
         f"{markdown(record['evaluation'], config)}\n\n"
         "![Mean return as the context grows](curve.png)\n\n"
         f"{_learned_from(record)}"
@@ -78,6 +78,32 @@ def card(name: str, config: Config, record: dict[str, Any], sha256: str) -> str:
         f"| | |\n| --- | --- |\n{rows}\n\n"
         "Every setting is in [config.yaml](config.yaml), every figure in [record.json](record.json).\n"
     )
+
+
+def _opening(config: Config) -> str:
+    """Say what a model was trained on; whether it learns in its context is for its figures to say."""
+    histories = config.histories
+    changed = [f"only episodes after the first {histories.skip:,}"] if histories.skip else []
+    changed += ["with shuffled rewards"] if histories.shuffle_rewards else []
+    return (
+        f"A transformer trained on the learning histories of {config.source['name']} in {config.task['name']}"
+        f"{''.join(f', {change}' for change in changed)}: it predicts a learner's next action."
+    )
+
+
+def _headline(config: Config, record: dict[str, Any]) -> str:
+    return headline(record["evaluation"], config.kept_episodes, curve_unit(config), seen(config))
+
+
+def _sees(config: Config) -> str:
+    said = counted(config.context_episodes, "episode")
+    return said if seen(config) is None else f"{said}: it sees {seen(config):,} of {config.kept_episodes:,} at a time"
+
+
+def _learners(config: Config) -> str:
+    lived, asked = n_learners(config), config.histories.learners
+    why = "" if lived == asked else f" ({asked:,} asked for; as many on each training task)"
+    return f"{counted(lived, 'learner')}{why}"
 
 
 def _learned_from(record: dict[str, Any]) -> str:

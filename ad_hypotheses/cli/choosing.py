@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ad_hypotheses.cli.terminal import aside, say
 from ad_hypotheses.distill.zoo import WEIGHTS, Checkpoint, find, load
-from ad_hypotheses.errors import CheckpointError
+from ad_hypotheses.errors import CheckpointError, UserError
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,20 @@ class Chosen:
     checkpoint: Checkpoint
 
 
-def choose(typed: Sequence[str], models: Path, device: str) -> list[Chosen]:
+def choose(
+    typed: Sequence[str], models: Path, device: str, damaged: dict[str, UserError] | None = None
+) -> list[Chosen]:
     """Load the checkpoints that are meant, each once, in the order in which they were typed.
 
     A folder of checkpoints means all of them. Where a pattern, or a shell, names what is no checkpoint besides, that
     is left out, with a word.
+
+    Args:
+        typed: Names, folders and patterns.
+        models: Where named checkpoints lie.
+        device: Where to load them.
+        damaged: Takes what is wrong with those that are damaged, by name, if others are not; without it the first such
+            is refused.
 
     Raises:
         CheckpointError: A name or pattern means no checkpoint, or one is damaged.
@@ -35,7 +44,20 @@ def choose(typed: Sequence[str], models: Path, device: str) -> list[Chosen]:
     if not folders:
         raise CheckpointError(f"none of what was typed is a trained model: {', '.join(typed)}.")
     called = _names(list(folders.values()), models)
-    return [Chosen(name, load(folder, models, device)) for name, folder in zip(called, folders.values(), strict=True)]
+    found: list[Chosen] = []
+    wrong: dict[str, UserError] = {}
+    for name, folder in zip(called, folders.values(), strict=True):
+        try:
+            found.append(Chosen(name, load(folder, models, device)))
+        except UserError as error:  # of its weights, its record or its configuration
+            wrong[name] = error
+            if damaged is None:
+                raise
+    if not found:
+        raise next(iter(wrong.values()))
+    if damaged is not None:
+        damaged |= wrong
+    return found
 
 
 def _meant(text: str, models: Path, alone: bool) -> list[Path]:

@@ -15,21 +15,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ad_hypotheses.cli.choosing import Chosen
 from ad_hypotheses.cli.interrupt import stoppable
 from ad_hypotheses.cli.listing import describe
 from ad_hypotheses.cli.progress import Meter, metered
-from ad_hypotheses.cli.results import curve_unit, drawn, mean_optimum, meaning, table
+from ad_hypotheses.cli.results import curve_unit, drawn, mean_optimum, meaning, seen, table
 from ad_hypotheses.cli.terminal import duration, out, print_json, say
 from ad_hypotheses.distill.ablations import ablation_parts, ablations
 from ad_hypotheses.distill.config import Config
-from ad_hypotheses.distill.evaluate import Part, curve_parts, in_context
+from ad_hypotheses.distill.evaluate import TASK_SETS, Part, curve_parts, in_context
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.distill.zoo import write_atomically
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.report.comparison import write_comparison
 from ad_hypotheses.report.evaluated import Evaluated, headline, overview_rows
+from ad_hypotheses.report.learners import counted
+from ad_hypotheses.tasks import Facts
 from ad_hypotheses.tasks.task import n_tasks_of
 
 KEPT = ".evaluated"  # folder in the reports for what was measured, so that no run measures it again
@@ -159,9 +163,9 @@ def _announce(
     steps = sum(
         part.steps for mine, store in zip(parts, kept, strict=True) for part in mine if part.name not in store.results
     )
-    lives = f"in which models live {steps:,} steps in up to {rollouts:,} lives at once"
+    lives = f"in which models live {counted(steps, 'step')} in up to {counted(rollouts, 'life', 'lives')} at once"
     models = chosen[0].name if len(chosen) == 1 else f"{len(chosen)} models"
-    meter.say(f"evaluating {models}: {n_parts - known} parts, {lives}")
+    meter.say(f"evaluating {models}: {counted(n_parts - known, 'part')}, {lives}")
     if known:
         where = ", ".join(str(store.path) for store in kept[:2]) + (", ..." if len(kept) > 2 else "")
         meter.say(f"{known} more are known from an earlier run ({where}; delete it to measure them anew)", "dim")
@@ -206,7 +210,8 @@ def _evaluated(one: Chosen, results: Mapping[str, Any], asked: Asked) -> Evaluat
     checkpoint = one.checkpoint
     config, model = checkpoint.config, checkpoint.model
     found = in_context(results, asked.rollouts, asked.seed)
-    train, held_out = (n_tasks_of(facts) for facts in split(config))
+    facts = dict(zip(TASK_SETS, split(config), strict=True))
+    train, held_out = map(n_tasks_of, facts.values())
     histories, task = config.histories, config.make_task()
     return Evaluated(
         name=one.name,
@@ -228,7 +233,20 @@ def _evaluated(one: Chosen, results: Mapping[str, Any], asked: Asked) -> Evaluat
         unit=curve_unit(config),
         optimum={name: round(mean_optimum(found, config, name), 4) for name in found["figures"]},
         results={**found, **ablations(results, config, asked.rollouts, asked.seed)},
+        seen=seen(config),
+        positions=config.model.positions,
+        facts={tasks: _digest(facts[tasks]) for tasks in found["figures"]},
+        by_task={tasks: results[f"{tasks}/model"]["by_task"] for tasks in found["figures"]},
     )
+
+
+def _digest(facts: Facts) -> str:
+    """Return a digest of tasks, by which those of two models are known to be the same."""
+    digest = hashlib.sha256()
+    for name, fact in sorted(facts.items()):
+        values = np.ascontiguousarray(fact)
+        digest.update(f"{name} {values.dtype.str} {values.shape} ".encode() + values.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def report_name(names: Sequence[str]) -> str:
@@ -261,7 +279,7 @@ def _key(one: Chosen, asked: Asked) -> str:
 def _code() -> bytes:
     """Return a digest of the code that plays, as it was when this process began."""
     digest = hashlib.sha256()
-    for folder in ("language", "tasks", "sources", "distill"):
+    for folder in ("language", "evidence", "tasks", "sources", "distill"):
         for path in sorted((CODE / folder).rglob("*.py")):
             digest.update(_bytes(path))
     return digest.digest()
@@ -294,9 +312,9 @@ def _show(chosen: Sequence[Chosen], found: Sequence[Evaluated], page: Path) -> N
     console = out()
     if len(found) == 1:
         config, results = chosen[0].checkpoint.config, dict(found[0].results)
-        say(console, f"{found[0].name}, {results['rollouts']:,} rollouts", "bold")
+        say(console, f"{found[0].name}, {counted(results['rollouts'], 'rollout')}", "bold")
         console.print(table(results, config))
-        say(console, headline(results, found[0].episodes, found[0].unit).replace("*", ""))
+        say(console, headline(results, found[0].episodes, found[0].unit, found[0].seen).replace("*", ""))
         say(console, meaning(results, config).replace("*", ""), "dim")
     else:
         heads, rows = overview_rows(found, brief=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from rich import box
@@ -97,12 +99,24 @@ def n_parameters(weights: Path) -> int:
 
 def describe(made: Task | Source) -> str:
     """Return a task or source with its parameters, except what is off: `dark-room (size 9, horizon 20)`."""
-    values = {name: value for name, value in asdict(made).items() if value is not False}  # type: ignore[call-overload]
+    values = {}
+    for one in fields(made):  # type: ignore[arg-type]
+        value, on = getattr(made, one.name), getattr(made, one.metadata.get("only_if", one.name)) is not False
+        if on and not (isinstance(value, str) and value in made.name):
+            values[one.name] = value
     rest = ", ".join(
         name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
         for name, value in values.items()
     )
     return f"{made.name} ({rest})" if rest else made.name
+
+
+def shortened(channels: Sequence[str]) -> str:
+    """Return the parts of a token; of those that differ only in where they were seen, the first and the last."""
+    groups: dict[str, list[str]] = {}
+    for name in channels:
+        groups.setdefault(re.sub(r"_\d+_\d+$", "", name), []).append(name)
+    return ", ".join(group[0] if len(group) == 1 else f"{group[0]} to {group[-1]}" for group in groups.values())
 
 
 def _read(folder: Path, name: str) -> Row:
@@ -134,7 +148,7 @@ def _show_models(rows: list[Row], models: Path, console: Console) -> None:
         share = "-" if row.held_out_of_optimum is None else f"{row.held_out_of_optimum:.0%}"
         seconds = "-" if row.seconds is None else duration(row.seconds)
         sizes = (str(row.layers), str(row.heads), str(row.width), f"{row.parameters:,}")
-        task = Text.assemble(row.task, "\nembed: ", (", ".join(row.channels), "dim"))
+        task = Text.assemble(row.task, "\nembed: ", (shortened(row.channels), "dim"))
         table.add_row(Text(row.name), task, *map(Text, (*sizes, share, seconds)))
     console.print(table)
     say(

@@ -15,6 +15,7 @@ from ad_hypotheses.cli.options import require_writable
 from ad_hypotheses.cli.progress import Meter, metered
 from ad_hypotheses.cli.terminal import out, print_json, say
 from ad_hypotheses.distill.config import Config
+from ad_hypotheses.distill.feasible import require_feasible
 from ad_hypotheses.distill.train import training_histories
 from ad_hypotheses.distill.zoo import write_atomically
 from ad_hypotheses.report.source import source_curve
@@ -38,6 +39,7 @@ def live(config: Config, folder: Path, minari: str | None, as_json: bool) -> Non
         UserError: The folder cannot be written, or the configuration asks for learners that learn and they do not.
         Stopped: The user pressed Ctrl-C.
     """
+    require_feasible(config, f"the configuration of {folder}")
     require_writable(folder, "--out")
     with metered() as meter, stoppable(lambda: "stopped; finished parts are kept, the same command goes on."):
         meter.begin("histories", 0, "learners")

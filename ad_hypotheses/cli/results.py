@@ -14,6 +14,7 @@ from ad_hypotheses.distill.figures import BLOCK
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.evidence.record import Curve
 from ad_hypotheses.report import learners
+from ad_hypotheses.tasks.task import n_tasks_of
 
 
 def mean_optimum(results: dict[str, Any], config: Config, name: str) -> float:
@@ -37,6 +38,21 @@ def curve_unit(config: Config) -> str:
     return "episode" if config.kept_episodes > 1 else f"{BLOCK} steps"
 
 
+def seen(config: Config) -> int | None:
+    """Return how many episodes a model sees at a time, if those are not all that it lives."""
+    fewer = config.model.window is None and config.context_episodes < config.kept_episodes
+    return config.context_episodes if fewer else None
+
+
+def n_learners(config: Config) -> int:
+    """Return how many learners live: as many on each training task, so at least as many as were asked for."""
+    wanted, source = config.histories.learners, config.make_source()
+    if not getattr(source, "can_live", True):  # recorded ones are chosen, not made
+        return wanted
+    n_tasks = n_tasks_of(split(config)[0])
+    return -(-wanted // n_tasks) * n_tasks
+
+
 def table(results: dict[str, Any], config: Config) -> Table:
     """Return the figures for a terminal."""
     heads = [f"{group}\n{head}" for group, head in learners.heads(results, config.kept_episodes)]
@@ -55,9 +71,9 @@ def drawn(heads: list[str], rows: list[list[str]], bold_first: bool = False) -> 
 
 def markdown(results: dict[str, Any], config: Config) -> str:
     """Return the figures as a Markdown table, with what they mean."""
-    return learners.learner_table(results, config.kept_episodes)
+    return learners.learner_table(results, config.kept_episodes, seen(config))
 
 
 def meaning(results: dict[str, Any], config: Config) -> str:
-    """Return one paragraph that says what the columns are."""
-    return learners.meaning(results, config.kept_episodes)
+    """Return one paragraph that says what the columns are that a terminal shows, where intervals have no room."""
+    return learners.meaning(results, config.kept_episodes, seen(config), bounds=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,14 @@ from ad_hypotheses.cli.listing import describe
 from ad_hypotheses.cli.living import keep_source_curve
 from ad_hypotheses.cli.options import require_writable
 from ad_hypotheses.cli.progress import Meter, metered
-from ad_hypotheses.cli.results import meaning, table
+from ad_hypotheses.cli.results import meaning, n_learners, table
 from ad_hypotheses.cli.terminal import duration, out, say
-from ad_hypotheses.distill.config import SCRATCH, Config, read_config
+from ad_hypotheses.distill.config import SCRATCH, Config, differences, read_config
+from ad_hypotheses.distill.feasible import require_feasible
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.train import HISTORIES, Progress, train
-from ad_hypotheses.distill.zoo import CONFIG, WEIGHTS, build, load, save
+from ad_hypotheses.distill.zoo import CONFIG, WEIGHTS, alterations, build, load, save
 from ad_hypotheses.errors import CheckpointError, UserError
 
 ROLLOUTS = 256  # lives behind the figures of a card
@@ -49,8 +52,9 @@ def train_or_go_on(config: Config, target: Path, device: str, typed: str) -> Non
     if finished:
         say(out(), f"{target} is trained already, with this very configuration; delete it to train it anew.")
         return
+    require_feasible(config, f"the configuration of {target}")
     require_writable(target / SCRATCH, "--out")
-    with metered() as meter:
+    with _nothing_empty_left(target), metered() as meter:
         run = _Run(config, meter, ranks.count)
         run.announce(target)
         with braking(run.stopped, passed_on=ranks.count > 1) as brake:
@@ -59,6 +63,18 @@ def train_or_go_on(config: Config, target: Path, device: str, typed: str) -> Non
             record["command"] = typed
             _finish(target, config, model, record, meter)
     _show(target, config, record)
+
+
+@contextmanager
+def _nothing_empty_left(target: Path) -> Iterator[None]:
+    """Remove the folders of a training that was refused, if there is nothing in them."""
+    try:
+        yield
+    except UserError:
+        for folder in (target / SCRATCH / HISTORIES, target / SCRATCH, target):
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+        raise
 
 
 def default_name(config: Path) -> str:
@@ -85,9 +101,15 @@ def is_finished(folder: Path, config: Config) -> bool:
     """
     if not (folder / WEIGHTS).exists():
         return False
-    if read_config(folder / CONFIG) != config:
+    other = differences(config, read_config(folder / CONFIG)) if (folder / CONFIG).exists() else []
+    try:
+        other = other or alterations(folder, config)
+    except CheckpointError:
+        return False
+    if other:
+        listed = "".join(f"\n  {one}" for one in other)
         raise UserError(
-            f"{folder} holds a model that was trained with another configuration; it is left alone.\n"
+            f"{folder} holds a model that was trained with another configuration; it is left alone.{listed}\n"
             f"  Train into another folder (--out), or delete {folder}."
         )
     try:
@@ -110,7 +132,7 @@ class _Run:
 
     def announce(self, target: Path) -> None:
         """Say what the run will cost."""
-        config, histories = self.config, self.config.histories
+        config = self.config
         n_parameters = sum(weight.numel() for weight in build(config).parameters())
         n_steps = config.kept_episodes * config.make_task().horizon
         self.meter.say(
@@ -118,7 +140,7 @@ class _Run:
             f"{config.training.batch} histories" + (f" in {self.n_processes} processes" * (self.n_processes > 1))
         )
         self.meter.say(
-            f"histories: {histories.learners:,} of {n_steps:,} steps; {describe(config.make_source())} "
+            f"histories: {n_learners(config):,} of {n_steps:,} steps; {describe(config.make_source())} "
             f"in {describe(config.make_task())}",
             "dim",
         )

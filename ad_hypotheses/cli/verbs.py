@@ -79,7 +79,10 @@ def sweep(
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", metavar="N", callback=at_least(1), help="Models trained at a time.",
+            "--workers",
+            metavar="N",
+            callback=at_least(1),
+            help="Models trained at a time.",
             show_default="CPUs / threads",
         ),
     ] = None,
@@ -171,11 +174,16 @@ def evaluate(
     """
     from ad_hypotheses.cli.choosing import choose
     from ad_hypotheses.cli.evaluation import Asked, evaluate_all
+    from ad_hypotheses.errors import CheckpointError, UserError
 
     set_up_torch(device, threads)
-    chosen = choose(model, models, device)
+    damaged: dict[str, UserError] = {}
+    chosen = choose(model, models, device, damaged)
     require_writable(folder, "--out")
     evaluate_all(chosen, Asked(model, models, rollouts, seed, quick, device, folder), as_json)
+    if damaged:
+        listed = "\n".join(f"  {name}: {error}" for name, error in damaged.items())
+        raise CheckpointError(f"the others were evaluated; these are damaged:\n{listed}")
 
 
 def new(
@@ -267,3 +275,76 @@ def scrub(
     )
     run = Run(Path(file).stem, model, models, reports, device, command(file, given))
     scrub_all(hypotheses, run, settings, as_json)
+
+
+def patch(
+    what: Annotated[
+        str, typer.Argument(metavar="FILE or MODEL", help="A hypothesis file; or a model alone.", show_default=False)
+    ],
+    model: OneModel = None,
+    edges: Annotated[
+        list[str] | None,
+        typer.Option("--edges", metavar="EDGE", help="'all', or one such as 'head(0, 1) -> logits'; repeatable."),
+    ] = None,
+    nodes: Annotated[
+        list[str] | None,
+        typer.Option("--nodes", metavar="WRITER", help="Replace it for all its readers; repeatable."),
+    ] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option("--path", metavar="PATH", help="Edges in a row: 'embed(\"x\") -> head(0, 1).v -> logits'."),
+    ] = None,
+    written: Annotated[
+        str | None, typer.Option("--written", metavar="ROLE", help="Only what steps of this role write.")
+    ] = None,
+    read: Annotated[str | None, typer.Option("--read", metavar="ROLE", help="Only at steps of this role.")] = None,
+    donors: Annotated[
+        str,
+        typer.Option("--donors", metavar="NAME", help="any, agree:NODE, or a counterfactual such as reward-moved."),
+    ] = "any",
+    direction: Annotated[
+        Literal["noising", "denoising"],
+        typer.Option("--direction", help="Patch the donor's writing into the reference's run, or the other way round."),
+    ] = "noising",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", metavar="NAME", help="The first ranks; repeatable.", show_default="loss, kl, logit-difference"
+        ),
+    ] = None,
+    models: Models = Path("models"),
+    reports: Reports = Path("reports"),
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="N", callback=at_least(2, "64 is a good number"), help="Histories.")
+    ] = 64,
+    tasks: Annotated[
+        Literal["all", "train", "held-out"], typer.Option("--tasks", help="Which tasks the histories come from.")
+    ] = "all",
+    seed: Seed = 0,
+    memory: Memory = None,
+    device: Device = "cpu",
+    threads: Annotated[
+        int, typer.Option("--threads", metavar="N", callback=at_least(1), help="Threads that torch may use.")
+    ] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Test single edges by path patching: which declared ones are needed, which undeclared ones matter more.
+
+    Given a model alone, edges, nodes and paths of it are mapped without a claim.
+
+    Ctrl-C stops it; the same command goes on.
+    """
+    given = {name: [] if value is None and name in ("edges", "nodes", "path", "metric") else value
+             for name, value in locals().items()}  # fmt: skip
+    require_writable(reports, "--reports")
+    from ad_hypotheses.causal.patch_study import Asked
+    from ad_hypotheses.cli.patching import Typed, command, patch_all, subjects
+
+    set_up_torch(device, threads)
+    typed = Typed(
+        what, model, models, reports, device, tuple(edges or ()), tuple(nodes or ()), tuple(path or ()), written, read,
+        command(what, given),
+    )  # fmt: skip
+    budget = None if memory is None else parse_memory(memory)
+    asked = Asked(donors, direction, tuple(metric) if metric else Asked.metrics, samples, tasks, seed, budget)
+    patch_all(subjects(typed), typed, asked, as_json)

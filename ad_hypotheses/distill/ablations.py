@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.evaluate import Lived, Part, memory_needed, rng_of, spread
-from ad_hypotheses.distill.figures import LAST, Measure
+from ad_hypotheses.distill.figures import LAST, Measure, in_expectation
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.train import split
@@ -89,7 +89,7 @@ def _memory_parts(model: ADTransformer, config: Config, facts: Facts, measure: M
     def part(memory: int) -> Part:
         def run(lived: Lived) -> dict[str, Any]:
             history = rollout(model, task, facts, episodes, rng_of(seed, KEY, memory), progress=lived, memory=memory)
-            last = episode_returns(history)[:, -LAST:].mean(axis=1)
+            last = episode_returns(in_expectation(task, history))[:, -LAST:].mean(axis=1)
             return {"episodes": memory, "last": measure.mean(last), "share": measure.share(last)}
 
         says = f"seeing {memory} episode{'s' if memory > 1 else ''}"
@@ -105,12 +105,13 @@ def _start_parts(model: ADTransformer, config: Config, facts: Facts, measure: Me
         return []
 
     def after(prompt: History, rng: np.random.Generator) -> list[float]:
-        return episode_returns(rollout(model, task, facts, 1, rng, prompt=prompt))[:, 0].tolist()
+        lived = rollout(model, task, facts, 1, rng, prompt=prompt)
+        return episode_returns(in_expectation(task, lived))[:, 0].tolist()
 
     def own(lived: Lived) -> dict[str, list[float]]:
         rng, seen = rng_of(seed, KEY, 100), memory_needed(model, config)
         life = rollout(model, task, facts, config.kept_episodes, rng, progress=lived, memory=seen)
-        returns = episode_returns(life)
+        returns = episode_returns(in_expectation(task, life))
         last = _last_episodes(life, n * task.horizon)
         return {"none": returns[:, 0].tolist(), "own first": returns[:, n].tolist(), "own last": after(last, rng)}
 

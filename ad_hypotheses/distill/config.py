@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,15 +14,27 @@ from pydantic_core import PydanticCustomError
 from ad_hypotheses.distill.shape import Positions, size_problems
 from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
-from ad_hypotheses.sources import Source, make_source
+from ad_hypotheses.sources import SOURCES, Source, make_source
 from ad_hypotheses.sources.lives import lived
-from ad_hypotheses.tasks import Facts, Task, make_task
+from ad_hypotheses.tasks import OTHERS, TASKS, Facts, Task, make_task
+from ad_hypotheses.tasks.task import as_number
 
 SCRATCH = "training"  # folder in that of a checkpoint, for what its training needs
+LARGEST_SEED = 2**63 - 1  # for torch; numpy would take any
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)  # a batch of "24" or of 1.5 is a mistake
+
+
+def _number(value: Any) -> Any:
+    """Read 2e-3, which YAML takes for text, as the number that it is, and yes and no as none."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "Input should be a valid number")
+    return as_number(value)
+
+
+Number = Annotated[float, BeforeValidator(_number)]
 
 
 class Histories(_Section):
@@ -36,7 +48,7 @@ class Histories(_Section):
     skip: int = Field(0, ge=0, description="episodes lived before the first that is kept: expert-only data, if many")
     shuffle_rewards: bool = Field(False, description="deal the rewards of each history out to other steps of it")
     check: bool = Field(True, description="refuse a source that does not learn")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
 
 
 class Size(_Section):
@@ -46,22 +58,10 @@ class Size(_Section):
     n_heads: int = Field(4, ge=1)
     d_model: int = Field(64, ge=1)
     d_mlp: int | None = Field(None, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: Number = Field(0.0, ge=0, lt=1)
     positions: Positions = Field("learned", description="how steps are told apart")
     attention_only: bool = Field(False, description="no MLPs")
     window: int | None = Field(None, ge=1, description="steps that a query attends to; without a number, all before it")
-
-
-def _number(value: Any) -> Any:
-    """Read 2e-3, which YAML takes for text, as the number that it is, and yes and no as none."""
-    if isinstance(value, bool):
-        raise PydanticCustomError("float_type", "Input should be a valid number")
-    with suppress(ValueError):
-        return float(value) if isinstance(value, str) else value
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_number)]
 
 
 class Training(_Section):
@@ -80,7 +80,7 @@ class Training(_Section):
     compile: bool = Field(False, description="compile the model for training: slow to start, then faster")
     evaluate_every: int = Field(500, ge=1, description="updates between rollouts on held-out tasks")
     save_every: int = Field(200, ge=1, description="updates between the states that an interrupted run resumes from")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
 
 
 class Config(_Section):
@@ -150,15 +150,7 @@ def check_config(content: dict[str, Any], where: str) -> Config:
         config = Config.model_validate(content)
     except ValidationError as error:
         problems = [_explain(problem) for problem in error.errors()]
-    for section, make in (("task", make_task), ("source", make_source)):
-        values = content.get(section)
-        if isinstance(values, dict):
-            try:
-                make(**values)
-            except ConfigError as error:
-                problems.append(f"{section}: {error}")
-            except TypeError:
-                problems.append(f"{section}: needs 'name'")
+    problems += _made_problems(content)
     if config is not None:
         problems += size_problems(config.model, "model.")
     problems += [] if config is None else _training_problems(config)
@@ -166,6 +158,57 @@ def check_config(content: dict[str, Any], where: str) -> Config:
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigError(f"{where} cannot be used:\n{listed}")
     return config
+
+
+def _made_problems(content: dict[str, Any]) -> list[str]:
+    """Say why there is no such task or source."""
+    problems = []
+    for section, make, known in (("task", make_task, (*TASKS, *OTHERS)), ("source", make_source, tuple(SOURCES))):
+        values = content.get(section)
+        if isinstance(values, dict):
+            strange = [key for key in values if not isinstance(key, str)]
+            if strange or "name" not in values:
+                problems += [f"{section}: {key!r} is no key; keys are text" for key in strange]
+                problems += [] if "name" in values else [f"{section}: needs 'name'"]
+                continue
+            if not isinstance(values["name"], str):
+                listed = ", ".join(known)
+                problems.append(f"{section}: name is {values['name']!r}, but it must be text. Known: {listed}.")
+                continue
+            try:
+                make(**values)
+            except ConfigError as error:
+                problems.append(f"{section}: {error}")
+    return problems
+
+
+def differences(now: Config, then: Config) -> list[str]:
+    """Say in which keys two configurations differ; a key that is left out has its default.
+
+    Returns:
+        One line a key, `"model.n_layers: 4 now, 2 then"`.
+    """
+    one, other = _flat(now), _flat(then)
+    return [
+        f"{key}: {one.get(key, 'not there')!r} now, {other.get(key, 'not there')!r} then"
+        for key in dict.fromkeys([*one, *other])
+        if key not in one or key not in other or one[key] != other[key]
+    ]
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for section, make in (("task", config.make_task), ("source", config.make_source)):
+        flat[f"{section}.name"] = getattr(config, section)["name"]
+        try:
+            made: Any = make()
+        except ConfigError:  # of an earlier version, or its file is gone
+            flat |= {f"{section}.{key}": value for key, value in getattr(config, section).items()}
+        else:
+            flat |= {f"{section}.{one.name}": getattr(made, one.name) for one in fields(made)}
+    for section in ("histories", "model", "training"):
+        flat |= {f"{section}.{key}": value for key, value in getattr(config, section)}
+    return flat
 
 
 def _training_problems(config: Config) -> list[str]:
@@ -183,6 +226,8 @@ def _explain(problem: Any) -> str:
         sections: dict[str, Any] = {"histories": Histories, "model": Size, "training": Training}
         known = sections.get(str(problem["loc"][0]), Config).model_fields
         return f"{place}: no such key.{did_you_mean(str(problem['loc'][-1]), known)} Known: {', '.join(known)}."
+    if problem["type"] == "model_type":
+        return f"{place}: must be a section of keys, but it is {problem['input']!r}; without it, defaults are taken"
     if problem["type"] == "missing":
         return f"{place}: is missing"
     return f"{place}: {problem['msg'][0].lower() + problem['msg'][1:]}, but it is {problem['input']!r}"

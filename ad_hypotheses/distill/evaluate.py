@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.stats import bootstrap
 
 from ad_hypotheses.distill.config import Config
-from ad_hypotheses.distill.figures import Measure, figures, points, task_numbers
+from ad_hypotheses.distill.figures import FEWEST, Measure, figures, in_expectation, last_by_task, points, task_numbers
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.train import split
@@ -116,7 +116,8 @@ def _learner_parts(model: ADTransformer, config: Config, tasks: str, facts: Fact
     def part(number: int, learner: str, live: Callable[[np.random.Generator, Lived], History]) -> Part:
         def run(lived: Lived) -> dict[str, Any]:
             history = live(np.random.default_rng([*seed, number]), lived)
-            return {"curve": vars(curve(learner, history)), "figures": figures(history, measure)}
+            found = {"curve": vars(curve(learner, in_expectation(task, history))), "figures": figures(history, measure)}
+            return {**found, "by_task": last_by_task(history, measure)} if learner == "model" else found
 
         acts = learner.startswith("model")
         steps = episodes * task.horizon if acts else 0
@@ -175,7 +176,7 @@ def _by_task(returns: Float[np.ndarray, "row episode"], facts: Facts) -> Float[n
 
 
 def _interval(means: Float[np.ndarray, "task episode"]) -> tuple[list[float], list[float]]:
-    if len(means) < 2:
+    if len(means) < FEWEST:
         return [], []
     found = bootstrap((means,), np.mean, n_resamples=1000, method="percentile", rng=np.random.default_rng(0))
     bounds = found.confidence_interval
@@ -230,4 +231,4 @@ def explanation_curve(hypothesis: Hypothesis, config: Config, rollouts: int, see
         config.kept_episodes,
         rng,
     )
-    return curve("explanation", history)
+    return curve("explanation", in_expectation(task, history))

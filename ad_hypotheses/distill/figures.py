@@ -1,13 +1,14 @@
 """What a learner's lives come to: returns, shares of the optimum, regret, and how soon it reached what.
 
 A share is a ratio of means over lives, never a mean of ratios: a task whose optimum is near 0 must not decide alone.
-Intervals are 95 %, by bootstrap over tasks, since lives on the same task are alike.
+Intervals are 95 %, by bootstrap over tasks, since lives on the same task are alike. Where a family knows the regret of
+a step, as bandits do, all of it is what the actions pay in expectation: the luck of the draw earns nobody a share.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,11 @@ BLOCK = 10  # steps a point of a curve, where there is only one episode
 LAST = 3  # episodes that a learner is judged by
 LEVELS = (0.5, 0.75, 0.9)  # shares of the optimum whose first time is told
 RESAMPLES = 1000
+FEWEST = 5  # tasks below which an interval would say more than is known
 TAILS = (0.025, 0.975)
 
 Number = dict[str, float | None]
-"""`{"value": ..., "low": ..., "high": ...}`; no bounds where there is one task only."""
+"""`{"value": ..., "low": ..., "high": ...}`; no bounds where there are fewer than 5 tasks."""
 
 
 def points(history: History) -> Float[np.ndarray, "row point"]:
@@ -37,6 +39,15 @@ def points(history: History) -> Float[np.ndarray, "row point"]:
     n_blocks = max(1, history.n_steps // BLOCK)
     blocks = history.rewards[:, : n_blocks * BLOCK].reshape(history.n_rows, n_blocks, -1)
     return blocks.sum(axis=2, dtype=float)
+
+
+def in_expectation(task: Task, history: History) -> History:
+    """Return a history with what its actions pay in expectation, where the family knows it; else as it is."""
+    regret = getattr(task, "regret", None)
+    if regret is None:
+        return history
+    best = np.asarray(task.optimal_return(history.task), dtype=float)[:, None] / task.horizon
+    return replace(history, rewards=best - regret(history))
 
 
 def task_numbers(facts: Facts) -> Int[np.ndarray, " row"]:
@@ -96,7 +107,7 @@ class Measure:
 
     def _ratio(self, above: Float[np.ndarray, " row"], below: Float[np.ndarray, " row"]) -> Number:
         value, drawn = rounded(above.sum() / below.sum()), self.resampling.clusters
-        if drawn.shape[1] < 2:
+        if drawn.shape[1] < FEWEST:
             return {"value": value, "low": None, "high": None}
         with np.errstate(invalid="ignore", divide="ignore"):  # the optimum of all drawn tasks may be 0
             ratios = drawn @ self.by_task(above) / (drawn @ self.by_task(below))
@@ -118,6 +129,7 @@ def figures(history: History, measure: Measure) -> dict[str, Any]:
         missed over the whole context, in worlds of one state or without shares. `reached`: the first episode, from 1,
         whose mean return is at least that share of the optimum.
     """
+    history = in_expectation(measure.task, history)
     returns, curve = episode_returns(history), points(history)
     several = returns.shape[1] > 1
     last = returns[:, -LAST:].mean(axis=1)
@@ -127,7 +139,7 @@ def figures(history: History, measure: Measure) -> dict[str, Any]:
         "mean": rounded(returns.mean()),
         "share": measure.share(last),
         "mean_share": measure.share(returns.mean(axis=1)),
-        "regret": _regret(history, returns, measure),
+        "regret": _regret(returns, measure),
         "first_share": None,
         "improvement": None,
         "reached": None,
@@ -145,14 +157,21 @@ def improvement(curve: Float[np.ndarray, "row point"]) -> Float[np.ndarray, " ro
     return curve[:, 1:][:, -LAST:].mean(axis=1) - curve[:, 0]
 
 
-def _regret(history: History, returns: Float[np.ndarray, "row episode"], measure: Measure) -> Number | None:
+def _regret(returns: Float[np.ndarray, "row episode"], measure: Measure) -> Number | None:
     if not measure.alike and measure.has_share:
         return None
-    paid = returns.sum(axis=1)
-    if measure.alike and "means" in history.task:  # what the arms pay in expectation, without the luck of the draw
-        means = np.asarray(history.task["means"])
-        paid = np.take_along_axis(means, history.actions.astype(np.int64), axis=1).sum(axis=1)
-    return measure.mean(measure.optimum * returns.shape[1] - paid)
+    return measure.mean(measure.optimum * returns.shape[1] - returns.sum(axis=1))
+
+
+def last_by_task(history: History, measure: Measure) -> dict[str, list[float]]:
+    """Return what the last episodes are judged by, summed over the lives on each task, so that models compare by task.
+
+    Returns:
+        `last`: mean return of the last three episodes; `optimum`: the optimal return; `lives`: how many. [task] each
+    """
+    last = episode_returns(in_expectation(measure.task, history))[:, -LAST:].mean(axis=1)
+    sums = {"last": last, "optimum": measure.optimum, "lives": np.ones(len(last))}
+    return {name: measure.by_task(values).round(6).tolist() for name, values in sums.items()}
 
 
 def _reached(curve: Float[np.ndarray, "row point"], measure: Measure, part: float) -> dict[str, Number] | None:
@@ -160,7 +179,7 @@ def _reached(curve: Float[np.ndarray, "row point"], measure: Measure, part: floa
     if not measure.has_share:
         return None
     sums, optimum = measure.by_task(curve), measure.by_task(measure.optimum * part)
-    drawn, known = measure.resampling.clusters, len(optimum) > 1
+    drawn, known = measure.resampling.clusters, len(optimum) >= FEWEST
     with np.errstate(invalid="ignore", divide="ignore"):  # all drawn tasks may be out of reach
         shares = np.concatenate([(sums.sum(axis=0) / optimum.sum())[None], drawn @ sums / (drawn @ optimum)[:, None]])
     found = {}

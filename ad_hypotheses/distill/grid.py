@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ad_hypotheses.distill.config import SCRATCH, Config, check_config
+from ad_hypotheses.distill.feasible import require_feasible
 from ad_hypotheses.errors import ConfigError, UserError, did_you_mean
 
 KEYS = ("base", "grid", "link", "set", "name")
@@ -288,7 +289,7 @@ def _cells(
             for key, value in put.items():
                 _put(content, key, value)
             config = check_config(content, name)
-            config.make_task().split(config.histories.held_out, config.histories.seed, config.histories.train_tasks)
+            require_feasible(config, name)
         except UserError as error:
             head, _, rest = str(error).partition("cannot be used:\n")
             for problem in re.split(r"\n(?=  \S)", rest) if rest else [head]:

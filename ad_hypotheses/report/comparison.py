@@ -12,11 +12,25 @@ from typing import Any
 from ad_hypotheses.evidence.record import Curve
 from ad_hypotheses.report import comparison_plots as plots
 from ad_hypotheses.report.draw import learning_curves
-from ad_hypotheses.report.evaluated import Evaluated, by_task, figure_rows, headline, overview_rows
+from ad_hypotheses.report.evaluated import (
+    ENOUGH,
+    Evaluated,
+    by_task,
+    difference,
+    figure_rows,
+    headline,
+    improvement_is,
+    improves,
+    overview_rows,
+    paired,
+    same_references,
+    task_letters,
+)
 from ad_hypotheses.report.files import write_files
 from ad_hypotheses.report.learners import (
     NONE,
     SETS,
+    counted,
     learner_table,
     markdown_table,
     plain,
@@ -84,8 +98,7 @@ def page(models: Sequence[Evaluated], name: str, command: str, pictures: Mapping
     groups = by_task(models)
     for number, group in enumerate(groups):
         if len(groups) > 1:
-            episodes = "1 episode" if group[0].episodes == 1 else f"{group[0].episodes:,} episodes"
-            parts.append(f"## {literal(group[0].task)}, {episodes}")
+            parts.append(f"## {literal(group[0].task)}, {counted(group[0].episodes, 'episode')}")
         shown = {
             what: f"![{alt}]({_file(name, f'{what}-{number}')})"
             for what, alt in _ALT.items()
@@ -108,7 +121,7 @@ def _own_curves(model: Evaluated) -> bytes:
     shown = [Curve(**one) for one in model.results[name]]
     if name == "held_out" and "train" in model.results:
         shown.append(Curve(**{**model.results["train"][0], "name": "model, train tasks"}))
-    title = f"{model.name}: learning in context on {SETS[name]}, weights frozen"
+    title = f"{model.name}: return as the context grows, {SETS[name]}, weights frozen"
     return learning_curves(shown, title, unit=model.unit)
 
 
@@ -120,11 +133,10 @@ def _grid(group: Sequence[Evaluated]) -> bool:
 def _group(group: Sequence[Evaluated], shown: Mapping[str, str], level: str) -> list[str]:
     parts = []
     if len(group) == 1:
-        parts.append(
-            f"{level} What it earns\n\n{learner_table(group[0].results, group[0].episodes)}\n\n{shown['curves']}"
-        )
+        parts.append(f"{level} What it earns\n\n{_learners(group[0])}\n\n{shown['curves']}")
     else:
-        parts.append(f"{level} Learning in context\n\n{shown['curves']}\n\n{_bands(group)}")
+        parts.append(f"{level} As the context grows\n\n{shown['curves']}\n\n{_bands(group)}")
+        parts += [_references(group), _differences(group, level)]
     if "size" in shown:
         parts.append(f"{level} By size\n\n{shown['size']}\n\nA dot is a model, a line joins means.")
     parts.append(_efficiency(group, level))
@@ -139,7 +151,58 @@ def _group(group: Sequence[Evaluated], shown: Mapping[str, str], level: str) -> 
 
 def _bands(group: Sequence[Evaluated]) -> str:
     bands = "Bands: 95 % by bootstrap over tasks. " if len(group) <= plots.FEW else ""
-    return f"{bands}Source, random and optimal are those of {code(group[0].name)}."
+    said = f"{bands}Source, random and optimal are those of {code(group[0].name)}."
+    letters = task_letters(group)
+    if len(set(letters)) > 1:
+        others = ", ".join(code(one.name) for one, letter in zip(group, letters, strict=True) if letter != "A")
+        said += (
+            f" **Not all of these models are judged by the same tasks: those of {others} are others** (another seed or "
+            "number of tasks), so that their references are others too and differences between models are also "
+            "differences between tasks."
+        )
+    return said
+
+
+def _references(group: Sequence[Evaluated]) -> str:
+    """Return what source, random and optimal earn beside each model, where that is not the same for all."""
+    if all(same_references(model, group[0]) for model in group):
+        return ""
+    learners = ("source", "random", "optimal")
+    rows = [
+        [code(model.name), letter, *(plain(model.figure(model.judged_on, "last", learner)) for learner in learners)]
+        for model, letter in zip(group, task_letters(group), strict=True)
+    ]
+    table = markdown_table(["model", "tasks", *learners], rows, left=2)
+    return f"{table}\n\nMean return of the last three episodes, or of the only one, on each model's own tasks."
+
+
+def _differences(group: Sequence[Evaluated], level: str) -> str:
+    """Return by how much each model exceeds the first."""
+    found = [(model, difference(model, group[0])) for model in group[1:]]
+    rows = [
+        [
+            code(model.name),
+            points(number) if model.has_share and group[0].has_share else plain(number, sign=True),
+            "task by task" if paired(model, group[0]) else "other tasks",
+        ]
+        for model, number in found
+        if number is not None
+    ]
+    if not rows:
+        return ""
+    first = code(group[0].name)
+    unit = "in points of the optimum" if all(model.has_share for model in group) else "in return"
+    return (
+        f"{level} Differences\n\n{markdown_table(['model', f'minus {first}', 'compared'], rows)}\n\nThe last three "
+        f"episodes, or the only one, minus those of {first}, {unit}, with 95 % intervals by bootstrap over tasks: pair "
+        "by pair where both lived on the same tasks. They hold the trained models fixed: each is one training with one "
+        "seed, and another training of the same configuration may differ by more. No correction is made for how many "
+        "models are compared."
+    )
+
+
+def _learners(model: Evaluated) -> str:
+    return learner_table(model.results, model.episodes, model.seen)
 
 
 def _efficiency(group: Sequence[Evaluated], level: str) -> str:
@@ -201,8 +264,25 @@ def _memory(group: Sequence[Evaluated]) -> str:
     what = "Share of the optimum" if shares else "Mean return"
     return (
         f"{markdown_table(heads, rows)}\n\n{what} in the last three episodes of a life in which the model sees only so "
-        f"many episodes: the one that it is in and those just before. {group[0].results['lives']:,} lives on "
+        f"many episodes: the one that it is in and those just before. {_lives(group)} on "
         f"{SETS[group[0].judged_on]}; *all* from the learning curves. One episode leaves no way to learn across them."
+        f"{_confounded(group)}"
+    )
+
+
+def _lives(group: Sequence[Evaluated]) -> str:
+    return counted(group[0].results["lives"], "life", "lives")
+
+
+def _confounded(group: Sequence[Evaluated]) -> str:
+    """Return why less memory may mean something else, for models whose positions are learned."""
+    told = [code(model.name) for model in group if model.positions == "learned"]
+    if not told:
+        return ""
+    who = "" if len(told) == len(group) else f" of {', '.join(told)}"
+    return (
+        f" Positions{who} are learned, and what is seen stands at the first ones, where training showed beginners "
+        "only: a loss may be due to the place of what is seen as well as to how little it is."
     )
 
 
@@ -224,8 +304,8 @@ def _starts(group: Sequence[Evaluated]) -> str:
     n = group[0].results["starts"][-1]["episodes"]
     return (
         f"{markdown_table(heads, rows)}\n\nThe model reads {n} episode{'s' if n > 1 else ''} that somebody lived on "
-        f"the same task as if they were its own, and then plays one: {unit}{change}. {group[0].results['lives']:,} "
-        "lives. A model that copies the skill it sees plays well after an expert even without rewards, and badly after "
+        f"the same task as if they were its own, and then plays one: {unit}{change}. {_lives(group)}. "
+        "A model that copies the skill it sees plays well after an expert even without rewards, and badly after "
         "a random agent; one that learns from rewards needs them."
     )
 
@@ -237,15 +317,17 @@ def _start_cells(one: Mapping[str, Any], shares: bool) -> list[str]:
 
 
 def _headline(model: Evaluated) -> str:
-    return headline(model.results, model.episodes, model.unit)
+    return headline(model.results, model.episodes, model.unit, model.seen)
 
 
 def _model(model: Evaluated, alone: bool) -> str:
     seeds = ", ".join(f"{what} {seed}" for what, seed in model.seeds.items())
     facts = {
-        "Size": f"{model.layers} layers, {model.heads} heads, width {model.width}; {model.parameters:,} parameters",
+        "Size": f"{counted(model.layers, 'layer')}, {counted(model.heads, 'head')}, width {model.width}; "
+        f"{counted(model.parameters, 'parameter')}",
         "Task": f"{literal(model.task)}; {model.train_tasks:,} to train on, {model.held_out_tasks:,} held out",
-        "Context": f"{model.episodes:,} episode{'s' if model.episodes > 1 else ''} of {model.horizon:,} steps",
+        "Context": f"{counted(model.episodes, 'episode')} of {counted(model.horizon, 'step')}"
+        + ("" if model.seen is None else f"; the model sees {model.seen:,} of {model.episodes:,} at a time"),
         "Source": literal(model.source),
         "Seeds": seeds,
         "Trained by": code(model.command),
@@ -254,30 +336,46 @@ def _model(model: Evaluated, alone: bool) -> str:
     table = "| | |\n| --- | --- |\n" + "\n".join(f"| {what} | {text} |" for what, text in facts.items())
     if alone:
         return f"## The model\n\n{table}"
-    learners = learner_table(model.results, model.episodes)
-    return f"## {literal(model.name)}\n\n{_headline(model)}\n\n{learners}\n\n{table}"
+    return f"## {literal(model.name)}\n\n{_headline(model)}\n\n{_learners(model)}\n\n{table}"
 
 
 def _rerun(models: Sequence[Evaluated], name: str, command: str) -> str:
     results = models[0].results
     fewest = min(model.held_out_tasks or model.train_tasks for model in models)
     narrow = " With so few tasks they are somewhat too narrow." if fewest < 20 else ""
+    narrow += " Fewer than 5 tasks have none." if fewest < 5 else ""
+    lives = counted(results["rollouts"], "life", "lives")
     return (
-        f"## Rerun\n\n```sh\n{command}\n```\n\nSeed {results['seed']}, {results['rollouts']:,} lives of each learner. "
-        f"Intervals are 95 %, by bootstrap over tasks.{narrow} Shares are ratios of means over lives. Every figure: "
+        f"## Rerun\n\n```sh\n{command}\n```\n\nSeed {results['seed']}, {lives} of each learner. "
+        f"Intervals are 95 %, by bootstrap over tasks, and hold the trained model fixed: they say nothing of what "
+        f"another training seed would give.{narrow} Shares are ratios of means over lives. Every figure: "
         f"[{name}.json]({name}.json), as a table [{name}.csv]({name}.csv)."
     )
 
 
 def _overview_meaning(models: Sequence[Evaluated]) -> str:
     bounds = [model.figure("held_out", "improvement") for model in models]
-    known = [number["low"] for number in bounds if number and number["low"] is not None]
-    count = f"{sum(low > 0 for low in known)} of {len(known)} improve within their context. " if known else ""
+    known = [number for number in bounds if number and number["low"] is not None]
+    out = len(models) - len(known)
+    left = f" ({out} left out: no held-out tasks or fewer than 5, or one point only)" if out else ""
+    count = (
+        f"{sum(map(improves, known))} of {len(known)} improve within their context by {100 * ENOUGH:.0f} points or "
+        f"more, with an interval above 0{left}. "
+        if known
+        else "Whether any of them improves within its context cannot be told. "
+    )
+    units = dict.fromkeys(improvement_is(model.unit) for model in models)
     return (
         f"{count}Shares of the optimum on tasks never trained on (*first*, *last* three episodes, *mean* over the "
-        "context, *argmax*: the last when it takes the likeliest action) and on train tasks. *Improvement*: last "
-        "minus first episodes, in points, with its 95 % interval; a model that learns in its context lies above 0."
+        "context, *argmax*: the last when it takes the likeliest action) and on train tasks. *Improvement*: "
+        f"{' or '.join(units)}, in points, with its 95 % interval; a model that learns in its context lies above 0."
+        f"{_sets(models)}"
     )
+
+
+def _sets(models: Sequence[Evaluated]) -> str:
+    mixed = any(len(set(task_letters(group))) > 1 for group in by_task(models))
+    return " *Held-out tasks*: models of a family with the same letter are judged by the same tasks." if mixed else ""
 
 
 def _file(name: str, picture: str) -> str:

@@ -58,21 +58,31 @@ def rows(results: Results, episodes: int, bounds: bool = True) -> list[list[str]
     ]
 
 
-def meaning(results: Results, episodes: int) -> str:
-    """Return one paragraph that says what the columns are."""
+def meaning(results: Results, episodes: int, seen: int | None = None, bounds: bool = True) -> str:
+    """Return one paragraph that says what the columns are.
+
+    Args:
+        results: Of an evaluation.
+        episodes: Of a context.
+        seen: Episodes that the model sees at a time; None for all of them.
+        bounds: Whether the table tells the intervals of shares.
+    """
+    between = ", with its 95 % interval" if bounds and _has_bounds(results) else ""
     keys = [key for _, key in columns(results, episodes)]
     parts = [
         "Return of the one episode" if episodes == 1 else "Mean return of the first episode and of the last 3",
-        *(["as a share of the optimum, with its 95 % interval"] if "share" in keys else []),
+        *([f"as a share of the optimum{between}"] if "share" in keys else []),
     ]
     regret = (
-        " Regret: what was missed over the whole context, of the best arm's expected pay where the world is a bandit."
+        " Regret: what was missed over the whole context. Where the world is a bandit, all of it is what the "
+        "pulled arms pay in expectation, so that no luck of the draw enters."
         if "regret" in keys
         else ""
     )
-    count = "1 episode" if episodes == 1 else f"{episodes:,} episodes"
+    lives, of = counted(results["rollouts"], "life", "lives"), counted(episodes, "episode")
+    sight = "" if seen is None else f"The model sees {seen:,} of {of} at a time. "
     return (
-        f"{', and '.join(parts)}.{regret} {results['rollouts']:,} lives of {count} each; weights frozen. "
+        f"{', and '.join(parts)}.{regret} {lives} of {of} each; weights frozen. {sight}"
         "*model* samples its actions, *model, argmax* takes the likeliest."
     )
 
@@ -83,10 +93,15 @@ def markdown_table(names: list[str], lines: list[list[str]], left: int = 1) -> s
     return "\n".join(f"| {' | '.join(row)} |" for row in [names, rule, *lines])
 
 
-def learner_table(results: Results, episodes: int) -> str:
+def learner_table(results: Results, episodes: int, seen: int | None = None) -> str:
     """Return the table as Markdown, with what it means."""
     names = [f"{group}: {head}" if group else head for group, head in heads(results, episodes)]
-    return f"{markdown_table(names, rows(results, episodes))}\n\n{meaning(results, episodes)}"
+    return f"{markdown_table(names, rows(results, episodes))}\n\n{meaning(results, episodes, seen)}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number of things, `"1 life"` or `"1,000 lives"`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def share(number: Mapping[str, Any] | None, bounds: bool = True) -> str:
@@ -117,6 +132,11 @@ def plain(number: Mapping[str, Any] | None, bounds: bool = True, sign: bool = Fa
         else ""
     )
     return f"{format(number['value'], form)}{between}"
+
+
+def _has_bounds(results: Results) -> bool:
+    shares = [figures["share"] for name in sets_of(results) for figures in results["figures"][name].values()]
+    return any(number is not None and number["low"] is not None for number in shares)
 
 
 def _cell(figures: Mapping[str, Any] | None, key: str, bounds: bool) -> str:

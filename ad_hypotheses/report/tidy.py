@@ -7,9 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from ad_hypotheses.evidence.effects import PatchStudy
 from ad_hypotheses.evidence.record import Claim, Number, Study
 
 COLUMNS = ["claim", "kind", "scope", "of", "figure", "value", "low", "high"]
+PATCH_COLUMNS = [
+    "patch", "kind", "writer", "reader", "arrow", "edges", "metric", "regime", "value", "low", "high", "p", "holm",
+    "bh",
+]  # fmt: skip
 EVALUATION_COLUMNS = ["model", "task", "tasks", "learner", "figure", "of", "value", "low", "high"]
 
 
@@ -56,3 +61,24 @@ def _figures(claim: Claim) -> Iterator[tuple[str, str, str, float | None, float 
                 yield scope, str(number), name, loss, None, None
 
 
+def patch_table(study: PatchStudy) -> pd.DataFrame:
+    """Return every effect of a study of patches, a row each.
+
+    Returns:
+        Columns `patch` and its `kind`, `writer`, `reader`, `arrow` and number of `edges`; `metric` and `regime`; the
+        effect's `value`, the bounds `low` and `high` of its interval, and its p-values, as they are and corrected.
+    """
+    rows = []
+    for one in study.patches:
+        what = (one.name, one.kind, " + ".join(one.writers), one.reader, one.arrow, one.n_edges)
+        for metric, by_regime in one.effects.items():
+            for regime, effect in by_regime.items():
+                number = effect.value
+                shown = (number.value, number.low, number.high) if number.estimable else (None, None, None)
+                rows.append((*what, metric, regime, *shown, effect.p, effect.holm, effect.bh))
+    return pd.DataFrame(rows, columns=PATCH_COLUMNS)
+
+
+def patch_csv(study: PatchStudy) -> str:
+    """Return that table as CSV."""
+    return str(patch_table(study).to_csv(index=False, float_format="%.6g"))

@@ -34,7 +34,8 @@ SOURCES: Mapping[str, type] = {
 class Source(Protocol):
     """A reinforcement-learning algorithm and its hyper-parameters, a frozen dataclass.
 
-    A source whose learners cannot live anew has an attribute `can_live` that is False.
+    A source whose learners cannot live anew has an attribute `can_live` that is False. One that cannot live everywhere
+    has a method `require_fit(task, episodes)`, which raises a ConfigError without living.
     """
 
     @property

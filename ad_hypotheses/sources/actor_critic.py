@@ -71,6 +71,14 @@ class ActorCritic:
         check_range(self.name, "entropy", self.entropy, 0)
         check_range(self.name, "critic", self.critic, 0)
 
+    def require_fit(self, task: Task, episodes: int) -> None:
+        """Refuse a device that is not there.
+
+        Raises:
+            ConfigError: It is not.
+        """
+        _device(self.device)
+
     def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
         """Let one learner live on every task of `facts`.
 

@@ -48,6 +48,14 @@ class AnnealedExpert:
         if self.power <= 0:
             raise ConfigError(f"{self.name}: power is {self.power}, but it must be above 0.")
 
+    def require_fit(self, task: Task, episodes: int) -> None:
+        """Refuse a life too short for its noise to fade.
+
+        Raises:
+            ConfigError: It is.
+        """
+        self.epsilon(min(episodes, 2))
+
     def epsilon(self, episodes: int) -> Float[np.ndarray, " episode"]:
         """Return the probability of a random action in each episode of a life.
 

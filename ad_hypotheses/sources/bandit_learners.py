@@ -22,14 +22,22 @@ class UCB1:
 
     name: ClassVar[str] = "ucb1"
 
+    def require_fit(self, task: Task, episodes: int) -> None:
+        """Refuse a task that is another than it learns.
+
+        Raises:
+            ConfigError: It is.
+        """
+        if not isinstance(task, Bandit):
+            raise _refusal(self.name, task)
+
     def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
         """Let one learner live on every bandit of `facts`, remembering across episodes.
 
         Raises:
             ConfigError: The task is no bandit, or there is nothing to live or to keep.
         """
-        if not isinstance(task, Bandit):
-            raise _refusal(self.name, task)
+        self.require_fit(task, episodes)
         return _live(ucb1(task), task, facts, episodes, rng, keep_every)
 
 
@@ -39,14 +47,22 @@ class Thompson:
 
     name: ClassVar[str] = "thompson"
 
+    def require_fit(self, task: Task, episodes: int) -> None:
+        """Refuse a task that is another than it learns.
+
+        Raises:
+            ConfigError: It is.
+        """
+        if not isinstance(task, BernoulliBandit):
+            raise _refusal(self.name, task)
+
     def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
         """Let one learner live on every bandit of `facts`, remembering across episodes.
 
         Raises:
             ConfigError: The task is no Bernoulli bandit, or there is nothing to live or to keep.
         """
-        if not isinstance(task, BernoulliBandit):
-            raise _refusal(self.name, task)
+        self.require_fit(task, episodes)
         return _live(thompson(task, rng), task, facts, episodes, rng, keep_every)
 
 
@@ -56,14 +72,22 @@ class GaussianThompson:
 
     name: ClassVar[str] = "gaussian-thompson"
 
+    def require_fit(self, task: Task, episodes: int) -> None:
+        """Refuse a task that is another than it learns.
+
+        Raises:
+            ConfigError: It is.
+        """
+        if not isinstance(task, GaussianBandit):
+            raise _refusal(self.name, task)
+
     def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
         """Let one learner live on every bandit of `facts`, remembering across episodes.
 
         Raises:
             ConfigError: The task is no Gaussian bandit, or there is nothing to live or to keep.
         """
-        if not isinstance(task, GaussianBandit):
-            raise _refusal(self.name, task)
+        self.require_fit(task, episodes)
         return _live(thompson(task, rng), task, facts, episodes, rng, keep_every)
 
 

@@ -115,14 +115,22 @@ class DynaQ:
         _check(self)
         check_range(self.name, "planning", self.planning, 0)
 
+    def require_fit(self, task: Task, episodes: int) -> None:
+        """Refuse a random task.
+
+        Raises:
+            ConfigError: It is: remembering the last outcome of an action is not a model of it.
+        """
+        if not task.deterministic:
+            raise ConfigError(f"dyna-q remembers one outcome an action, but {task.name} is random; use another source.")
+
     def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
         """Let one learner live on every task of `facts`; see :func:`live`.
 
         Raises:
             ConfigError: The task is random: remembering the last outcome of an action is not a model of it.
         """
-        if not task.deterministic:
-            raise ConfigError(f"dyna-q remembers one outcome an action, but {task.name} is random; use another source.")
+        self.require_fit(task, episodes)
         return live(self, self.planning, task, facts, episodes, rng, keep_every)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 
+from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.tasks.adversarial_bandit import ADVERSARIAL
 from ad_hypotheses.tasks.bandit import BernoulliBandit
 from ad_hypotheses.tasks.check import check_task
@@ -27,6 +28,7 @@ TASKS: Mapping[str, type] = {
     "gaussian-bandit": GaussianBandit,
     "graph-world": GraphWorld,
 }
+OTHERS = (f"{PREFIX}<ENV-ID>", "file.py:Class")  # what is found by its place and not in this list
 # where a name means other ones than the class
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {"dark-room-hard": HARD, "adversarial-bandit": ADVERSARIAL}
 
@@ -42,11 +44,17 @@ def make_task(name: str, **params: Any) -> Task:
     Raises:
         ConfigError: There is no such task, file, class or parameter, or a value does not fit.
     """
-    if str(name).startswith(PREFIX):
+    if name.startswith(PREFIX):
+        if "environment" in params:
+            raise ConfigError(f"{name}: environment stands in the name, after {PREFIX!r}; leave the key out.")
         return make_from({name: MinigridTask}, "task", name, {**params, "environment": name.removeprefix(PREFIX)})
-    if ".py:" in str(name):
-        return make_from({name: family_in_file(name)}, "task", name, params)
-    return make_from(TASKS, "task", name, {**DEFAULTS.get(name, {}), **params})
+    if ".py:" in name:
+        family = family_in_file(name)
+        try:
+            return make_from({name: family}, "task", name, params)
+        except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise ConfigError(f"{name} cannot be made: {type(error).__name__}: {error}") from error
+    return make_from(TASKS, "task", name, {**DEFAULTS.get(name, {}), **params}, OTHERS)
 
 
 # by name, so that MiniGrid (and pygame with it) is loaded only where an environment is made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -45,7 +45,7 @@ class BernoulliBandit:
     arms: int = 5
     horizon: int = 100
     adversarial: bool = False
-    bias: float = 0.95
+    bias: float = field(default=0.95, metadata={"only_if": "adversarial"})
 
     channels: ClassVar[tuple[str, ...]] = ()
     channel_sizes: ClassVar[tuple[int, ...]] = ()

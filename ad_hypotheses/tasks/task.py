@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +12,9 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
+
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+LARGEST = 1e300  # what lies beyond, and what is no number at all, is a slip
 
 Facts = Mapping[str, np.ndarray]  # what the agent cannot see, one row a task: `{"goal": [task, 2]}`
 
@@ -104,7 +108,14 @@ def n_tasks_of(facts: Facts) -> int:
     return len(next(iter(facts.values())))
 
 
-def make_from(registry: Mapping[str, type], what: str, name: str, params: Mapping[str, Any]) -> Any:
+def as_number(value: Any) -> Any:
+    """Return text that is a number, as YAML's 2e-3 is, as that number, and everything else as it is."""
+    return float(value) if isinstance(value, str) and NUMBER.fullmatch(value) else value
+
+
+def make_from(
+    registry: Mapping[str, type], what: str, name: str, params: Mapping[str, Any], others: Sequence[str] = ()
+) -> Any:
     """Make the dataclass that `registry` knows by `name`.
 
     Args:
@@ -112,14 +123,15 @@ def make_from(registry: Mapping[str, type], what: str, name: str, params: Mappin
         what: What they are called in messages.
         name: Which.
         params: Its fields.
+        others: What else may be named, for messages.
 
     Raises:
-        ConfigError: There is no such name or field, or a value has the wrong type or is out of range.
+        ConfigError: There is no such name or field, a value has the wrong type or is out of range, or a field means
+            nothing without another.
     """
     if name not in registry:
-        raise ConfigError(
-            f"there is no {what} {name!r}.{did_you_mean(str(name), registry)} Known: {', '.join(registry)}."
-        )
+        known = ", ".join([*registry, *others])
+        raise ConfigError(f"there is no {what} {name!r}.{did_you_mean(name, registry)} Known: {known}.")
     fields = {field.name: field for field in dataclasses.fields(registry[name])}
     values = {}
     for key, value in params.items():
@@ -127,11 +139,19 @@ def make_from(registry: Mapping[str, type], what: str, name: str, params: Mappin
             listed = ", ".join(fields)
             raise ConfigError(f"{name} has no parameter {key!r}.{did_you_mean(key, fields)} Known: {listed}.")
         expected: Any = type(fields[key].default)
+        value = as_number(value) if expected is float else value
         fits = isinstance(value, int | float) if expected is float else isinstance(value, expected)
         if not fits or (isinstance(value, bool) and expected is not bool):
             raise ConfigError(f"{name}: {key} is {value!r}, but it must be of type {expected.__name__}.")
+        if expected is float and not abs(value) <= LARGEST:
+            raise ConfigError(f"{name}: {key} is {value!r}, but it must be a finite number.")
         values[key] = expected(value)
-    return registry[name](**values)
+    made = registry[name](**values)
+    for key in values:
+        needed = fields[key].metadata.get("only_if")
+        if needed is not None and not getattr(made, needed):
+            raise ConfigError(f"{name}: {key} means nothing without {needed}: set {needed}: true, or leave {key} out.")
+    return made
 
 
 def check_range(owner: str, what: str, value: int | float, low: int | float, high: int | float = float("inf")) -> None:

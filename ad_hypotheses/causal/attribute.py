@@ -1,0 +1,349 @@
+"""What patching every edge would do, to first order: one run forwards and one backwards for all edges at once.
+
+Edge attribution patching (Nanda 2023, "Attribution Patching"; Syed et al. 2023, arXiv 2310.10348): the gradient of a
+metric with respect to what a reader sees, times how differently a writer writes in the donor's run. With several
+`steps` the gradient is averaged on the straight line between the embeddings of the two runs (integrated gradients,
+Hanna et al. 2024, arXiv 2403.17806), since a gradient taken where the model is sure of itself is flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ad_hypotheses.causal.donors import Pairs
+from ad_hypotheses.causal.effects import Direction
+from ad_hypotheses.causal.paired import Pair, block_of
+from ad_hypotheses.causal.patch import Roles
+from ad_hypotheses.causal.twin import Stream, Twin
+from ad_hypotheses.distill.model import ADTransformer, LayerNorm
+from ad_hypotheses.errors import DataError, did_you_mean
+from ad_hypotheses.language.edges import Edge
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.roles import ROLES
+
+MEMORY = 2**28  # bytes that the activations of some rows may take
+KINDS = "qkv"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a metric may look at besides a run: always the reference's, whichever run is patched.
+
+    Attributes:
+        reference: Log-probabilities of the reference's plain run. [batch, step, action]
+        actions: What its histories really did. [batch, step]
+        towards: Which actions lead to the old or the new goal; see `Pairs`. [batch, step, action]
+    """
+
+    reference: Float[Tensor, "batch step action"]
+    actions: Int[Tensor, "batch step"]
+    towards: Mapping[str, Bool[Tensor, "batch step action"]]
+
+
+Metric = Callable[[Float[Tensor, "batch step action"], Asked], Float[Tensor, "batch step"]]
+"""A number for every position, from the log-probabilities of a run; differentiable."""
+
+
+def loss(log_probs: Float[Tensor, "batch step action"], asked: Asked) -> Float[Tensor, "batch step"]:
+    """Cross-entropy of the actions that the reference took, in nats."""
+    return -log_probs.gather(-1, asked.actions[..., None])[..., 0]
+
+
+def kl(log_probs: Float[Tensor, "batch step action"], asked: Asked) -> Float[Tensor, "batch step"]:
+    """KL divergence from the reference's run, in nats."""
+    return (asked.reference.exp() * (asked.reference - log_probs)).sum(-1)
+
+
+def logit_difference(log_probs: Float[Tensor, "batch step action"], asked: Asked) -> Float[Tensor, "batch step"]:
+    """Logit of the action that the reference took less the mean of the others."""
+    taken = -loss(log_probs, asked)
+    return taken - (log_probs.sum(-1) - taken) / (log_probs.shape[-1] - 1)
+
+
+def towards_old(log_probs: Float[Tensor, "batch step action"], asked: Asked) -> Float[Tensor, "batch step"]:
+    """Probability of an action that leads to the old goal."""
+    return (log_probs.exp() * asked.towards["old"]).sum(-1)
+
+
+def towards_new(log_probs: Float[Tensor, "batch step action"], asked: Asked) -> Float[Tensor, "batch step"]:
+    """Probability of an action that leads to the new goal."""
+    return (log_probs.exp() * asked.towards["new"]).sum(-1)
+
+
+METRICS: Mapping[str, Metric] = {
+    "loss": loss,
+    "kl": kl,
+    "logit-difference": logit_difference,
+    "towards-old": towards_old,
+    "towards-new": towards_new,
+}
+
+
+def attribute(
+    model: ADTransformer,
+    pairs: Pairs,
+    edges: Sequence[Edge],
+    metric: str | Metric = "loss",
+    steps: int = 1,
+    mask: Bool[np.ndarray, "row step"] | None = None,
+    direction: Direction = "noising",
+    memory: int = MEMORY,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Float[np.ndarray, "edge row"]:
+    """Approximate how patching each edge alone changes a metric: what `measure` of the same pairs finds exactly.
+
+    Args:
+        model: In evaluation mode.
+        pairs: The histories and their donors.
+        edges: Which; they may speak of roles, judged in the reference's histories.
+        metric: One of :data:`METRICS`, or a function.
+        steps: Runs per row. 1: the gradient at the run that is patched. More: integrated gradients, at the middles of
+            so many pieces of the line between the two runs' embeddings.
+        mask: Steps that count; all of them by default.
+        direction: Which of the two runs is patched.
+        memory: Bytes for activations; rows are computed together as far as it goes.
+        progress: Called with the number of rows that were done.
+
+    Returns:
+        The change of the metric's mean over the steps that count; NaN in rows where none does. [edge, row]
+
+    Raises:
+        DataError: There is no such metric, not for these donors, or its gradient says nothing.
+    """
+    function = _metric(metric, steps, direction, pairs)
+    counted = np.ones_like(pairs.reference.actions, dtype=bool) if mask is None else mask
+    found = np.zeros((len(edges), pairs.reference.n_rows))
+    places = (np.arange(steps) + 0.5) / steps if steps > 1 else np.ones(1)
+    twin = Twin(model.eval())
+    for rows in _chunks(twin, pairs.reference, edges, memory):
+        pair, asked = _runs(twin, pairs, rows, direction)
+        steps_left = torch.as_tensor(counted[rows], device=model.device).to(model.dtype)
+        weights = steps_left / steps_left.sum(1, keepdim=True).clamp_min(1)
+
+        def total(log_probs: Tensor, asked: Asked = asked, weights: Tensor = weights) -> Tensor:
+            return (function(log_probs, asked) * weights).sum()
+
+        roles = _roles(edges, pairs.reference[rows], model.device)
+        for place in places:
+            found[:, rows] += _first_order(pair, float(place), total, edges, roles) / steps
+        progress(rows.stop - rows.start)
+    found[:, ~counted.any(axis=1)] = np.nan
+    return found
+
+
+def _runs(twin: Twin, pairs: Pairs, rows: slice, direction: Direction) -> tuple[Pair, Asked]:
+    """The run that is patched and the one that writes, and what the metric is asked about."""
+    model, device = twin.model, twin.model.device
+    runs = [model.to_tokens(history[rows]) for history in (pairs.reference, pairs.donor)]
+    pair = Pair.of(twin, *(runs if direction == "noising" else runs[::-1]))
+    reference = pair.log_probs
+    if direction == "denoising":
+        end = pair.seen[-1] + sum(change.full() for change in pair.changes.values())
+        reference = twin.logits(end).log_softmax(-1).detach()
+    actions = torch.as_tensor(pairs.reference.actions[rows].astype(np.int64), device=device)
+    towards = {name: torch.as_tensor(actions[rows], device=device) for name, actions in pairs.towards.items()}
+    return pair, Asked(reference, actions, towards)
+
+
+def screen(attributions: Float[np.ndarray, "edge *row"], n: int) -> list[int]:
+    """Return the numbers of the `n` edges with the largest attributions, whatever their sign in a row, largest first.
+
+    First-order terms of different rows cancel in their mean where the effects themselves do not.
+    """
+    sizes = _means(np.abs(attributions))
+    order = np.argsort(-np.nan_to_num(sizes, nan=-1.0), kind="stable")
+    return [int(number) for number in order[:n]]
+
+
+def agreement(
+    approximate: Float[np.ndarray, "edge *row"], exact: Float[np.ndarray, "edge *other"], signed: bool = False
+) -> float:
+    """Return Spearman's rank correlation across edges; NaN where it is not defined.
+
+    Args:
+        approximate: From :func:`attribute`.
+        exact: Of the same edges.
+        signed: Whether to compare the means over rows with their signs. By default what :func:`screen` ranks is
+            compared with the size of the exact mean: how well it picks.
+    """
+    if signed:
+        pair = np.stack([_means(approximate), _means(exact)])
+    else:
+        pair = np.stack([_means(np.abs(approximate)), np.abs(_means(exact))])
+    pair = pair[:, np.isfinite(pair).all(axis=0)]
+    ranks = np.stack([_ranks(values) for values in pair])
+    if pair.shape[1] < 2 or (np.ptp(ranks, axis=1) == 0).any():
+        return float("nan")
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def _means(values: np.ndarray) -> Float[np.ndarray, " edge"]:
+    flat = values.reshape(len(values), -1)
+    known = np.isfinite(flat)
+    sums = np.where(known, flat, 0).sum(axis=1)
+    return np.divide(sums, known.sum(axis=1), out=np.full(len(flat), np.nan), where=known.any(axis=1))
+
+
+def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Ranks; equal values share the mean of theirs."""
+    _, number, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[number]
+
+
+def _metric(metric: str | Metric, steps: int, direction: Direction, pairs: Pairs) -> Metric:
+    if not isinstance(metric, str):
+        return metric
+    if metric not in METRICS:
+        raise DataError(
+            f"there is no metric {metric!r}.{did_you_mean(metric, METRICS)}\n  metrics: {', '.join(METRICS)}"
+        )
+    if metric.startswith("towards-") and metric.removeprefix("towards-") not in pairs.towards:
+        raise DataError(f"{metric} needs pairs whose goals differ, but the donors are {pairs.name!r}.")
+    if metric == "kl" and steps == 1 and direction == "noising":
+        raise DataError(
+            "the KL divergence from the reference is smallest, 0, at the reference itself: its gradient there is 0 for "
+            "every edge.\n  Take several steps (integrated gradients), or another metric."
+        )
+    return METRICS[metric]
+
+
+def _chunks(twin: Twin, history: History, edges: Sequence[Edge], memory: int) -> Iterator[slice]:
+    """Rows to compute together: what each writer writes and what one stage's readers see, besides the run itself."""
+    shape = twin.shape
+    vectors = len(twin.anatomy.writers) + 2 * 3 * shape.n_heads + 12 * shape.n_layers
+    bytes_a_row = history.n_steps * vectors * shape.d_model * twin.model.dtype.itemsize
+    if any(edge.written_at or edge.read_at for edge in edges):
+        bytes_a_row += 8 * shape.n_heads * history.n_steps**2 * twin.model.dtype.itemsize
+    size = max(1, memory // bytes_a_row)
+    return (slice(first, min(first + size, history.n_rows)) for first in range(0, history.n_rows, size))
+
+
+def _roles(edges: Sequence[Edge], history: History, device: torch.device) -> Roles:
+    names = {name for edge in edges for name in (edge.written_at, edge.read_at) if name is not None}
+    return {name: torch.as_tensor(np.ascontiguousarray(ROLES[name](history)), device=device) for name in names}
+
+
+@dataclass
+class _Run:
+    """One run with gradients.
+
+    Attributes:
+        seen: What the readers of each stage see.
+        inputs: Queries, keys and values of each layer. [batch, step, head, d_head] each
+        mixed: What its heads mix.
+        normalised: What LayerNorm makes of what is seen, at the stages of MLPs and of the logits.
+        gradients: Of the metric, with respect to each of the tensors above but `seen`, by identity.
+    """
+
+    seen: dict[int, Stream]
+    inputs: list[dict[str, Tensor]]
+    mixed: list[Tensor]
+    normalised: dict[int, Stream]
+    gradients: dict[int, Tensor]
+
+    def gradient(self, tensor: Tensor) -> Tensor:
+        return self.gradients[id(tensor)]
+
+
+def _backwards(twin: Twin, x: Stream, total: Callable[[Tensor], Tensor]) -> _Run:
+    """Run the model from the embeddings on, and back."""
+    run = _Run({1: x.detach().requires_grad_()}, [], [], {}, {})
+    x, heads = run.seen[1], range(twin.shape.n_heads)
+    with torch.enable_grad():
+        for layer in range(twin.shape.n_layers):
+            stage = 2 * layer + 1
+            run.seen[stage] = x
+            normalised = twin.normalise(stage, x)
+            parts = {kind: twin.head_inputs(layer, kind, heads, normalised) for kind in KINDS}
+            z = twin.mix(parts["q"], parts["k"], parts["v"])
+            run.inputs.append(parts)
+            run.mixed.append(z)
+            x = x + z.flatten(2) @ block_of(twin, layer).attn.W_O.flatten(0, 1) + twin.attention_bias(layer)
+            if not twin.shape.attention_only:
+                # a tensor of its own even without LayerNorm: its gradient must not be that of the stream
+                run.seen[stage + 1], run.normalised[stage + 1] = x, twin.normalise(stage + 1, x).clone()
+                x = x + twin.mlp(layer, run.normalised[stage + 1])
+        last = twin.last_stage
+        run.seen[last], run.normalised[last] = x, twin.normalise(last, x)
+        logits = run.normalised[last] @ twin.model.W_U + twin.model.b_U
+        wanted = [*(t for parts in run.inputs for t in parts.values()), *run.mixed, *run.normalised.values()]
+        found = torch.autograd.grad(total(logits.log_softmax(-1)), wanted)
+    run.gradients = {id(tensor): gradient for tensor, gradient in zip(wanted, found, strict=True)}
+    run.seen = {stage: seen.detach() for stage, seen in run.seen.items()}
+    return run
+
+
+def _first_order(
+    pair: Pair, place: float, total: Callable[[Tensor], Tensor], edges: Sequence[Edge], roles: Roles
+) -> Float[np.ndarray, "edge row"]:
+    """Gradient times change for every edge, the gradient taken at a place between donor (0) and reference (1)."""
+    twin, writers = pair.twin, pair.twin.anatomy.writers
+    apart = sum(pair.changes[writer].full() for writer in writers if writer.stage == 0)
+    run = _backwards(twin, pair.seen[1] + (1 - place) * apart, total)
+    found = np.empty((len(edges), len(pair.seen[1])))
+    with torch.no_grad():
+        changes = torch.stack([pair.changes[writer].full() for writer in writers], dim=1).flatten(2)
+        for stage in sorted({edge.stage for edge in edges}):
+            here = [number for number, edge in enumerate(edges) if edge.stage == stage]
+            ends = list(dict.fromkeys(replace(edges[number], writers=()) for number in here))
+            towards = torch.stack([_towards(twin, run, end, roles) for end in ends], dim=1).flatten(2)
+            products = (towards @ changes.mT).double().cpu().numpy()  # [batch, end, writer]
+            for number in here:
+                end = ends.index(replace(edges[number], writers=()))
+                some = [writers.index(writer) for writer in edges[number].writers]
+                found[number] = products[:, end, some].sum(axis=1)
+    return found
+
+
+def _towards(twin: Twin, run: _Run, end: Edge, roles: Roles) -> Stream:
+    """Gradient of the metric with respect to what a reader sees, as far as an edge that ends there speaks of it."""
+    reader, block = end.reader, block_of(twin, end.reader.layer)
+    if reader.kind in ("mlp", "logits"):
+        norm = twin.model.ln_final if reader.kind == "logits" else block.ln2
+        gradient = run.gradient(run.normalised[reader.stage])
+    else:
+        norm, weight = block.ln1, getattr(block.attn, f"W_{reader.kind.upper()}")[reader.head]
+        gradient = _input_gradient(twin, run, end, roles) @ weight.T
+    if reader.kind not in ("k", "v"):  # it looks where it stands
+        for role in (end.written_at, end.read_at):
+            if role is not None:
+                gradient = gradient * roles[role].diagonal(dim1=1, dim2=2)[..., None]
+    return _through_norm(norm, run.seen[reader.stage], gradient)
+
+
+def _input_gradient(twin: Twin, run: _Run, end: Edge, roles: Roles) -> Float[Tensor, "batch step d_head"]:
+    """Gradient with respect to a query, key or value; of keys and values as far as the roles of both ends go."""
+    reader = end.reader
+    layer, kind, only = reader.layer, reader.kind, slice(reader.head, reader.head + 1)
+    if kind == "q" or (end.written_at is None and end.read_at is None):
+        return run.gradient(run.inputs[layer][kind])[:, :, reader.head]
+    q, k, v = (run.inputs[layer][name][:, :, only].detach() for name in KINDS)
+    after = run.gradient(run.mixed[layer])[:, :, only]
+    if end.read_at is not None:
+        after = after * roles[end.read_at].diagonal(dim1=1, dim2=2)[..., None, None]
+    with torch.enable_grad():
+        new = (k if kind == "k" else v).requires_grad_()
+        scores = twin.scores(q, k)
+        if end.written_at is not None and kind == "k":
+            scores = torch.where(roles[end.written_at][:, None], scores, scores.detach())
+        pattern = scores.softmax(-1)
+        if end.written_at is not None and kind == "v":
+            pattern = pattern * roles[end.written_at][:, None]
+        mixed = (pattern @ v.transpose(1, 2)).transpose(1, 2)
+        return torch.autograd.grad(mixed, new, after)[0][:, :, 0]
+
+
+def _through_norm(norm: LayerNorm, x: Stream, gradient: Stream) -> Stream:
+    """Gradient with respect to what LayerNorm is given, from that with respect to what it returns."""
+    if not norm.on:
+        return gradient
+    centred = x - x.mean(-1, keepdim=True)
+    scale = (centred.pow(2).mean(-1, keepdim=True) + norm.eps).rsqrt()
+    unit, scaled = centred * scale, gradient * norm.w
+    return scale * (scaled - scaled.mean(-1, keepdim=True) - unit * (unit * scaled).mean(-1, keepdim=True))

@@ -1,0 +1,336 @@
+"""What patches do to a model, history by history: exact effects on any metric, resumable, within a byte budget."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as File
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ad_hypotheses.causal.donors import Pairs
+from ad_hypotheses.causal.measure import UNREADABLE
+from ad_hypotheses.causal.paired import Pair
+from ad_hypotheses.causal.patch import TOKENS_AT_ONCE, patch_edges, patch_path, patch_writers
+from ad_hypotheses.causal.together import patch_together
+from ad_hypotheses.causal.twin import Twin
+from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.zoo import replacing
+from ad_hypotheses.errors import CapacityError, DataError, did_you_mean
+from ad_hypotheses.language.anatomy import Writer
+from ad_hypotheses.language.edges import Edge
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.roles import ROLES
+
+MEASURED_AS = 1  # raise it when the same names come to mean other numbers: interrupted runs then start anew
+METRICS = ("loss", "kl", "logit-difference", "towards-old", "towards-new")
+Direction = Literal["noising", "denoising"]
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Writers of one stage, replaced for all who read them."""
+
+    writers: tuple[Writer, ...]
+
+
+@dataclass(frozen=True)
+class Together:
+    """Edges patched at once."""
+
+    edges: frozenset[Edge]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Edges one after the other: only what passes along all of them is patched."""
+
+    edges: tuple[Edge, ...]
+
+
+Patch = Edge | Nodes | Together | Chain
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """How far each patch moved each metric, as means over the steps of a regime.
+
+    Attributes:
+        patches: What was patched.
+        direction: `"noising"`: the reference's run, with the donor's writing patched in. `"denoising"`: the donor's
+            run, with the reference's.
+        regimes: Names of the kinds of steps, of the reference's.
+        changes: Metric of the patched run less that of the run that was patched. {metric: [patch, row, regime]}; NaN
+            where a row has no step of a regime.
+        reference: The metric of the reference's plain run. {metric: [row, regime]}
+        donor: Of the donor's plain run, on the reference's labels. {metric: [row, regime]}
+        counts: Steps of each regime. [row, regime]
+    """
+
+    patches: tuple[Patch, ...]
+    direction: Direction
+    regimes: tuple[str, ...]
+    changes: dict[str, Float[np.ndarray, "patch row regime"]]
+    reference: dict[str, Float[np.ndarray, "row regime"]]
+    donor: dict[str, Float[np.ndarray, "row regime"]]
+    counts: Int[np.ndarray, "row regime"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a measurement is cut up, and what it will take.
+
+    Attributes:
+        rows: Histories computed together.
+        bytes: Memory for activations.
+        patched: Patches times histories.
+    """
+
+    rows: int
+    bytes: int
+    patched: int
+
+
+def plan(model: ADTransformer, n_rows: int, n_steps: int, n_patches: int, memory: int | None = None) -> Plan:
+    """Choose how many histories to compute together.
+
+    Args:
+        model: Whose runs are patched.
+        n_rows: Histories.
+        n_steps: Of each.
+        n_patches: What is done to each.
+        memory: Bytes that may be used; None for no bound.
+
+    Raises:
+        CapacityError: Not even one history fits.
+    """
+    shape, size = model.shape, model.dtype.itemsize
+    # two runs with what readers see, q, k, v, z and MLPs, and the norms; a patch in flight takes some streams more
+    vectors = 2 * (8 * shape.n_layers + 2) + 3 * shape.n_layers + 12
+    a_row = n_steps * size * (vectors * shape.d_model + 4 * n_steps * shape.n_heads)
+    tokens = TOKENS_AT_ONCE if model.device.type == "cpu" else 64 * TOKENS_AT_ONCE
+    rows = min(n_rows, max(1, tokens // n_steps))
+    if memory is not None:
+        rows = min(rows, memory // a_row)
+    if not rows:
+        raise CapacityError(
+            f"patching one history needs {a_row / 1e6:.0f} MB for activations, but only {(memory or 0) / 1e6:.0f} MB "
+            "may be used.\n  Allow more (--memory)."
+        )
+    return Plan(rows, rows * a_row, n_rows * n_patches)
+
+
+def measure(
+    model: ADTransformer,
+    pairs: Pairs,
+    patches: Sequence[Patch],
+    metrics: Sequence[str] = ("loss", "kl"),
+    regimes: Mapping[str, Bool[np.ndarray, "row step"]] | None = None,
+    roles: Mapping[str, Callable[[History], Bool[np.ndarray, "row query step"]]] = ROLES,
+    direction: Direction = "noising",
+    memory: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+    scratch: File | None = None,
+) -> Effects:
+    """Measure exactly what each patch does.
+
+    Labels, regimes and roles are always those of the reference, whichever run is patched.
+
+    Args:
+        model: In evaluation mode.
+        pairs: The histories and their donors.
+        patches: Each is done alone.
+        metrics: Of :data:`METRICS`: the loss of the reference's own actions, the KL divergence from the reference's
+            run, the logit of the reference's action less the mean of the others, and the probability of an action
+            that leads towards the old or new goal.
+        regimes: Which steps to average over, by name; None for all of them.
+        roles: What the roles of edges mean.
+        direction: Which of the two runs is patched.
+        memory: Bytes that may be used; None for no bound.
+        progress: Called with the number of patches, counted for each history, that were done.
+        scratch: Folder for what is done, so that the same call goes on where it was stopped; None to keep nothing.
+
+    Raises:
+        DataError: A metric does not exist, or not for these donors.
+        CapacityError: Not even one history fits into memory.
+    """
+    _check_metrics(metrics, pairs)
+    n_rows, n_steps = pairs.reference.actions.shape
+    regimes = {"all": np.ones((n_rows, n_steps), dtype=bool)} if regimes is None else regimes
+    size = plan(model, n_rows, n_steps, len(patches), memory).rows
+    task = _Task(Twin(model.eval()), pairs, tuple(patches), tuple(metrics), regimes, roles, direction)
+    parts = []
+    for first in range(0, n_rows, size):
+        rows = slice(first, min(first + size, n_rows))
+        parts.append(_done_or_resumed(task, rows, progress, scratch))
+    joined = {key: np.concatenate([part[key] for part in parts], axis=axis) for key, axis in _axes(metrics).items()}
+    gather = {what: {name: joined[f"{what} {name}"] for name in metrics} for what in ("changes", "reference", "donor")}
+    counts = np.stack([steps.sum(axis=1) for steps in regimes.values()], axis=1)
+    return Effects(task.patches, direction, tuple(regimes), **gather, counts=counts)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """All that the numbers depend on."""
+
+    twin: Twin
+    pairs: Pairs
+    patches: tuple[Patch, ...]
+    metrics: tuple[str, ...]
+    regimes: Mapping[str, Bool[np.ndarray, "row step"]]
+    roles: Mapping[str, Callable[[History], np.ndarray]]
+    direction: Direction
+
+    def key(self, rows: slice) -> str:
+        """Name of what is done for some rows: changes with the weights, the data and what is asked."""
+        what = (MEASURED_AS, self.metrics, self.direction, self.pairs.name, rows.start, rows.stop)
+        digest = hashlib.sha256(repr((*what, [*map(_spelled, self.patches)])).encode())
+        for name, weights in self.twin.model.state_dict().items():
+            digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
+        for history in (self.pairs.reference[rows], self.pairs.donor[rows]):
+            for array in (history.observations, history.actions, history.rewards):
+                digest.update(np.ascontiguousarray(array).tobytes())
+        for name, steps in (*self.regimes.items(), *self.pairs.towards.items()):
+            digest.update(name.encode() + np.ascontiguousarray(steps[rows]).tobytes())
+        return digest.hexdigest()[:24]
+
+
+def _spelled(patch: Patch) -> str:
+    """The same text for the same patch, in every process."""
+    if isinstance(patch, Together):
+        return f"together {sorted(map(str, patch.edges))}"
+    if isinstance(patch, Edge):
+        return str(patch)
+    return (
+        f"{type(patch).__name__} {[str(one) for one in (patch.writers if isinstance(patch, Nodes) else patch.edges)]}"
+    )
+
+
+def _axes(metrics: Sequence[str]) -> dict[str, int]:
+    """Along which axis the rows of each kept array lie."""
+    return {
+        f"{what} {name}": axis for what, axis in (("changes", 1), ("reference", 0), ("donor", 0)) for name in metrics
+    }
+
+
+def _check_metrics(metrics: Sequence[str], pairs: Pairs) -> None:
+    for name in metrics:
+        if name not in METRICS:
+            raise DataError(
+                f"there is no metric {name!r}.{did_you_mean(name, METRICS)}\n  metrics: {', '.join(METRICS)}"
+            )
+        if name.startswith("towards-") and name.removeprefix("towards-") not in pairs.towards:
+            raise DataError(
+                f"{name} needs pairs whose goals differ and rooms with ways to them, but --donors is {pairs.name}.\n"
+                "  Use --donors goal-moved on a task that has both, or another metric."
+            )
+
+
+def _done_or_resumed(task: _Task, rows: slice, progress: Callable[[int], None], scratch: File | None) -> dict:
+    path = None if scratch is None else scratch / f"{task.key(rows)}.npz"
+    if path is not None:
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+                found = {name: content[name] for name in _axes(task.metrics)}
+            progress(len(task.patches) * (rows.stop - rows.start))
+            return found
+        except UNREADABLE:
+            path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = _measure_rows(task, rows, progress)
+    if path is not None:
+        with replacing(path) as temporary, temporary.open("wb") as kept:
+            np.savez(kept, allow_pickle=False, **arrays)
+    return arrays
+
+
+@torch.no_grad()
+def _measure_rows(task: _Task, rows: slice, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
+    reference, donor = task.pairs.reference[rows], task.pairs.donor[rows]
+    tokens = [task.twin.model.to_tokens(history) for history in (reference, donor)]
+    noising = task.direction == "noising"
+    pair = Pair.of(task.twin, *(tokens if noising else tokens[::-1]))
+    other = _plain(task.twin, tokens[1] if noising else tokens[0])
+    runs = {"reference": pair.log_probs, "donor": other} if noising else {"reference": other, "donor": pair.log_probs}
+    meter = _Meter(task, rows, reference, runs["reference"])
+    arrays = {f"{run} {name}": value for run, found in runs.items() for name, value in meter.read(found).items()}
+    changes = {name: np.empty((len(task.patches), *meter.shape), dtype=np.float64) for name in task.metrics}
+    before = {name: arrays[f"{'reference' if noising else 'donor'} {name}"] for name in task.metrics}
+    for numbers, logits in _patched(task, pair, reference):
+        for name, value in meter.read(logits.log_softmax(-1)).items():
+            changes[name][numbers] = value - before[name]
+        progress(len(numbers) * reference.n_rows)
+    return arrays | {f"changes {name}": value for name, value in changes.items()}
+
+
+def _plain(twin: Twin, tokens: Tensor) -> Float[Tensor, "batch step action"]:
+    return twin.logits(twin.streams(tokens)[-1]).log_softmax(-1)
+
+
+def _patched(task: _Task, pair: Pair, reference: History) -> Iterator[tuple[list[int], Tensor]]:
+    """Each patch's number with the logits that it leads to; some at a time."""
+    device = pair.log_probs.device
+    roles = {
+        name: torch.from_numpy(np.ascontiguousarray(task.roles[name](reference))).to(device)
+        for name in {role for patch in task.patches for role in _roles_of(patch)}
+    }
+    edges = [number for number, patch in enumerate(task.patches) if isinstance(patch, Edge)]
+    nodes = [number for number, patch in enumerate(task.patches) if isinstance(patch, Nodes)]
+    found = patch_edges(pair, [task.patches[n] for n in edges], roles)  # type: ignore[misc]
+    yield from (([edges[place] for place in some], logits) for some, logits in found)
+    found = patch_writers(pair, [task.patches[n].writers for n in nodes])  # type: ignore[union-attr]
+    yield from (([nodes[place] for place in some], logits) for some, logits in found)
+    for number, patch in enumerate(task.patches):
+        if isinstance(patch, Together):
+            yield [number], patch_together(pair, patch.edges)[None]
+        elif isinstance(patch, Chain):
+            yield [number], patch_path(pair, patch.edges, roles)[None]
+
+
+def _roles_of(patch: Patch) -> set[str]:
+    if isinstance(patch, Nodes):
+        return set()
+    edges = [patch] if isinstance(patch, Edge) else patch.edges
+    return {role for edge in edges for role in (edge.written_at, edge.read_at) if role is not None}
+
+
+class _Meter:
+    """Reads every metric off runs of some rows, as means over the steps of each regime."""
+
+    def __init__(self, task: _Task, rows: slice, reference: History, log_probs: Tensor) -> None:
+        device, self.metrics, self.log_probs = log_probs.device, task.metrics, log_probs
+        self.labels = torch.from_numpy(reference.actions.astype(np.int64)).to(device)
+        masks = np.stack([steps[rows] for steps in task.regimes.values()], axis=-1)  # [row, step, regime]
+        self.shape = (masks.shape[0], masks.shape[2])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = masks / masks.sum(axis=1, keepdims=True)  # NaN where a row has no such step
+        self.share = torch.from_numpy(share)
+        self.towards = {
+            f"towards-{goal}": torch.from_numpy(mask[rows]).to(device) for goal, mask in task.pairs.towards.items()
+        }
+
+    def read(
+        self, log_probs: Float[Tensor, "*patch row step action"]
+    ) -> dict[str, Float[np.ndarray, "*patch row regime"]]:
+        """Return every metric."""
+        found = {}
+        for name in self.metrics:
+            steps = self._at_steps(name, log_probs).cpu().double()
+            found[name] = torch.einsum("...ns,nsr->...nr", steps, self.share).numpy()
+        return found
+
+    def _at_steps(self, name: str, log_probs: Tensor) -> Float[Tensor, "*patch row step"]:
+        if name == "kl":
+            return (self.log_probs.exp() * (self.log_probs - log_probs)).sum(-1)
+        if name.startswith("towards-"):
+            return (log_probs.exp() * self.towards[name]).sum(-1)
+        labels = self.labels.expand(log_probs.shape[:-1])[..., None]
+        taken = log_probs.gather(-1, labels)[..., 0]
+        if name == "loss":
+            return -taken
+        n_others = log_probs.shape[-1] - 1
+        return taken - (log_probs.sum(-1) - taken) / n_others

@@ -1,0 +1,217 @@
+"""Two plain runs over the same rows, and how far each writer's output differs between them.
+
+A change is kept in the coordinates in which it is smallest: what a head writes lies in the `d_head` directions of its
+`W_O`, so its effect on any linear map, and on the variance that LayerNorm divides by, is worked out there. With `c` a
+change of the stream `x`, `bar` for what is centred over d_model::
+
+    LN(x + c) W = (bar(x) W' + bar(c) W') / s' + b',     s'^2 = var(x) + 2 cov(x, c) + var(c) + eps
+
+which is exact and costs nothing of width d_model for a new change.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ad_hypotheses.causal.twin import Stream, Twin
+from ad_hypotheses.distill.model import Block, LayerNorm
+from ad_hypotheses.language.anatomy import Writer
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of the residual stream, as coordinates along some directions.
+
+    Attributes:
+        along: How much of each direction. [..., step, direction]
+        directions: What they are; None for the axes of the stream themselves. [..., direction, d_model]
+    """
+
+    along: Float[Tensor, "... direction"]
+    directions: Float[Tensor, "... direction d_model"] | None = None
+
+    def full(self) -> Float[Tensor, "... d_model"]:
+        """The change itself."""
+        return self.along if self.directions is None else self.along @ self.directions
+
+    def where(self, steps: Bool[Tensor, "... step"]) -> Change:
+        """The change at some steps only."""
+        return Change(self.along * steps[..., None], self.directions)
+
+    def through(self, weight: Float[Tensor, "d_model out"]) -> Float[Tensor, "... out"]:
+        """The change after a linear map, in new memory."""
+        return self.along @ (weight if self.directions is None else self.directions @ weight)
+
+
+class Norm:
+    """The LayerNorm of a stage with the linear maps that follow it, at the stream of a plain run.
+
+    Args:
+        norm: The module.
+        weight: What follows it. [d_model, out]
+        bias: Added to that. [out]
+        x: What the readers of the stage see. [batch, step, d_model]
+    """
+
+    def __init__(self, norm: LayerNorm, weight: Tensor, bias: Tensor, x: Stream) -> None:
+        self.eps, self.weight = norm.eps, weight
+        self.x = x - x.mean(-1, keepdim=True) if norm.on else x
+        self.var: Tensor | None = None
+        if norm.on:
+            scaled = norm.w[:, None] * weight
+            # centring a change is the same as centring what reads it
+            self.weight, bias = scaled - scaled.mean(0, keepdim=True), norm.b @ weight + bias
+            self.var = self.x.pow(2).mean(-1)
+        self.bias = bias
+        self.mapped = self.x @ self.weight
+
+    @property
+    def plain(self) -> Float[Tensor, "batch step out"]:
+        """What comes out in the plain run."""
+        if self.var is None:
+            return self.mapped + self.bias
+        return self.mapped * (self.var + self.eps).rsqrt()[..., None] + self.bias
+
+    @property
+    def flat(self) -> Norm:
+        """The same with all tokens in one row, for changes of which each is a batch. [batch * step, ...]"""
+        found = copy(self)
+        found.x, found.mapped = self.x.flatten(0, 1), self.mapped.flatten(0, 1)
+        found.var = None if self.var is None else self.var.flatten()
+        return found
+
+    def of(
+        self, change: Change, columns: slice = slice(None), scale: Float[Tensor, "... step 1"] | None = None
+    ) -> Float[Tensor, "... step out"]:
+        """What comes out when the stream is changed.
+
+        Args:
+            change: Of the stream.
+            columns: Which outputs.
+            scale: From :meth:`scale`, where it is known already.
+        """
+        mapped = change.through(self.weight[:, columns]).add_(self.mapped[..., columns])
+        scale = self.scale(change) if scale is None else scale
+        if scale is not None:
+            mapped *= scale
+        return mapped.add_(self.bias[columns])
+
+    def scale(self, change: Change) -> Float[Tensor, "... step 1"] | None:
+        """One over the standard deviation that LayerNorm divides by once the stream is changed; None without it."""
+        if self.var is None:
+            return None
+        width = self.x.shape[-1]
+        if change.directions is None:
+            centred = change.along - change.along.mean(-1, keepdim=True)
+            moved = ((2 * self.x + centred) * centred).mean(-1)
+        else:
+            directions = change.directions - change.directions.mean(-1, keepdim=True)
+            towards = 2 * self.x @ directions.mT + change.along @ (directions @ directions.mT)
+            moved = (towards * change.along).sum(-1) / width
+        # rounding may leave a variance of 0 a little below it
+        return ((self.var + moved).clamp_min(0) + self.eps).rsqrt()[..., None]
+
+
+@dataclass
+class Pair:
+    """Plain runs of a reference and of a donor for the same rows.
+
+    Attributes:
+        twin: The model.
+        seen: What the readers of each stage see in the reference's run. stage -> [batch, step, d_model]
+        changes: How the donor's writing differs from the reference's. {writer: change}
+        inputs: Queries, keys and values of the reference. layer -> [3, batch, step, head, d_head]
+        mixed: What its heads mix. layer -> [batch, step, head, d_head]
+        log_probs: Of the reference's actions. [batch, step, action]
+    """
+
+    twin: Twin
+    seen: list[Stream]
+    changes: dict[Writer, Change]
+    inputs: list[Tensor]
+    mixed: list[Tensor]
+    log_probs: Float[Tensor, "batch step action"]
+    norms: dict[int, Norm] = field(default_factory=dict)
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls, twin: Twin, reference: Int[Tensor, "batch step channel"], donor: Int[Tensor, "batch step channel"]
+    ) -> Pair:
+        """Run the model on the tokens of both."""
+        runs = [_run(twin, tokens) for tokens in (reference, donor)]
+        (seen, inputs, mixed, mlps), (_, _, others, other_mlps) = runs
+        changes: dict[Writer, Change] = {}
+        for writer in twin.anatomy.writers:
+            if writer.kind == "head":
+                along = (others[writer.layer] - mixed[writer.layer])[:, :, writer.head]
+                changes[writer] = Change(along.contiguous(), block_of(twin, writer.layer).attn.W_O[writer.head])
+            elif writer.kind == "mlp":
+                changes[writer] = Change(other_mlps[writer.layer] - mlps[writer.layer])
+            else:
+                changes[writer] = Change(twin.write(writer, donor, seen) - twin.write(writer, reference, seen))
+        return cls(twin, seen, changes, inputs, mixed, twin.logits(seen[-1]).log_softmax(-1))
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of each run."""
+        return self.seen[1].shape[0] * self.seen[1].shape[1]
+
+    def change(self, writers: tuple[Writer, ...]) -> Change:
+        """How what some writers write together differs between donor and reference."""
+        if len(writers) == 1:
+            return self.changes[writers[0]]
+        return Change(cast(Tensor, sum(self.changes[writer].full() for writer in writers)))
+
+    def norm(self, stage: int) -> Norm:
+        """The LayerNorm of a stage, with the maps that read it: q, k and v of all heads, `W_in`, or `W_U`."""
+        if stage not in self.norms:
+            layer, is_mlp = divmod(stage - 1, 2)
+            if stage == self.twin.last_stage:
+                model = self.twin.model
+                self.norms[stage] = Norm(model.ln_final, model.W_U, model.b_U, self.seen[stage])
+            elif is_mlp:
+                block = block_of(self.twin, layer)
+                self.norms[stage] = Norm(block.ln2, block.mlp.W_in, block.mlp.b_in, self.seen[stage])
+            else:
+                block = block_of(self.twin, layer)
+                weights = [getattr(block.attn, f"W_{kind}").transpose(0, 1).flatten(1) for kind in "QKV"]
+                biases = [getattr(block.attn, f"b_{kind}").flatten() for kind in "QKV"]
+                self.norms[stage] = Norm(block.ln1, torch.cat(weights, 1), torch.cat(biases), self.seen[stage])
+        return self.norms[stage]
+
+
+def block_of(twin: Twin, layer: int) -> Block:
+    """A layer of the model."""
+    return cast(Block, twin.model.blocks[layer])
+
+
+def _run(twin: Twin, tokens: Tensor) -> tuple[list[Stream], list[Tensor], list[Tensor], list[Stream]]:
+    """Run the model; return what is seen at each stage, the heads' inputs and mixes, and what the MLPs write."""
+    x = _embedded(twin, tokens)
+    seen, inputs, mixed, mlps = [torch.zeros_like(x), x], [], [], []
+    heads = range(twin.shape.n_heads)
+    for layer in range(twin.shape.n_layers):
+        normalised = twin.normalise(2 * layer + 1, x)
+        q, k, v = (twin.head_inputs(layer, kind, heads, normalised) for kind in "qkv")
+        z = twin.mix(q, k, v)
+        inputs.append(torch.stack((q, k, v)))
+        mixed.append(z)
+        x = x + z.flatten(2) @ block_of(twin, layer).attn.W_O.flatten(0, 1) + twin.attention_bias(layer)
+        seen.append(x)
+        written = twin.mlp(layer, twin.normalise(2 * layer + 2, x))
+        mlps.append(written)
+        x = x + written
+        seen.append(x)
+    return seen, inputs, mixed, mlps
+
+
+def _embedded(twin: Twin, tokens: Tensor) -> Stream:
+    x = twin.model.embed_sum(tokens)
+    return x + twin.position(tokens) if twin.anatomy.has_positions else x

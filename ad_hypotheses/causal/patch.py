@@ -1,0 +1,223 @@
+"""Path patching, exact and batched: a reader sees a writer from another run, and the change flows on.
+
+Goldowsky-Dill et al. 2023, "Localizing Model Behavior with Path Patching" (arXiv 2304.05969), with LayerNorm and every
+later component computed anew. Everything before the reader is taken from the plain run; patches of one stage are
+computed together; a change is carried in the few directions that it has (:mod:`ad_hypotheses.causal.paired`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ad_hypotheses.causal.paired import Change, Pair, block_of
+from ad_hypotheses.language.anatomy import Writer
+from ad_hypotheses.language.edges import Edge, Path
+
+TOKENS_AT_ONCE = 4096  # patched tokens computed together: enough to be worth a call, few enough for a core's cache
+Logits = Float[Tensor, "patch batch step action"]
+Some = Iterator[tuple[list[int], Logits]]
+Roles = Mapping[str, Bool[Tensor, "batch query step"]]
+"""Which steps have a role, judged from the step that looks; see `language.roles`."""
+
+
+def patch_edges(
+    pair: Pair, edges: Sequence[Edge], roles: Roles | None = None, tokens: int = TOKENS_AT_ONCE
+) -> Iterator[tuple[list[int], Logits]]:
+    """Patch one edge at a time.
+
+    Args:
+        pair: The two runs.
+        edges: Which, in any order.
+        roles: Of the steps that edges speak of.
+        tokens: Patched tokens to compute together.
+
+    Yields:
+        The numbers of some of the edges, and the logits when each alone is patched.
+    """
+    for stage, numbers in _by_stage([edge.stage for edge in edges]):
+        size = 1 if stage == pair.twin.last_stage else at_once(pair, tokens)
+        for some in _split(numbers, size):
+            with torch.no_grad():
+                logits = _patched(pair, stage, [edges[number] for number in some], roles)
+            yield some, logits
+
+
+def patch_writers(
+    pair: Pair, groups: Sequence[tuple[Writer, ...]], tokens: int = TOKENS_AT_ONCE
+) -> Iterator[tuple[list[int], Logits]]:
+    """Replace what writers write for all who read it, one group at a time.
+
+    Args:
+        pair: The two runs.
+        groups: Writers of one stage each.
+        tokens: Patched tokens to compute together.
+
+    Yields:
+        The numbers of some of the groups, and the logits when each alone is replaced.
+    """
+    for stage, numbers in _by_stage([group[0].stage for group in groups]):
+        for some in _split(numbers, at_once(pair, tokens)):
+            with torch.no_grad():
+                changes = torch.stack([pair.change(groups[number]).full() for number in some])
+                logits = finish(pair, stage + 1, (pair.seen[stage + 1] + changes).flatten(0, 1))
+            yield some, logits
+
+
+@torch.no_grad()
+def patch_path(pair: Pair, path: Path, roles: Roles | None = None) -> Float[Tensor, "batch step action"]:
+    """Patch a chain of edges: only what passes along it changes, until its last reader, from where all flows on.
+
+    Args:
+        pair: The two runs.
+        path: The edges; each after the first leaves from what the one before it arrives at.
+        roles: Of the steps that edges speak of.
+    """
+    change = pair.change(path[0].writers)
+    for edge in path[:-1]:
+        change = _arrived(pair, edge, change, roles)
+    last = path[-1]
+    if last.reader.kind == "logits":
+        return pair.norm(last.stage).of(_at(change, last, roles))
+    moved = _arrived(pair, last, change, roles).full()
+    return finish(pair, last.stage + 1, pair.seen[last.stage + 1] + moved)[0]
+
+
+def at_once(pair: Pair, tokens: int) -> int:
+    """How many patches of these runs make so many tokens."""
+    return max(1, tokens // max(1, pair.n_tokens))
+
+
+def _by_stage(stages: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    order = sorted(range(len(stages)), key=stages.__getitem__)
+    return ((stage, list(numbers)) for stage, numbers in groupby(order, key=stages.__getitem__))
+
+
+def _split(numbers: list[int], size: int) -> Iterator[list[int]]:
+    return (numbers[first : first + size] for first in range(0, len(numbers), size))
+
+
+def _patched(pair: Pair, stage: int, edges: Sequence[Edge], roles: Roles | None) -> Logits:
+    """The logits when each of some edges into one stage is patched."""
+    changes = [pair.change(edge.writers) for edge in edges]
+    if stage % 2:
+        if stage < pair.twin.last_stage:
+            moved = _mixed_otherwise(pair, stage, edges, changes, roles)
+            return _flow_on(pair, stage, [edge.reader.head for edge in edges], moved)
+        return torch.stack([pair.norm(stage).of(_at(c, e, roles)) for c, e in zip(changes, edges, strict=True)])
+    norm, changes = pair.norm(stage), [_at(c, e, roles) for c, e in zip(changes, edges, strict=True)]
+    written = _after_gelu(pair, stage, torch.stack([norm.of(change) for change in changes]))
+    return finish(pair, stage + 1, (pair.seen[stage] + written).flatten(0, 1))
+
+
+def _at(change: Change, edge: Edge, roles: Roles | None) -> Change:
+    """What an edge carries to a reader that looks where it stands: only at steps of both its roles."""
+    for role in (edge.written_at, edge.read_at):
+        if role is not None:
+            change = change.where(_role(role, roles).diagonal(dim1=1, dim2=2))
+    return change
+
+
+def _role(role: str, roles: Roles | None) -> Bool[Tensor, "batch query step"]:
+    assert roles is not None, "an edge speaks of roles, but none were given"
+    return roles[role]
+
+
+def _arrived(pair: Pair, edge: Edge, change: Change, roles: Roles | None) -> Change:
+    """How differently the component that an edge arrives at writes."""
+    stage = edge.stage
+    if edge.reader.kind == "mlp":
+        norm = pair.norm(stage)
+        now, before = norm.of(_at(change, edge, roles)), norm.plain
+        return Change(_after_gelu(pair, stage, now) - _after_gelu(pair, stage, before))
+    moved = _mixed_otherwise(pair, stage, [edge], [change], roles)[0]
+    return Change(moved, block_of(pair.twin, edge.reader.layer).attn.W_O[edge.reader.head])
+
+
+def _mixed_otherwise(
+    pair: Pair, stage: int, edges: Sequence[Edge], changes: Sequence[Change], roles: Roles | None
+) -> Float[Tensor, "edge batch step d_head"]:
+    """How far the head of each edge into a layer mixes something else, along its own `W_O`."""
+    found: list[Tensor] = [torch.empty(0)] * len(edges)
+    ways = {(edge.reader.kind, edge.written_at is None) for edge in edges}
+    for kind, everywhere in sorted(ways):
+        some = [n for n, e in enumerate(edges) if (e.reader.kind, e.written_at is None) == (kind, everywhere)]
+        moved = _moved(pair, stage, [edges[n] for n in some], [changes[n] for n in some], roles)
+        for place, n in enumerate(some):
+            read_at = edges[n].read_at
+            found[n] = moved[:, :, place]
+            if read_at is not None:
+                found[n] = found[n] * _role(read_at, roles).diagonal(dim1=1, dim2=2)[..., None]
+    return torch.stack(found)
+
+
+def _moved(
+    pair: Pair, stage: int, edges: Sequence[Edge], changes: Sequence[Change], roles: Roles | None
+) -> Float[Tensor, "batch step edge d_head"]:
+    """The same for edges into inputs of one kind, all of them with a role of what is written or none."""
+    kind, heads, layer = edges[0].reader.kind, [edge.reader.head for edge in edges], edges[0].reader.layer
+    q, k, v = pair.inputs[layer][:, :, :, heads]
+    new, before = _inputs(pair, stage, kind, heads, changes), pair.mixed[layer][:, :, heads]
+    if edges[0].written_at is None:
+        parts = {"q": q, "k": k, "v": v} | {kind: new}
+        return pair.twin.mix(parts["q"], parts["k"], parts["v"]) - before
+    seen = torch.stack([_role(edge.written_at or "", roles) for edge in edges], dim=1)  # [batch, edge, query, step]
+    if kind == "q":  # a query stands where it looks
+        here = seen.diagonal(dim1=2, dim2=3).transpose(1, 2)[..., None]
+        return pair.twin.mix(torch.where(here, new, q), k, v) - before
+    if kind == "k":
+        scores = torch.where(seen, pair.twin.scores(q, new), pair.twin.scores(q, k))
+        return (scores.softmax(-1) @ v.transpose(1, 2)).transpose(1, 2) - before
+    pattern = pair.twin.scores(q, k).softmax(-1) * seen
+    return (pattern @ (new - v).transpose(1, 2)).transpose(1, 2)
+
+
+def _inputs(
+    pair: Pair, stage: int, kind: str, heads: Sequence[int], changes: Sequence[Change]
+) -> Float[Tensor, "batch step edge d_head"]:
+    """Queries, keys or values of some heads, each of a stream with another change."""
+    norm, d_head = pair.norm(stage), pair.twin.shape.d_head
+    first = "qkv".index(kind) * pair.twin.shape.d_model
+    scales: dict[int, Tensor | None] = {}  # edges from one writer share a change, and so a scale
+    values = []
+    for head, change in zip(heads, changes, strict=True):
+        if id(change) not in scales:
+            scales[id(change)] = norm.scale(change)
+        columns = slice(first + head * d_head, first + (head + 1) * d_head)
+        values.append(norm.of(change, columns, scales[id(change)]))
+    return torch.stack(values, dim=2)
+
+
+def _flow_on(pair: Pair, stage: int, heads: Sequence[int], moved: Float[Tensor, "patch batch step d_head"]) -> Logits:
+    """The logits when a head of a layer mixes something else, one head a patch."""
+    directions = block_of(pair.twin, (stage - 1) // 2).attn.W_O[list(heads)]  # [patch, d_head, d_model]
+    change = Change(moved.flatten(1, 2), directions)  # patches are batches of it, with all their tokens in a row
+    x = (change.full().view(*moved.shape[:3], -1) + pair.seen[stage + 1]).flatten(0, 1)
+    if pair.twin.shape.attention_only:
+        return finish(pair, stage + 2, x)
+    pre = pair.norm(stage + 1).flat.of(change).view(len(moved) * moved.shape[1], moved.shape[2], -1)
+    return finish(pair, stage + 2, x.add_(_after_gelu(pair, stage + 1, pre)))
+
+
+def _after_gelu(pair: Pair, stage: int, pre: Tensor) -> Tensor:
+    mlp = block_of(pair.twin, (stage - 1) // 2).mlp
+    return F.linear(F.gelu(pre), mlp.W_out.T, mlp.b_out)
+
+
+def finish(pair: Pair, stage: int, x: Float[Tensor, "row step d_model"]) -> Logits:
+    """Run the rest of the model on what the readers of a stage see; the rows are [patch * batch]."""
+    twin = pair.twin
+    heads = range(twin.shape.n_heads)
+    for layer in range((stage - 1) // 2, twin.shape.n_layers):
+        if stage <= 2 * layer + 1:
+            normalised = twin.normalise(2 * layer + 1, x)
+            q, k, v = (twin.head_inputs(layer, kind, heads, normalised) for kind in "qkv")
+            x = x + twin.head_sum(layer, heads, q, k, v) + twin.attention_bias(layer)
+        if not twin.shape.attention_only:
+            x = x + twin.mlp(layer, twin.normalise(2 * layer + 2, x))
+    return twin.logits(x).unflatten(0, (-1, len(pair.seen[1])))

@@ -1,0 +1,243 @@
+"""The fewest edges that keep a share of what a model gains over another history: a greedy search.
+
+After Conmy et al. 2023, "Towards Automated Circuit Discovery for Mechanistic Interpretability" (ACDC): every edge
+outside the set carries what the donor writes, all at once. Where ACDC tries edges in the order of the graph, the ones
+that attribution thinks weakest are tried first here, and as many at once as succeed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ad_hypotheses.causal.attribute import attribute, screen
+from ad_hypotheses.causal.clean import chunks
+from ad_hypotheses.causal.donors import Pairs
+from ad_hypotheses.causal.paired import Pair
+from ad_hypotheses.causal.together import patch_together
+from ad_hypotheses.causal.twin import Twin
+from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.language.anatomy import Anatomy
+from ad_hypotheses.language.edges import Edge, all_edges, connected
+
+STEPS = 8  # of the integrated gradients that say which edges are tried first
+BUDGET = 400  # sets of edges that are tried
+LEAST_GAIN = 1e-3  # nats by which the model must beat the donor for a share of that to mean something
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of edges that was tried.
+
+    Attributes:
+        phase: `"how many"` or `"without"`: the search for a number of edges, or the removal of some.
+        kept: Number of edges in the set.
+        share: What it keeps.
+        enough: Whether that is the share asked for.
+    """
+
+    phase: str
+    kept: int
+    share: float
+    enough: bool
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """Edges that together keep a share of the model's gain.
+
+    Attributes:
+        edges: They, in the order in which their readers read.
+        share: What they keep, (loss with nothing kept - loss with these) / (the same with all kept).
+        wanted: What they were to keep.
+        loss_all: Mean loss of the model, in nats.
+        loss_none: The same when every edge carries the donor's writing.
+        loss: The same when all but these do.
+        trials: What was tried, in order.
+        finished: Whether no single edge could be taken out any more; else the budget ended first.
+    """
+
+    edges: tuple[Edge, ...]
+    share: float
+    wanted: float
+    loss_all: float
+    loss_none: float
+    loss: float
+    trials: tuple[Trial, ...]
+    finished: bool
+
+
+def search(
+    model: ADTransformer,
+    pairs: Pairs,
+    keep: float = 0.9,
+    edges: Sequence[Edge] | None = None,
+    attributions: Float[np.ndarray, "edge *row"] | None = None,
+    mask: Bool[np.ndarray, "row step"] | None = None,
+    budget: int = BUDGET,
+    progress: Callable[[Trial], None] = lambda trial: None,
+) -> Circuit:
+    """Find few edges that keep a share of what the model gains over the donors.
+
+    First a binary search over how many of the edges with the largest attribution are needed, then passes that take
+    out the weakest as long as enough is kept. Nothing is drawn here: the same pairs give the same edges.
+
+    Args:
+        model: In evaluation mode.
+        pairs: The histories whose actions are predicted, and the donors whose writing the edges outside the set carry.
+        keep: The share, in (0, 1].
+        edges: To choose from, without roles; all of the model by default. The others always carry the donor's.
+        attributions: Of these edges; integrated gradients of the loss by default.
+        mask: Steps that count; all of them by default.
+        budget: How many sets may be tried, at least those of the binary search.
+        progress: Called after every trial.
+
+    Returns:
+        The edges, what they keep and what was tried; a set that was tried before is not a trial again.
+
+    Raises:
+        DataError: The model predicts no better than with the donors' writing: there is nothing to keep.
+    """
+    assert 0 < keep <= 1
+    edges = all_edges(model.anatomy) if edges is None else list(edges)
+    if attributions is None:
+        attributions = attribute(model, pairs, edges, steps=STEPS, mask=mask)
+    order = [edges[number] for number in screen(attributions, len(edges))]
+    losses = Losses(model, pairs, mask)
+    attempt = _Attempts(losses, model.anatomy, edges, keep, budget, progress)
+    kept = _how_many(attempt, order)
+    kept, finished = _without(attempt, kept)
+    return Circuit(
+        tuple(edge for edge in edges if edge in set(kept)),
+        attempt.share(kept),
+        keep,
+        attempt.best,
+        attempt.worst,
+        losses.of(kept),
+        tuple(attempt.trials),
+        finished,
+    )
+
+
+class Losses:
+    """Mean loss when only some edges of a model carry what the reference writes.
+
+    Args:
+        model: In evaluation mode.
+        pairs: The histories whose actions are predicted, and the donors whose writing the other edges carry.
+        mask: Steps that count; all of them by default.
+
+    Raises:
+        DataError: No step counts.
+    """
+
+    def __init__(self, model: ADTransformer, pairs: Pairs, mask: Bool[np.ndarray, "row step"] | None = None) -> None:
+        reference, donor = pairs.reference, pairs.donor
+        mask = np.ones_like(reference.actions, dtype=bool) if mask is None else mask
+        if not mask.any():
+            raise DataError("No step counts: nothing could be kept.")
+        self.everything = frozenset(all_edges(model.anatomy))
+        self._parts: list[tuple[Pair, Tensor, Tensor]] = []
+        twin = Twin(model.eval())
+        for rows in chunks(reference.n_rows, reference.n_steps):
+            pair = Pair.of(twin, model.to_tokens(reference[rows]), model.to_tokens(donor[rows]))
+            actions = torch.as_tensor(reference.actions[rows].astype(np.int64), device=model.device)
+            self._parts.append((pair, actions, torch.as_tensor(mask[rows], device=model.device)))
+        self._known: dict[frozenset[Edge], float] = {}
+
+    def knows(self, kept: Iterable[Edge]) -> bool:
+        """Whether it has been worked out already."""
+        return _single(kept) in self._known
+
+    def of(self, kept: Iterable[Edge]) -> float:
+        """The mean over the steps that count, in nats."""
+        single = _single(kept)
+        if single not in self._known:
+            outside = self.everything - single
+            total, count = 0.0, 0
+            for pair, actions, mask in self._parts:
+                log_probs = patch_together(pair, outside).log_softmax(-1) if outside else pair.log_probs
+                found = -log_probs.gather(-1, actions[..., None])[..., 0]
+                total, count = total + found[mask].double().sum().item(), count + int(mask.sum())
+            self._known[single] = total / count
+        return self._known[single]
+
+
+def _single(edges: Iterable[Edge]) -> frozenset[Edge]:
+    return frozenset(Edge((writer,), edge.reader) for edge in edges for writer in edge.writers)
+
+
+@dataclass
+class _Attempts:
+    """Counts and remembers what was tried."""
+
+    losses: Losses
+    anatomy: Anatomy
+    edges: Sequence[Edge]
+    keep: float
+    budget: int
+    progress: Callable[[Trial], None]
+    trials: list[Trial] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.best, self.worst = self.losses.of(self.edges), self.losses.of([])
+        if self.worst - self.best < LEAST_GAIN:
+            raise DataError(
+                f"Nothing is to be kept: the loss is {self.best:.4f} nats as it is and {self.worst:.4f} with what the "
+                "donors write. Choose donors that differ more, or other steps."
+            )
+
+    def share(self, kept: Iterable[Edge]) -> float:
+        return (self.worst - self.losses.of(kept)) / (self.worst - self.best)
+
+    def enough(self, phase: str, kept: Sequence[Edge]) -> bool:
+        new = not self.losses.knows(kept)
+        share = self.share(kept)
+        trial = Trial(phase, len(kept), share, share >= self.keep)
+        if new:  # a set that was tried before costs nothing
+            self.trials.append(trial)
+            self.progress(trial)
+        return trial.enough
+
+    @property
+    def over(self) -> bool:
+        return len(self.trials) >= self.budget
+
+
+def _how_many(attempt: _Attempts, order: Sequence[Edge]) -> list[Edge]:
+    """The shortest beginning of an order that keeps enough, if a longer one always keeps more."""
+    too_few, enough = 0, len(order)
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        if attempt.enough("how many", connected(order[:middle], attempt.anatomy)):
+            enough = middle
+        else:
+            too_few = middle
+    kept = connected(order[:enough], attempt.anatomy)
+    return kept if attempt.share(kept) >= attempt.keep else list(order)
+
+
+def _without(attempt: _Attempts, kept: Sequence[Edge]) -> tuple[list[Edge], bool]:
+    """Take out edges from the end, several at once where that goes well, until no single one can go."""
+    kept, changed = list(kept), True
+    while changed:
+        changed, block, rest = False, max(1, len(kept) // 8), list(reversed(kept))
+        while rest:
+            if attempt.over:
+                return kept, False
+            some = rest[:block]
+            fewer = connected([edge for edge in kept if edge not in set(some)], attempt.anatomy)
+            if attempt.enough("without", fewer):
+                kept, changed, block = fewer, True, 2 * block
+                rest = [edge for edge in rest[len(some) :] if edge in set(fewer)]
+            elif len(some) == 1:
+                rest, block = rest[1:], 1
+            else:
+                block = len(some) // 2
+    return kept, True

@@ -1,0 +1,125 @@
+"""Whether a configuration can be trained at all, found out before anything is lived, trained or written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ad_hypotheses.distill.config import Config
+from ad_hypotheses.errors import ConfigError
+from ad_hypotheses.sources.recorded import Recorded
+
+CHUNK = 256  # learners that live at once, at least
+MANY = 10**6  # tasks whose facts are worth being weighed
+
+
+def require_feasible(config: Config, where: str) -> None:
+    """Refuse a configuration that cannot be trained.
+
+    Args:
+        config: Which.
+        where: What it is called in messages.
+
+    Raises:
+        ConfigError: Its parts do not go together, or this machine lacks what it needs; every problem is listed.
+    """
+    problems = list(infeasible(config))
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise ConfigError(f"{where} cannot be used:\n{listed}")
+
+
+def infeasible(config: Config) -> Iterator[str]:
+    """Yield why a configuration cannot be trained: the key, its value and what is allowed."""
+    kept = config.histories
+    if kept.skip % kept.keep_every:
+        below = kept.skip - kept.skip % kept.keep_every
+        yield (
+            f"histories.skip: {kept.skip} is no multiple of histories.keep_every = {kept.keep_every}: "
+            f"{below} or {below + kept.keep_every}"
+        )
+    if kept.episodes > 1 and kept.keep_every >= kept.episodes:
+        yield (
+            f"histories.keep_every: {kept.keep_every} leaves 1 of histories.episodes = {kept.episodes}, in which no "
+            f"learning is seen: at most {kept.episodes - 1}, or raise histories.episodes"
+        )
+    yield from _source_problems(config)
+    heavy = list(_memory_problems(config))
+    yield from heavy
+    if not heavy:
+        try:
+            config.make_task().split(kept.held_out, kept.seed, kept.train_tasks)
+        except ConfigError as error:
+            train = "all others" if kept.train_tasks is None else kept.train_tasks
+            yield f"histories.held_out: {kept.held_out}, histories.train_tasks: {train}: {error}"
+
+
+def _source_problems(config: Config) -> Iterator[str]:
+    task, source, kept = config.make_task(), config.make_source(), config.histories
+    if isinstance(source, Recorded) and not Path(source.folder).is_dir():
+        yield f"source.folder: there is no folder {source.folder!r} (from {Path.cwd()}); name one that holds histories"
+    try:
+        getattr(source, "require_fit", lambda task, episodes: None)(task, kept.skip + kept.episodes)
+    except ConfigError as error:
+        yield f"source: {error}"
+
+
+def _memory_problems(config: Config) -> Iterator[str]:
+    """Yield what does not fit into memory, each a lower bound that depends on nothing but the configuration."""
+    there = _memory()
+    for keys, what, needed in _needed(config):
+        if needed > there:
+            yield f"{keys}: {what} at least {_size(needed)} of memory, but {_size(there)} are available"
+
+
+def _needed(config: Config) -> Iterator[tuple[str, str, int]]:
+    task, kept, size, training = config.make_task(), config.histories, config.model, config.training
+    context = config.context_episodes * task.horizon
+    layer = 4 * size.d_model**2 + (0 if size.attention_only else 2 * size.d_model * (size.d_mlp or 4 * size.d_model))
+    learned = size.positions == "learned"
+    weights = size.n_layers * layer + (context * size.d_model if learned else 0)
+    keys = f"model.d_model: {size.d_model}, model.n_layers: {size.n_layers}"
+    if size.d_mlp is not None:
+        keys += f", model.d_mlp: {size.d_mlp}"
+    if learned:
+        keys += f", task.horizon {task.horizon} x {config.context_episodes} episodes"
+    yield keys, "weights, gradients and their averages need", 16 * weights
+    rows, number = training.batch // training.accumulate, 4 if training.precision == "float32" else 2
+    yield (
+        f"training.batch: {training.batch}, task.horizon {task.horizon} x {config.context_episodes} episodes",
+        f"a batch of {rows} samples of {context:,} steps needs",
+        rows * context * size.d_model * size.n_layers * 4 * number,
+    )
+    learners = min(kept.learners, CHUNK)
+    yield (
+        f"histories.episodes: {kept.episodes}, task.horizon {task.horizon}",
+        f"the lives of {learners} learners need",
+        learners * config.kept_episodes * task.horizon * (len(task.channels) + 5),
+    )
+    tasks = kept.held_out + (kept.train_tasks or 0) + kept.learners
+    if tasks > MANY:
+        one = sum(np.asarray(fact).nbytes for fact in task.sample_tasks(np.random.default_rng(0), 1).values())
+        yield (
+            f"histories.held_out: {kept.held_out}, histories.train_tasks: {kept.train_tasks}, "
+            f"histories.learners: {kept.learners}",
+            "the facts of their tasks need",
+            tasks * one,
+        )
+
+
+def _memory() -> int:
+    """Return the bytes that are free here, or that the largest accelerator has, if that is more."""
+    most = [torch.cuda.get_device_properties(number).total_memory for number in range(torch.cuda.device_count())]
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return max(next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), *most, 0)
+    return max(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *most, 0)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes // 10**12:,} TB" if n_bytes >= 10**13 else f"{n_bytes / 1e9:,.1f} GB"

@@ -1,0 +1,237 @@
+"""What patching found, as plain data: an effect with its interval and p-values for every patch, metric and regime.
+
+Rows are resampled (clusters of them where several come from one learner), steps are not. Effects are pooled like
+losses: a row with many steps of a regime weighs more in it. A p-value is that of a sign-flip test, two-sided: under
+"no effect" each cluster's change is as likely to have the other sign. It is corrected across the patches of a kind,
+within a metric and regime: by Holm (the chance of any false one) and Benjamini and Hochberg (their expected share).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from ad_hypotheses.evidence.estimate import Resampling, crossed_bootstrap
+from ad_hypotheses.evidence.record import Number, plain
+from ad_hypotheses.evidence.verdict import holm
+
+SCHEMA = 1
+ALPHA = 0.05  # two-sided
+ENOUGH_FLIPS, FLIPS_A_PATCH = 10_000, 100  # the smallest p-value, times the number of patches, stays below 0.01
+AT_ONCE = 4096  # flips
+ROUNDING = 1e-5  # a patch that moves no row's mean by more does nothing: what float32 leaves could all have one sign
+NEVER_NEGATIVE = ("kl",)  # of these every effect is above 0, and a test against 0 would say nothing
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one patch does to one metric in one regime.
+
+    Attributes:
+        value: Mean change over the steps; for denoising the share of the difference that is restored.
+        p: Two-sided p-value of "no change"; None where it cannot be tested.
+        holm, bh: The same, corrected across patches.
+    """
+
+    value: Number
+    p: float | None = None
+    holm: float | None = None
+    bh: float | None = None
+
+    @property
+    def sure(self) -> bool:
+        """Whether there is an effect, by the stricter correction."""
+        return self.holm is not None and self.holm < ALPHA
+
+
+@dataclass(frozen=True)
+class PatchRecord:
+    """One patch and its effects.
+
+    Attributes:
+        name: As it is typed, or the name of a set of edges.
+        kind: `"edge"`, `"arrow"` (all edges of a declared arrow), `"open"` (all edges into a node without parents, of
+            which the claim says nothing), `"set"`, `"node"` or `"path"`.
+        writers: Of an edge or a node.
+        reader: Of an edge.
+        arrow: The declared arrow that an edge belongs to, `"goal -> plan"`; `"inside goal"` where it connects two
+            places of one node, `"into goal"` where the claim leaves it open; empty where nothing was declared.
+        n_edges: How many edges were patched at once.
+        effects: By metric and regime.
+    """
+
+    name: str
+    kind: str
+    writers: list[str]
+    reader: str
+    arrow: str
+    n_edges: int
+    effects: dict[str, dict[str, Effect]]
+
+    def value(self, metric: str, regime: str = "all") -> float:
+        """The figure; NaN where it is not estimable."""
+        found = self.effects[metric][regime].value
+        return found.value if found.estimable else float("nan")
+
+
+@dataclass(frozen=True)
+class PatchStudy:
+    """Everything a report on patches says.
+
+    Attributes:
+        name: Of the hypothesis; empty where a model alone was mapped.
+        title: Of the hypothesis file.
+        file: The hypothesis file.
+        model, model_sha256: The checkpoint and its weights.
+        model_text, data_text: One line about each.
+        task: Name of the task family.
+        donors: As they were asked for.
+        donors_text: What they are.
+        left_out: Histories without a donor.
+        direction: `"noising"` or `"denoising"`.
+        metrics: The first is what patches are ranked by.
+        regimes: Steps of each, `"all"` first.
+        rows, n_steps: Size of the dataset.
+        runs: What the plain runs have. {"reference" | "donor": {metric: {regime: number}}}
+        nodes: Of the hypothesis: name -> its places; the root last.
+        arrows: Declared: `"goal -> plan"`.
+        writers, readers: Of the model, in their order.
+        patches: All of them.
+        options, command, versions: What makes the same study again.
+        warnings: What could not be tested, or only in part.
+        schema: Version of this format.
+    """
+
+    name: str
+    title: str
+    file: str
+    model: str
+    model_sha256: str
+    model_text: str
+    data_text: str
+    task: str
+    donors: str
+    donors_text: str
+    left_out: int
+    direction: str
+    metrics: list[str]
+    regimes: dict[str, int]
+    rows: int
+    n_steps: int
+    runs: dict[str, dict[str, dict[str, float]]]
+    nodes: dict[str, list[str]]
+    arrows: list[str]
+    writers: list[str]
+    readers: list[str]
+    patches: list[PatchRecord]
+    options: dict[str, Any]
+    command: str
+    versions: dict[str, str]
+    warnings: list[str] = field(default_factory=list)
+    schema: int = SCHEMA
+
+    def of_kind(self, *kinds: str) -> list[PatchRecord]:
+        """The patches of some kinds."""
+        return [patch for patch in self.patches if patch.kind in kinds]
+
+    def to_json(self) -> str:
+        """Return the record as JSON; what JSON does not know is null."""
+        return json.dumps(plain(dataclasses.asdict(self)), indent=1)
+
+
+def weigh(
+    changes: Float[np.ndarray, "patch row"],
+    counts: Int[np.ndarray, " row"],
+    seed: int,
+    scale: Float[np.ndarray, " row"] | None = None,
+    clusters: Shaped[np.ndarray, " row"] | None = None,
+    tested: bool = True,
+    families: Sequence[str] | None = None,
+    n_boot: int = 2000,
+) -> list[Effect]:
+    """Estimate what some patches do to one metric in one regime.
+
+    Args:
+        changes: Means over the steps of a row; NaN where it has none.
+        counts: Steps of each row.
+        seed: Of the bootstrap and the flips.
+        scale: What is divided by: the effect is then a ratio of means; None to divide by the number of steps.
+        clusters: Which learner each row comes from; None where each comes from its own.
+        tested: Whether "no effect" can be tested.
+        families: The kind of each patch; p-values are corrected within a kind.
+        n_boot: Draws of the bootstrap.
+
+    Returns:
+        One effect a patch.
+    """
+    by_cluster = _summed(clusters, len(counts))
+    changes = np.nan_to_num(changes)
+    changes = np.where(np.abs(changes).max(axis=1, initial=0, keepdims=True) < ROUNDING, 0.0, changes)
+    sums = changes * counts @ by_cluster
+    below = (counts if scale is None else np.nan_to_num(scale) * counts) @ by_cluster
+    resampling = Resampling.draw(len(below), 1, np.random.default_rng([seed, 1]), n_boot)
+    values = [_number(one, below, resampling) for one in sums]
+    if not tested or not len(sums):
+        return [Effect(value) for value in values]
+    p = flip_test(sums, np.random.default_rng([seed, 2]))
+    corrected = [np.empty(len(p)), np.empty(len(p))]
+    for family in dict.fromkeys(families or [""] * len(p)):
+        inside = np.array([one == family for one in families or [""] * len(p)])
+        corrected[0][inside], corrected[1][inside] = holm(p[inside]), benjamini_hochberg(p[inside])
+    numbers = zip(values, p.tolist(), corrected[0].tolist(), corrected[1].tolist(), strict=True)
+    return [Effect(*one) for one in numbers]
+
+
+def flip_test(
+    sums: Float[np.ndarray, "patch cluster"], rng: np.random.Generator, n_flips: int | None = None
+) -> Float[np.ndarray, " patch"]:
+    """Return two-sided p-values of "the mean over clusters is 0", by flipping the signs of clusters.
+
+    All flips are tried where they are few; otherwise they are drawn, the same ones for every patch.
+
+    Args:
+        sums: What each cluster changed by.
+        rng: Source of the flips.
+        n_flips: How many to draw; enough for a correction across so many patches by default.
+    """
+    n_patches, n_clusters = sums.shape
+    n_flips = max(ENOUGH_FLIPS, FLIPS_A_PATCH * n_patches) if n_flips is None else n_flips
+    exhaustive = n_clusters <= 24 and 2 ** (n_clusters - 1) <= n_flips
+    total = 2 ** (n_clusters - 1) if exhaustive else n_flips
+    # rounding must not make a tie of equals an exceedance or none
+    least = np.abs(sums.sum(axis=1)) - 1e-9 * np.abs(sums).sum(axis=1)
+    reached = np.zeros(n_patches)
+    for first in range(0, total, AT_ONCE):
+        size = min(AT_ONCE, total - first)
+        if exhaustive:
+            bits = (np.arange(first, first + size)[:, None] >> np.arange(n_clusters)) & 1
+        else:
+            bits = rng.integers(0, 2, size=(size, n_clusters), dtype=np.int8)
+        reached += (np.abs((1.0 - 2.0 * bits) @ sums.T) >= least).sum(axis=0)
+    return reached / total if exhaustive else (reached + 1) / (total + 1)
+
+
+def benjamini_hochberg(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """Adjust p-values so that the expected share of false ones among those rejected is bounded (1995)."""
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(p)) if len(p) else np.asarray(p)
+
+
+def _summed(clusters: Shaped[np.ndarray, " row"] | None, n_rows: int) -> Float[np.ndarray, "row cluster"]:
+    """What adds up the rows of each cluster."""
+    if clusters is None:
+        return np.eye(n_rows)
+    number = np.unique(clusters, return_inverse=True)[1]
+    return np.eye(int(number.max()) + 1)[number]
+
+
+def _number(sums: np.ndarray, below: np.ndarray, resampling: Resampling) -> Number:
+    found = crossed_bootstrap(sums[None], below[None], resampling)
+    return Number(found.value, found.low, found.high, found.estimable)

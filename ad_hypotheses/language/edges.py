@@ -1,0 +1,158 @@
+"""Edges of a model: a reader, and what it reads of some writers.
+
+An edge is typed as it is shown: `head(0, 1) -> head(1, 2).q`, `embed("reward") -> mlp(0)`, `mlp(1) -> logits`. Several
+writers joined with `+` are one edge, read together: `embed() -> head(0, 0).k`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ad_hypotheses.errors import HypothesisError, did_you_mean
+from ad_hypotheses.language.anatomy import Anatomy, Reader, Writer
+
+ARROW = " -> "
+
+
+@dataclass(frozen=True, order=True)
+class Edge:
+    """What one reader sees of some writers.
+
+    Attributes:
+        writers: They are read together; in the order in which they write.
+        reader: Who reads.
+        written_at: Role of the steps whose writing counts, judged from the step that looks; None for all steps.
+        read_at: Role of the steps that look; None for all steps.
+    """
+
+    writers: tuple[Writer, ...]
+    reader: Reader
+    written_at: str | None = None
+    read_at: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{shown(self.writers)}{ARROW}{self.reader}"
+        text += "" if self.written_at is None else f" written at {self.written_at}"
+        return text + ("" if self.read_at is None else f" read at {self.read_at}")
+
+    @property
+    def stage(self) -> int:
+        """Of the reader."""
+        return self.reader.stage
+
+    def at(self, written: str | None = None, read: str | None = None) -> Edge:
+        """Return the same edge as far as some steps write and some steps look."""
+        return replace(self, written_at=written, read_at=read)
+
+
+Path = tuple[Edge, ...]
+"""Edges one after the other: each leaves from what the one before it arrives at."""
+
+
+def shown(writers: Sequence[Writer]) -> str:
+    """Return writers as one types them."""
+    return " + ".join(map(str, writers))
+
+
+def all_edges(anatomy: Anatomy, together: bool = False) -> list[Edge]:
+    """Return every edge of a model, in the order in which its readers read.
+
+    Args:
+        anatomy: Of the model.
+        together: Whether the embeddings and the position count as one writer.
+    """
+    groups: list[tuple[Writer, ...]] = [(writer,) for writer in anatomy.writers]
+    if together:
+        first = tuple(writer for writer in anatomy.writers if writer.stage == 0)
+        groups = [first, *(group for group in groups if group[0].stage > 0)]
+    return [Edge(group, reader) for reader in anatomy.readers for group in groups if group[-1].feeds(reader)]
+
+
+def owner_of(reader: Reader) -> Writer | Reader:
+    """Return the component that a reader is an input of, by what it writes; the logits are their own."""
+    if reader.kind == "logits":
+        return reader
+    head = reader.head if reader.kind in ("q", "k", "v") else -1
+    return Writer(reader.stage, "mlp" if head < 0 else "head", reader.layer, head)
+
+
+def connected(edges: Iterable[Edge], anatomy: Anatomy) -> list[Edge]:
+    """Return the edges that lie on a way from an embedding to the logits, in the order given."""
+    edges = list(edges)
+    fed: set[Writer | Reader] = {writer for writer in anatomy.writers if writer.stage == 0}
+    ahead: list[Edge] = []
+    for edge in sorted(edges, key=lambda edge: edge.stage):
+        if fed & set(edge.writers):
+            fed.add(owner_of(edge.reader))
+            ahead.append(edge)
+    needed: set[Writer | Reader] = {anatomy.logits}
+    found: set[Edge] = set()
+    for edge in reversed(ahead):
+        if owner_of(edge.reader) in needed:
+            needed |= set(edge.writers)
+            found.add(edge)
+    return [edge for edge in edges if edge in found]
+
+
+def find_edges(texts: Iterable[str], anatomy: Anatomy) -> list[Edge]:
+    """Return the edges that somebody typed.
+
+    Args:
+        texts: One edge each, `head(0, 1) -> head(1, 2).q`; a whole head reads with all of `.q .k .v`.
+        anatomy: Of the model.
+
+    Raises:
+        HypothesisError: One is no edge of the model; all that are wrong are listed.
+    """
+    found: list[Edge] = []
+    problems = []
+    for text in texts:
+        try:
+            found += _edges_of(text, anatomy)
+        except HypothesisError as error:
+            problems.append(str(error))
+    if problems:
+        raise HypothesisError("\n".join(problems))
+    return list(dict.fromkeys(found))
+
+
+def _edges_of(text: str, anatomy: Anatomy) -> list[Edge]:
+    left, arrow, right = text.partition("->")
+    if not arrow:
+        raise HypothesisError(f"{text!r} is no edge: write WRITER -> READER, for example head(0, 1) -> logits.")
+    named = {w for part in left.split("+") for w in _named(part, _writers(anatomy), text)}
+    writers = tuple(writer for writer in anatomy.writers if writer in named)  # in the order of `all_edges`
+    edges = []
+    for reader in _named(right, _readers(anatomy), text):
+        early = tuple(writer for writer in writers if writer.feeds(reader))
+        if len(early) < len(writers):
+            late = shown([writer for writer in writers if writer not in early])
+            raise HypothesisError(f"{text!r} is no edge: {late} writes after {reader} has read.")
+        edges.append(Edge(writers, reader))
+    return edges
+
+
+def _writers(anatomy: Anatomy) -> dict[str, list[Writer]]:
+    named = {str(writer): [writer] for writer in anatomy.writers}
+    named["embed()"] = [writer for writer in anatomy.writers if writer.kind == "embed"]
+    for layer in range(anatomy.n_layers):
+        named[f"head({layer})"] = [w for w in anatomy.writers if w.kind == "head" and w.layer == layer]
+    return named
+
+
+def _readers(anatomy: Anatomy) -> dict[str, list[Reader]]:
+    named = {str(reader): [reader] for reader in anatomy.readers}
+    for reader in anatomy.readers:
+        if reader.kind in ("q", "k", "v"):
+            named.setdefault(f"head({reader.layer}, {reader.head})", []).append(reader)
+    return named
+
+
+def _named(text: str, known: dict[str, list], whole: str) -> list:
+    wanted = "".join(text.split()).replace("'", '"')
+    found = {"".join(name.split()): places for name, places in known.items()}.get(wanted)
+    if found is None:
+        hint = did_you_mean(text.strip(), known)
+        raise HypothesisError(f"{whole!r}: {text.strip()!r} is none of the model's.{hint} It has {', '.join(known)}.")
+    return found
