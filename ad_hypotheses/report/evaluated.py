@@ -129,10 +129,11 @@ def difference(model: Evaluated, other: Evaluated) -> Number | None:
     """
     below = "optimum" if model.has_share and other.has_share else "lives"
     sums = [one.by_task.get(one.judged_on) for one in (model, other)]
-    if model.judged_on != other.judged_on or not sums[0] or not sums[1]:
+    known = [found for found in sums if found]
+    if model.judged_on != other.judged_on or len(known) < 2:
         return None
     means, draws = [], []
-    for place, found in enumerate(sums):
+    for place, found in enumerate(known):
         above, under = np.array(found["last"], dtype=float), np.array(found[below], dtype=float)
         rng = np.random.default_rng(0 if paired(model, other) else place)
         drawn = Resampling.draw(len(above), 1, rng, _DRAWS).clusters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class UCB1:
             ConfigError: The task is no bandit, or there is nothing to live or to keep.
         """
         self.require_fit(task, episodes)
-        return _live(ucb1(task), task, facts, episodes, rng, keep_every)
+        return _live(ucb1(cast(Bandit, task)), task, facts, episodes, rng, keep_every)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Thompson:
             ConfigError: The task is no Bernoulli bandit, or there is nothing to live or to keep.
         """
         self.require_fit(task, episodes)
-        return _live(thompson(task, rng), task, facts, episodes, rng, keep_every)
+        return _live(thompson(cast(Bandit, task), rng), task, facts, episodes, rng, keep_every)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class GaussianThompson:
             ConfigError: The task is no Gaussian bandit, or there is nothing to live or to keep.
         """
         self.require_fit(task, episodes)
-        return _live(thompson(task, rng), task, facts, episodes, rng, keep_every)
+        return _live(thompson(cast(Bandit, task), rng), task, facts, episodes, rng, keep_every)
 
 
 def _refusal(name: str, task: Task) -> ConfigError:
