@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 import yaml
-from pydantic import ValidationError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
@@ -131,7 +130,7 @@ def alterations(folder: Path, config: Config) -> list[str]:
         return []
     try:
         return differences(config, Config.model_validate(kept))
-    except (ValidationError, KeyError) as error:
+    except (ValueError, KeyError) as error:  # pydantic's errors are ValueErrors
         raise CheckpointError(
             f"{folder / RECORD} is at fault: its config is none of this version. Restore it or train again."
         ) from error
