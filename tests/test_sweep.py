@@ -386,8 +386,14 @@ def test_a_sweep_that_is_stopped_keeps_what_was_begun_and_goes_on(how, place):
         assert "stopped; 0 of 2 models are trained" in err
     assert all((log.parent / "state.safetensors").exists() for log in logs)
 
-    second = sweep_process("small.yaml", "--workers", "2")
-    out, err = second.communicate(timeout=240)
+    def go_on():
+        second = sweep_process("small.yaml", "--workers", "2")
+        return second, *second.communicate(timeout=240)
+
+    ended = []
+    # workers that outlive their sweep hold its lock until they have gone, a moment after their last word
+    wait_until(lambda: ended.append(go_on()) or "another sweep" not in ended[-1][2], 240)
+    second, out, err = ended[-1]
     assert second.returncode == 0, err
     assert "2 models, 2 begun" in err
     assert "report: reports/sweep-small.md" in out

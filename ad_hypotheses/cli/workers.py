@@ -30,8 +30,15 @@ def work() -> None:
 
     from ad_hypotheses.cli.app import main
 
+    def stop_once(*_: Any) -> None:
+        # a sweep of several threads dies thread by thread and each says so, but a second Ctrl-C ends at once
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.raise_signal(signal.SIGINT)
+
     with suppress(OSError, AttributeError):  # only Linux can do this
-        ctypes.CDLL(None).prctl(END_WITH_PARENT, signal.SIGINT)
+        prctl = ctypes.CDLL(None).prctl
+        signal.signal(signal.SIGUSR1, stop_once)
+        prctl(END_WITH_PARENT, signal.SIGUSR1)
     main()
 
 
