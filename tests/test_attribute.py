@@ -10,8 +10,9 @@ import scipy.stats
 import torch
 from expand import tiny_history, tiny_model
 
-from ad_hypotheses.causal.attribute import METRICS, Asked, agreement, attribute, screen
+from ad_hypotheses.causal.attribute import agreement, attribute, screen
 from ad_hypotheses.causal.donors import Pairs
+from ad_hypotheses.causal.metrics import METRICS, Asked
 from ad_hypotheses.causal.paired import Change, Pair
 from ad_hypotheses.causal.patch import patch_edges
 from ad_hypotheses.causal.twin import Twin

@@ -8,81 +8,27 @@ Hanna et al. 2024, arXiv 2403.17806), since a gradient taken where the model is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ad_hypotheses.causal.donors import Pairs
 from ad_hypotheses.causal.effects import Direction
-from ad_hypotheses.causal.paired import Pair, block_of
-from ad_hypotheses.causal.patch import Roles
+from ad_hypotheses.causal.metrics import METRICS, Asked, Metric, require_metric
+from ad_hypotheses.causal.paired import Pair
+from ad_hypotheses.causal.patch import Roles, role_masks
 from ad_hypotheses.causal.twin import Stream, Twin
 from ad_hypotheses.distill.model import ADTransformer, LayerNorm
-from ad_hypotheses.errors import DataError, did_you_mean
+from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.roles import ROLES
 
 MEMORY = 2**28  # bytes that the activations of some rows may take
 KINDS = "qkv"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a metric may look at besides a run: always the reference's, whichever run is patched.
-
-    Attributes:
-        reference: Log-probabilities of the reference's plain run. [batch, step, action]
-        actions: What its histories really did. [batch, step]
-        towards: Which actions lead to the old or the new goal; see `Pairs`. [batch, step, action]
-    """
-
-    reference: Float[Tensor, "batch step action"]
-    actions: Int[Tensor, "batch step"]
-    towards: Mapping[str, Bool[Tensor, "batch step action"]]
-
-
-Metric = Callable[[Float[Tensor, "batch step action"], Asked], Float[Tensor, "batch step"]]
-"""A number for every position, from the log-probabilities of a run; differentiable."""
-
-
-def loss(log_probs: Float[Tensor, "batch step action"], asked: Asked) -> Float[Tensor, "batch step"]:
-    """Cross-entropy of the actions that the reference took, in nats."""
-    return -log_probs.gather(-1, asked.actions[..., None])[..., 0]
-
-
-def kl(log_probs: Float[Tensor, "batch step action"], asked: Asked) -> Float[Tensor, "batch step"]:
-    """KL divergence from the reference's run, in nats."""
-    return (asked.reference.exp() * (asked.reference - log_probs)).sum(-1)
-
-
-def logit_difference(log_probs: Float[Tensor, "batch step action"], asked: Asked) -> Float[Tensor, "batch step"]:
-    """Logit of the action that the reference took less the mean of the others."""
-    taken = -loss(log_probs, asked)
-    return taken - (log_probs.sum(-1) - taken) / (log_probs.shape[-1] - 1)
-
-
-def towards_old(log_probs: Float[Tensor, "batch step action"], asked: Asked) -> Float[Tensor, "batch step"]:
-    """Probability of an action that leads to the old goal."""
-    return (log_probs.exp() * asked.towards["old"]).sum(-1)
-
-
-def towards_new(log_probs: Float[Tensor, "batch step action"], asked: Asked) -> Float[Tensor, "batch step"]:
-    """Probability of an action that leads to the new goal."""
-    return (log_probs.exp() * asked.towards["new"]).sum(-1)
-
-
-METRICS: Mapping[str, Metric] = {
-    "loss": loss,
-    "kl": kl,
-    "logit-difference": logit_difference,
-    "towards-old": towards_old,
-    "towards-new": towards_new,
-}
 
 
 def attribute(
@@ -129,7 +75,7 @@ def attribute(
         def total(log_probs: Tensor, asked: Asked = asked, weights: Tensor = weights) -> Tensor:
             return (function(log_probs, asked) * weights).sum()
 
-        roles = _roles(edges, pairs.reference[rows], model.device)
+        roles = role_masks(edges, pairs.reference[rows], model.device)
         for place in places:
             found[:, rows] += _first_order(pair, float(place), total, edges, roles) / steps
         progress(rows.stop - rows.start)
@@ -142,10 +88,7 @@ def _runs(twin: Twin, pairs: Pairs, rows: slice, direction: Direction) -> tuple[
     model, device = twin.model, twin.model.device
     runs = [model.to_tokens(history[rows]) for history in (pairs.reference, pairs.donor)]
     pair = Pair.of(twin, *(runs if direction == "noising" else runs[::-1]))
-    reference = pair.log_probs
-    if direction == "denoising":
-        end = pair.seen[-1] + sum(change.full() for change in pair.changes.values())
-        reference = twin.logits(end).log_softmax(-1).detach()
+    reference = pair.log_probs if direction == "noising" else pair.donor_log_probs
     actions = torch.as_tensor(pairs.reference.actions[rows].astype(np.int64), device=device)
     towards = {name: torch.as_tensor(actions[rows], device=device) for name, actions in pairs.towards.items()}
     return pair, Asked(reference, actions, towards)
@@ -199,12 +142,7 @@ def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 def _metric(metric: str | Metric, steps: int, direction: Direction, pairs: Pairs) -> Metric:
     if not isinstance(metric, str):
         return metric
-    if metric not in METRICS:
-        raise DataError(
-            f"there is no metric {metric!r}.{did_you_mean(metric, METRICS)}\n  metrics: {', '.join(METRICS)}"
-        )
-    if metric.startswith("towards-") and metric.removeprefix("towards-") not in pairs.towards:
-        raise DataError(f"{metric} needs pairs whose goals differ, but the donors are {pairs.name!r}.")
+    require_metric(metric, pairs)
     if metric == "kl" and steps == 1 and direction == "noising":
         raise DataError(
             "the KL divergence from the reference is smallest, 0, at the reference itself: its gradient there is 0 for "
@@ -222,11 +160,6 @@ def _chunks(twin: Twin, history: History, edges: Sequence[Edge], memory: int) ->
         bytes_a_row += 8 * shape.n_heads * history.n_steps**2 * twin.model.dtype.itemsize
     size = max(1, memory // bytes_a_row)
     return (slice(first, min(first + size, history.n_rows)) for first in range(0, history.n_rows, size))
-
-
-def _roles(edges: Sequence[Edge], history: History, device: torch.device) -> Roles:
-    names = {name for edge in edges for name in (edge.written_at, edge.read_at) if name is not None}
-    return {name: torch.as_tensor(np.ascontiguousarray(ROLES[name](history)), device=device) for name in names}
 
 
 @dataclass
@@ -264,7 +197,7 @@ def _backwards(twin: Twin, x: Stream, total: Callable[[Tensor], Tensor]) -> _Run
             z = twin.mix(parts["q"], parts["k"], parts["v"])
             run.inputs.append(parts)
             run.mixed.append(z)
-            x = x + z.flatten(2) @ block_of(twin, layer).attn.W_O.flatten(0, 1) + twin.attention_bias(layer)
+            x = x + z.flatten(2) @ twin.block(layer).attn.W_O.flatten(0, 1) + twin.attention_bias(layer)
             if not twin.shape.attention_only:
                 # a tensor of its own even without LayerNorm: its gradient must not be that of the stream
                 run.seen[stage + 1], run.normalised[stage + 1] = x, twin.normalise(stage + 1, x).clone()
@@ -303,7 +236,7 @@ def _first_order(
 
 def _towards(twin: Twin, run: _Run, end: Edge, roles: Roles) -> Stream:
     """Gradient of the metric with respect to what a reader sees, as far as an edge that ends there speaks of it."""
-    reader, block = end.reader, block_of(twin, end.reader.layer)
+    reader, block = end.reader, twin.block(end.reader.layer)
     if reader.kind in ("mlp", "logits"):
         norm = twin.model.ln_final if reader.kind == "logits" else block.ln2
         gradient = run.gradient(run.normalised[reader.stage])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Literal
@@ -15,20 +15,20 @@ from torch import Tensor
 
 from ad_hypotheses.causal.donors import Pairs
 from ad_hypotheses.causal.measure import UNREADABLE
+from ad_hypotheses.causal.metrics import METRICS, Asked, require_metric
 from ad_hypotheses.causal.paired import Pair
-from ad_hypotheses.causal.patch import TOKENS_AT_ONCE, patch_edges, patch_path, patch_writers
+from ad_hypotheses.causal.patch import TOKENS_AT_ONCE, patch_edges, patch_path, patch_writers, role_masks
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.zoo import replacing
-from ad_hypotheses.errors import CapacityError, DataError, did_you_mean
+from ad_hypotheses.errors import CapacityError
 from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.roles import ROLES
 
 MEASURED_AS = 1  # raise it when the same names come to mean other numbers: interrupted runs then start anew
-METRICS = ("loss", "kl", "logit-difference", "towards-old", "towards-new")
 Direction = Literal["noising", "denoising"]
 
 
@@ -145,9 +145,9 @@ def measure(
         model: In evaluation mode.
         pairs: The histories and their donors.
         patches: Each is done alone.
-        metrics: Of :data:`METRICS`: the loss of the reference's own actions, the KL divergence from the reference's
-            run, the logit of the reference's action less the mean of the others, and the probability of an action
-            that leads towards the old or new goal.
+        metrics: Of :data:`ad_hypotheses.causal.metrics.METRICS`: the loss of the reference's own actions, the KL
+            divergence from the reference's run, the logit of the reference's action less the mean of the others, and
+            the probability of an action that leads towards the old or new goal.
         regimes: Which steps to average over, by name; None for all of them.
         roles: What the roles of edges mean.
         direction: Which of the two runs is patched.
@@ -159,7 +159,8 @@ def measure(
         DataError: A metric does not exist, or not for these donors.
         CapacityError: Not even one history fits into memory.
     """
-    _check_metrics(metrics, pairs)
+    for name in metrics:
+        require_metric(name, pairs)
     n_rows, n_steps = pairs.reference.actions.shape
     regimes = {"all": np.ones((n_rows, n_steps), dtype=bool)} if regimes is None else regimes
     size = plan(model, n_rows, n_steps, len(patches), memory).rows
@@ -218,19 +219,6 @@ def _axes(metrics: Sequence[str]) -> dict[str, int]:
     }
 
 
-def _check_metrics(metrics: Sequence[str], pairs: Pairs) -> None:
-    for name in metrics:
-        if name not in METRICS:
-            raise DataError(
-                f"there is no metric {name!r}.{did_you_mean(name, METRICS)}\n  metrics: {', '.join(METRICS)}"
-            )
-        if name.startswith("towards-") and name.removeprefix("towards-") not in pairs.towards:
-            raise DataError(
-                f"{name} needs pairs whose goals differ and rooms with ways to them, but --donors is {pairs.name}.\n"
-                "  Use --donors goal-moved on a task that has both, or another metric."
-            )
-
-
 def _done_or_resumed(task: _Task, rows: slice, progress: Callable[[int], None], scratch: File | None) -> dict:
     path = None if scratch is None else scratch / f"{task.key(rows)}.npz"
     if path is not None:
@@ -254,8 +242,8 @@ def _measure_rows(task: _Task, rows: slice, progress: Callable[[int], None]) -> 
     tokens = [task.twin.model.to_tokens(history) for history in (reference, donor)]
     noising = task.direction == "noising"
     pair = Pair.of(task.twin, *(tokens if noising else tokens[::-1]))
-    other = _plain(task.twin, tokens[1] if noising else tokens[0])
-    runs = {"reference": pair.log_probs, "donor": other} if noising else {"reference": other, "donor": pair.log_probs}
+    runs = dict(zip(("reference", "donor") if noising else ("donor", "reference"),
+                    (pair.log_probs, pair.donor_log_probs), strict=True))  # fmt: skip
     meter = _Meter(task, rows, reference, runs["reference"])
     arrays = {f"{run} {name}": value for run, found in runs.items() for name, value in meter.read(found).items()}
     changes = {name: np.empty((len(task.patches), *meter.shape), dtype=np.float64) for name in task.metrics}
@@ -267,17 +255,10 @@ def _measure_rows(task: _Task, rows: slice, progress: Callable[[int], None]) -> 
     return arrays | {f"changes {name}": value for name, value in changes.items()}
 
 
-def _plain(twin: Twin, tokens: Tensor) -> Float[Tensor, "batch step action"]:
-    return twin.logits(twin.streams(tokens)[-1]).log_softmax(-1)
-
-
 def _patched(task: _Task, pair: Pair, reference: History) -> Iterator[tuple[list[int], Tensor]]:
     """Each patch's number with the logits that it leads to; some at a time."""
-    device = pair.log_probs.device
-    roles = {
-        name: torch.from_numpy(np.ascontiguousarray(task.roles[name](reference))).to(device)
-        for name in {role for patch in task.patches for role in _roles_of(patch)}
-    }
+    spoken = (edge for patch in task.patches if not isinstance(patch, Nodes) for edge in _edges_of(patch))
+    roles = role_masks(spoken, reference, pair.log_probs.device, task.roles)
     edges = [number for number, patch in enumerate(task.patches) if isinstance(patch, Edge)]
     nodes = [number for number, patch in enumerate(task.patches) if isinstance(patch, Nodes)]
     found = patch_edges(pair, [task.patches[n] for n in edges], roles)  # type: ignore[misc]
@@ -291,27 +272,23 @@ def _patched(task: _Task, pair: Pair, reference: History) -> Iterator[tuple[list
             yield [number], patch_path(pair, patch.edges, roles)[None]
 
 
-def _roles_of(patch: Patch) -> set[str]:
-    if isinstance(patch, Nodes):
-        return set()
-    edges = [patch] if isinstance(patch, Edge) else patch.edges
-    return {role for edge in edges for role in (edge.written_at, edge.read_at) if role is not None}
+def _edges_of(patch: Edge | Together | Chain) -> Iterable[Edge]:
+    return [patch] if isinstance(patch, Edge) else patch.edges
 
 
 class _Meter:
     """Reads every metric off runs of some rows, as means over the steps of each regime."""
 
     def __init__(self, task: _Task, rows: slice, reference: History, log_probs: Tensor) -> None:
-        device, self.metrics, self.log_probs = log_probs.device, task.metrics, log_probs
-        self.labels = torch.from_numpy(reference.actions.astype(np.int64)).to(device)
+        device, self.metrics = log_probs.device, task.metrics
+        labels = torch.from_numpy(reference.actions.astype(np.int64)).to(device)
+        towards = {goal: torch.from_numpy(mask[rows]).to(device) for goal, mask in task.pairs.towards.items()}
+        self.asked = Asked(log_probs, labels, towards)
         masks = np.stack([steps[rows] for steps in task.regimes.values()], axis=-1)  # [row, step, regime]
         self.shape = (masks.shape[0], masks.shape[2])
         with np.errstate(invalid="ignore", divide="ignore"):
             share = masks / masks.sum(axis=1, keepdims=True)  # NaN where a row has no such step
         self.share = torch.from_numpy(share)
-        self.towards = {
-            f"towards-{goal}": torch.from_numpy(mask[rows]).to(device) for goal, mask in task.pairs.towards.items()
-        }
 
     def read(
         self, log_probs: Float[Tensor, "*patch row step action"]
@@ -319,18 +296,6 @@ class _Meter:
         """Return every metric."""
         found = {}
         for name in self.metrics:
-            steps = self._at_steps(name, log_probs).cpu().double()
+            steps = METRICS[name](log_probs, self.asked).cpu().double()
             found[name] = torch.einsum("...ns,nsr->...nr", steps, self.share).numpy()
         return found
-
-    def _at_steps(self, name: str, log_probs: Tensor) -> Float[Tensor, "*patch row step"]:
-        if name == "kl":
-            return (self.log_probs.exp() * (self.log_probs - log_probs)).sum(-1)
-        if name.startswith("towards-"):
-            return (log_probs.exp() * self.towards[name]).sum(-1)
-        labels = self.labels.expand(log_probs.shape[:-1])[..., None]
-        taken = log_probs.gather(-1, labels)[..., 0]
-        if name == "loss":
-            return -taken
-        n_others = log_probs.shape[-1] - 1
-        return taken - (log_probs.sum(-1) - taken) / n_others

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ad_hypotheses.causal.twin import Stream, Twin
-from ad_hypotheses.distill.model import Block, LayerNorm
+from ad_hypotheses.distill.model import LayerNorm
 from ad_hypotheses.language.anatomy import Writer
 
 
@@ -128,7 +128,8 @@ class Pair:
         changes: How the donor's writing differs from the reference's. {writer: change}
         inputs: Queries, keys and values of the reference. layer -> [3, batch, step, head, d_head]
         mixed: What its heads mix. layer -> [batch, step, head, d_head]
-        log_probs: Of the reference's actions. [batch, step, action]
+        log_probs: Of every action, in the reference's run. [batch, step, action]
+        donor_log_probs: The same in the donor's.
     """
 
     twin: Twin
@@ -137,6 +138,7 @@ class Pair:
     inputs: list[Tensor]
     mixed: list[Tensor]
     log_probs: Float[Tensor, "batch step action"]
+    donor_log_probs: Float[Tensor, "batch step action"]
     norms: dict[int, Norm] = field(default_factory=dict)
 
     @classmethod
@@ -145,18 +147,21 @@ class Pair:
         cls, twin: Twin, reference: Int[Tensor, "batch step channel"], donor: Int[Tensor, "batch step channel"]
     ) -> Pair:
         """Run the model on the tokens of both."""
-        runs = [_run(twin, tokens) for tokens in (reference, donor)]
-        (seen, inputs, mixed, mlps), (_, _, others, other_mlps) = runs
+        x, other = twin.embedded(reference), twin.embedded(donor)
+        mine, theirs = list(twin.layers(x)), list(twin.layers(other))
+        seen = [torch.zeros_like(x), x, *(stream for layer in mine for stream in (layer.middle, layer.after))]
         changes: dict[Writer, Change] = {}
         for writer in twin.anatomy.writers:
             if writer.kind == "head":
-                along = (others[writer.layer] - mixed[writer.layer])[:, :, writer.head]
-                changes[writer] = Change(along.contiguous(), block_of(twin, writer.layer).attn.W_O[writer.head])
+                along = (theirs[writer.layer].mixed - mine[writer.layer].mixed)[:, :, writer.head]
+                changes[writer] = Change(along.contiguous(), twin.block(writer.layer).attn.W_O[writer.head])
             elif writer.kind == "mlp":
-                changes[writer] = Change(other_mlps[writer.layer] - mlps[writer.layer])
+                changes[writer] = Change(theirs[writer.layer].written - mine[writer.layer].written)
             else:
                 changes[writer] = Change(twin.write(writer, donor, seen) - twin.write(writer, reference, seen))
-        return cls(twin, seen, changes, inputs, mixed, twin.logits(seen[-1]).log_softmax(-1))
+        inputs, mixed = [torch.stack(layer.inputs) for layer in mine], [layer.mixed for layer in mine]
+        ends = [twin.logits(layers[-1].after).log_softmax(-1) for layers in (mine, theirs)]
+        return cls(twin, seen, changes, inputs, mixed, ends[0], ends[1])
 
     @property
     def n_tokens(self) -> int:
@@ -177,41 +182,11 @@ class Pair:
                 model = self.twin.model
                 self.norms[stage] = Norm(model.ln_final, model.W_U, model.b_U, self.seen[stage])
             elif is_mlp:
-                block = block_of(self.twin, layer)
+                block = self.twin.block(layer)
                 self.norms[stage] = Norm(block.ln2, block.mlp.W_in, block.mlp.b_in, self.seen[stage])
             else:
-                block = block_of(self.twin, layer)
+                block = self.twin.block(layer)
                 weights = [getattr(block.attn, f"W_{kind}").transpose(0, 1).flatten(1) for kind in "QKV"]
                 biases = [getattr(block.attn, f"b_{kind}").flatten() for kind in "QKV"]
                 self.norms[stage] = Norm(block.ln1, torch.cat(weights, 1), torch.cat(biases), self.seen[stage])
         return self.norms[stage]
-
-
-def block_of(twin: Twin, layer: int) -> Block:
-    """A layer of the model."""
-    return cast(Block, twin.model.blocks[layer])
-
-
-def _run(twin: Twin, tokens: Tensor) -> tuple[list[Stream], list[Tensor], list[Tensor], list[Stream]]:
-    """Run the model; return what is seen at each stage, the heads' inputs and mixes, and what the MLPs write."""
-    x = _embedded(twin, tokens)
-    seen, inputs, mixed, mlps = [torch.zeros_like(x), x], [], [], []
-    heads = range(twin.shape.n_heads)
-    for layer in range(twin.shape.n_layers):
-        normalised = twin.normalise(2 * layer + 1, x)
-        q, k, v = (twin.head_inputs(layer, kind, heads, normalised) for kind in "qkv")
-        z = twin.mix(q, k, v)
-        inputs.append(torch.stack((q, k, v)))
-        mixed.append(z)
-        x = x + z.flatten(2) @ block_of(twin, layer).attn.W_O.flatten(0, 1) + twin.attention_bias(layer)
-        seen.append(x)
-        written = twin.mlp(layer, twin.normalise(2 * layer + 2, x))
-        mlps.append(written)
-        x = x + written
-        seen.append(x)
-    return seen, inputs, mixed, mlps
-
-
-def _embedded(twin: Twin, tokens: Tensor) -> Stream:
-    x = twin.model.embed_sum(tokens)
-    return x + twin.position(tokens) if twin.anatomy.has_positions else x

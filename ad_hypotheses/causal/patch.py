@@ -7,21 +7,23 @@ computed together; a change is carried in the few directions that it has (:mod:`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ad_hypotheses.causal.paired import Change, Pair, block_of
+from ad_hypotheses.causal.paired import Change, Pair
 from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.edges import Edge, Path
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.roles import ROLES
 
 TOKENS_AT_ONCE = 4096  # patched tokens computed together: enough to be worth a call, few enough for a core's cache
 Logits = Float[Tensor, "patch batch step action"]
-Some = Iterator[tuple[list[int], Logits]]
 Roles = Mapping[str, Bool[Tensor, "batch query step"]]
 """Which steps have a role, judged from the step that looks; see `language.roles`."""
 
@@ -123,6 +125,17 @@ def _at(change: Change, edge: Edge, roles: Roles | None) -> Change:
     return change
 
 
+def role_masks(
+    edges: Iterable[Edge],
+    history: History,
+    device: torch.device,
+    roles: Mapping[str, Callable[[History], Bool[np.ndarray, "batch query step"]]] = ROLES,
+) -> Roles:
+    """Return where the roles that edges speak of hold in the histories whose run is asked about."""
+    names = {name for edge in edges for name in (edge.written_at, edge.read_at) if name is not None}
+    return {name: torch.as_tensor(np.ascontiguousarray(roles[name](history)), device=device) for name in names}
+
+
 def _role(role: str, roles: Roles | None) -> Bool[Tensor, "batch query step"]:
     assert roles is not None, "an edge speaks of roles, but none were given"
     return roles[role]
@@ -136,7 +149,7 @@ def _arrived(pair: Pair, edge: Edge, change: Change, roles: Roles | None) -> Cha
         now, before = norm.of(_at(change, edge, roles)), norm.plain
         return Change(_after_gelu(pair, stage, now) - _after_gelu(pair, stage, before))
     moved = _mixed_otherwise(pair, stage, [edge], [change], roles)[0]
-    return Change(moved, block_of(pair.twin, edge.reader.layer).attn.W_O[edge.reader.head])
+    return Change(moved, pair.twin.block(edge.reader.layer).attn.W_O[edge.reader.head])
 
 
 def _mixed_otherwise(
@@ -195,7 +208,7 @@ def _inputs(
 
 def _flow_on(pair: Pair, stage: int, heads: Sequence[int], moved: Float[Tensor, "patch batch step d_head"]) -> Logits:
     """The logits when a head of a layer mixes something else, one head a patch."""
-    directions = block_of(pair.twin, (stage - 1) // 2).attn.W_O[list(heads)]  # [patch, d_head, d_model]
+    directions = pair.twin.block((stage - 1) // 2).attn.W_O[list(heads)]  # [patch, d_head, d_model]
     change = Change(moved.flatten(1, 2), directions)  # patches are batches of it, with all their tokens in a row
     x = (change.full().view(*moved.shape[:3], -1) + pair.seen[stage + 1]).flatten(0, 1)
     if pair.twin.shape.attention_only:
@@ -205,19 +218,15 @@ def _flow_on(pair: Pair, stage: int, heads: Sequence[int], moved: Float[Tensor, 
 
 
 def _after_gelu(pair: Pair, stage: int, pre: Tensor) -> Tensor:
-    mlp = block_of(pair.twin, (stage - 1) // 2).mlp
+    mlp = pair.twin.block((stage - 1) // 2).mlp
     return F.linear(F.gelu(pre), mlp.W_out.T, mlp.b_out)
 
 
 def finish(pair: Pair, stage: int, x: Float[Tensor, "row step d_model"]) -> Logits:
     """Run the rest of the model on what the readers of a stage see; the rows are [patch * batch]."""
     twin = pair.twin
-    heads = range(twin.shape.n_heads)
-    for layer in range((stage - 1) // 2, twin.shape.n_layers):
-        if stage <= 2 * layer + 1:
-            normalised = twin.normalise(2 * layer + 1, x)
-            q, k, v = (twin.head_inputs(layer, kind, heads, normalised) for kind in "qkv")
-            x = x + twin.head_sum(layer, heads, q, k, v) + twin.attention_bias(layer)
-        if not twin.shape.attention_only:
-            x = x + twin.mlp(layer, twin.normalise(2 * layer + 2, x))
+    if stage % 2 == 0 and stage < twin.last_stage:  # the MLP of a layer whose heads have written
+        x = x + twin.mlp((stage - 1) // 2, twin.normalise(stage, x))
+    for layer in twin.layers(x, stage // 2):
+        x = layer.after
     return twin.logits(x).unflatten(0, (-1, len(pair.seen[1])))

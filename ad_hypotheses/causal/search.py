@@ -18,6 +18,7 @@ from torch import Tensor
 from ad_hypotheses.causal.attribute import attribute, screen
 from ad_hypotheses.causal.clean import chunks
 from ad_hypotheses.causal.donors import Pairs
+from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.paired import Pair
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
@@ -163,7 +164,7 @@ class Losses:
             total, count = 0.0, 0
             for pair, actions, mask in self._parts:
                 log_probs = patch_together(pair, outside).log_softmax(-1) if outside else pair.log_probs
-                found = -log_probs.gather(-1, actions[..., None])[..., 0]
+                found = cross_entropy(log_probs, actions)
                 total, count = total + found[mask].double().sum().item(), count + int(mask.sum())
             self._known[single] = total / count
         return self._known[single]

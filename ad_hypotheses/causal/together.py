@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ad_hypotheses.causal.paired import Pair, block_of
+from ad_hypotheses.causal.paired import Pair
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.language.anatomy import Reader, Writer
 from ad_hypotheses.language.edges import Edge
@@ -40,7 +40,7 @@ def patch_together(pair: Pair, edges: Iterable[Edge]) -> Float[Tensor, "batch st
         return x + sum(ahead[writer] for writer in sorted(from_donor.get(reader, ())))
 
     for layer in range(twin.shape.n_layers):
-        stage, block = 2 * layer + 1, block_of(twin, layer)
+        stage, block = 2 * layer + 1, twin.block(layer)
         inputs = []
         for kind in KINDS:
             alike: dict[frozenset[Writer], list[int]] = {}  # heads that see the same

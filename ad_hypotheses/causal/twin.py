@@ -6,8 +6,8 @@ Stage `0` writes the embeddings and positions; stage `2l + 1` is the attention o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,24 @@ from ad_hypotheses.distill.positions import angles, plainly_causal, rotate, visi
 from ad_hypotheses.language.anatomy import Reader, Writer
 
 Stream = Float[Tensor, "batch step d_model"]
+
+
+class Layer(NamedTuple):
+    """What one layer does in a run.
+
+    Attributes:
+        inputs: Queries, keys and values of its heads. [batch, step, head, d_head] each
+        mixed: What the heads mix. [batch, step, head, d_head]
+        middle: What its MLP sees. [batch, step, d_model]
+        written: What the MLP writes: nothing where there is none. [batch, step, d_model]
+        after: What the next layer sees. [batch, step, d_model]
+    """
+
+    inputs: tuple[Tensor, Tensor, Tensor]
+    mixed: Tensor
+    middle: Tensor
+    written: Tensor
+    after: Tensor
 
 
 class Twin:
@@ -33,7 +51,8 @@ class Twin:
         self.channels = model.vocabulary.channels
         self.last_stage = 2 * model.shape.n_layers + 1
 
-    def _block(self, layer: int) -> Block:
+    def block(self, layer: int) -> Block:
+        """A layer's weights."""
         return cast(Block, self.model.blocks[layer])
 
     def embed(self, channel: str, tokens: Int[Tensor, "batch step channel"]) -> Stream:
@@ -49,7 +68,7 @@ class Twin:
         layer, is_mlp = divmod(stage - 1, 2)
         if stage == self.last_stage:
             return self.model.ln_final.plain(x)
-        block = self._block(layer)
+        block = self.block(layer)
         if is_mlp:
             return x if self.shape.attention_only else block.ln2.plain(x)
         return block.ln1.plain(x)
@@ -62,7 +81,7 @@ class Twin:
         self, layer: int, kind: str, heads: Sequence[int], normalised: Stream
     ) -> Float[Tensor, "batch step head d_head"]:
         """The queries, keys or values of some heads of a layer."""
-        attention = self._block(layer).attn
+        attention = self.block(layer).attn
         weight, bias = getattr(attention, f"W_{kind.upper()}"), getattr(attention, f"b_{kind.upper()}")
         if len(heads) < len(weight):
             weight, bias = weight[list(heads)], bias[list(heads)]
@@ -80,7 +99,7 @@ class Twin:
             k: Keys, not rotated.
             v: Values.
         """
-        weight: Tensor = self._block(layer).attn.W_O
+        weight: Tensor = self.block(layer).attn.W_O
         if len(heads) < len(weight):
             weight = weight[list(heads)]
         return self.mix(q, k, v).flatten(2) @ weight.flatten(0, 1)
@@ -120,7 +139,7 @@ class Twin:
 
     def mlp(self, layer: int, normalised: Stream) -> Stream:
         """What an MLP writes: nothing where there are none."""
-        return torch.zeros_like(normalised) if self.shape.attention_only else self._block(layer).mlp(normalised)
+        return torch.zeros_like(normalised) if self.shape.attention_only else self.block(layer).mlp(normalised)
 
     def logits(self, x: Stream) -> Float[Tensor, "batch step action"]:
         """The logits, from the residual stream before the last LayerNorm."""
@@ -128,22 +147,29 @@ class Twin:
 
     def attention_bias(self, layer: int) -> Float[Tensor, " d_model"]:
         """The constant that a layer's attention adds besides its heads."""
-        return self._block(layer).attn.b_O
+        return self.block(layer).attn.b_O
+
+    def embedded(self, tokens: Int[Tensor, "batch step channel"]) -> Stream:
+        """What the parts of the tokens and the positions write together."""
+        x = self.model.embed_sum(tokens)
+        return x + self.position(tokens) if self.anatomy.has_positions else x
+
+    def layers(self, x: Stream, first: int = 0) -> Iterator[Layer]:
+        """Run the layers from `first` on, on what its heads see, and yield what each does."""
+        heads = range(self.shape.n_heads)
+        for layer in range(first, self.shape.n_layers):
+            normalised = self.normalise(2 * layer + 1, x)
+            q, k, v = (self.head_inputs(layer, kind, heads, normalised) for kind in "qkv")
+            mixed = self.mix(q, k, v)
+            middle = x + mixed.flatten(2) @ self.block(layer).attn.W_O.flatten(0, 1) + self.attention_bias(layer)
+            written = self.mlp(layer, self.normalise(2 * layer + 2, middle))
+            x = middle + written
+            yield Layer((q, k, v), mixed, middle, written, x)
 
     def streams(self, tokens: Int[Tensor, "batch step channel"]) -> list[Stream]:
         """Run the model plainly and return what the readers of each stage see, from stage 0 (nothing) on."""
-        x = self.model.embed_sum(tokens)
-        x = x + self.position(tokens) if self.anatomy.has_positions else x
-        seen = [torch.zeros_like(x), x]
-        heads = range(self.shape.n_heads)
-        for layer in range(self.shape.n_layers):
-            normalised = self.normalise(2 * layer + 1, x)
-            q, k, v = (self.head_inputs(layer, kind, heads, normalised) for kind in "qkv")
-            x = x + self.head_sum(layer, heads, q, k, v) + self.attention_bias(layer)
-            seen.append(x)
-            x = x + self.mlp(layer, self.normalise(2 * layer + 2, x))
-            seen.append(x)
-        return seen
+        x = self.embedded(tokens)
+        return [torch.zeros_like(x), x, *(seen for layer in self.layers(x) for seen in (layer.middle, layer.after))]
 
     def write(self, writer: Writer, tokens: Int[Tensor, "batch step channel"], seen: Sequence[Stream]) -> Stream:
         """What one writer writes in a plain run whose readers see `seen`."""
