@@ -22,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ad_hypotheses.distill.config import Training
 from ad_hypotheses.distill.model import ADTransformer, Shape
+from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.tokens import Vocabulary
-from ad_hypotheses.distill.updates import Batch, adamw, update
+from ad_hypotheses.distill.updates import Batch, update
 
 BAR = 0.7
 VOCABULARY = Vocabulary((("x", 9), ("y", 9)), n_actions=5)
@@ -80,7 +81,7 @@ def random_batch(steps: int, batch: int, device: str) -> Batch:
 
 def ours(model: ADTransformer, batch: Batch) -> Callable[[], float]:
     """Return an update of our model, as training makes it."""
-    optimiser = adamw(model, Training())
+    optimiser = make_optimiser(model, Training())
     return lambda: update(model, optimiser, model, batch, Training(), Ranks())
 
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from ad_hypotheses.distill import train as training
 from ad_hypotheses.distill.config import Config, Training, check_config, read_config
 from ad_hypotheses.distill.feasible import infeasible
+from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.train import METRICS, STATE, Progress, learning_rate, split, train
-from ad_hypotheses.distill.updates import adamw
 from ad_hypotheses.distill.zoo import build
 from ad_hypotheses.errors import CheckpointError, ConfigError, UserError
 
@@ -288,7 +288,7 @@ def test_the_learning_rate_warms_up_and_decays_to_zero():
 def test_weight_decay_spares_biases_gains_and_embeddings():
     config = tiny(weight_decay=0.3)
     model = build(config)
-    decayed, kept = adamw(model, config.training).param_groups
+    decayed, kept = make_optimiser(model, config.training).param_groups
     names = {id(weight): name for name, weight in model.named_parameters()}
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.3, 0.0)
     maps = {f"blocks.0.attn.W_{letter}" for letter in "QKVO"} | {"blocks.0.mlp.W_in", "blocks.0.mlp.W_out", "W_U"}

@@ -18,9 +18,10 @@ from safetensors.torch import load_file, save_file
 
 from ad_hypotheses.distill import train as training
 from ad_hypotheses.distill.config import Config, check_config
+from ad_hypotheses.distill.optimisers import make_optimiser, orthogonalised
 from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.train import HISTORIES, STATE, Progress, train, training_histories
-from ad_hypotheses.distill.updates import Batch, Sampler, accumulate, adamw, compiled, update
+from ad_hypotheses.distill.updates import Batch, Sampler, accumulate, compiled, update
 from ad_hypotheses.distill.zoo import build
 from ad_hypotheses.errors import ConfigError, UserError
 
@@ -75,13 +76,13 @@ def command_line(folder: Path, config: dict, *launcher: str, **options) -> subpr
 # an interruption leaves no trace
 
 
-@pytest.mark.parametrize("number", [1, 4, 5])
-def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, number):
+@pytest.mark.parametrize(("number", "optimiser"), [(1, "adamw"), (4, "adamw"), (5, "adamw"), (1, "muon"), (4, "muon")])
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, number, optimiser):
     def stop(done, total, loss):
         if done == number:
             raise KeyboardInterrupt
 
-    config = tiny(**EVERYTHING)
+    config = tiny(**EVERYTHING, optimiser=optimiser)
     whole, record = train(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "parts", progress=Progress(update=stop))
@@ -186,7 +187,7 @@ def test_a_batch_in_parts_is_one_update(histories, parts):
     after = []
     for config in (tiny(dropout=0.0, token_mask=0.2), tiny(dropout=0.0, token_mask=0.2, accumulate=parts)):
         model = build(config).double()  # where rounding is too small for Adam to blow it up
-        optimiser, source = adamw(model, config.training), sampler(histories, config)
+        optimiser, source = make_optimiser(model, config.training), sampler(histories, config)
         losses = [update(model, optimiser, model, source.draw(n), config.training, Ranks()) for n in range(5)]
         after.append((weights(model), losses))
     assert farthest(after[0][0], after[1][0]) < 1e-9
@@ -196,6 +197,39 @@ def test_a_batch_in_parts_is_one_update(histories, parts):
 def test_a_training_in_parts_is_the_training(tmp_path):
     models = [train(tiny(dropout=0.0, accumulate=parts), tmp_path / str(parts))[0] for parts in (1, 2)]
     assert farthest(*map(weights, models)) < 1e-6
+
+
+# muon
+
+
+@pytest.mark.parametrize("shape", [(16, 64), (64, 16), (4, 64, 16)])
+def test_what_muon_moves_along_is_nearly_orthogonal(shape):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    found = orthogonalised(matrices)
+    along = u.mT @ found @ v.mT  # diagonal exactly where the singular vectors are those of the matrices
+    sizes = along.diagonal(dim1=-2, dim2=-1)
+    assert (along - torch.diag_embed(sizes)).abs().max() < 1e-4
+    assert 0.6 < sizes.min() <= sizes.max() < 1.3
+
+
+def test_muon_moves_matrices_of_layers_and_leaves_the_rest_to_adamw(histories):
+    moved = {}
+    for optimiser in ("adamw", "muon"):
+        config = tiny(dropout=0.0, optimiser=optimiser, warmup=0, weight_decay=0.0)
+        model = build(config).double()
+        before = weights(model)
+        before = {name: weight.clone() for name, weight in before.items()}
+        made, source = make_optimiser(model, config.training), sampler(histories, config)
+        update(model, made, model, source.draw(0), config.training, Ranks())
+        moved[optimiser] = {name: weight - before[name] for name, weight in weights(model).items()}
+    inside = {name for name in moved["muon"] if name.startswith("blocks.") and ".W_" in name}
+    for name, change in moved["muon"].items():
+        same = torch.allclose(change, moved["adamw"][name], atol=1e-9)
+        assert same == (name not in inside), name
+    for name in inside:
+        size = moved["muon"][name].square().mean().sqrt() / (3 * config.training.learning_rate)
+        assert 0.04 < size < 0.3, (name, size)  # less where the gradient has not the full rank
 
 
 # precision, compile, batches ahead

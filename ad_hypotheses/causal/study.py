@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Bool
 
 from ad_hypotheses.causal.claims import Tried, claim_record, weigh
@@ -20,6 +19,7 @@ from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.distill.evaluate import explanation_curve, spread
 from ad_hypotheses.distill.figures import BLOCK
+from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.distill.zoo import Checkpoint, replacing, versions
 from ad_hypotheses.errors import CapacityError, DataError
@@ -253,18 +253,6 @@ def refuse_too_large(cost: Cost, memory: int | None, device: str) -> None:
             f"the run needs {cost.bytes / 1e9:.2f} GB for activations, but only {free / 1e9:.2f} GB may be used.\n"
             f"  Use fewer histories (--samples), or allow more (--memory)."
         )
-
-
-def free_memory(device: str) -> int | None:
-    """Bytes that are free on a device, None if nobody knows."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info()[0])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
-    return kilobytes[0] * 1024 if kilobytes else None
 
 
 def _measured_or_resumed(

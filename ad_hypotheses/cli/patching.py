@@ -16,13 +16,13 @@ from rich.text import Text
 
 from ad_hypotheses.causal.effects import Chain, Nodes
 from ad_hypotheses.causal.patch_study import Asked, Item, Trial, prepare, run
-from ad_hypotheses.causal.study import free_memory
 from ad_hypotheses.cli.claims import chosen, shown_file
 from ad_hypotheses.cli.interrupt import stoppable
 from ad_hypotheses.cli.options import keep_freed_memory
 from ad_hypotheses.cli.progress import Meter, metered
 from ad_hypotheses.cli.results import drawn
 from ad_hypotheses.cli.terminal import out, print_json, say, size
+from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.distill.zoo import Checkpoint, load
 from ad_hypotheses.errors import CheckpointError, DataError, HypothesisError, did_you_mean
 from ad_hypotheses.evidence.effects import PatchRecord, PatchStudy

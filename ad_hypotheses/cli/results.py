@@ -11,7 +11,7 @@ from rich.table import Table
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.evaluate import TASK_SETS, spread
 from ad_hypotheses.distill.figures import BLOCK
-from ad_hypotheses.distill.train import split
+from ad_hypotheses.distill.train import learners_per_task, split
 from ad_hypotheses.evidence.record import Curve
 from ad_hypotheses.report import learners
 from ad_hypotheses.tasks.task import n_tasks_of
@@ -49,8 +49,8 @@ def n_learners(config: Config) -> int:
     wanted, source = config.histories.learners, config.make_source()
     if not getattr(source, "can_live", True):  # recorded ones are chosen, not made
         return wanted
-    n_tasks = n_tasks_of(split(config)[0])
-    return -(-wanted // n_tasks) * n_tasks
+    train_facts, _ = split(config)
+    return learners_per_task(wanted, train_facts) * n_tasks_of(train_facts)
 
 
 def table(results: dict[str, Any], config: Config) -> Table:

@@ -65,12 +65,13 @@ class Size(_Section):
 
 
 class Training(_Section):
-    """How the transformer is fitted: AdamW, linear warm-up, cosine decay to zero."""
+    """How the transformer is fitted: linear warm-up, then cosine decay to zero."""
 
     updates: int = Field(3000, ge=1)
     batch: int = Field(24, ge=1, description="histories per update")
     crop: int | None = Field(None, ge=1, description="episodes of a sample, cut out of a history; else all of them")
     token_mask: Number = Field(0.0, ge=0, lt=1, description="share of the parts of tokens that training leaves out")
+    optimiser: Literal["adamw", "muon"] = Field("adamw", description="muon: for the matrices inside the layers")
     learning_rate: Number = Field(2e-3, gt=0, allow_inf_nan=False)
     warmup: int = Field(100, ge=0)
     weight_decay: Number = Field(0.01, ge=0, allow_inf_nan=False)
@@ -127,15 +128,24 @@ def read_config(path: Path) -> Config:
     Raises:
         ConfigError: The file is missing or no YAML, or a key or value is wrong; every problem is listed.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    content = read_yaml(path, "the configuration")
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold the sections {', '.join(Config.model_fields)}.")
     return check_config(content, str(path))
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """Read a YAML file; `what` it is called in messages.
+
+    Raises:
+        ConfigError: It is missing or no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read {what} {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
 
 
 def check_config(content: dict[str, Any], where: str) -> Config:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ad_hypotheses.distill.config import Config
+from ad_hypotheses.distill.memory import free_memory
+from ad_hypotheses.distill.train import split
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.sources.recorded import Recorded
 
@@ -53,7 +54,7 @@ def infeasible(config: Config) -> Iterator[str]:
     yield from heavy
     if not heavy:
         try:
-            config.make_task().split(kept.held_out, kept.seed, kept.train_tasks)
+            split(config)
         except ConfigError as error:
             train = "all others" if kept.train_tasks is None else kept.train_tasks
             yield f"histories.held_out: {kept.held_out}, histories.train_tasks: {train}: {error}"
@@ -115,10 +116,8 @@ def _needed(config: Config) -> Iterator[tuple[str, str, int]]:
 def _memory() -> int:
     """Return the bytes that are free here, or that the largest accelerator has, if that is more."""
     most = [torch.cuda.get_device_properties(number).total_memory for number in range(torch.cuda.device_count())]
-    with suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return max(next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), *most, 0)
-    return max(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *most, 0)
+    here = free_memory()
+    return max(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if here is None else here, *most, 0)
 
 
 def _size(n_bytes: int) -> str:

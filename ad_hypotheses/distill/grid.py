@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ad_hypotheses.distill.config import SCRATCH, Config, check_config
+from ad_hypotheses.distill.config import SCRATCH, Config, check_config, read_yaml
 from ad_hypotheses.distill.feasible import require_feasible
 from ad_hypotheses.errors import ConfigError, UserError, did_you_mean
 
@@ -127,12 +127,7 @@ def _label(value: Any) -> str:
 
 
 def _mapping(path: Path, what: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read {what} {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    content = read_yaml(path, what)
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must be a mapping of keys, but it is {type(content).__name__}.")
     return content

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,17 @@ import torch
 
 from ad_hypotheses.distill.config import Config, Training
 from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.state import Run, resume, save
-from ad_hypotheses.distill.updates import Forward, Sampler, adamw, compiled, update
+from ad_hypotheses.distill.updates import Forward, Sampler, compiled, update
 from ad_hypotheses.distill.zoo import build, versions, write_atomically
 from ad_hypotheses.sources.histories import Histories, generate
 from ad_hypotheses.sources.learning import require_learning
 from ad_hypotheses.sources.recorded import Recorded, select
 from ad_hypotheses.sources.recording import episode_returns
+from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.task import n_tasks_of
 
 STATE, METRICS, HISTORIES = "state.safetensors", "metrics.jsonl", "histories"
@@ -77,7 +80,7 @@ def train(
         check = None if ranks.first else False  # a source that does not learn is refused once
         histories = ranks.in_turn(lambda: training_histories(config, folder / HISTORIES, progress.histories, check))
         model = build(config).to(device)
-        run = resume(config, folder / STATE, model, adamw(model, config.training))
+        run = resume(config, folder / STATE, model, make_optimiser(model, config.training))
         sampler = Sampler(histories, model.vocabulary, config.training, config.make_task().horizon, ranks)
         forward = _forward(run, sampler)
         try:
@@ -124,19 +127,32 @@ def training_histories(
         facts = None if wanted.train_tasks is None else train_facts
         histories = select(folder, task, source, facts, held_out, learners=wanted.learners, **same)
     else:
-        each = -(-wanted.learners // n_tasks_of(train_facts))
+        each = learners_per_task(wanted.learners, train_facts)
         histories = generate(folder, task, source, train_facts, learners_per_task=each, **same)
     if wanted.check if check is None else check:
         require_learning(histories, task, wanted.seed)
     return histories
 
 
+def learners_per_task(wanted: int, train_facts: Facts) -> int:
+    """Return how many learners live on each training task, so that at least as many live as are wanted."""
+    return -(-wanted // n_tasks_of(train_facts))
+
+
 def split(config: Config) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the facts of the training tasks and of the held-out tasks."""
-    train_facts, held_out = config.make_task().split(
-        config.histories.held_out, config.histories.seed, config.histories.train_tasks
-    )
+    """Return the facts of the training tasks and of the held-out tasks; the arrays are shared, and read-only."""
+    kept, task = config.histories, config.make_task()
+    known = _split if isinstance(task, Hashable) else _split.__wrapped__  # a user's family may not be frozen
+    train_facts, held_out = known(task, kept.held_out, kept.seed, kept.train_tasks)  # type: ignore[arg-type]
     return dict(train_facts), dict(held_out)
+
+
+@lru_cache(maxsize=2)  # a run asks a dozen times, and graphs take seconds to draw
+def _split(task: Task, held_out: int, seed: int, train: int | None) -> tuple[Facts, Facts]:
+    parts = task.split(held_out, seed, train)
+    for fact in (fact for facts in parts for fact in facts.values()):
+        fact.flags.writeable = False
+    return parts
 
 
 def learning_rate(training: Training, update: int) -> float:
@@ -172,7 +188,7 @@ def _fit(config: Config, run: Run, sampler: Sampler, forward: Forward, folder: P
                 return
             run.whole = False
             for group in run.optimiser.param_groups:
-                group["lr"] = learning_rate(training, run.update)
+                group["lr"] = learning_rate(training, run.update) * group["scale"]
             loss = update(run.model, run.optimiser, forward, next(batches), training, ranks)
             run.loss = loss if math.isnan(run.loss) else 0.98 * run.loss + 0.02 * loss
             run.update += 1

@@ -104,16 +104,6 @@ class Sampler:
                     yield coming.popleft().result()
 
 
-def adamw(model: ADTransformer, training: Training) -> torch.optim.AdamW:
-    """Return AdamW that does not decay biases, gains and embeddings."""
-    decayed = [weight for name, weight in model.named_parameters() if ".W_" in name or name == "W_U"]
-    known = set(map(id, decayed))
-    kept = [weight for weight in model.parameters() if id(weight) not in known]
-    groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    fused = model.device.type in ("cpu", "cuda")  # a fifth of the time
-    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.99), fused=fused)
-
-
 def accumulate(model: ADTransformer, forward: Forward, batch: Batch, training: Training) -> Tensor:
     """Add the gradient of a batch's mean loss to the weights, computed in as many parts as the training asks for.
 

@@ -38,6 +38,21 @@ def write_files(files: Mapping[Path, bytes]) -> list[Path]:
     return list(files)
 
 
+def report_files(
+    folder: Path, name: str, pictures: Mapping[str, bytes], record: str, table: str, page: str
+) -> list[Path]:
+    """Write the files of a report: pictures in a folder of its name, the record, the figures as CSV, the page last.
+
+    Raises:
+        UserError: A folder cannot be written or the disk is full. An older report is then still whole.
+    """
+    files = {folder / name / picture: content for picture, content in pictures.items()}
+    files[folder / f"{name}.json"] = (record + "\n").encode()
+    files[folder / f"{name}.csv"] = table.encode()
+    files[folder / f"{name}.md"] = page.encode()
+    return write_files(files)
+
+
 def _message(path: Path, error: OSError) -> str:
     if error.errno in _OUT_OF_SPACE:
         return f"the disk is full: {path} could not be written. Make room and run the same command again."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ad_hypotheses.evidence.record import Claim, Study
 from ad_hypotheses.report import draw, places, plots, sections
-from ad_hypotheses.report.files import write_files
+from ad_hypotheses.report.files import report_files
 from ad_hypotheses.report.tidy import tidy_csv
 from ad_hypotheses.report.words import (
     code,
@@ -42,13 +42,9 @@ def write_report(study: Study, folder: Path) -> list[Path]:
     Raises:
         UserError: The folder cannot be written or the disk is full. An older report is then still whole.
     """
-    name = report_name(study)
     pictures = draw_pictures(study)
-    files = {folder / name / picture: content for picture, content in pictures.items()}
-    files[folder / f"{name}.json"] = (study.to_json() + "\n").encode()
-    files[folder / f"{name}.csv"] = tidy_csv(study).encode()
-    files[folder / f"{name}.md"] = page(study, pictures).encode()
-    return write_files(files)
+    texts = study.to_json(), tidy_csv(study), page(study, pictures)
+    return report_files(folder, report_name(study), pictures, *texts)
 
 
 def draw_pictures(study: Study) -> dict[str, bytes]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ad_hypotheses.evidence.effects import ALPHA, NEVER_NEGATIVE, Effect, PatchRecord, PatchStudy
 from ad_hypotheses.report import heatmap
-from ad_hypotheses.report.files import write_files
+from ad_hypotheses.report.files import report_files
 from ad_hypotheses.report.patch_answer import answer, arrows_of, by_size, declared_of, open_of, undeclared_of
 from ad_hypotheses.report.patch_graph import drawing
 from ad_hypotheses.report.sections import table
 from ad_hypotheses.report.tidy import patch_csv
-from ad_hypotheses.report.words import chance, code, figure, interval, literal, prose, sentence
+from ad_hypotheses.report.words import chance, code, figure, file_name, interval, literal, prose, sentence
 
 LISTED = 20  # edges in a table; the CSV has all
 DRAWN = 12  # edges of the model in the drawing, and in the picture of the strongest
@@ -28,8 +27,7 @@ WORDS = {
 
 def patch_report_name(study: PatchStudy) -> str:
     """Return the name of the report's files without their ending, `"patch-mimic-dark-room"`."""
-    parts = [part for part in (study.name, study.model) if part]
-    return "-".join(["patch", *(re.sub(r"[^\w.]+", "-", part).strip("-.") or "unnamed" for part in parts)])
+    return file_name("patch", *(part for part in (study.name, study.model) if part))
 
 
 def write_patch_report(study: PatchStudy, folder: Path) -> list[Path]:
@@ -45,13 +43,9 @@ def write_patch_report(study: PatchStudy, folder: Path) -> list[Path]:
     Raises:
         UserError: The folder cannot be written or the disk is full. An older report is then still whole.
     """
-    name = patch_report_name(study)
     pictures = draw_pictures(study)
-    files = {folder / name / picture: content for picture, content in pictures.items()}
-    files[folder / f"{name}.json"] = (study.to_json() + "\n").encode()
-    files[folder / f"{name}.csv"] = patch_csv(study).encode()
-    files[folder / f"{name}.md"] = page(study, pictures).encode()
-    return write_files(files)
+    texts = study.to_json(), patch_csv(study), page(study, pictures)
+    return report_files(folder, patch_report_name(study), pictures, *texts)
 
 
 def words_of(study: PatchStudy, metric: str) -> str:

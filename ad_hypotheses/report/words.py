@@ -43,9 +43,12 @@ def sentence(text: str) -> str:
 
 def report_name(study: Study) -> str:
     """Return the name of the study's files without their ending, `"mimic-dark-room"`."""
-    return "-".join(
-        re.sub(r"[^\w.]+", "-", part).strip("-.") or "unnamed" for part in (study.claims[0].name, study.model)
-    )
+    return file_name(study.claims[0].name, study.model)
+
+
+def file_name(*parts: str) -> str:
+    """Return a name for files that says what is in them."""
+    return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") or "unnamed" for part in parts)
 
 
 def did_as_well(control: Claim, claim: Claim) -> bool:

@@ -13,8 +13,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
+from ad_hypotheses.tasks.finite import split_numbers
 from ad_hypotheses.tasks.room_memory import rewards_this_episode
 from ad_hypotheses.tasks.room_policies import gate_and_walk, nearest_unvisited, thompson_over_goals
 from ad_hypotheses.tasks.square import ACTION_NAMES, MOVES, Square, walk
@@ -123,14 +123,10 @@ class DarkRoom:
         Raises:
             ConfigError: There are not that many goals.
         """
-        train = self.n_tasks - held_out if train is None else train
-        if held_out < 0 or train < 1 or held_out + train > self.n_tasks:
-            raise ConfigError(
-                f"{self.name}: cannot hold out {held_out} goals and train on {train}: a room of {self.size} x "
-                f"{self.size} has {self.n_tasks}, and at least 1 is needed to train on."
-            )
-        goals = self.tasks()["goal"][np.random.default_rng(seed).permutation(self.n_tasks)]
-        return {"goal": goals[held_out : held_out + train]}, {"goal": goals[:held_out]}
+        there_are = f"a room of {self.size} x {self.size} has {self.n_tasks}"
+        parts = split_numbers(self.name, self.n_tasks, held_out, seed, train, "goals", there_are)
+        kept, hidden = ({"goal": self.square.positions(numbers)} for numbers in parts)
+        return kept, hidden
 
     def reset(self, facts: Facts, rng: np.random.Generator | None = None) -> RoomState:
         """Put every agent into the centre of its room."""

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
+from ad_hypotheses.tasks.finite import split_numbers
 from ad_hypotheses.tasks.room_memory import last_paid_cell, rewards_this_episode
 from ad_hypotheses.tasks.room_policies import gate_and_walk, nearest_unvisited, thompson_over_goals
 from ad_hypotheses.tasks.square import ACTION_NAMES, MOVES, Square, walk
@@ -122,14 +123,9 @@ class KeyToDoor:
         Raises:
             ConfigError: There are not that many pairs.
         """
-        train = self.n_tasks - held_out if train is None else train
-        if held_out < 0 or train < 1 or held_out + train > self.n_tasks:
-            raise ConfigError(
-                f"{self.name}: cannot hold out {held_out} pairs and train on {train}: a room of {self.size} x "
-                f"{self.size} has {self.n_tasks} pairs of key and door, and at least 1 is needed to train on."
-            )
-        order = np.random.default_rng(seed).permutation(self.n_tasks)
-        return self._facts(order[held_out : held_out + train]), self._facts(order[:held_out])
+        there_are = f"a room of {self.size} x {self.size} has {self.n_tasks} pairs of key and door"
+        kept, hidden = split_numbers(self.name, self.n_tasks, held_out, seed, train, "pairs", there_are)
+        return self._facts(kept), self._facts(hidden)
 
     def reset(self, facts: Facts, rng: np.random.Generator) -> KeyToDoorState:
         """Put every agent onto its first cell, without a key."""

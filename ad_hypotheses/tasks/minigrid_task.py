@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
+from ad_hypotheses.tasks.finite import split_numbers
 from ad_hypotheses.tasks.minigrid_policies import nearest_unvisited
 from ad_hypotheses.tasks.minigrid_view import NO_PLACE, places_of
 from ad_hypotheses.tasks.task import Facts, Policy, check_range
@@ -161,15 +162,9 @@ class MinigridTask:
         """
         tasks = self.tasks()
         n_tasks = len(tasks["layout"])
-        train = n_tasks - held_out if train is None else train
-        if held_out < 0 or train < 1 or held_out + train > n_tasks:
-            advice = "" if self.hidden_goal else " Raise layouts, or hide the goal (hidden_goal: true)."
-            raise ConfigError(
-                f"{self.name}: cannot hold out {held_out} tasks and train on {train}: the seeds below {self.layouts}"
-                f" make {n_tasks} different ones, and at least 1 is needed to train on.{advice}"
-            )
-        order = np.random.default_rng(seed).permutation(n_tasks)
-        parts = order[held_out : held_out + train], order[:held_out]
+        there_are = f"the seeds below {self.layouts} make {n_tasks} different ones"
+        advice = "" if self.hidden_goal else " Raise layouts, or hide the goal (hidden_goal: true)."
+        parts = split_numbers(self.name, n_tasks, held_out, seed, train, "tasks", there_are, advice)
         kept, hidden = ({name: fact[rows] for name, fact in tasks.items()} for rows in parts)
         return kept, hidden
 

@@ -1,0 +1,19 @@
+"""How much memory there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+
+def free_memory(device: str = "cpu") -> int | None:
+    """Bytes that are free on a device, None if nobody knows."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info()[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
+    return kilobytes[0] * 1024 if kilobytes else None
