@@ -24,7 +24,9 @@ def make_optimiser(model: ADTransformer, training: Training) -> torch.optim.Opti
 
     A group's learning rate is the configuration's times its `scale`.
     """
-    inside, outside, kept = [], [], []
+    inside: list[Tensor] = []
+    outside: list[Tensor] = []
+    kept: list[Tensor] = []
     for name, weight in model.named_parameters():
         decayed = ".W_" in name or name == "W_U"
         (kept if not decayed else inside if name.startswith("blocks.") else outside).append(weight)
