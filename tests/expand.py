@@ -65,6 +65,8 @@ def components(
         return np.sum([*inputs.values(), *biases], axis=0)
 
     def normalise(prefix, x):
+        if not model.shape.layer_norm:
+            return x
         centred = x - x.mean()
         return (
             centred / np.sqrt((centred**2).mean() + model.shape.eps) * weights[f"{prefix}.w"] + weights[f"{prefix}.b"]

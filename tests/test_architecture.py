@@ -16,7 +16,7 @@ import ad_hypotheses
 PACKAGE = Path(ad_hypotheses.__file__).parent
 ROOT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-ORDER = ("errors", "language", "evidence", "tasks", "sources", "distill", "causal", "report", "cli")
+ORDER = ("errors", "language", "evidence", "tasks", "sources", "distill", "causal", "known", "report", "cli")
 WITHOUT_TORCH = ("errors", "language", "evidence", "tasks", "sources", "report")
 HOMES = {
     "transformer_lens": {"distill/model.py"},
@@ -28,12 +28,12 @@ HOMES = {
     "rich": {"cli/", "report/console.py"},
     "matplotlib": {"report/"},
     "networkx": {"language/hypothesis.py"},
-    "scipy": {"distill/evaluate.py", "evidence/effects.py"},
+    "scipy": {"distill/evaluate.py", "evidence/effects.py", "evidence/error_rates.py"},
     "pandas": {"report/tidy.py"},
     "pydantic": {"distill/config.py"},
     "yaml": {"distill/"},
     "safetensors": {"distill/"},
-    "torch": {"distill/", "causal/", "cli/", "sources/actor_critic.py"},
+    "torch": {"distill/", "causal/", "known/", "cli/", "sources/actor_critic.py"},
 }
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "types", "base", "helpers", "misc", "core"}
 

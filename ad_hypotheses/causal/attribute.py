@@ -146,7 +146,7 @@ def _metric(metric: str | Metric, steps: int, direction: Direction, pairs: Pairs
     if metric == "kl" and steps == 1 and direction == "noising":
         raise DataError(
             "the KL divergence from the reference is smallest, 0, at the reference itself: its gradient there is 0 for "
-            "every edge.\n  Take several steps (integrated gradients), or another metric."
+            "every edge.\n  Take several steps (integrated gradients; --screen-steps 4), or another metric."
         )
     return METRICS[metric]
 

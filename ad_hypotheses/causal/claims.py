@@ -14,11 +14,13 @@ from ad_hypotheses.causal.measure import Measured, cross_entropy
 from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.evidence.estimate import Estimate, Evidence, LossSums, Resampling, estimate
 from ad_hypotheses.evidence.record import Claim, NodeRecord, Number, Regime, WorstPosition
+from ad_hypotheses.evidence.specificity import Specificity, of_claim, specificity
 from ad_hypotheses.evidence.verdict import Judgement, Tested
 from ad_hypotheses.language.check import Bound, BoundNode
 from ad_hypotheses.language.history import History
 
 WORST = 6  # positions that a report draws
+HARDLY_FREE = 0.05  # specificity of a node under which it is as good as injective
 OPINION = 1e-6  # how far the largest probability must be above uniform for the explanation to have an opinion
 
 
@@ -114,6 +116,9 @@ def claim_record(
     if hypothesis.origin is not None:
         before = {node.name: str(node.site) for node in hypothesis.origin.nodes}
         moved = {n.name: f"{before[n.name]} → {n.site}" for n in hypothesis.nodes if str(n.site) != before[n.name]}
+    bits = {
+        name: node_bits(node, history, align) for name, node in tried.bound.nodes.items() if node.labels is not None
+    }
     return Claim(
         name=tried.name,
         kind=tried.kind,
@@ -125,14 +130,15 @@ def claim_record(
         p_supported=judgement.p_supported,
         p_refuted=judgement.p_refuted,
         root_movement=measured.root_movement,
-        nodes=[_node_record(tried, node, history, align) for node in tried.bound.nodes.values()],
+        nodes=[_node_record(tried, node, history, align, bits) for node in tried.bound.nodes.values()],
         regimes=[_regime(tried, name, mask, log_probs, change) for name, mask in regimes.items()],
         steps={name: loss.mean(axis=0).tolist() for name, loss in curves.items()},
         episodes={name: _by_episode(loss, history) for name, loss in curves.items()},
         worst_share=float(ranked[:n_worst].sum() / ranked.sum()) if ranked.sum() else 0.0,
         worst=_worst(tried, curves, history, regimes, log_probs),
         tree_nodes=len(tree_paths(tried.bound.nodes, tried.bound.root)),
-        warnings=[*tried.bound.warnings, *_warnings(tried, align)],
+        warnings=[*tried.bound.warnings, *_warnings(tried, align), *_idle(bits)],
+        specificity=of_claim(list(bits.values())),
     )
 
 
@@ -173,7 +179,23 @@ def _by_episode(loss: Float[np.ndarray, "row step"], history: History) -> list[f
     return (np.bincount(history.episode.ravel(), weights=loss.ravel()) / n).tolist()
 
 
-def _node_record(tried: Tried, node: BoundNode, history: History, align: Align) -> NodeRecord:
+def node_bits(node: BoundNode, history: History, align: Align) -> Specificity:
+    """Measure how much the donors of a node leave free, over the steps that it speaks of."""
+    assert node.labels is not None
+    past = history.so_far() if node.labels.ndim == 2 or node.selected is not None else history.so_far()[:, -1]
+    shown = np.unique(past, return_inverse=True)[1].reshape(past.shape)
+    stepwise = np.broadcast_to(node.labels[:, None] if node.labels.ndim < shown.ndim else node.labels, shown.shape)
+    both = stepwise.astype(np.int64) * (int(shown.max()) + 1) + shown
+    sizes = []
+    for labels in (stepwise, both, np.zeros_like(shown), shown):
+        size = classes(labels, node.selected, align, history.episode_step).size
+        sizes.append(size if node.selected is None else size[node.selected])
+    return specificity(*sizes)
+
+
+def _node_record(
+    tried: Tried, node: BoundNode, history: History, align: Align, bits: Mapping[str, Specificity]
+) -> NodeRecord:
     written = next(one for one in tried.bound.hypothesis.nodes if one.name == node.name)
     first = (node.doc.splitlines() or [""])[0]
     shared: dict[str, Any] = {
@@ -204,6 +226,8 @@ def _node_record(tried: Tried, node: BoundNode, history: History, align: Align) 
         exact=bool(figures["exact"]),
         recovered=figures["recovered"],
         resampled=figures["resampled"],
+        free_bits=bits[node.name].free,
+        history_bits=bits[node.name].carried,
     )
 
 
@@ -216,6 +240,15 @@ def _warnings(tried: Tried, align: Align) -> list[str]:
         if kinds == {"pos"} and align == "step":
             found.append(f"{node.name} sits at pos, which is the same in every row at a step: it is not tested.")
     return found
+
+
+def _idle(bits: Mapping[str, Specificity]) -> list[str]:
+    return [
+        f"{name} tells nearly all histories apart (it leaves {one.free:.1f} of {one.carried:.1f} bits free): what it "
+        "says is hardly tested."
+        for name, one in bits.items()
+        if one.share is not None and one.share < HARDLY_FREE
+    ]
 
 
 def _worst(

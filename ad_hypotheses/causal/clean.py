@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.twin import Stream, Twin
+from ad_hypotheses.causal.twin import Layer, Stream, Twin
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.language.anatomy import Part, Reader, Writer
 from ad_hypotheses.language.history import History
@@ -61,23 +61,30 @@ class Clean:
         twin: The model.
         history: The dataset, one context window a row.
         tokens: Its tokens. [row, step, channel]
-        log_probs: Of every action, as the model gives them. [row, step, action]
+        known_log_probs: What :attr:`log_probs` is, where it is known already.
+        differentiable: Whether gradients flow through what is cached, so that a model can be trained on scrubbed runs.
     """
 
     twin: Twin
     history: History
     tokens: Int[Tensor, "row step channel"]
-    log_probs: Float[np.ndarray, "row step action"]
+    known_log_probs: Float[np.ndarray, "row step action"] | None = None
+    differentiable: bool = False
     _streams: dict[int, Stream] = field(default_factory=dict)
     _written: dict[tuple[Part, ...], Stream] = field(default_factory=dict)
 
     @classmethod
-    @torch.no_grad()
     def run(cls, model: ADTransformer, history: History) -> Clean:
-        """Run the model once over a dataset."""
-        twin, tokens = Twin(model.eval()), model.to_tokens(history)
-        logits = [twin.logits(twin.streams(tokens[rows])[-1]) for rows in chunks(*tokens.shape[:2])]
-        return cls(twin, history, tokens, torch.cat(logits).log_softmax(-1).cpu().numpy())
+        """Set a model up to be run over a dataset, once it is known what to keep of the run."""
+        return cls(Twin(model.eval()), history, model.to_tokens(history))
+
+    @property
+    def log_probs(self) -> Float[np.ndarray, "row step action"]:
+        """Of every action, as the model gives them. [row, step, action]"""
+        if self.known_log_probs is None:
+            self.prepare((), ())
+        assert self.known_log_probs is not None
+        return self.known_log_probs
 
     @property
     def n_rows(self) -> int:
@@ -107,23 +114,41 @@ class Clean:
     def _dtype(self) -> torch.dtype:
         return self.twin.model.dtype
 
-    @torch.no_grad()
     def prepare(self, stages: Iterable[int], groups: Iterable[tuple[Part, ...]]) -> None:
-        """Cache what the readers of `stages` see and what `groups` of parts write, in one more run of the model."""
+        """Cache what the readers of `stages` see and what `groups` of parts write, in one run of the model."""
+        with torch.set_grad_enabled(self.differentiable):
+            self._prepare(stages, groups)
+
+    def _prepare(self, stages: Iterable[int], groups: Iterable[tuple[Part, ...]]) -> None:
         stages = [stage for stage in set(stages) if stage not in self._streams]
         missing = [group for group in dict.fromkeys(groups) if group not in self._written]
         for stage in stages:
             self._streams[stage] = self.empty()
         for group in missing:
             self._written[group] = self.empty()
-        for rows in self.chunks() if stages or missing else ():
+        first, log_probs = self.known_log_probs is None, []
+        for rows in self.chunks() if stages or missing or first else ():
             tokens = self.tokens[rows]
-            seen = self.twin.streams(tokens)
+            x = self.twin.embedded(tokens)
+            layers = list(self.twin.layers(x))
+            seen = [torch.zeros_like(x), x, *(x for layer in layers for x in (layer.middle, layer.after))]
             for stage in stages:
                 self._streams[stage][rows] = seen[stage]
             for group in missing:
-                written = (along(part, self.twin.write(part.writer, tokens, seen)) for part in group if part.writer)
-                self._written[group][rows] = sum(written)
+                self._written[group][rows] = sum(along(part, self._wrote(part, tokens, layers)) for part in group)
+            if first:
+                log_probs.append(self.twin.logits(seen[-1]).log_softmax(-1).detach().cpu())
+        if first:
+            self.known_log_probs = torch.cat(log_probs).numpy()
+
+    def _wrote(self, part: Part, tokens: Int[Tensor, "batch step channel"], layers: Sequence[Layer]) -> Stream:
+        """What a part's writer wrote in a run."""
+        writer = part.writer
+        assert writer is not None
+        if writer.kind == "head":
+            weight = self.twin.block(writer.layer).attn.W_O[writer.head]
+            return layers[writer.layer].mixed[:, :, writer.head] @ weight
+        return layers[writer.layer].written if writer.kind == "mlp" else self.twin.write(writer, tokens, ())
 
     def seen(self, stage: int) -> Stream:
         """What the readers of a prepared stage see. [row, step, d_model]"""
@@ -147,3 +172,10 @@ def chunks(n_rows: int, n_steps: int) -> Iterator[slice]:
 def plain_part(writer: Writer) -> Part:
     """The whole of a writer, for all its readers."""
     return Part(writer, ())
+
+
+def gather(stream: Stream, donors: Int[Tensor, "reference *step"]) -> Float[Tensor, "reference step d_model"]:
+    """Take whole rows, or single positions `row * n_steps + step`, from a stream over the dataset."""
+    if donors.ndim == 1:
+        return stream.index_select(0, donors)
+    return stream.flatten(0, 1).index_select(0, donors.flatten()).unflatten(0, donors.shape)

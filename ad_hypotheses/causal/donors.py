@@ -44,6 +44,17 @@ class Pairs:
     first_step: Int[np.ndarray, " row"] | None = None
     towards: Mapping[str, Bool[np.ndarray, "row step action"]] = field(default_factory=dict)
 
+    def part(self, rows: slice) -> Pairs:
+        """Return some of the pairs."""
+        return replace(
+            self,
+            reference=self.reference[rows],
+            donor=self.donor[rows],
+            rows=None if self.rows is None else self.rows[rows],
+            first_step=None if self.first_step is None else self.first_step[rows],
+            towards={name: actions[rows] for name, actions in self.towards.items()},
+        )
+
 
 def make_pairs(donors: str, task: Task, history: History, seed: int, bound: Bound | None = None) -> Pairs:
     """Find a donor for every history.

@@ -116,7 +116,10 @@ def draw(classes: Classes, u: Float[np.ndarray, "row *step"], self_donors: bool)
 
 def draw_rows(n_rows: int, u: Float[np.ndarray, " row"], self_donors: bool) -> Int[np.ndarray, " row"]:
     """Draw a row for every row, uniformly; the own one only if `self_donors`, or if there is no other. [row]"""
-    return draw(_group(np.zeros((n_rows, 1), dtype=np.int64), history_level=True), u, self_donors)
+    if self_donors or n_rows == 1:
+        return (u * n_rows).astype(np.int64)
+    place = (u * (n_rows - 1)).astype(np.int64)
+    return place + (place >= np.arange(n_rows))
 
 
 def uniforms(seed: int, key: tuple[object, ...], shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
@@ -126,3 +129,48 @@ def uniforms(seed: int, key: tuple[object, ...], shape: tuple[int, ...]) -> Floa
     """
     digest = hashlib.blake2b("/".join(map(str, (seed, *key))).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype=np.uint64))).random(shape)
+
+
+def restricted(
+    labels: Int[np.ndarray, "row *step"],
+    apart: Int[np.ndarray, "row step"],
+    agree: bool,
+    selected: Bool[np.ndarray, "row step"] | None = None,
+) -> tuple[Classes, Bool[np.ndarray, "row step"]]:
+    """Group positions of a step as :func:`classes` does, but let an adversary choose among those that agree.
+
+    Where nobody else agrees on `labels` and does what is wanted of `apart`, all others that agree on `labels` stay.
+    To be drawn from without self-donors.
+
+    Args:
+        labels: Number of the feature's value. [row] or [row, step]
+        apart: Number of another feature's value. [row, step]
+        agree: Whether donors shall agree on it as well, or differ in it.
+        selected: As in :func:`classes`.
+
+    Returns:
+        The donors, and at which positions they are fewer than those of the feature alone. [row, step]
+    """
+    declared = np.broadcast_to(labels[:, None] if labels.ndim == 1 else labels, apart.shape).astype(np.int64)
+    outer, inner = (classes(key, selected) for key in (declared, declared * (int(apart.max()) + 1) + apart))
+    # a class keeps its place, and in it those with the same value of the other feature become neighbours
+    members = np.lexsort((inner.start.ravel(), outer.start.ravel()))
+    begins = np.maximum.accumulate(
+        np.where(np.diff(inner.start.ravel()[members], prepend=-1) != 0, np.arange(len(members)), 0)
+    )
+    place, block = np.empty_like(members), np.empty_like(members)
+    place[members], block[members] = np.arange(len(members)), begins
+    place, block = place.reshape(apart.shape), block.reshape(apart.shape)
+    possible = inner.size > 1 if agree else inner.size < outer.size
+    alone = np.ones_like(place)
+    if agree:
+        donors = Classes(
+            members,
+            np.where(possible, block, outer.start),
+            np.where(possible, inner.size, outer.size),
+            own_start=place,
+            own_size=alone,
+        )
+        return donors, possible & (inner.size < outer.size)
+    skipped = np.where(possible, block, place), np.where(possible, inner.size, alone)
+    return Classes(members, outer.start, outer.size, *skipped), possible & (inner.size > 1)

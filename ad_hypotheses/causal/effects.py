@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
@@ -14,21 +13,20 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ad_hypotheses.causal.donors import Pairs
-from ad_hypotheses.causal.measure import UNREADABLE
 from ad_hypotheses.causal.metrics import METRICS, Asked, require_metric
 from ad_hypotheses.causal.paired import Pair
 from ad_hypotheses.causal.patch import TOKENS_AT_ONCE, patch_edges, patch_path, patch_writers, role_masks
+from ad_hypotheses.causal.resume import fingerprint, kept_or_made
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer
-from ad_hypotheses.distill.zoo import replacing
 from ad_hypotheses.errors import CapacityError
 from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.roles import ROLES
 
-MEASURED_AS = 1  # raise it when the same names come to mean other numbers: interrupted runs then start anew
+MEASURED_AS = 2  # raise it when the same names come to mean other numbers: interrupted runs then start anew
 Direction = Literal["noising", "denoising"]
 
 
@@ -189,16 +187,10 @@ class _Task:
 
     def key(self, rows: slice) -> str:
         """Name of what is done for some rows: changes with the weights, the data and what is asked."""
-        what = (MEASURED_AS, self.metrics, self.direction, self.pairs.name, rows.start, rows.stop)
-        digest = hashlib.sha256(repr((*what, [*map(_spelled, self.patches)])).encode())
-        for name, weights in self.twin.model.state_dict().items():
-            digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
-        for history in (self.pairs.reference[rows], self.pairs.donor[rows]):
-            for array in (history.observations, history.actions, history.rewards):
-                digest.update(np.ascontiguousarray(array).tobytes())
-        for name, steps in (*self.regimes.items(), *self.pairs.towards.items()):
-            digest.update(name.encode() + np.ascontiguousarray(steps[rows]).tobytes())
-        return digest.hexdigest()[:24]
+        spelled, names = [*map(_spelled, self.patches)], list(self.regimes)
+        what = (MEASURED_AS, self.metrics, self.direction, rows.start, rows.stop, spelled, names)
+        steps = (steps[rows] for steps in self.regimes.values())
+        return fingerprint(self.twin.model, self.pairs.part(rows), what, steps)
 
 
 def _spelled(patch: Patch) -> str:
@@ -221,18 +213,9 @@ def _axes(metrics: Sequence[str]) -> dict[str, int]:
 
 def _done_or_resumed(task: _Task, rows: slice, progress: Callable[[int], None], scratch: File | None) -> dict:
     path = None if scratch is None else scratch / f"{task.key(rows)}.npz"
-    if path is not None:
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-                found = {name: content[name] for name in _axes(task.metrics)}
-            progress(len(task.patches) * (rows.stop - rows.start))
-            return found
-        except UNREADABLE:
-            path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = _measure_rows(task, rows, progress)
-    if path is not None:
-        with replacing(path) as temporary, temporary.open("wb") as kept:
-            np.savez(kept, allow_pickle=False, **arrays)
+    arrays, resumed = kept_or_made(path, _axes(task.metrics), lambda: _measure_rows(task, rows, progress))
+    if resumed:
+        progress(len(task.patches) * (rows.stop - rows.start))
     return arrays
 
 

@@ -11,6 +11,7 @@ which is exact and costs nothing of width d_model for a new change.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import cast
@@ -70,6 +71,7 @@ class Norm:
             self.var = self.x.pow(2).mean(-1)
         self.bias = bias
         self.mapped = self.x @ self.weight
+        self._last: tuple[Change, Tensor | None] | None = None
 
     @property
     def plain(self) -> Float[Tensor, "batch step out"]:
@@ -86,8 +88,19 @@ class Norm:
         found.var = None if self.var is None else self.var.flatten()
         return found
 
+    def at(self, tokens: slice) -> Norm:
+        """The same for some tokens of a flat one."""
+        found = copy(self)
+        found.x, found.mapped = self.x[tokens], self.mapped[tokens]
+        found.var = None if self.var is None else self.var[tokens]
+        return found
+
     def of(
-        self, change: Change, columns: slice = slice(None), scale: Float[Tensor, "... step 1"] | None = None
+        self,
+        change: Change,
+        columns: slice | Sequence[int] = slice(None),
+        scale: Float[Tensor, "... step 1"] | None = None,
+        weight: Float[Tensor, "... direction out"] | None = None,
     ) -> Float[Tensor, "... step out"]:
         """What comes out when the stream is changed.
 
@@ -95,12 +108,24 @@ class Norm:
             change: Of the stream.
             columns: Which outputs.
             scale: From :meth:`scale`, where it is known already.
+            weight: What the maps make of the change's directions, where that is known already.
         """
-        mapped = change.through(self.weight[:, columns]).add_(self.mapped[..., columns])
+        mapped = change.through(self.weight[:, columns]) if weight is None else change.along @ weight
+        mapped += self.mapped[..., columns]
         scale = self.scale(change) if scale is None else scale
-        if scale is not None:
-            mapped *= scale
-        return mapped.add_(self.bias[columns])
+        if scale is None:
+            return mapped.add_(self.bias[columns])
+        return torch.addcmul(self.bias[columns], mapped, scale, out=mapped)
+
+    def scale_of(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... 1"] | None:
+        """One over the standard deviation of what is seen, where that is at hand already; None without LayerNorm."""
+        return None if self.var is None else torch.native_layer_norm(x, x.shape[-1:], None, None, self.eps)[2]
+
+    def scale_again(self, change: Change) -> Float[Tensor, "... step 1"] | None:
+        """The same as :meth:`scale`, worked out once for calls in a row with the same change."""
+        if self._last is None or self._last[0] is not change:
+            self._last = change, self.scale(change)
+        return self._last[1]
 
     def scale(self, change: Change) -> Float[Tensor, "... step 1"] | None:
         """One over the standard deviation that LayerNorm divides by once the stream is changed; None without it."""
@@ -140,6 +165,7 @@ class Pair:
     log_probs: Float[Tensor, "batch step action"]
     donor_log_probs: Float[Tensor, "batch step action"]
     norms: dict[int, Norm] = field(default_factory=dict)
+    _patterns: dict[int, Tensor] = field(default_factory=dict)
 
     @classmethod
     @torch.no_grad()
@@ -173,6 +199,13 @@ class Pair:
         if len(writers) == 1:
             return self.changes[writers[0]]
         return Change(cast(Tensor, sum(self.changes[writer].full() for writer in writers)))
+
+    def pattern(self, layer: int) -> Float[Tensor, "batch head query step"]:
+        """How much the heads of a layer look where, in the reference's run; kept for one layer at a time."""
+        if layer not in self._patterns:
+            q, k, _ = self.inputs[layer]
+            self._patterns = {layer: self.twin.scores(q, k).softmax(-1)}
+        return self._patterns[layer]
 
     def norm(self, stage: int) -> Norm:
         """The LayerNorm of a stage, with the maps that read it: q, k and v of all heads, `W_in`, or `W_U`."""

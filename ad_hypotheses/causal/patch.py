@@ -2,13 +2,15 @@
 
 Goldowsky-Dill et al. 2023, "Localizing Model Behavior with Path Patching" (arXiv 2304.05969), with LayerNorm and every
 later component computed anew. Everything before the reader is taken from the plain run; patches of one stage are
-computed together; a change is carried in the few directions that it has (:mod:`ad_hypotheses.causal.paired`).
+computed together; a change is carried in the few directions that it has (:mod:`ad_hypotheses.causal.paired`), and
+what no longer looks at other steps is computed for as many tokens at a time as stay in a core's cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import cast
 
 import numpy as np
 import torch
@@ -42,8 +44,12 @@ def patch_edges(
     Yields:
         The numbers of some of the edges, and the logits when each alone is patched.
     """
-    for stage, numbers in _by_stage([edge.stage for edge in edges]):
+    in_turn = sorted(range(len(edges)), key=lambda number: edges[number].writers)  # readers of one writer share work
+    for stage, places in _by_stage([edges[number].stage for number in in_turn]):
+        numbers = [in_turn[place] for place in places]
         size = 1 if stage == pair.twin.last_stage else at_once(pair, tokens)
+        if stage % 2 and stage < pair.twin.last_stage:
+            size *= 3 * pair.twin.shape.n_heads  # what such patches hold is as wide as one head
         for some in _split(numbers, size):
             with torch.no_grad():
                 logits = _patched(pair, stage, [edges[number] for number in some], roles)
@@ -106,15 +112,22 @@ def _split(numbers: list[int], size: int) -> Iterator[list[int]]:
 
 def _patched(pair: Pair, stage: int, edges: Sequence[Edge], roles: Roles | None) -> Logits:
     """The logits when each of some edges into one stage is patched."""
-    changes = [pair.change(edge.writers) for edge in edges]
-    if stage % 2:
-        if stage < pair.twin.last_stage:
-            moved = _mixed_otherwise(pair, stage, edges, changes, roles)
-            return _flow_on(pair, stage, [edge.reader.head for edge in edges], moved)
-        return torch.stack([pair.norm(stage).of(_at(c, e, roles)) for c, e in zip(changes, edges, strict=True)])
-    norm, changes = pair.norm(stage), [_at(c, e, roles) for c, e in zip(changes, edges, strict=True)]
-    written = _after_gelu(pair, stage, torch.stack([norm.of(change) for change in changes]))
-    return finish(pair, stage + 1, (pair.seen[stage] + written).flatten(0, 1))
+    shared = {writers: pair.change(writers) for writers in dict.fromkeys(edge.writers for edge in edges)}
+    changes = [shared[edge.writers] for edge in edges]
+    if stage % 2 and stage < pair.twin.last_stage:
+        moved = _mixed_otherwise(pair, stage, edges, changes, roles)
+        return _flow_on(pair, stage, [edge.reader.head for edge in edges], moved)
+    changes = [_at(change, edge, roles) for change, edge in zip(changes, edges, strict=True)]
+    if stage == pair.twin.last_stage:
+        return torch.stack([pair.norm(stage).of(change) for change in changes])
+    found: dict[int, Tensor] = {}
+    for narrow in (True, False):
+        some = [n for n, change in enumerate(changes) if (change.directions is not None) == narrow]
+        if some:
+            along = torch.stack([changes[n].along.flatten(0, 1) for n in some])
+            directions = torch.stack([cast(Tensor, changes[n].directions) for n in some]) if narrow else None
+            found |= dict(zip(some, _through_mlp(pair, stage, Change(along, directions), carried=False), strict=True))
+    return torch.stack([found[n] for n in range(len(edges))])
 
 
 def _at(change: Change, edge: Edge, roles: Roles | None) -> Change:
@@ -174,8 +187,11 @@ def _moved(
 ) -> Float[Tensor, "batch step edge d_head"]:
     """The same for edges into inputs of one kind, all of them with a role of what is written or none."""
     kind, heads, layer = edges[0].reader.kind, [edge.reader.head for edge in edges], edges[0].reader.layer
-    q, k, v = pair.inputs[layer][:, :, :, heads]
-    new, before = _inputs(pair, stage, kind, heads, changes), pair.mixed[layer][:, :, heads]
+    chosen = slice(None) if heads == list(range(pair.twin.shape.n_heads)) else heads
+    q, k, v = pair.inputs[layer][:, :, :, chosen]
+    new, before = _inputs(pair, stage, kind, heads, changes), pair.mixed[layer][:, :, chosen]
+    if edges[0].written_at is None and kind == "v":  # what is looked at stays
+        return _looked_at(pair.pattern(layer), heads, new - v)
     if edges[0].written_at is None:
         parts = {"q": q, "k": k, "v": v} | {kind: new}
         return pair.twin.mix(parts["q"], parts["k"], parts["v"]) - before
@@ -196,25 +212,85 @@ def _inputs(
     """Queries, keys or values of some heads, each of a stream with another change."""
     norm, d_head = pair.norm(stage), pair.twin.shape.d_head
     first = "qkv".index(kind) * pair.twin.shape.d_model
-    scales: dict[int, Tensor | None] = {}  # edges from one writer share a change, and so a scale
-    values = []
-    for head, change in zip(heads, changes, strict=True):
-        if id(change) not in scales:
-            scales[id(change)] = norm.scale(change)
-        columns = slice(first + head * d_head, first + (head + 1) * d_head)
-        values.append(norm.of(change, columns, scales[id(change)]))
-    return torch.stack(values, dim=2)
+    places: dict[int, list[int]] = {}  # edges from one writer share a change
+    for place, change in enumerate(changes):
+        places.setdefault(id(change), []).append(place)
+    found = [
+        norm.of(changes[some[0]], _columns(first, [heads[n] for n in some], d_head), norm.scale_again(changes[some[0]]))
+        for some in places.values()
+    ]
+    values = torch.cat(found, dim=-1).unflatten(-1, (-1, d_head))
+    order = [place for some in places.values() for place in some]
+    return values if order == sorted(order) else values[:, :, np.argsort(order).tolist()]
+
+
+def _columns(first: int, heads: Sequence[int], d_head: int) -> slice | list[int]:
+    """Where the vectors of some heads lie, side by side from `first` on."""
+    if list(heads) == list(range(heads[0], heads[0] + len(heads))):
+        return slice(first + heads[0] * d_head, first + (heads[-1] + 1) * d_head)
+    return [first + head * d_head + n for head in heads for n in range(d_head)]
+
+
+def _looked_at(
+    pattern: Float[Tensor, "batch head query step"],
+    heads: Sequence[int],
+    values: Float[Tensor, "batch step edge d_head"],
+) -> Float[Tensor, "batch query edge d_head"]:
+    """What heads mix of other values, one head an edge."""
+    if list(heads) == list(range(pattern.shape[1])):
+        return (pattern @ values.transpose(1, 2)).transpose(1, 2)
+    found = torch.empty_like(values)
+    for head in set(heads):
+        edges = [n for n, other in enumerate(heads) if other == head]
+        mixed = pattern[:, head] @ values[:, :, edges].flatten(2)
+        found[:, :, edges] = mixed.unflatten(-1, (len(edges), -1))
+    return found
 
 
 def _flow_on(pair: Pair, stage: int, heads: Sequence[int], moved: Float[Tensor, "patch batch step d_head"]) -> Logits:
     """The logits when a head of a layer mixes something else, one head a patch."""
     directions = pair.twin.block((stage - 1) // 2).attn.W_O[list(heads)]  # [patch, d_head, d_model]
     change = Change(moved.flatten(1, 2), directions)  # patches are batches of it, with all their tokens in a row
-    x = (change.full().view(*moved.shape[:3], -1) + pair.seen[stage + 1]).flatten(0, 1)
-    if pair.twin.shape.attention_only:
-        return finish(pair, stage + 2, x)
-    pre = pair.norm(stage + 1).flat.of(change).view(len(moved) * moved.shape[1], moved.shape[2], -1)
-    return finish(pair, stage + 2, x.add_(_after_gelu(pair, stage + 1, pre)))
+    if not pair.twin.shape.attention_only:
+        return _through_mlp(pair, stage + 1, change, carried=True)
+    x = change.full().view(*moved.shape[:3], -1) + pair.seen[stage + 1]
+    return finish(pair, stage + 2, x.flatten(0, 1))
+
+
+def _through_mlp(pair: Pair, stage: int, changes: Change, carried: bool) -> Logits:
+    """The logits when what an MLP reads has changed, one change a patch.
+
+    Args:
+        pair: The two runs.
+        stage: Of the MLP.
+        changes: Of what it reads. [patch, batch * step, direction]
+        carried: Whether later readers see the change itself too.
+    """
+    found = []
+    size = max(1, pair.twin.tokens_at_once // pair.n_tokens)
+    for first in range(0, len(changes.along), size):
+        some = slice(first, first + size)
+        directions = None if changes.directions is None else changes.directions[some]
+        x = _after_mlp(pair, stage, Change(changes.along[some], directions), carried)
+        found.append(finish(pair, stage + 1, x.view(-1, *pair.seen[stage].shape[1:])))
+    return torch.cat(found)
+
+
+def _after_mlp(pair: Pair, stage: int, change: Change, carried: bool) -> Float[Tensor, "patch token d_model"]:
+    """What is seen after an MLP; arguments as those of :func:`_through_mlp`."""
+    norm, mlp = pair.norm(stage).flat, pair.twin.block((stage - 1) // 2).mlp
+    weight = norm.weight if change.directions is None else change.directions @ norm.weight
+    base = pair.seen[stage].flatten(0, 1)
+    x = base.new_empty(len(change.along), *base.shape)
+    for first in range(0, len(base), pair.twin.tokens_at_once):
+        tokens = slice(first, first + pair.twin.tokens_at_once)
+        here = Change(change.along[:, tokens], change.directions)
+        seen = torch.add(here.full(), base[tokens], out=x[:, tokens])
+        pre = norm.at(tokens).of(here, scale=norm.scale_of(seen), weight=weight)
+        if not carried:
+            x[:, tokens] = base[tokens]
+        x[:, tokens].view(-1, base.shape[-1]).addmm_(F.gelu(pre).flatten(0, 1), mlp.W_out).add_(mlp.b_out)
+    return x
 
 
 def _after_gelu(pair: Pair, stage: int, pre: Tensor) -> Tensor:
@@ -224,9 +300,4 @@ def _after_gelu(pair: Pair, stage: int, pre: Tensor) -> Tensor:
 
 def finish(pair: Pair, stage: int, x: Float[Tensor, "row step d_model"]) -> Logits:
     """Run the rest of the model on what the readers of a stage see; the rows are [patch * batch]."""
-    twin = pair.twin
-    if stage % 2 == 0 and stage < twin.last_stage:  # the MLP of a layer whose heads have written
-        x = x + twin.mlp((stage - 1) // 2, twin.normalise(stage, x))
-    for layer in twin.layers(x, stage // 2):
-        x = layer.after
-    return twin.logits(x).unflatten(0, (-1, len(pair.seen[1])))
+    return pair.twin.onward(x, stage).unflatten(0, (-1, len(pair.seen[1])))

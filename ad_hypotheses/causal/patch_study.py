@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from ad_hypotheses.causal.donors import Pairs, make_pairs
 from ad_hypotheses.causal.effects import (
@@ -20,10 +21,11 @@ from ad_hypotheses.causal.effects import (
     measure,
     plan,
 )
+from ad_hypotheses.causal.screening import Screened, agreements, attribute_or_resume, default_steps, pick
 from ad_hypotheses.causal.study import Settings, reference_histories
 from ad_hypotheses.distill.zoo import Checkpoint, versions
 from ad_hypotheses.errors import DataError
-from ad_hypotheses.evidence.effects import NEVER_NEGATIVE, Effect, PatchRecord, PatchStudy, weigh
+from ad_hypotheses.evidence.effects import NEVER_NEGATIVE, Effect, PatchRecord, PatchStudy, Screening, weigh
 from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.declared import Arrow, declared, left_open, places, undeclared, unsaid
 from ad_hypotheses.language.edges import Edge
@@ -33,6 +35,8 @@ DECLARED, UNDECLARED, OPEN, EVERYTHING = (
     "all declared edges", "all undeclared edges", "all edges that the claim leaves open", "all edges of the model",
 )  # fmt: skip
 FEW_ROWS = 16
+
+_FirstOrder = Mapping[Patch, Float[np.ndarray, " row"]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Asked:
         tasks: Which tasks they come from.
         seed: Of the histories, the draws and the bootstrap.
         memory: Bytes that may be used; None for what is free.
+        screen: How many of the edges that no arrow declares are picked by attribution and measured; None for all.
+        screen_steps: Runs of each history that attribution takes; None for as many as the first metric needs.
     """
 
     donors: str = "any"
@@ -56,6 +62,13 @@ class Asked:
     tasks: str = "all"
     seed: int = 0
     memory: int | None = None
+    screen: int | None = None
+    screen_steps: int | None = None
+
+    @property
+    def attribution_steps(self) -> int:
+        """How many runs of each history attribution takes."""
+        return self.screen_steps or default_steps(self.metrics[0], self.direction)
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,8 @@ class Trial:
         items: What to patch.
         bound: The hypothesis, if there is one.
         arrows: That it declares.
+        screened: Which of the single edges were chosen, if they were.
+        passed: The others.
     """
 
     checkpoint: Checkpoint
@@ -87,11 +102,18 @@ class Trial:
     items: list[Item]
     bound: Bound | None = None
     arrows: Sequence[Arrow] = ()
+    screened: Screened | None = None
+    passed: Sequence[Item] = ()
 
     def plan(self, memory: int | None) -> Plan:
         """How the measurement will be cut up."""
         rows, steps = self.pairs.reference.actions.shape
         return plan(self.checkpoint.model, rows, steps, len(self.items), memory)
+
+    def to_screen(self) -> list[Item]:
+        """The single edges that no arrow declares."""
+        spoken = {arrow.name for arrow in self.arrows if arrow.single}
+        return [item for item in self.items if isinstance(item.patch, Edge) and item.arrow not in spoken]
 
 
 def prepare(checkpoint: Checkpoint, asked: Asked, items: Sequence[Item], hypothesis: Hypothesis | None = None) -> Trial:
@@ -138,6 +160,35 @@ def _from_arrows(arrows: Sequence[Arrow], free: Sequence[Arrow], rest: Sequence[
     return items + [Item(edge, str(edge), "edge", one.name) for one in arrows if one.single for edge in one.edges]
 
 
+def screen(
+    trial: Trial, asked: Asked, scratch: Path | None = None, progress: Callable[[int], None] = lambda rows: None
+) -> Trial:
+    """Leave out the edges that seem to do least, all but some that are drawn at random.
+
+    Args:
+        trial: From :func:`prepare`.
+        asked: How many to pick, and how.
+        scratch: Folder for what is done, so that an interrupted study goes on where it stopped.
+        progress: Called with the number of histories that were done.
+
+    Raises:
+        DataError: A metric does not fit the donors, or its gradient says nothing.
+        CapacityError: Not even one history fits into memory.
+    """
+    items = trial.to_screen()
+    if asked.screen is None or not items:
+        return trial
+    model, metric, steps = trial.checkpoint.model, asked.metrics[0], asked.attribution_steps
+    edges = [item.patch for item in items if isinstance(item.patch, Edge)]
+    how = (metric, steps, asked.direction, asked.memory)
+    attributions = attribute_or_resume(model, trial.pairs, edges, *how, progress, scratch)
+    screened = pick(edges, attributions, asked.screen, steps, asked.seed)
+    passed = [item for number, item in enumerate(items) if number not in screened.wanted]
+    left = set(passed)
+    kept = [item for item in trial.items if item not in left]
+    return replace(trial, items=kept, screened=screened, passed=passed)
+
+
 def run(
     trial: Trial,
     asked: Asked,
@@ -148,7 +199,7 @@ def run(
     """Measure everything and weigh it.
 
     Args:
-        trial: From :func:`prepare`.
+        trial: From :func:`prepare`, or :func:`screen`.
         asked: How.
         command: What reruns the study.
         scratch: Folder for what is done, so that an interrupted study goes on where it stopped.
@@ -177,10 +228,10 @@ def _study(trial: Trial, asked: Asked, effects: Effects, command: str) -> PatchS
     history, config, shape = pairs.reference, checkpoint.config, checkpoint.model.shape
     title = "" if bound is None else bound.hypothesis.doc.partition("\n")[0] or bound.hypothesis.title
     weighed = {name: _weighed(trial, effects, name, asked.seed) for name in asked.metrics}
-    patches = []
+    first_order, patches = _first_order(trial, asked, effects), []
     for number, item in enumerate(trial.items):
         found = {metric: {name: of[number] for name, of in by.items()} for metric, by in weighed.items()}
-        patches.append(_record(item, found))
+        patches.append(_record(item, found, first_order))
     return PatchStudy(
         name="" if bound is None else bound.hypothesis.name or bound.root,
         title=title,
@@ -213,6 +264,7 @@ def _study(trial: Trial, asked: Asked, effects: Effects, command: str) -> PatchS
         command=command,
         versions=versions(),
         warnings=_warnings(trial),
+        screening=_screening(trial, asked, first_order, patches),
     )
 
 
@@ -229,16 +281,52 @@ def _weighed(trial: Trial, effects: Effects, metric: str, seed: int) -> dict[str
             trial.pairs.reference.learner,
             tested=metric not in NEVER_NEGATIVE or effects.direction == "denoising",
             families=[item.kind for item in trial.items],
+            left_out={"edge": len(trial.passed)},
         )
     return found
 
 
-def _record(item: Item, found: dict[str, dict[str, Effect]]) -> PatchRecord:
+def _record(item: Item, found: dict[str, dict[str, Effect]], first_order: _FirstOrder) -> PatchRecord:
     patch = item.patch
     writers = [str(writer) for writer in patch.writers] if isinstance(patch, Edge | Nodes) else []
     reader = str(patch.reader) if isinstance(patch, Edge) else ""
     n_edges = len(patch.edges) if isinstance(patch, Together | Chain) else 1
-    return PatchRecord(item.name, item.kind, writers, reader, item.arrow, n_edges, found)
+    rows = first_order.get(patch)
+    attributed = () if rows is None else (float(rows.mean()), float(np.abs(rows).mean()))
+    return PatchRecord(item.name, item.kind, writers, reader, item.arrow, n_edges, found, *attributed)
+
+
+def _first_order(trial: Trial, asked: Asked, effects: Effects) -> _FirstOrder:
+    """First-order effects of the single edges, history by history, on the scale of the exact ones."""
+    if trial.screened is None:
+        return {}
+    scale = 1.0
+    if effects.direction == "denoising":  # effects are shares of what lies between the two runs
+        metric = asked.metrics[0]
+        scale = float((effects.reference[metric] - effects.donor[metric])[:, 0].mean())
+    rows = trial.screened.attributions / scale
+    return dict(zip(trial.screened.edges, rows, strict=True))
+
+
+def _screening(
+    trial: Trial, asked: Asked, first_order: _FirstOrder, patches: Sequence[PatchRecord]
+) -> Screening | None:
+    """How edges were chosen, and how well that went; read off those that were drawn at random."""
+    screened = trial.screened
+    if screened is None:
+        return None
+    records = {item.patch: patch for item, patch in zip(trial.items, patches, strict=True) if patch.kind == "edge"}
+    picked, sampled = ([screened.edges[number] for number in some] for some in (screened.picked, screened.sampled))
+    attributions = np.stack([first_order[edge] for edge in sampled])
+    exact = np.array([records[edge].value(asked.metrics[0]) for edge in sampled])
+    return Screening(
+        screened.steps,
+        len(screened.edges),
+        [records[edge].name for edge in picked],
+        [records[edge].name for edge in sampled],
+        *agreements(attributions, exact, asked.seed),
+        [_record(item, {}, first_order) for item in trial.passed],
+    )
 
 
 def _pooled(effects: Effects, run: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

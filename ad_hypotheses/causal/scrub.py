@@ -22,8 +22,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import Clean, Strand, along, plain_part, strands_of
+from ad_hypotheses.causal.clean import Clean, Strand, along, chunks, gather, plain_part, strands_of
 from ad_hypotheses.causal.draws import Align, classes, draw, draw_rows, uniforms
+from ad_hypotheses.causal.movement import Movement, movement
 from ad_hypotheses.causal.tree import Path
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.language.anatomy import Part, Reader
@@ -49,21 +50,6 @@ class Options:
     self_donors: bool = False
     align: Align = "step"
     shared: bool = False
-
-
-@dataclass
-class Movement:
-    """How much of one arrow of the tree was really tested, in one pass.
-
-    Attributes:
-        swapped: Share of the draws whose donor is another row.
-        moved: Mean norm of the change of what the parent delivers, relative to the norm of what it delivers.
-        spread: The same for clean donors: how different the site is among histories that agree on the feature.
-    """
-
-    swapped: float
-    moved: float
-    spread: float
 
 
 @dataclass
@@ -120,38 +106,50 @@ class Scrubber:
         clean.prepare(stages | {self.twin.last_stage}, groups)
 
     @torch.no_grad()
-    def run(self, number: int, movements: bool = False) -> Pass:
+    def run(self, number: int, movements: bool = False, n_rows: int | None = None) -> Pass:
         """Scrub every reference once.
 
         Args:
             number: Of the pass; with the seed it determines every draw.
             movements: Also measure how far each arrow moved.
+            n_rows: How many references, the first ones; all by default. Donors come from all rows.
         """
-        shape = (self.clean.n_rows, self.clean.n_steps, self.twin.model.cfg.d_vocab)
-        result = Pass(np.empty(shape, dtype=np.float32), 0.0, 0.0)
+        n_rows = self.clean.n_rows if n_rows is None else n_rows
+        shape = (n_rows, self.clean.n_steps, self.twin.model.cfg.d_vocab)
+        result = Pass(np.empty(shape, dtype=self.clean.log_probs.dtype), 0.0, 0.0)
         self._pass, self._shared = number, {}
         self._movements = result.movements if movements else None
-        visit = _Visit(self, (self.root,))
+        visit = _Visit(self, (self.root,), None if n_rows == self.clean.n_rows else np.arange(n_rows))
         root_stage = self.twin.last_stage
         moved = baseline = 0.0
         for rows, chunk in visit.chunks():
             x = chunk.compute_root()
-            result.log_probs[rows] = self.twin.logits(x).log_softmax(-1).float().cpu().numpy()
+            result.log_probs[rows] = self.twin.logits(x).log_softmax(-1).cpu().numpy()
             before = self.clean.seen(root_stage)
             moved += (x - before[rows]).norm(dim=-1).sum().item()
-            baseline += (before[chunk.other_rows] - before[rows]).norm(dim=-1).sum().item()
-        positions = self.clean.n_rows * self.clean.n_steps
+            baseline += (gather(before, chunk.other_rows) - before[rows]).norm(dim=-1).sum().item()
+        positions = n_rows * self.clean.n_steps
         result.root_moved, result.root_moved_by_baseline = moved / positions, baseline / positions
         return result
 
-    def deliver(self, path: Path) -> Delivery:
-        """Visit the node at the end of `path` at every row and return what it delivers there."""
+    def logits(self, number: int) -> Float[Tensor, "row step action"]:
+        """Scrub every reference once, as :meth:`run` does, and return the logits: differentiable if the clean run is.
+
+        Args:
+            number: Of the pass.
+        """
+        self._pass, self._shared, self._movements = number, {}, None
+        chunks = _Visit(self, (self.root,)).chunks()
+        return torch.cat([self.twin.logits(chunk.compute_root()) for _, chunk in chunks])
+
+    def deliver(self, path: Path, visited: np.ndarray | None = None) -> Delivery:
+        """Visit the node at the end of `path`, at every row or those visited, and return what it delivers there."""
         name = path[-1]
         if not self.nodes[name].parents:
             return self.leaf(name)
         if self.options.shared and name in self._shared:
             return self._shared[name]
-        visit = _Visit(self, path)
+        visit = _Visit(self, path, visited)
         delivery = visit.room()
         for rows, chunk in visit.chunks():
             for key, value in chunk.compute().items():
@@ -191,7 +189,8 @@ class Scrubber:
     def measure(self, path: Path, parent: str, donors: np.ndarray, delivery: Delivery) -> None:
         """Record how far an arrow moved, if this pass is asked to."""
         if self._movements is not None:
-            self._movements[(*path, parent)] = _movement(self, parent, donors, delivery)
+            node, before = self.nodes[parent], self.leaf(parent)
+            self._movements[(*path, parent)] = movement(self.clean, node.selected, donors, before, delivery)
 
 
 @dataclass
@@ -203,22 +202,15 @@ class _Arrow:
     selected: Bool[Tensor, "row step"] | None
     delivery: Delivery
 
-    def gather(self, key: Strand | Reader, rows: slice) -> Stream:
+    def gather(self, key: Strand | Reader, rows: slice | Tensor) -> Stream:
         return gather(self.delivery[key], self.donors[rows])
 
 
-def gather(stream: Stream, donors: Int[Tensor, "batch *step"]) -> Stream:
-    """Take whole rows, or single positions `row * n_steps + step`, from a stream over the dataset."""
-    if donors.ndim == 1:
-        return stream[donors]
-    return stream.flatten(0, 1)[donors]
-
-
 class _Visit:
-    """One tree node of one pass, at every row: its tables, and what its parents deliver."""
+    """One tree node of one pass, at every row or those visited: its tables, and what its parents deliver."""
 
-    def __init__(self, scrubber: Scrubber, path: Path) -> None:
-        self.scrubber, self.path, self.name = scrubber, path, path[-1]
+    def __init__(self, scrubber: Scrubber, path: Path, visited: np.ndarray | None = None) -> None:
+        self.scrubber, self.path, self.name, self.visited = scrubber, path, path[-1], visited
         self.other = scrubber.other_rows(path)
         self.others: dict[tuple[Reader, object], Tensor] = {}
         self.arrows = [self._arrow(parent) for parent in scrubber.nodes[self.name].parents]
@@ -226,14 +218,27 @@ class _Visit:
     def _arrow(self, parent: str) -> _Arrow:
         scrubber, device = self.scrubber, self.scrubber.clean.tokens.device
         donors = scrubber.donors(self.path, parent)
-        delivery = scrubber.deliver((*self.path, parent))
+        delivery = scrubber.deliver((*self.path, parent), self._come_to(donors))
         scrubber.measure(self.path, parent, donors, delivery)
         selected = scrubber.nodes[parent].selected
         mask = None if selected is None else torch.from_numpy(selected).to(device)
         return _Arrow(parent, torch.from_numpy(donors).to(device), mask, delivery)
 
-    def chunks(self) -> Iterator[tuple[slice, _Chunk]]:
-        return ((rows, _Chunk(self, rows)) for rows in self.scrubber.clean.chunks())
+    def _come_to(self, donors: Int[np.ndarray, "row *step"]) -> np.ndarray | None:
+        """The rows at which a parent is visited from here: there is no need to visit it anywhere else."""
+        scrubber, n_steps = self.scrubber, self.scrubber.clean.n_steps
+        if scrubber.options.shared or scrubber._movements is not None:
+            return None  # others look at it too
+        drawn = donors if self.visited is None else donors[self.visited]
+        found = np.zeros(scrubber.clean.n_rows, dtype=bool)
+        found[drawn if donors.ndim == 1 else drawn // n_steps] = True
+        return None if found.all() else np.flatnonzero(found)
+
+    def chunks(self) -> Iterator[tuple[slice | Tensor, _Chunk]]:
+        clean, visited = self.scrubber.clean, self.visited
+        for rows in clean.chunks() if visited is None else chunks(len(visited), clean.n_steps):
+            here = rows if visited is None else torch.from_numpy(visited[rows]).to(clean.tokens.device)
+            yield here, _Chunk(self, here)
 
     def room(self) -> Delivery:
         """Memory for what the node delivers at every row."""
@@ -254,7 +259,7 @@ class _Visit:
 class _Chunk:
     """A visit at some rows: inputs are put together, and the node's parts computed in the order of their stages."""
 
-    def __init__(self, visit: _Visit, rows: slice) -> None:
+    def __init__(self, visit: _Visit, rows: slice | Tensor) -> None:
         self.visit, self.rows = visit, rows
         self.scrubber, self.clean, self.twin = visit.scrubber, visit.scrubber.clean, visit.scrubber.twin
         self.other_rows = visit.other[rows]
@@ -299,10 +304,16 @@ class _Chunk:
         if writer.kind == "mlp":
             return self.twin.mlp(writer.layer, self._normalised(parts[0].readers[0]))
         heads = [part.writer.head for part in parts if part.writer is not None]
-        q, k, v = (
-            torch.stack([self._head_input(part.readers[number]) for part in parts], dim=2) for number in range(3)
-        )
+        q, k, v = (self._head_inputs([part.readers[number] for part in parts]) for number in range(3))
         return self.twin.head_sum(writer.layer, heads, q, k, v)
+
+    def _head_inputs(self, readers: list[Reader]) -> Float[Tensor, "batch step head d_head"]:
+        """The queries, keys or values of some heads of a layer: at once, if all see the same."""
+        replaced = any(reader in arrow.delivery for arrow in self.visit.arrows for reader in readers)
+        if replaced or len({self._signature(reader) for reader in readers}) > 1:
+            return torch.stack([self._head_input(reader) for reader in readers], dim=2)
+        first, heads = readers[0], [reader.head for reader in readers]
+        return self.twin.head_inputs(first.layer, first.kind, heads, self._normalised(first))
 
     def _head_input(self, reader: Reader) -> Float[Tensor, "batch step d_head"]:
         """A head's query, key or value: from the node at that input, if one is declared, else from what it sees."""
@@ -338,17 +349,18 @@ class _Chunk:
             for key in arrow.delivery:
                 if isinstance(key, Strand) and key.feeds(reader):
                     parts = self.scrubber.strands[arrow.parent][key]
-                    change = arrow.gather(key, self.rows) - self._unimportant(parts, reader)
-                    x = x + (change if arrow.selected is None else change * arrow.selected[self.rows][..., None])
+                    change = arrow.gather(key, self.rows).sub_(self._unimportant(parts, reader))
+                    x += change if arrow.selected is None else change * arrow.selected[self.rows][..., None]
         for key, value in self.own.items():
             if isinstance(key, Strand) and key.feeds(reader):
-                x = x + value - self._unimportant(self.scrubber.strands[self.visit.name][key], reader)
+                x += value
+                x -= self._unimportant(self.scrubber.strands[self.visit.name][key], reader)
         return x
 
     def _everything(self, reader: Reader) -> Stream:
         """What a reader would see if all its inputs were unimportant."""
         if self.scrubber.options.others == "joint":
-            return self.clean.seen(reader.stage)[self.other_rows]
+            return gather(self.clean.seen(reader.stage), self.other_rows)
         writers = [writer for writer in self.twin.anatomy.writers if writer.feeds(reader)]
         biases = [self.twin.attention_bias(layer) for layer in range(reader.stage // 2)]
         written = [self._unimportant((plain_part(writer),), reader) for writer in writers]
@@ -357,24 +369,7 @@ class _Chunk:
     def _unimportant(self, parts: tuple[Part, ...], reader: Reader) -> Stream:
         """What some parts write where a reader takes them from other rows."""
         if self.scrubber.options.others == "joint":
-            return self.clean.written(parts)[self.other_rows]
-        streams = [self.clean.written((part,))[self.visit.other_for(reader, part.writer)[self.rows]] for part in parts]
+            return gather(self.clean.written(parts), self.other_rows)
+        tables = [self.visit.other_for(reader, part.writer)[self.rows] for part in parts]
+        streams = [gather(self.clean.written((part,)), rows) for part, rows in zip(parts, tables, strict=True)]
         return sum(streams[1:], start=streams[0])
-
-
-def _movement(scrubber: Scrubber, parent: str, donors: np.ndarray, delivery: Delivery) -> Movement:
-    clean, node = scrubber.clean, scrubber.nodes[parent]
-    table = torch.from_numpy(donors).to(clean.tokens.device)
-    rows = np.arange(clean.n_rows)
-    swapped = donors != rows if donors.ndim == 1 else donors // clean.n_steps != rows[:, None]
-    mask = np.ones((clean.n_rows, clean.n_steps), dtype=bool) if node.selected is None else node.selected
-    weight = torch.from_numpy(mask).to(clean.tokens.device)
-    moved = spread = norm = 0.0
-    for key, before in scrubber.leaf(parent).items():
-        for chunk in clean.chunks():
-            here = before[chunk]
-            moved += ((gather(delivery[key], table[chunk]) - here).norm(dim=-1) * weight[chunk]).sum().item()
-            spread += ((gather(before, table[chunk]) - here).norm(dim=-1) * weight[chunk]).sum().item()
-            norm += (here.norm(dim=-1) * weight[chunk]).sum().item()
-    share = swapped.mean() if swapped.ndim == 1 else swapped[mask].mean() if mask.any() else 0.0
-    return Movement(float(share), moved / norm if norm else np.nan, spread / norm if norm else np.nan)

@@ -7,8 +7,10 @@ that attribution thinks weakest are tried first here, and as many at once as suc
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,10 +18,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ad_hypotheses.causal.attribute import attribute, screen
-from ad_hypotheses.causal.clean import chunks
+from ad_hypotheses.causal.clean import CHUNK_TOKENS, chunks
 from ad_hypotheses.causal.donors import Pairs
 from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.paired import Pair
+from ad_hypotheses.causal.resume import Numbers, fingerprint
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer
@@ -29,6 +32,7 @@ from ad_hypotheses.language.edges import Edge, all_edges, connected
 
 STEPS = 8  # of the integrated gradients that say which edges are tried first
 BUDGET = 400  # sets of edges that are tried
+TRIED_AS = 1  # raise it when the same sets come to have other losses: interrupted searches then start anew
 LEAST_GAIN = 1e-3  # nats by which the model must beat the donor for a share of that to mean something
 
 
@@ -83,6 +87,7 @@ def search(
     mask: Bool[np.ndarray, "row step"] | None = None,
     budget: int = BUDGET,
     progress: Callable[[Trial], None] = lambda trial: None,
+    scratch: Path | None = None,
 ) -> Circuit:
     """Find few edges that keep a share of what the model gains over the donors.
 
@@ -98,6 +103,7 @@ def search(
         mask: Steps that count; all of them by default.
         budget: How many sets may be tried, at least those of the binary search.
         progress: Called after every trial.
+        scratch: Folder for the losses of what was tried, so that an interrupted search goes on; None to keep nothing.
 
     Returns:
         The edges, what they keep and what was tried; a set that was tried before is not a trial again.
@@ -110,7 +116,7 @@ def search(
     if attributions is None:
         attributions = attribute(model, pairs, edges, steps=STEPS, mask=mask)
     order = [edges[number] for number in screen(attributions, len(edges))]
-    losses = Losses(model, pairs, mask)
+    losses = Losses(model, pairs, mask, scratch)
     attempt = _Attempts(losses, model.anatomy, edges, keep, budget, progress)
     kept = _how_many(attempt, order)
     kept, finished = _without(attempt, kept)
@@ -133,12 +139,19 @@ class Losses:
         model: In evaluation mode.
         pairs: The histories whose actions are predicted, and the donors whose writing the other edges carry.
         mask: Steps that count; all of them by default.
+        scratch: Folder for losses that were worked out; None to keep nothing.
 
     Raises:
         DataError: No step counts.
     """
 
-    def __init__(self, model: ADTransformer, pairs: Pairs, mask: Bool[np.ndarray, "row step"] | None = None) -> None:
+    def __init__(
+        self,
+        model: ADTransformer,
+        pairs: Pairs,
+        mask: Bool[np.ndarray, "row step"] | None = None,
+        scratch: Path | None = None,
+    ) -> None:
         reference, donor = pairs.reference, pairs.donor
         mask = np.ones_like(reference.actions, dtype=bool) if mask is None else mask
         if not mask.any():
@@ -151,6 +164,8 @@ class Losses:
             actions = torch.as_tensor(reference.actions[rows].astype(np.int64), device=model.device)
             self._parts.append((pair, actions, torch.as_tensor(mask[rows], device=model.device)))
         self._known: dict[frozenset[Edge], float] = {}
+        name = f"{fingerprint(model, pairs, TRIED_AS, [mask])}.txt"
+        self._kept = Numbers(None if scratch is None else scratch / name)
 
     def knows(self, kept: Iterable[Edge]) -> bool:
         """Whether it has been worked out already."""
@@ -160,14 +175,26 @@ class Losses:
         """The mean over the steps that count, in nats."""
         single = _single(kept)
         if single not in self._known:
-            outside = self.everything - single
-            total, count = 0.0, 0
-            for pair, actions, mask in self._parts:
-                log_probs = patch_together(pair, outside).log_softmax(-1) if outside else pair.log_probs
-                found = cross_entropy(log_probs, actions)
-                total, count = total + found[mask].double().sum().item(), count + int(mask.sum())
-            self._known[single] = total / count
+            name = hashlib.sha256("\n".join(sorted(map(str, single))).encode()).hexdigest()[:24]
+            self._known[single] = self._kept.get(name, lambda: self._work_out(self.everything - single))
         return self._known[single]
+
+    def _work_out(self, outside: frozenset[Edge]) -> float:
+        total, count = 0.0, 0
+        for pair, actions, mask in self._parts:
+            log_probs = patch_together(pair, outside).log_softmax(-1) if outside else pair.log_probs
+            found = cross_entropy(log_probs, actions)
+            total, count = total + found[mask].double().sum().item(), count + int(mask.sum())
+        return total / count
+
+
+def memory_needed(model: ADTransformer, n_rows: int, n_steps: int) -> int:
+    """Return the bytes of activations that a search holds: both runs of all histories, and a set that is tried."""
+    shape, writers = model.shape, model.anatomy.writers
+    a_step = shape.d_model * model.dtype.itemsize
+    embedded = sum(writer.stage == 0 for writer in writers)
+    held = n_rows * n_steps * (8 * shape.n_layers + 2 + embedded)
+    return a_step * (held + min(n_rows * n_steps, CHUNK_TOKENS) * (len(writers) + 16))
 
 
 def _single(edges: Iterable[Edge]) -> frozenset[Edge]:

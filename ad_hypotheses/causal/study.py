@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from ad_hypotheses.causal.adversary import challenge
 from ad_hypotheses.causal.claims import Tried, claim_record, weigh
 from ad_hypotheses.causal.clean import Clean, strands_of
 from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.measure import UNREADABLE, VARIANTS, Measured, forwards, measure
+from ad_hypotheses.causal.plan import Plan, plan
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.distill.evaluate import explanation_curve, spread
@@ -24,7 +26,7 @@ from ad_hypotheses.distill.train import split
 from ad_hypotheses.distill.zoo import Checkpoint, replacing, versions
 from ad_hypotheses.errors import CapacityError, DataError
 from ad_hypotheses.evidence.estimate import Resampling, require_estimable
-from ad_hypotheses.evidence.record import Curve, Study
+from ad_hypotheses.evidence.record import Challenge, Curve, Study
 from ad_hypotheses.evidence.verdict import Judgement, draws_for, judge
 from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.control import wrong_site
@@ -50,6 +52,7 @@ class Settings:
         seed: Of the histories, all draws and the bootstrap.
         rollouts: Episodes-long lives of the explanation as a policy; 0 for none.
         memory: Bytes that the run may use; None for what is free.
+        findings: How many features an adversary reports that the hypothesis leaves out; None for no adversary.
     """
 
     rows: int = 256
@@ -61,6 +64,7 @@ class Settings:
     seed: int = 0
     rollouts: int = 64
     memory: int | None = None
+    findings: int | None = None
 
     @property
     def options(self) -> Options:
@@ -88,11 +92,13 @@ class Progress:
     Attributes:
         cost: Called once, before the long part.
         claim: Called with a claim's name when its turn comes.
+        adversary: Called with a claim's name when it is attacked.
         done: Called with the number of partial forwards that were done.
     """
 
     cost: Callable[[Cost], None] = lambda cost: None
     claim: Callable[[str], None] = lambda name: None
+    adversary: Callable[[str], None] = lambda name: None
     done: Callable[[int], None] = lambda done: None
 
 
@@ -126,6 +132,8 @@ class Trial:
         bound: The claims with their kinds, as in :class:`Claim`; the hypothesis first.
         clean: The model's own run, once it was made.
         tried: What was measured, claim by claim.
+        attack: What an adversary will try on the hypothesis, if one was asked.
+        challenge: What it found.
     """
 
     checkpoint: Checkpoint
@@ -134,6 +142,8 @@ class Trial:
     bound: list[tuple[str, Bound]]
     clean: Clean | None = None
     tried: list[Tried] = field(default_factory=list)
+    attack: Plan | None = None
+    challenge: Challenge | None = None
 
     @property
     def hypothesis(self) -> Hypothesis:
@@ -181,13 +191,16 @@ def run_studies(
     progress = progress or Progress()
     n_claims = sum(len(trial.bound) for trial in trials)
     for trial in trials:
+        trial.attack = _attack(trial, settings)
         trial.clean = Clean.run(trial.checkpoint.model, trial.history)
-    costs = [predict(trial.clean, trial.bound, settings) for trial in trials if trial.clean]
+    costs = [_cost(trial, trial.clean, settings) for trial in trials if trial.clean]
     for trial, cost in zip(trials, costs, strict=True):
         refuse_too_large(cost, settings.memory, str(trial.checkpoint.model.device))
     progress.cost(Cost(sum(cost.forwards for cost in costs), max(cost.bytes for cost in costs)))
     for trial in trials:
         _measure(trial, settings, scratch, draws_for(n_claims), progress)
+        if trial.attack is not None:
+            trial.challenge = _attacked(trial, trial.attack, settings, scratch, progress)
     judgements = iter(judge([one.tested() for trial in trials for one in trial.tried]))
     return [_study(trial, list(islice(judgements, len(trial.tried))), settings, command) for trial in trials]
 
@@ -205,6 +218,28 @@ def _measure(trial: Trial, settings: Settings, scratch: Path, n_boot: int, progr
         require_estimable(evidence["all"][0])
         trial.tried.append(Tried(one, kind, measured, evidence, one.hypothesis.policy(history)))
         clean.forget()
+
+
+def _cost(trial: Trial, clean: Clean, settings: Settings) -> Cost:
+    cost = predict(clean, trial.bound, settings)
+    if trial.attack is None:
+        return cost
+    apart = predict(clean, trial.bound[:1], replace(settings, others="independent"))  # its hungriest run, on one half
+    return Cost(cost.forwards + trial.attack.forwards, max(cost.bytes, apart.bytes // 2))
+
+
+def _attack(trial: Trial, settings: Settings) -> Plan | None:
+    if settings.findings is None:
+        return None
+    how = (settings.findings, settings.passes, settings.seed, settings.options)
+    return plan(trial.bound[0][1], trial.history, *how)
+
+
+def _attacked(trial: Trial, attack: Plan, settings: Settings, scratch: Path, progress: Progress) -> Challenge:
+    one, model, history = trial.bound[0][1], trial.checkpoint.model, trial.history
+    progress.adversary(one.hypothesis.name or one.root)
+    path = scratch / f"{_key(trial.checkpoint, one, history, settings)}-adversary-{attack.key}.npz"
+    return challenge(attack, model, history, trial.regimes, trial.tried[0].measured.baseline, path, progress.done)
 
 
 def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
@@ -273,7 +308,7 @@ def _measured_or_resumed(
 
 def _key(checkpoint: Checkpoint, bound: Bound, history: History, settings: Settings) -> str:
     """Name of what was measured: changes with the weights, the data, the claim, the settings and the engine."""
-    how = (MEASURED_AS, checkpoint.sha256, replace(settings, memory=None, rollouts=0), bound.root)
+    how = (MEASURED_AS, checkpoint.sha256, replace(settings, memory=None, rollouts=0, findings=None), bound.root)
     digest = hashlib.sha256(repr(how).encode())
     for array in (history.observations, history.actions, history.rewards):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -293,6 +328,7 @@ def _study(trial: Trial, judgements: Sequence[Judgement], settings: Settings, co
         claim_record(one, judgement, trial.clean.log_probs, history, trial.regimes, settings.align)
         for one, judgement in zip(trial.tried, judgements, strict=True)
     ]
+    claims[0] = replace(claims[0], challenge=trial.challenge)
     if all(kind != "wrong site" for kind, _ in trial.bound):
         claims[0].warnings.append("No wrong-site control could be made: no other place of the model fits the claim.")
     config, task, shape = checkpoint.config, checkpoint.config.make_task(), checkpoint.model.shape

@@ -18,6 +18,8 @@ from ad_hypotheses.distill.model import ADTransformer, Block, project
 from ad_hypotheses.distill.positions import angles, plainly_causal, rotate, visible
 from ad_hypotheses.language.anatomy import Reader, Writer
 
+CACHE = 2**21  # bytes of the widest vectors computed together: about what the cache of one core holds
+
 Stream = Float[Tensor, "batch step d_model"]
 
 
@@ -165,6 +167,36 @@ class Twin:
             written = self.mlp(layer, self.normalise(2 * layer + 2, middle))
             x = middle + written
             yield Layer((q, k, v), mixed, middle, written, x)
+
+    def onward(self, x: Float[Tensor, "row step d_model"], stage: int) -> Float[Tensor, "row step action"]:
+        """Run the rest of the model on what the readers of a stage see, some rows at a time, and return the logits."""
+        size = max(1, self.tokens_at_once // x.shape[1])
+        folded = [self.block(layer).attn.folded() for layer in range(stage // 2, self.shape.n_layers)]
+        return torch.cat([self._onward(part, stage, folded) for part in x.split(size)])
+
+    @property
+    def tokens_at_once(self) -> int:
+        """How many tokens to compute together so that a core's own cache holds the widest of their vectors."""
+        if self.model.device.type == "cuda":
+            return 2**31
+        widest = 3 * self.shape.d_model if self.shape.attention_only else self.shape.d_mlp or 4 * self.shape.d_model
+        return max(1, CACHE // (widest * self.model.dtype.itemsize))
+
+    def _onward(self, x: Stream, stage: int, folded: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        if stage % 2 == 0 and stage < self.last_stage:  # the MLP of a layer whose heads have written
+            x = x + self.mlp(stage // 2 - 1, self.normalise(stage, x))
+        rows, steps, width = x.shape
+        for layer, (weight, bias) in enumerate(folded, stage // 2):
+            attn = self.block(layer).attn
+            inputs = F.linear(self.normalise(2 * layer + 1, x), weight, bias)
+            q, k, v = inputs.view(rows, steps, 3, self.shape.n_heads, -1).unbind(2)
+            mixed = self.mix(q, k, v).reshape(rows * steps, -1)
+            x = torch.addmm(x.flatten(0, 1), mixed, attn.W_O.flatten(0, 1)).add_(attn.b_O).view(rows, steps, width)
+            if not self.shape.attention_only:
+                mlp = self.block(layer).mlp
+                post = F.gelu(F.linear(self.normalise(2 * layer + 2, x), mlp.W_in.T, mlp.b_in))
+                x.view(-1, width).addmm_(post.flatten(0, 1), mlp.W_out).add_(mlp.b_out)
+        return self.logits(x)
 
     def streams(self, tokens: Int[Tensor, "batch step channel"]) -> list[Stream]:
         """Run the model plainly and return what the readers of each stage see, from stage 0 (nothing) on."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ad_hypotheses.cli import verbs
+from ad_hypotheses.cli import known_verbs, verbs
 from ad_hypotheses.cli.interrupt import STOPPED, Stopped, leaving_at_once
 from ad_hypotheses.cli.terminal import aside, say, say_error
 from ad_hypotheses.errors import UserError
@@ -38,10 +38,12 @@ _verb("list", verbs.list_all, "")
 _verb("histories", verbs.histories, "models/dark-room/config.yaml --learners 1000")
 _verb("train", verbs.train, "models/dark-room/config.yaml")
 _verb("sweep", verbs.sweep, "sweep.yaml --workers 4")
+_verb("known", known_verbs.known, "win-stay")
 _verb("evaluate", verbs.evaluate, "dark-room --rollouts 1000")
 _verb("new", verbs.new, "win_stay")
 _verb("check", verbs.check, "hypotheses/win_stay.py")
 _verb("scrub", verbs.scrub, "hypotheses/win_stay.py --model dark-room --samples 512")
+_verb("calibrate", known_verbs.calibrate, "--only win-stay --quick")
 _verb("patch", verbs.patch, "hypotheses/win_stay.py --donors reward-moved")
 
 

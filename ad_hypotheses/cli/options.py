@@ -35,6 +35,13 @@ def at_least(least: int, why: str = "") -> Callable[[int | None], int | None]:
     return check
 
 
+def share(value: float | None) -> float | None:
+    """Check that a number is a share of something."""
+    if value is not None and not 0 < value <= 1:
+        raise typer.BadParameter(f"{value:g} is no share: above 0, and 1 is all; 0.9 is a good number.")
+    return value
+
+
 def _seed(value: int) -> int:
     if value < 0:
         raise typer.BadParameter(f"{value} is negative; a seed is a whole number from 0.")
@@ -63,6 +70,11 @@ Threads = Annotated[
     int | None, typer.Option("--threads", metavar="N", callback=at_least(1), help="Threads that torch may use.")
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", callback=_seed, help="Of everything random.")]
+Adversary = Annotated[bool, typer.Option("--adversary", help="Search for what each hypothesis leaves out.")]
+Findings = Annotated[
+    int | None,
+    typer.Option("--findings", metavar="N", callback=at_least(1), help="How much of it to report.", show_default="3"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 Memory = Annotated[
     str | None,

@@ -6,7 +6,7 @@ import itertools
 import json
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ad_hypotheses.causal.effects import Chain, Nodes
-from ad_hypotheses.causal.patch_study import Asked, Item, Trial, prepare, run
+from ad_hypotheses.causal.patch_study import Asked, Item, Trial, prepare, run, screen
 from ad_hypotheses.cli.claims import chosen, shown_file
 from ad_hypotheses.cli.interrupt import stoppable
 from ad_hypotheses.cli.options import keep_freed_memory
@@ -86,6 +86,18 @@ def is_hypothesis(what: str, models: Path) -> bool:
     return (FOLDER / f"{given}.py").is_file() or given.is_file()
 
 
+def refuse_loose_options(given: Mapping[str, Any]) -> None:
+    """Refuse options that mean nothing without another one.
+
+    Raises:
+        DataError: There is one.
+    """
+    if given["screen_steps"] is not None and given["screen"] is None and given["search"] is None:
+        raise DataError("--screen-steps says how edges are screened. Add --screen N, the number to measure.")
+    if given["out"] is not None and given["search"] is None:
+        raise DataError("--out says where --search writes what it finds. Add --search; for reports there is --reports.")
+
+
 def subjects(typed: Typed) -> list[tuple[Checkpoint, Hypothesis | None]]:
     """Load what is to be patched, and refuse what does not go together.
 
@@ -113,7 +125,7 @@ def subjects(typed: Typed) -> list[tuple[Checkpoint, Hypothesis | None]]:
     if not (typed.edges or typed.nodes or typed.paths):
         raise DataError(
             f"nothing to patch: {typed.what} is a model, and no edges were named.\n"
-            f"  Add --edges all, --edges 'head(0, 0) -> logits', --nodes 'head(0, 0)' or --path, "
+            f"  Add --edges all, --edges 'head(0, 0) -> logits', --nodes 'head(0, 0)', --path or --search 0.9, "
             f"or name a hypothesis file."
         )
     return [(checkpoint, None)]
@@ -133,8 +145,10 @@ def patch_all(found: Sequence[tuple[Checkpoint, Hypothesis | None]], typed: Type
         for checkpoint, hypothesis in found:
             items = items_of(typed, checkpoint.model.anatomy, hypothesis is not None)
             trials.append(prepare(checkpoint, asked, items, hypothesis))
+            _require_edges(trials[-1], asked)
             meter.advance(1)
         asked = replace(asked, memory=asked.memory or free_memory(typed.device))
+        trials = _screened(trials, asked, typed.scratch, meter)
         done = _announce(trials, asked, meter)
         studies = [run(trial, asked, typed.command, typed.scratch, done) for trial in trials]
         meter.begin("writing reports", len(studies))
@@ -227,8 +241,8 @@ def _at(item: Item, typed: Typed) -> Item:
 
 OPTIONS: dict[str, Any] = {
     "model": None, "models": Path("models"), "edges": [], "nodes": [], "path": [], "written": None, "read": None,
-    "donors": "any", "direction": "noising", "metric": [], "samples": 64, "tasks": "all", "seed": 0, "device": "cpu",
-    "threads": 2,
+    "donors": "any", "direction": "noising", "metric": [], "screen": None, "screen_steps": None, "search": None,
+    "out": None, "samples": 64, "tasks": "all", "seed": 0, "device": "cpu", "threads": 2,
 }  # fmt: skip
 
 
@@ -245,8 +259,34 @@ def command(what: str, given: dict[str, Any]) -> str:
         if isinstance(value, list):
             words += [word for one in value for word in (f"--{name}", one)]
         elif value != default:
-            words += [f"--{name}", str(value)]
+            words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
+
+
+def _screened(trials: Sequence[Trial], asked: Asked, scratch: Path, meter: Meter) -> list[Trial]:
+    """Leave out the edges that attribution passes over, if somebody asked for that."""
+    if asked.screen is None:
+        return list(trials)
+    edges, rows = (sum(counts) for counts in zip(*_sizes(trials), strict=True))
+    steps = asked.attribution_steps
+    method = "their gradients" if steps == 1 else "integrated gradients"
+    meter.say(
+        f"screening {edges:,} edges by {method} of {asked.metrics[0]}: {steps} {'run' if steps == 1 else 'runs'} of "
+        f"each history forwards and back; the strongest {asked.screen:,} are then measured exactly"
+    )
+    meter.begin("screening", rows, "histories")
+    return [screen(trial, asked, scratch, meter.advance) for trial in trials]
+
+
+def _require_edges(trial: Trial, asked: Asked) -> None:
+    if asked.screen is not None and not trial.to_screen():
+        raise DataError(
+            "--screen picks among single edges that no arrow declares, and there are none. Add --edges all."
+        )
+
+
+def _sizes(trials: Sequence[Trial]) -> list[tuple[int, int]]:
+    return [(len(trial.to_screen()), trial.pairs.reference.n_rows) for trial in trials]
 
 
 def _announce(trials: Sequence[Trial], asked: Asked, meter: Meter) -> Callable[[int], None]:

@@ -18,6 +18,7 @@ from ad_hypotheses.cli.options import keep_freed_memory
 from ad_hypotheses.cli.progress import Meter, metered
 from ad_hypotheses.cli.terminal import out, print_json, size
 from ad_hypotheses.distill.zoo import load
+from ad_hypotheses.errors import UserError
 from ad_hypotheses.evidence.record import Study
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.report.console import show
@@ -71,8 +72,23 @@ def scrub_all(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, as
 
 OPTIONS: dict[str, Any] = {
     "model": None, "models": Path("models"), "samples": 256, "passes": 5, "tasks": "all", "others": "joint",
-    "align": "step", "shared": False, "seed": 0, "rollouts": 64, "device": "cpu", "threads": None,
+    "align": "step", "shared": False, "seed": 0, "rollouts": 64, "adversary": False, "findings": None, "device": "cpu",
+    "threads": None,
 }  # fmt: skip
+
+
+FINDINGS = 3  # of an adversary that nobody asked for more
+
+
+def findings_of(adversary: bool, findings: int | None) -> int | None:
+    """Return how many findings an adversary may report; None if there is none.
+
+    Raises:
+        UserError: A number of findings was typed without an adversary.
+    """
+    if findings is not None and not adversary:
+        raise UserError(f"--findings {findings} is about what an adversary reports: add --adversary, or leave it out.")
+    return (findings or FINDINGS) if adversary else None
 
 
 def command(file: str, given: dict[str, Any]) -> str:
@@ -119,7 +135,10 @@ def _progress(meter: Meter, trials: list[Trial]) -> Progress:
         begun += 1
         meter.reach(meter.done, f"{name} ({begun} of {n_claims})")
 
-    return Progress(cost, claim, meter.advance)
+    def adversary(name: str) -> None:
+        meter.reach(meter.done, f"adversary against {name}")
+
+    return Progress(cost, claim, adversary, meter.advance)
 
 
 def _stopped(scratch: Path) -> str:

@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from ad_hypotheses.cli.options import (
+    Adversary,
     AsJson,
     Device,
+    Findings,
     Memory,
     Models,
     Reports,
@@ -19,6 +21,7 @@ from ad_hypotheses.cli.options import (
     parse_memory,
     require_writable,
     set_up_torch,
+    share,
 )
 
 Hypotheses = Annotated[Path, typer.Option("--hypotheses", metavar="FOLDER", help="Where the hypothesis files are.")]
@@ -250,6 +253,8 @@ def scrub(
         int,
         typer.Option("--rollouts", metavar="N", callback=at_least(0), help="Lives of the explanation as a learner."),
     ] = 64,
+    adversary: Adversary = False,
+    findings: Findings = None,
     memory: Memory = None,
     device: Device = "cpu",
     threads: Threads = None,
@@ -267,12 +272,12 @@ def scrub(
     hypotheses = load(file)
     require_writable(reports, "--reports")
     from ad_hypotheses.causal.study import Settings
-    from ad_hypotheses.cli.scrubbing import Run, command, scrub_all
+    from ad_hypotheses.cli.scrubbing import Run, command, findings_of, scrub_all
 
     set_up_torch(device, threads)
-    settings = Settings(
-        samples, passes, tasks, others, align, shared, seed, rollouts, None if memory is None else parse_memory(memory)
-    )
+    budget = None if memory is None else parse_memory(memory)
+    wanted = findings_of(adversary, findings)
+    settings = Settings(samples, passes, tasks, others, align, shared, seed, rollouts, budget, wanted)
     run = Run(Path(file).stem, model, models, reports, device, command(file, given))
     scrub_all(hypotheses, run, settings, as_json)
 
@@ -312,6 +317,38 @@ def patch(
             "--metric", metavar="NAME", help="The first ranks; repeatable.", show_default="loss, kl, logit-difference"
         ),
     ] = None,
+    screen: Annotated[
+        int | None,
+        typer.Option(
+            "--screen",
+            metavar="N",
+            callback=at_least(1),
+            help="Measure only the N undeclared edges with the largest attribution.",
+            show_default="all",
+        ),
+    ] = None,
+    screen_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--screen-steps",
+            metavar="N",
+            callback=at_least(1),
+            help="1: attribution by gradients; more: by integrated gradients.",
+            show_default="1; for kl 4",
+        ),
+    ] = None,
+    search: Annotated[
+        float | None,
+        typer.Option(
+            "--search", metavar="SHARE", callback=share, help="Find few edges that keep so much; write a hypothesis."
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Where --search writes.", show_default="hypotheses/found_<model>.py"
+        ),
+    ] = None,
     models: Models = Path("models"),
     reports: Reports = Path("reports"),
     samples: Annotated[
@@ -330,15 +367,16 @@ def patch(
 ) -> None:
     """Test single edges by path patching: which declared ones are needed, which undeclared ones matter more.
 
-    Given a model alone, edges, nodes and paths of it are mapped without a claim.
+    Given a model alone, edges, nodes and paths of it are mapped without a claim, or few edges are searched for.
 
     Ctrl-C stops it; the same command goes on.
     """
     given = {name: [] if value is None and name in ("edges", "nodes", "path", "metric") else value
-             for name, value in locals().items()}  # fmt: skip
+             for name, value in locals().items()} | {"out": file}  # fmt: skip
     require_writable(reports, "--reports")
     from ad_hypotheses.causal.patch_study import Asked
-    from ad_hypotheses.cli.patching import Typed, command, patch_all, subjects
+    from ad_hypotheses.cli.patching import Typed, command, patch_all, refuse_loose_options, subjects
+    from ad_hypotheses.cli.searching import Wanted, refuse_what_does_not_go_with_it, search_model
 
     set_up_torch(device, threads)
     typed = Typed(
@@ -346,5 +384,11 @@ def patch(
         command(what, given),
     )  # fmt: skip
     budget = None if memory is None else parse_memory(memory)
-    asked = Asked(donors, direction, tuple(metric) if metric else Asked.metrics, samples, tasks, seed, budget)
+    metrics = tuple(metric) if metric else Asked.metrics
+    asked = Asked(donors, direction, metrics, samples, tasks, seed, budget, screen, screen_steps)
+    refuse_loose_options(given)
+    if search is not None:
+        refuse_what_does_not_go_with_it(typed, given)
+        search_model(typed, Wanted(search, file), asked, as_json)
+        return
     patch_all(subjects(typed), typed, asked, as_json)

@@ -59,6 +59,7 @@ class Size(_Section):
     d_model: int = Field(64, ge=1)
     d_mlp: int | None = Field(None, ge=1)
     dropout: Number = Field(0.0, ge=0, lt=1)
+    layer_norm: bool = Field(True, description="off in networks that are set by hand")
     positions: Positions = Field("learned", description="how steps are told apart")
     attention_only: bool = Field(False, description="no MLPs")
     window: int | None = Field(None, ge=1, description="steps that a query attends to; without a number, all before it")

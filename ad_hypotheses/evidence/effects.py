@@ -4,13 +4,15 @@ Rows are resampled (clusters of them where several come from one learner), steps
 losses: a row with many steps of a regime weighs more in it. A p-value is that of a sign-flip test, two-sided: under
 "no effect" each cluster's change is as likely to have the other sign. It is corrected across the patches of a kind,
 within a metric and regime: by Holm (the chance of any false one) and Benjamini and Hochberg (their expected share).
+Patches that a screening left out count in it as if they showed nothing, since those that are left were picked by what
+they seem to do in the same histories.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +23,7 @@ from ad_hypotheses.evidence.estimate import Resampling, crossed_bootstrap
 from ad_hypotheses.evidence.record import Number, plain
 from ad_hypotheses.evidence.verdict import holm
 
-SCHEMA = 1
+SCHEMA = 2
 ALPHA = 0.05  # two-sided
 ENOUGH_FLIPS, FLIPS_A_PATCH = 10_000, 100  # the smallest p-value, times the number of patches, stays below 0.01
 AT_ONCE = 4096  # flips
@@ -63,7 +65,11 @@ class PatchRecord:
         arrow: The declared arrow that an edge belongs to, `"goal -> plan"`; `"inside goal"` where it connects two
             places of one node, `"into goal"` where the claim leaves it open; empty where nothing was declared.
         n_edges: How many edges were patched at once.
-        effects: By metric and regime.
+        effects: By metric and regime; empty where a screening left the patch out.
+        attribution: Of an edge that was screened: to first order, what patching it does to the first metric over all
+            steps, on the scale of the effects.
+        attribution_size: The mean of its size over histories, by which edges are picked: terms of different histories
+            may cancel in their mean.
     """
 
     name: str
@@ -73,11 +79,41 @@ class PatchRecord:
     arrow: str
     n_edges: int
     effects: dict[str, dict[str, Effect]]
+    attribution: float | None = None
+    attribution_size: float | None = None
 
     def value(self, metric: str, regime: str = "all") -> float:
         """The figure; NaN where it is not estimable."""
         found = self.effects[metric][regime].value
         return found.value if found.estimable else float("nan")
+
+
+@dataclass(frozen=True)
+class Screening:
+    """Which edges were measured, of many, and how well they were picked.
+
+    Attributes:
+        steps: Runs of each history: 1 is the gradient at the run that is patched, more are integrated gradients.
+        asked: Edges there were to choose from; declared ones are measured in any case.
+        picked: Names of those with the largest attributions.
+        sampled: Names of those that were drawn at random from all, picked or not.
+        agreement: Spearman's rank correlation, across the sample, of the size of attributions and of effects.
+        signed: The same with the signs of both.
+        unmeasured: The others.
+    """
+
+    steps: int
+    asked: int
+    picked: list[str]
+    sampled: list[str]
+    agreement: Number
+    signed: Number
+    unmeasured: list[PatchRecord]
+
+    @property
+    def passed_over(self) -> set[str]:
+        """Those of the sample that were not picked."""
+        return set(self.sampled) - set(self.picked)
 
 
 @dataclass(frozen=True)
@@ -105,6 +141,7 @@ class PatchStudy:
         patches: All of them.
         options, command, versions: What makes the same study again.
         warnings: What could not be tested, or only in part.
+        screening: How it was decided what to measure; None where everything was.
         schema: Version of this format.
     """
 
@@ -134,6 +171,7 @@ class PatchStudy:
     command: str
     versions: dict[str, str]
     warnings: list[str] = field(default_factory=list)
+    screening: Screening | None = None
     schema: int = SCHEMA
 
     def of_kind(self, *kinds: str) -> list[PatchRecord]:
@@ -153,6 +191,7 @@ def weigh(
     clusters: Shaped[np.ndarray, " row"] | None = None,
     tested: bool = True,
     families: Sequence[str] | None = None,
+    left_out: Mapping[str, int] | None = None,
     n_boot: int = 2000,
 ) -> list[Effect]:
     """Estimate what some patches do to one metric in one regime.
@@ -165,6 +204,7 @@ def weigh(
         clusters: Which learner each row comes from; None where each comes from its own.
         tested: Whether "no effect" can be tested.
         families: The kind of each patch; p-values are corrected within a kind.
+        left_out: How many more of a kind there are that were not measured.
         n_boot: Draws of the bootstrap.
 
     Returns:
@@ -179,11 +219,13 @@ def weigh(
     values = [_number(one, below, resampling) for one in sums]
     if not tested or not len(sums):
         return [Effect(value) for value in values]
-    p = flip_test(sums, np.random.default_rng([seed, 2]))
+    left_out = left_out or {}
+    p = flip_test(sums, np.random.default_rng([seed, 2]), _flips_for(len(sums) + sum(left_out.values())))
     corrected = [np.empty(len(p)), np.empty(len(p))]
     for family in dict.fromkeys(families or [""] * len(p)):
         inside = np.array([one == family for one in families or [""] * len(p)])
-        corrected[0][inside], corrected[1][inside] = holm(p[inside]), benjamini_hochberg(p[inside])
+        known, count = np.append(p[inside], np.ones(left_out.get(family, 0))), inside.sum()
+        corrected[0][inside], corrected[1][inside] = holm(known)[:count], benjamini_hochberg(known)[:count]
     numbers = zip(values, p.tolist(), corrected[0].tolist(), corrected[1].tolist(), strict=True)
     return [Effect(*one) for one in numbers]
 
@@ -201,7 +243,7 @@ def flip_test(
         n_flips: How many to draw; enough for a correction across so many patches by default.
     """
     n_patches, n_clusters = sums.shape
-    n_flips = max(ENOUGH_FLIPS, FLIPS_A_PATCH * n_patches) if n_flips is None else n_flips
+    n_flips = _flips_for(n_patches) if n_flips is None else n_flips
     exhaustive = n_clusters <= 24 and 2 ** (n_clusters - 1) <= n_flips
     total = 2 ** (n_clusters - 1) if exhaustive else n_flips
     # rounding must not make a tie of equals an exceedance or none
@@ -215,6 +257,10 @@ def flip_test(
             bits = rng.integers(0, 2, size=(size, n_clusters), dtype=np.int8)
         reached += (np.abs((1.0 - 2.0 * bits) @ sums.T) >= least).sum(axis=0)
     return reached / total if exhaustive else (reached + 1) / (total + 1)
+
+
+def _flips_for(n_patches: int) -> int:
+    return max(ENOUGH_FLIPS, FLIPS_A_PATCH * n_patches)
 
 
 def benjamini_hochberg(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:

@@ -225,9 +225,12 @@ def crossed_bootstrap(
         between = residual.sum(axis=1).std(ddof=1) ** 2 / len(residual) if len(residual) > 1 else 0.0
         error = np.sqrt(unbiased * np.sum(rows**2) + between) / abs(total)
 
-        drawn_total = ((clusters @ denominator.T) * passes).sum(axis=1)
-        shift = ((clusters @ residual.T) * passes).sum(axis=1) / drawn_total
-        spread = clusters @ rows**2 - 2 * shift * (clusters @ (rows * scale)) + shift**2 * (clusters @ scale**2)
+        # One product: the weights are far larger than what they multiply, and reading them is what takes the time.
+        drawn = clusters @ np.vstack([denominator, residual, rows**2, rows * scale, scale**2]).T
+        squares, products, scales = drawn[:, -3:].T
+        drawn_total = (drawn[:, : len(denominator)] * passes).sum(axis=1)
+        shift = (drawn[:, len(denominator) : -3] * passes).sum(axis=1) / drawn_total
+        spread = squares - 2 * shift * products + shift**2 * scales
         drawn_error = np.hypot(np.sqrt(unbiased * np.maximum(spread, 0)) / drawn_total, np.sqrt(between) / total)
         # Rounding errors of equal rows must not be blown up by dividing one by another.
         floor = 1e-12 * max(1.0, abs(value))

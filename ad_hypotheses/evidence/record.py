@@ -16,21 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ad_hypotheses.errors import DataError
+from ad_hypotheses.evidence.findings import Challenge
+from ad_hypotheses.evidence.number import Number
 
-SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Number:
-    """An estimate with its interval; not estimable if its denominator may be 0."""
-
-    value: float
-    low: float
-    high: float
-    estimable: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]" if self.estimable else "not estimable"
+SCHEMA = 2
+READABLE = (1, SCHEMA)  # what was added since is not recorded in older ones
 
 
 @dataclass(frozen=True)
@@ -88,6 +78,8 @@ class NodeRecord:
         exact: Whether the site is a function of the feature ("exact by construction").
         recovered: What is recovered if this node alone is scrubbed and everything else is left clean.
         resampled: What is recovered if this node's sites alone get random donors; 1 if they do not matter.
+        free_bits: What its donors leave free, in bits, out of `history_bits`; None in older records.
+        history_bits: By how many bits the histories differ at a step of its, as far as the model can see.
     """
 
     name: str
@@ -105,6 +97,8 @@ class NodeRecord:
     exact: bool
     recovered: float | None
     resampled: float | None
+    free_bits: float | None = None
+    history_bits: float | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +158,9 @@ class Claim:
         worst: The worst positions.
         tree_nodes: Nodes of the hypothesis written out as a tree.
         warnings: What was allowed but was hardly meant, and what could not be tested.
+        specificity: Share of the bits by which histories differ that its nodes leave free, 0 to 1; None in older
+            records, and where a claim has no node besides its root.
+        challenge: What an adversary found, if one was asked.
     """
 
     name: str
@@ -184,6 +181,8 @@ class Claim:
     worst: list[WorstPosition]
     tree_nodes: int
     warnings: list[str]
+    specificity: float | None = None
+    challenge: Challenge | None = None
 
 
 @dataclass(frozen=True)
@@ -265,9 +264,9 @@ def read_study(path: Path) -> Study:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the record {path}: {error}. Run the study again.") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    if not isinstance(content, dict) or content.get("schema") not in READABLE:
         raise DataError(f"{path} is not a record of version {SCHEMA}. Run the study again.")
-    return typing.cast(Study, _build(Study, content))
+    return typing.cast(Study, build(Study, content))
 
 
 def plain(value: Any) -> Any:
@@ -281,18 +280,18 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _build(kind: Any, value: Any) -> Any:
-    """Turn plain data back into the dataclasses that `kind` names."""
+def build(kind: Any, value: Any) -> Any:
+    """Turn plain data back into the dataclasses that `kind` names; what is null was NaN."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return kind(**{name: _build(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
+        return kind(**{name: build(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
     if origin is list:
-        return [_build(arguments[0], item) for item in value]
+        return [build(arguments[0], item) for item in value]
     if origin is dict:
-        return {key: _build(arguments[1], item) for key, item in value.items()}
+        return {key: build(arguments[1], item) for key, item in value.items()}
     if origin is types.UnionType:
-        return None if value is None else _build(arguments[0], value)
+        return None if value is None else build(arguments[0], value)
     if kind is float and value is None:
         return float("nan")
     return value

@@ -45,9 +45,10 @@ class Found:
 
 
 def listing(folder: str | Path = FOLDER) -> list[Found]:
-    """Return what the Python files of a folder say of themselves, by name, without running them.
+    """Return what the Python files of a folder, and of folders in it, say of themselves, without running them.
 
-    Files whose name begins with `_` or `.` are left out; a broken file is an entry with an error.
+    By name, those of the folder itself first. Files and folders whose name begins with `_` or `.` are left out; a
+    broken file is an entry with an error.
 
     Raises:
         HypothesisError: There is no such folder.
@@ -55,7 +56,8 @@ def listing(folder: str | Path = FOLDER) -> list[Found]:
     path = Path(folder)
     if not path.is_dir():
         raise HypothesisError(f"{folder} is no folder; hypotheses are plain Python files in {FOLDER}/.")
-    return [_read(file) for file in sorted(path.glob("*.py")) if file.name[0] not in "._"]
+    found = [*sorted(path.glob("*.py")), *sorted(path.glob("*/*.py"))]
+    return [_read(file) for file in found if not any(part[0] in "._" for part in file.relative_to(path).parts)]
 
 
 def load(path: str | Path, name: str | None = None) -> list[Hypothesis]:

@@ -6,6 +6,7 @@ with gets an edge (its queries, say, but not its keys), the writer is narrowed b
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 from collections.abc import Iterable, Sequence
@@ -67,8 +68,7 @@ def hypothesis_source(
     Raises:
         HypothesisError: The name cannot be used, or there are no edges.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or name in NAMES_IN_USE:
-        raise HypothesisError(f"{name!r} cannot name a hypothesis: use lower-case letters, digits and _.")
+    require_name(name)
     edges = list(edges)
     assert not any(edge.written_at or edge.read_at for edge in edges), "a hypothesis has no roles of two ends"
     single = [Edge((writer,), edge.reader) for edge in edges for writer in edge.writers]
@@ -87,8 +87,31 @@ def hypothesis_source(
     body = "".join(nodes)
     used = [site for site in ("embed", "head", "logits", "mlp", "node", "pos") if re.search(rf"\b{site}\b", body)]
     title = f"{name.replace('_', ' ').strip().capitalize()}: the arrows that matter in {model}, and no others."
-    head = _HEAD.format(title=title, text="\n".join(text), imports=", ".join(["Hypothesis", *used]))
-    return f'{head}{body}\n\n{name} = Hypothesis(choice, model="{model}", accept={accept:g})\n'
+    head = _HEAD.format(title=_prose(title), text=_prose("\n".join(text)), imports=", ".join(["Hypothesis", *used]))
+    where = json.dumps(model, ensure_ascii=False)
+    return f"{head}{body}\n\n{name} = Hypothesis(choice, model={where}, accept={accept:g})\n"
+
+
+def require_name(name: str) -> None:
+    """Refuse what a written file could not call its hypothesis.
+
+    Raises:
+        HypothesisError: It is no Python name in lower case, or one that the file needs for something else.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or name in NAMES_IN_USE:
+        raise HypothesisError(f"{name!r} cannot name a hypothesis: use lower-case letters, digits and _.")
+
+
+def is_deep(edges: Iterable[Edge], anatomy: Anatomy) -> bool:
+    """Return whether a node of the written file is better drawn once for all that read it (`scrub --shared`)."""
+    single = [Edge((writer,), edge.reader) for edge in edges for writer in edge.writers]
+    read = _read_by(connected(single, anatomy))
+    return bool(read) and _tree_size(read)[0] >= SPREAD_FROM
+
+
+def _prose(text: str) -> str:
+    """Text for a docstring."""
+    return text.replace("\\", "\\\\").replace('"""', "'''")
 
 
 def _read_by(edges: Iterable[Edge]) -> dict[Owner, dict[Writer, set[Reader]]]:

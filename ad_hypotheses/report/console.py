@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ad_hypotheses.evidence.record import Claim, Study
+from ad_hypotheses.report.challenge import at_stake, sentences
 from ad_hypotheses.report.words import did_as_well, figure, interval, sentence
 
 _COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "vacuous": "magenta"}
@@ -34,6 +35,9 @@ def show(study: Study, console: Console, report: Path | None = None) -> None:
             _print(console, line)
     for control in study.claims[1:]:
         _print(console, _control(control, claim))
+    if claim.challenge is not None:
+        for found in sentences(claim.challenge):
+            _print(console, Text(f"adversary: {found}"))
     if claim.warnings:
         count = len(claim.warnings)
         _print(console, Text(f"{count} {'warning' if count == 1 else 'warnings'}, see the report", style="yellow"))
@@ -54,12 +58,14 @@ def _panel(study: Study) -> Panel:
 
 def _reason(claim: Claim) -> list[Text]:
     overall = claim.regimes[0]
+    stake = at_stake(claim)
     return [
         Text(sentence(claim.reason)),
         Text(
             f"recovered {interval(overall.recovered)}, beyond structure {interval(overall.beyond_structure)}, "
             f"needed {figure(claim.accept)}"
         ),
+        *([Text(stake)] if stake else []),
     ]
 
 

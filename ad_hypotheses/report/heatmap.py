@@ -30,7 +30,7 @@ def edge_maps(study: PatchStudy, metric: str, regimes: Sequence[str], words: str
     """Draw what patching each edge does, a writer a row and a reader a column; one map a regime, on one scale.
 
     Colours follow the root of the effect, so that weak edges show beside strong ones. Declared edges have a black
-    frame, those that the claim leaves open a blue one.
+    frame, those that the claim leaves open a blue one; those that a screening left out a dot.
 
     Args:
         study: With single edges.
@@ -44,6 +44,7 @@ def edge_maps(study: PatchStudy, metric: str, regimes: Sequence[str], words: str
         colour: [(rows.index(" + ".join(one.writers)), columns.index(one.reader)) for one in edges]
         for colour, edges in ((BLUE, open_of(study)), (INK, declared_of(study)))
     }
+    left_out = [(rows.index(" + ".join(one.writers)), columns.index(one.reader)) for one in _unmeasured(study)]
     top = max((np.nanmax(np.abs(cells)) for cells in maps.values() if np.isfinite(cells).any()), default=0.0) or 1.0
     signed = metric not in NEVER_NEGATIVE or study.direction == "denoising"
     norm = FuncNorm((_root, _square), vmin=-top if signed else 0, vmax=top)
@@ -57,6 +58,9 @@ def edge_maps(study: PatchStudy, metric: str, regimes: Sequence[str], words: str
             )
             ax.set_facecolor(FAINT)  # no such edge
             _frames(ax, framed)
+            if left_out:
+                down, right = np.array(left_out).T + 0.5
+                ax.plot(right, down, ".", markersize=2.2, color=GREY, markeredgewidth=0)
             _label(ax, rows, columns if last else [])
             ax.set_title(f"{words}, {regime} steps: {study.regimes[regime]:,}", fontsize=9.5)
         bar = figure.colorbar(image, ax=axes.tolist(), aspect=30, pad=0.015, fraction=0.03)
@@ -68,6 +72,8 @@ def edge_maps(study: PatchStudy, metric: str, regimes: Sequence[str], words: str
 
 def strongest(records: Sequence[PatchRecord], metric: str, title: str, label: str) -> bytes:
     """Draw effects with their intervals, one a line: declared arrows blue, everything undeclared orange.
+
+    The axis follows the root of the effect, as the colours of the maps do, so that weak edges show beside strong sets.
 
     Args:
         records: From above.
@@ -86,17 +92,26 @@ def strongest(records: Sequence[PatchRecord], metric: str, title: str, label: st
             if np.isfinite([number.low, number.high]).all():
                 ax.plot([number.low, number.high], [place, place], color=INK, linewidth=1.1)
         ax.axvline(0, color=INK, linewidth=0.8)
+        low, high = ax.get_xlim()
+        ax.set_xscale("function", functions=(_root, _square))
+        ax.set_xlim(low, high)
+        ticks = [tick for tick in _ticks(_round(max(-low, high)), signed=True) if low <= tick <= high]
+        ax.set_xticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
         ax.set_yticks(range(len(records)), [record.name for record in records], fontsize=8.5)
         ax.set_ylim(len(records) - 0.4, -0.6)
-        ax.set_xlabel(label)
+        ax.set_xlabel(f"{label}, on a scale of roots")
         ax.grid(axis="x")
         ax.spines["left"].set_visible(False)
 
     return picture(draw, 0.9 + 0.23 * len(records))
 
 
+def _unmeasured(study: PatchStudy) -> list[PatchRecord]:
+    return [] if study.screening is None else study.screening.unmeasured
+
+
 def _used(study: PatchStudy) -> tuple[list[str], list[str]]:
-    edges = study.of_kind("edge")
+    edges = [*study.of_kind("edge"), *_unmeasured(study)]
     writers, readers = {" + ".join(one.writers) for one in edges}, {one.reader for one in edges}
     groups = sorted(writers - set(study.writers))
     return [*groups, *(w for w in study.writers if w in writers)], [r for r in study.readers if r in readers]
@@ -133,6 +148,11 @@ def _root(x: np.ndarray) -> np.ndarray:
 
 def _square(x: np.ndarray) -> np.ndarray:
     return np.sign(x) * np.square(x)
+
+
+def _round(x: float) -> float:
+    """The number below that has one digit other than 0."""
+    return float(f"{0.95 * x:.0e}")
 
 
 def _ticks(top: float, signed: bool) -> list[float]:

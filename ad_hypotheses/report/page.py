@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ad_hypotheses.evidence.record import Claim, Study
-from ad_hypotheses.report import draw, places, plots, sections
+from ad_hypotheses.report import challenge, draw, places, plots, sections
 from ad_hypotheses.report.files import report_files
 from ad_hypotheses.report.tidy import tidy_csv
 from ad_hypotheses.report.words import (
@@ -78,6 +78,7 @@ def page(study: Study, pictures: Iterable[str]) -> str:
         sections.along_the_context(study),
         sections.by_position(claim),
         sections.nodes(claim),
+        challenge.section(claim),
         sections.where_it_breaks(study, claim) if "worst.png" in shown else "",
         sections.controls(study),
         sections.as_a_policy(study, claim, "curves.png" in shown),
@@ -137,7 +138,7 @@ def _how_to_read(claim: Claim) -> str:
 - **Losses** are cross-entropies of the action that the history really took. A *regime* is a kind of position; one
   average over all of them hides most of what happens.
 - **Known limits.** Harm and help can cancel in an average: read the figures by position. A feature that tells nearly
-  every history apart (an injective one) passes without being right: read the swap share. Relations between two
+  every history apart (an injective one) passes without being right: read the specificity. Relations between two
   steps are not features of one step, so this method cannot test them."""
 
 

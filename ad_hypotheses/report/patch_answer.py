@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ad_hypotheses.evidence.effects import PatchRecord, PatchStudy
-from ad_hypotheses.report.words import code, figure, literal
+from ad_hypotheses.report.words import code, figure, interval, literal
 
 NAMED = 3  # edges that a sentence can hold
 FALLING = ("logit-difference", "towards-old")  # what is needed lowers these when it is patched
@@ -40,9 +40,8 @@ def by_size(records: Sequence[PatchRecord], metric: str) -> list[PatchRecord]:
 
 def answer(study: PatchStudy) -> str:
     """Return the first lines of a report, as Markdown."""
-    if not study.name:
-        return _of_model(study)
-    lines = [_needed(study), _against(study), _sums(study)]
+    lines = [_needed(study), _against(study), _sums(study)] if study.name else [_of_model(study)]
+    lines.append(_screened(study))
     return "\n\n".join(line for line in lines if line)
 
 
@@ -85,13 +84,11 @@ def _against(study: PatchStudy) -> str:
     metric, edges = study.metrics[0], undeclared_of(study)
     if not edges:
         return ""
-    ranked = by_size(edges, metric)
+    ranked, what = by_size(edges, metric), f"undeclared edges{_measured(study)}"
     sure = [one for one in ranked if counts_as_needed(study, one)]
     if not sure:
-        return f"**None of the {len(edges):,} undeclared edges matters beyond doubt, each patched alone.**"
-    text = (
-        f"**{_share(len(sure), len(edges))} undeclared edges matter beyond doubt, each patched alone; the strongest: "
-    )
+        return f"**None of the {len(edges):,} {what} matters beyond doubt, each patched alone.**"
+    text = f"**{_share(len(sure), len(edges))} {what} matter beyond doubt, each patched alone; the strongest: "
     text += f"{_with_values(sure[:NAMED], metric)}.**"
     needed = [one for one in by_size(arrows_of(study), metric) if counts_as_needed(study, one)]
     if needed:
@@ -121,6 +118,36 @@ def _sums(study: PatchStudy) -> str:
     return f"Patched at once: {listed}. {moral}"
 
 
+def _measured(study: PatchStudy) -> str:
+    return " that were measured" if study.screening and study.screening.unmeasured else ""
+
+
+def _screened(study: PatchStudy) -> str:
+    """That only some edges were measured, which ones, and what the random ones among them say of the rest."""
+    how = study.screening
+    if how is None:
+        return ""
+    what = "edges that no arrow declares" if study.name else "edges"
+    if not how.unmeasured:
+        return f"Screening left nothing out: all {how.asked:,} {what} were measured."
+    method = "gradients" if how.steps == 1 else f"integrated gradients, {how.steps} runs a history"
+    text = (
+        f"**Screened:** of {how.asked:,} {what}, the {len(how.picked):,} with the largest attributions ({method}) were "
+        f"measured, and {len(how.sampled):,} drawn at random from all of them; {len(how.unmeasured):,} were not. "
+        "Across those drawn at random the rank correlation of attributions and effects is "
+        f"{interval(how.agreement)} by size, which is what picks, and {interval(how.signed)} with signs."
+    )
+    records = [one for one in study.of_kind("edge") if one.name in how.passed_over]
+    if not records:
+        return text
+    sure = [one for one in records if counts_as_needed(study, one)]
+    metric = study.metrics[0]
+    text += (
+        f" {_share(len(sure), len(records))} that were drawn but not picked {'matters' if len(sure) <= 1 else 'matter'}"
+    )
+    return text + f" beyond doubt; the strongest of them is {_with_values(by_size(records, metric)[:1], metric)}."
+
+
 def _of_model(study: PatchStudy) -> str:
     metric = study.metrics[0]
     lines = []
@@ -134,9 +161,10 @@ def _of_model(study: PatchStudy) -> str:
             lines.append(f"**The {kind} {_with_values(found, metric)} {says}.**")
             continue
         verb = "matters" if len(sure) == 1 else "matter"
+        what += _measured(study) if kind == "edge" else ""
         text = f"**{_share(len(sure), len(found))} {what} {verb} beyond doubt, each patched alone"
         lines.append(text + (f"; the strongest: {_with_values(sure[:NAMED], metric)}.**" if sure else ".**"))
-        if kind == "edge" and len(found) > 2 * NAMED:
+        if kind == "edge" and len(found) > 2 * NAMED and not _measured(study):
             lines.append(_concentration(found, metric))
     return "\n\n".join(lines)
 

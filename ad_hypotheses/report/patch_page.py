@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ad_hypotheses.evidence.effects import ALPHA, NEVER_NEGATIVE, Effect, PatchRecord, PatchStudy
+from ad_hypotheses.evidence.effects import ALPHA, NEVER_NEGATIVE, Effect, PatchRecord, PatchStudy, Screening
 from ad_hypotheses.report import heatmap
 from ad_hypotheses.report.files import report_files
 from ad_hypotheses.report.patch_answer import answer, arrows_of, by_size, declared_of, open_of, undeclared_of
@@ -58,7 +58,7 @@ def words_of(study: PatchStudy, metric: str) -> str:
 def draw_pictures(study: PatchStudy) -> dict[str, bytes]:
     """Return the pictures by file name; those that would have nothing to show are left out."""
     ranked = study.metrics[0]
-    shown = [*study.of_kind("set"), *arrows_of(study), *by_size(undeclared_of(study), ranked)[:DRAWN]]
+    shown = [*study.of_kind("set"), *by_size(arrows_of(study), ranked), *by_size(undeclared_of(study), ranked)[:DRAWN]]
     shown += study.of_kind("node", "path")[:DRAWN]
     pictures = {}
     if shown:
@@ -154,6 +154,8 @@ def _listed(study: PatchStudy, edges: Sequence[PatchRecord], declared: bool = Fa
     lines = [_table(study, ranked[:LISTED], "Edge", declared=declared)]
     if more > 0:
         lines.append(f"And {more:,} weaker ones, in the CSV.")
+    if study.screening and study.screening.unmeasured and not declared:
+        lines.append("Attributions of the edges that were not measured are in the CSV.")
     return "\n\n".join(lines)
 
 
@@ -209,6 +211,7 @@ def _maps(study: PatchStudy, drawn: set[str]) -> str:
     text = "A row writes, a column reads; a cell is one edge, patched alone. Colours follow the root of the effect, so "
     text += "that weak edges show beside strong ones; white is no effect, grey no such edge."
     text += " Framed in black: declared; in blue: left open by the claim." if study.name else ""
+    text += " A dot: not measured, since screening left it out." if study.screening else ""
     return "\n\n".join(["## Maps", text, *shown])
 
 
@@ -258,6 +261,7 @@ def _tested(study: PatchStudy) -> str:
         ["Donors", f"{code(study.donors)}: {prose(study.donors_text, emphasis=False)}"],
         ["Direction", study.direction],
         ["Patches", f"{single:,} single edges, {n_sets} sets, {len(study.of_kind('node', 'path'))} nodes and paths"],
+        *([["Screening", _method(study.screening)]] if study.screening else []),
         ["Steps", ", ".join(f"{literal(name)} {count:,}" for name, count in study.regimes.items())],
         ["Data", prose(study.data_text, emphasis=False)],
         ["Model", f"{code(study.model)}: {prose(study.model_text, emphasis=False)}"],
@@ -265,6 +269,14 @@ def _tested(study: PatchStudy) -> str:
         ["Hypothesis", code(study.file) if study.file else "none"],
     ]
     return "\n\n".join(["## What was tested", table(["", ""], facts)])
+
+
+def _method(how: Screening) -> str:
+    gradient = "gradient at the run that is patched" if how.steps == 1 else f"integrated gradients, {how.steps} steps"
+    return (
+        f"{gradient}: {len(how.picked):,} of {how.asked:,} edges picked, {len(how.sampled):,} drawn at random, "
+        f"{len(how.unmeasured):,} not measured; p-values are corrected as if all had been tested"
+    )
 
 
 def _warnings(study: PatchStudy) -> str:

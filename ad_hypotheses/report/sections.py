@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ad_hypotheses.evidence.record import Claim, NodeRecord, Number, Study, WorstPosition
 from ad_hypotheses.evidence.verdict import VACUOUS_BELOW
 from ad_hypotheses.report import places
+from ad_hypotheses.report.challenge import at_stake
 from ad_hypotheses.report.graph import CLASSES, mermaid, node_class
 from ad_hypotheses.report.words import (
     chance,
@@ -112,6 +113,7 @@ def nodes(claim: Claim) -> str:
         [
             code(node.name),
             _class_sizes(node.class_sizes),
+            "-" if node.history_bits is None else f"{figure(node.free_bits, 1)} of {figure(node.history_bits, 1)} bits",
             *(percent(value) for value in (node.alone, node.swapped, node.moved, node.spread)),
             "yes" if node.exact else "no",
             figure(node.recovered),
@@ -122,13 +124,15 @@ def nodes(claim: Claim) -> str:
     ]
     if not rows:
         return "## What was tested\n\nNothing: the claim has no node besides its root, so everything was swapped."
-    heads = ["Node", "Class sizes", "Alone", "Swapped", "Moved", "Spread", "Exact", "Recovered", "Resampled"]
+    heads = ["Node", "Class sizes", "Free", "Alone", "Swapped", "Moved", "Spread", "Exact", "Recovered", "Resampled"]
     tree = f" Written out as a tree, the claim has {claim.tree_nodes} nodes, each with draws of its own."
     return "\n\n".join(
         [
             "## What was tested",
+            *_stake(claim),
             table(heads, rows),
-            "*Class sizes*: how many histories agree on the feature, few on the left, many on the right. *Alone*: "
+            "*Class sizes*: how many histories agree on the feature, few on the left, many on the right. *Free*: how "
+            "many of the bits by which histories differ at a step donors may change. *Alone*: "
             "share of positions that nobody else agrees with. *Swapped*: share of draws from another history. *Moved*: "
             "how far the node's activation moved, relative to its size. *Spread*: the same within a class of untouched "
             "histories. *Exact*: the site is a function of the feature, so swapping changes nothing. *Recovered*: this "
@@ -136,6 +140,14 @@ def nodes(claim: Claim) -> str:
             "These two come from the first 64 histories and one draw, without an interval." + tree,
         ]
     )
+
+
+def _stake(claim: Claim) -> Iterator[str]:
+    if stake := at_stake(claim):
+        yield (
+            f"{prose(sentence(stake), emphasis=False)} Specificity is 0 for a claim that tells every history apart, "
+            "which recovers everything and says nothing, and 1 for one that lets all stand in for each other."
+        )
 
 
 def _class_sizes(sizes: dict[str, int]) -> str:

@@ -9,11 +9,12 @@ import pandas as pd
 
 from ad_hypotheses.evidence.effects import PatchStudy
 from ad_hypotheses.evidence.record import Claim, Number, Study
+from ad_hypotheses.report import challenge
 
 COLUMNS = ["claim", "kind", "scope", "of", "figure", "value", "low", "high"]
 PATCH_COLUMNS = [
     "patch", "kind", "writer", "reader", "arrow", "edges", "metric", "regime", "value", "low", "high", "p", "holm",
-    "bh",
+    "bh", "attribution", "attribution size",
 ]  # fmt: skip
 EVALUATION_COLUMNS = ["model", "task", "tasks", "learner", "figure", "of", "value", "low", "high"]
 
@@ -22,8 +23,9 @@ def tidy(study: Study) -> pd.DataFrame:
     """Return every figure of every claim.
 
     Returns:
-        Columns `claim`, `kind`; `scope` (`regime`, `node`, `step` or `episode`) and which one it is `of`; `figure`, its
-        `value`, and the bounds `low` and `high` of its interval where it has one. What is not estimable is missing.
+        Columns `claim`, `kind`; `scope` (`claim`, `regime`, `node`, `adversary`, `step` or `episode`) and which one it
+        is `of`; `figure`, its `value`, and the bounds `low` and `high` of its interval where it has one. What is not
+        estimable is missing.
     """
     rows = [(claim.name, claim.kind, *row) for claim in study.claims for row in _figures(claim)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -36,6 +38,11 @@ def tidy_csv(study: Study) -> str:
 
 def sweep_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the models of a sweep, a row each, as CSV."""
+    return str(pd.DataFrame(list(rows)).to_csv(index=False, float_format="%.6g"))
+
+
+def calibration_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the claims of a calibration, a row for each and each size of study, as CSV."""
     return str(pd.DataFrame(list(rows)).to_csv(index=False, float_format="%.6g"))
 
 
@@ -53,8 +60,10 @@ def _figures(claim: Claim) -> Iterator[tuple[str, str, str, float | None, float 
             elif name != "name":
                 yield "regime", regime.name, name, value, None, None
     for node in claim.nodes:
-        for name in ("alone", "swapped", "moved", "spread", "recovered", "resampled"):
+        for name in ("alone", "swapped", "moved", "spread", "recovered", "resampled", "free_bits", "history_bits"):
             yield "node", node.name, name, getattr(node, name), None, None
+    yield "claim", claim.name, "specificity", claim.specificity, None, None
+    yield from challenge.figures(claim)
     for scope, curves in (("step", claim.steps), ("episode", claim.episodes)):
         for name, losses in curves.items():
             for number, loss in enumerate(losses):
@@ -67,15 +76,21 @@ def patch_table(study: PatchStudy) -> pd.DataFrame:
     Returns:
         Columns `patch` and its `kind`, `writer`, `reader`, `arrow` and number of `edges`; `metric` and `regime`; the
         effect's `value`, the bounds `low` and `high` of its interval, and its p-values, as they are and corrected.
+        Where edges were screened, what `attribution` says of the first metric over all steps, and the mean of its
+        size over histories; edges that were left out have nothing else.
     """
-    rows = []
+    rows, ranked = [], (study.metrics[0], "all")
     for one in study.patches:
         what = (one.name, one.kind, " + ".join(one.writers), one.reader, one.arrow, one.n_edges)
         for metric, by_regime in one.effects.items():
             for regime, effect in by_regime.items():
                 number = effect.value
                 shown = (number.value, number.low, number.high) if number.estimable else (None, None, None)
-                rows.append((*what, metric, regime, *shown, effect.p, effect.holm, effect.bh))
+                screened = (one.attribution, one.attribution_size) if (metric, regime) == ranked else (None, None)
+                rows.append((*what, metric, regime, *shown, effect.p, effect.holm, effect.bh, *screened))
+    for one in study.screening.unmeasured if study.screening else ():
+        what = (one.name, one.kind, " + ".join(one.writers), one.reader, one.arrow, one.n_edges)
+        rows.append((*what, *ranked, *[None] * 6, one.attribution, one.attribution_size))
     return pd.DataFrame(rows, columns=PATCH_COLUMNS)
 
 

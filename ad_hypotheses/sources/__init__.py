@@ -15,6 +15,7 @@ from ad_hypotheses.sources.histories import Histories, generate, open_histories,
 from ad_hypotheses.sources.q_learning import DynaQ, EpsilonGreedyQ
 from ad_hypotheses.sources.recorded import Recorded
 from ad_hypotheses.sources.recording import episode_returns, learning_curve
+from ad_hypotheses.sources.scripted import Scripted
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.task import make_from
 
@@ -27,6 +28,7 @@ SOURCES: Mapping[str, type] = {
     "actor-critic": ActorCritic,
     "annealed-expert": AnnealedExpert,
     "recorded": Recorded,
+    "scripted": Scripted,
 }
 
 
@@ -65,6 +67,7 @@ __all__ = [
     "GaussianThompson",
     "Histories",
     "Recorded",
+    "Scripted",
     "Source",
     "Thompson",
     "episode_returns",

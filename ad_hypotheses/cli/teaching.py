@@ -1,0 +1,125 @@
+"""The part of `known` that trains: networks whose circuit interchange interventions put where a claim says it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ad_hypotheses.cli.card import machine
+from ad_hypotheses.cli.evaluation import evaluated
+from ad_hypotheses.cli.progress import Meter
+from ad_hypotheses.cli.trained_card import write_trained_card
+from ad_hypotheses.cli.training import MEASURED, ROLLOUTS, is_finished
+from ad_hypotheses.distill.config import SCRATCH, Config
+from ad_hypotheses.distill.train import Progress
+from ad_hypotheses.distill.zoo import build, load, save
+from ad_hypotheses.errors import HypothesisError
+from ad_hypotheses.known.interchange import teach
+from ad_hypotheses.known.make import FRESH, ROWS, agreement, random_histories
+from ad_hypotheses.known.network import Known
+from ad_hypotheses.known.proof import prove, require_proof
+from ad_hypotheses.language.discover import FOLDER
+from ad_hypotheses.language.discover import load as load_hypotheses
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.sources.rules import RULES
+
+PROVED = 256  # histories behind the figures of a card
+
+
+def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> list[str]:
+    """Train a known network, going on where an earlier run stopped, prove what it is, and keep it.
+
+    Args:
+        known: Which.
+        config: Its configuration.
+        models: Folder of the checkpoints.
+        meter: Shows what is done.
+
+    Returns:
+        Its row in the table of `known`.
+
+    Raises:
+        UserError: Its folder holds another network, its hypothesis file is not there, or it did not become true.
+    """
+    folder = models / known.model
+    if is_finished(folder, config):
+        meter.say(f"{folder} is trained already, with this very configuration; delete its weights to train it anew.")
+        return _row(known, load(folder).record)
+    claims, task, rule = claims_of(known), config.make_task(), RULES[known.rule]
+
+    def policy(history: History) -> Float[np.ndarray, "batch step action"]:
+        return rule.policy(history, task)
+
+    _announce(known, config, meter)
+    model, record = teach(config, claims[0], policy, folder / SCRATCH, known.steady, _progress(config, meter))
+    meter.begin(f"proving {known.name}", 0)
+    rng = np.random.default_rng([config.histories.seed + FRESH])
+    history = config.live(task.sample_tasks(rng, PROVED), rng)
+    proof = prove(model, claims, history, policy(history))
+    require_proof(known.model, proof)
+    record |= {
+        "machine": machine(record["threads"], record["device"]),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "context": model.shape.n_ctx,
+        "command": f"python cli.py known {known.name}",
+        "known": {
+            "rule": known.rule,
+            "words": known.words,
+            "agreement": asdict(agreement(model, known.rule, task, random_histories(config, ROWS, rng))),
+            "proof": asdict(proof),
+            "claims": {name: asdict(expected) for name, expected in known.claims.items()},
+        },
+        "evaluation": evaluated(model, config, ROLLOUTS, 0, meter),
+    }
+    digest = save(folder, config, model, record)
+    write_trained_card(folder, config, record, digest)
+    return _row(known, record)
+
+
+def claims_of(known: Known, folder: Path = FOLDER / "known") -> list[Hypothesis]:
+    """Return the claims about a known network, in the order of the catalogue: `truth` first.
+
+    Raises:
+        HypothesisError: Its file is not there, does not run, or lacks one of them.
+    """
+    found = {str(one.name): one for one in load_hypotheses(folder / known.file)}
+    missing = [name for name in known.claims if name not in found]
+    if missing:
+        raise HypothesisError(f"{folder / known.file} lacks {', '.join(missing)}, which the catalogue names.")
+    return [found[name] for name in known.claims]
+
+
+def _announce(known: Known, config: Config, meter: Meter) -> None:
+    training = config.training
+    n_parameters = sum(weight.numel() for weight in build(config).parameters())
+    meter.say(
+        f"training {known.model}: {n_parameters:,} parameters, {training.updates:,} updates of {training.batch} "
+        "histories, each plainly and in two scrubbed runs"
+    )
+
+
+def _progress(config: Config, meter: Meter) -> Progress:
+    first = -1
+
+    def updated(done: int, total: int, loss: float) -> None:
+        nonlocal first
+        if first < 0:
+            first = done
+            meter.begin("updates", total, done=done)
+            if done > 1:
+                meter.say(f"going on after update {done - 1:,}")
+        meter.reach(done, f"loss {loss:.4f}")
+        if done == first + MEASURED and meter.time_left:
+            meter.say(f"about {meter.time_left} for the other {total - done:,} updates")
+
+    return Progress(update=updated)
+
+
+def _row(known: Known, record: dict[str, Any]) -> list[str]:
+    found, share = record["known"]["agreement"], record["evaluation"]["summary"]["held_out_of_optimum"]
+    return [known.name, f"{found['decisions']:,}", f"{found['largest']:.1e}", f"{share:.0%}"]

@@ -1,0 +1,122 @@
+"""Make a known network from its configuration, and prove on random histories that it computes its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ad_hypotheses.distill.config import Config, read_config
+from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.zoo import CONFIG, build
+from ad_hypotheses.errors import ConfigError, DataError
+from ad_hypotheses.known.network import Known
+from ad_hypotheses.known.wiring import Wiring
+from ad_hypotheses.language.history import History
+from ad_hypotheses.sources.rules import RULES
+from ad_hypotheses.sources.variants import joined
+from ad_hypotheses.tasks import Task
+from ad_hypotheses.tasks.play import play
+
+ROWS = 512  # random histories of each of the three kinds
+LARGEST = 1e-4  # difference of two probabilities from which on a network is not what it should be
+FRESH = 2_000_003  # added to the seed of the histories: a study's histories are others
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a network is from its rule.
+
+    Attributes:
+        histories: How many were looked at.
+        decisions: Steps of all of them.
+        largest: Largest difference of the probabilities of an action.
+        argmax: Share of the decisions whose likeliest actions are those of the rule, ties apart.
+    """
+
+    histories: int
+    decisions: int
+    largest: float
+    argmax: float
+
+
+def known_config(known: Known, models: Path) -> Config:
+    """Read the configuration of a known network.
+
+    Raises:
+        ConfigError: It is missing or wrong, or its source follows another rule.
+    """
+    path = models / known.model / CONFIG
+    config = read_config(path)
+    lives = known.lives or known.rule
+    if config.source != {"name": "scripted", "rule": lives}:
+        raise ConfigError(f"{path}: {known.name} is asked about histories of the rule {lives}, so source must be "
+                          f"{{name: scripted, rule: {lives}}}, not {config.source}.")  # fmt: skip
+    return config
+
+
+def wired(known: Known, config: Config) -> Wiring:
+    """Return a network that is set by hand.
+
+    Raises:
+        ConfigError: The configuration has LayerNorms, through which nothing can be set by hand.
+    """
+    if config.model.layer_norm:
+        raise ConfigError(f"{known.name}: model.layer_norm must be false, for a LayerNorm mixes the subspaces.")
+    assert known.wire is not None, f"{known.name} is trained, not wired"
+    untrained = build(config)
+    net = Wiring.silent(untrained.vocabulary, untrained.shape)
+    known.wire(net, config.make_task())
+    return net
+
+
+def random_histories(config: Config, rows: int, rng: np.random.Generator) -> History:
+    """Let three kinds of learners live on random tasks: the rule, chance, and chance with a taste of its own each.
+
+    The latter two do what the rule never would; some with a taste do nearly the same all their lives.
+
+    Args:
+        config: Of the network.
+        rows: Histories of each kind.
+        rng: Draws tasks, tastes, actions and what they pay.
+    """
+    task, episodes = config.make_task(), config.kept_episodes
+    tastes = rng.dirichlet(np.full(task.n_actions, 0.5), size=rows)
+    policies: list[Callable[[History], np.ndarray]] = [
+        lambda history: np.full((rows, task.n_actions), 1 / task.n_actions),
+        lambda history: tastes,
+    ]
+    lives = [config.live(task.sample_tasks(rng, rows), rng)]
+    lives += [play(task, task.sample_tasks(rng, rows), policy, episodes, rng) for policy in policies]
+    return joined(lives)
+
+
+@torch.no_grad()
+def probabilities(model: ADTransformer, history: History) -> Float[np.ndarray, "batch step action"]:
+    """Return a model's distribution over actions at every step."""
+    return model(model.to_tokens(history)).softmax(-1).double().cpu().numpy()
+
+
+def agreement(model: ADTransformer, rule: str, task: Task, history: History) -> Agreement:
+    """Compare a network with its rule at every step of some histories."""
+    found, wanted = probabilities(model, history), RULES[rule].policy(history, task)
+    best = wanted.max(axis=-1, keepdims=True) - wanted < LARGEST
+    same = np.take_along_axis(best, found.argmax(axis=-1)[..., None], axis=-1)
+    return Agreement(history.n_rows, history.actions.size, float(np.abs(found - wanted).max()), float(same.mean()))
+
+
+def require_agreement(known: Known, found: Agreement) -> None:
+    """Refuse a network that does not compute its rule.
+
+    Raises:
+        DataError: It does not; says by how much.
+    """
+    if found.largest >= LARGEST:
+        raise DataError(
+            f"{known.model} does not compute {known.rule}: over {found.decisions:,} decisions of {found.histories:,} "
+            f"random histories its probabilities differ by up to {found.largest:.2g}, and {LARGEST:g} is too much."
+        )

@@ -1,0 +1,163 @@
+"""Known networks that live in dark rooms; here those that make something of rewards."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from ad_hypotheses.known import room_claims as claims
+from ad_hypotheses.known.blind_rooms import ngram, schedule, unvisited
+from ad_hypotheses.known.network import Known
+from ad_hypotheses.known.room_parts import (
+    Cell,
+    begins,
+    compare_cells,
+    embed_action,
+    embed_cell,
+    embed_reward,
+    look_for_reward,
+    walk_or_stay,
+)
+from ad_hypotheses.known.wiring import Space, Wiring
+from ad_hypotheses.sources.room_rules import SHARPNESS, STAY, WANDER, room, swirl
+from ad_hypotheses.tasks import Task
+
+
+def copy_rewarded(net: Wiring, task: Task) -> None:
+    """Induction: a head of the first layer fetches the cell before, one of the second the action that paid there.
+
+    Token s + 1 shows what was done at step s and whether it paid, but not where. Once the first head has added that,
+    the first MLP keeps it where it paid: a *lesson*. The second head compares all lessons with where the agent stands.
+    Decoy: its neighbour does the same, and nothing reads it.
+    """
+    place = room(task)
+    here, last, paid = embed_cell(net, place), embed_action(net, place), embed_reward(net)
+    waves, clock = net.waves(), net.clock()
+    before, lesson = Cell.space(net, "before", place), Cell.space(net, "lesson", place)
+    habit, echo = net.space("habit", place.n_actions), net.space("echo of the habit", place.n_actions)
+    net.look_at_previous(0, 0, waves)
+    net.move(0, 0, here.moved_to(before))
+    for shown, kept in ((before.x, lesson.x), (before.y, lesson.y)):
+        for number in range(place.size):
+            net.when(0, [shown[number], paid[0]], {kept[number]: 1.0})
+    for head, to in ((0, habit), (1, echo)):
+        net.look_at_latest(1, head, clock, lesson.pairs, here.pairs, needed=2)
+        net.move(1, head, [(last, to, np.eye(place.n_actions))])
+    net.unembed(habit, SHARPNESS * np.eye(place.n_actions))
+
+
+def retrieval(net: Wiring, task: Task) -> None:
+    """A head fetches the cell that paid last, the first MLP the ways there, the second whether to stay.
+
+    Decoy: the head beside it fetches the same, and nothing reads it.
+    """
+    known, flags, score = _retrieve(net, task)
+    walk_or_stay(net, 1, known, flags, score)
+
+
+def superstition(net: Wiring, task: Task) -> None:
+    """Retrieval, but while no goal is known the second MLP favours the last action."""
+    known, flags, score = _retrieve(net, task)
+    walk_or_stay(net, 1, known, flags, score)
+    last = embed_action(net, room(task))
+    for action in range(task.n_actions):
+        net.when(1, [last[action]], {score[action]: WANDER}, none_of=[known[0]])
+
+
+def _retrieve(net: Wiring, task: Task) -> tuple[Space, Space, Space]:
+    place = room(task)
+    here, paid, clock, start = embed_cell(net, place), embed_reward(net), net.clock(), begins(net, place)
+    known, flags = net.space("goal known"), net.space("ways", place.n_actions)
+    goal, echo, score = (
+        Cell.space(net, "goal", place),
+        Cell.space(net, "echo", place),
+        net.space("score", place.n_actions),
+    )
+    for head, moves in ((0, [*here.moved_to(goal), (paid, known, np.eye(1))]), (1, here.moved_to(echo))):
+        look_for_reward(net, 0, head, clock, paid, start)
+        net.move(0, head, moves)
+    compare_cells(net, 0, here, goal, flags, if_known=(known[0],))
+    net.unembed(score, SHARPNESS * np.eye(place.n_actions))
+    return known, flags, score
+
+
+def gate(net: Wiring, task: Task) -> None:
+    """Marks' gate: one head fetches a cell, another says whether it paid; until then, the second MLP drifts.
+
+    Before any reward the first head fetches the first cell, the centre, and the first MLP finds the ways there: only
+    the second MLP, which sees the gate, leaves them aside. Decoy: a head of the second layer averages the pay.
+    """
+    place = room(task)
+    here, paid, clock, start = embed_cell(net, place), embed_reward(net), net.clock(), begins(net, place)
+    goal, known, flags = Cell.space(net, "goal", place), net.space("gate"), net.space("ways", place.n_actions)
+    score, pay = net.space("score", place.n_actions), net.space("mean pay")
+    for head, moves in ((0, here.moved_to(goal)), (1, [(paid, known, np.eye(1))])):
+        look_for_reward(net, 0, head, clock, paid, start)
+        net.move(0, head, moves)
+    compare_cells(net, 0, here, goal, flags, if_known=())
+    walk_or_stay(net, 1, known, flags, score)
+    for x, y in product(range(place.size), repeat=2):
+        liked = {score[action]: WANDER for action in np.flatnonzero(swirl(place.size)[x, y]).tolist()}
+        net.when(1, [here.x[x], here.y[y]], liked, none_of=[known[0]])
+    net.move(1, 0, [(paid, pay, np.eye(1))])
+    net.unembed(score, SHARPNESS * np.eye(place.n_actions))
+
+
+def reflex(net: Wiring, task: Task) -> None:
+    """The first MLP sees the last token: after a reward it stays, else it goes on.
+
+    Decoys that nothing reads: the second MLP does the same, a head of the first layer fetches the last reward's cell.
+    """
+    place = room(task)
+    here, last, paid = embed_cell(net, place), embed_action(net, place), embed_reward(net)
+    score, echo = net.space("score", place.n_actions), net.space("echo of the score", place.n_actions)
+    for layer, to in ((0, score), (1, echo)):
+        net.when(layer, [paid[0]], {to[STAY]: 1.0})
+        for action in range(1, place.n_actions):
+            net.when(layer, [last[action]], {to[action]: 1.0}, none_of=[paid[0]])
+    look_for_reward(net, 0, 0, net.clock(), paid, begins(net, place))
+    net.move(0, 0, here.moved_to(Cell.space(net, "goal", place)))
+    net.unembed(score, SHARPNESS * np.eye(place.n_actions))
+
+
+ROOMS = (
+    Known(
+        "copy-rewarded", "copy-rewarded",
+        "a head fetches the cell before, an MLP keeps it where it paid, a head copies what paid in this cell",
+        copy_rewarded, claims.COPY_REWARDED,
+    ),
+    Known(
+        "retrieval", "retrieval",
+        "a head fetches the cell that paid last, an MLP finds the ways there, another takes one or stays",
+        retrieval, claims.RETRIEVAL,
+    ),
+    Known(
+        "superstition", "superstition",
+        "retrieval, but before a reward the second MLP leans to the last action",
+        superstition, claims.SUPERSTITION, lives="retrieval",
+    ),
+    Known(
+        "gate", "gate",
+        "a head tells whether a rewarded cell is known; until then an MLP drifts, from then on it walks there",
+        gate, claims.GATE,
+    ),
+    Known(
+        "reflex", "reflex", "an MLP sees the last token, stays after a reward and else goes on", reflex, claims.REFLEX,
+    ),
+    Known(
+        "ngram", "ngram",
+        "a head fetches the cell before, another averages what was done in this cell",
+        ngram, claims.NGRAM,
+    ),
+    Known(
+        "schedule", "schedule",
+        "an MLP looks up a fixed way, another walks it the more firmly the later the episode",
+        schedule, claims.SCHEDULE,
+    ),
+    Known(
+        "unvisited", "unvisited",
+        "an MLP names the cell, a head averages all that were seen, an MLP finds neighbours that were not",
+        unvisited, claims.UNVISITED,
+    ),
+)  # fmt: skip

@@ -1,0 +1,61 @@
+"""Learners that follow a rule: histories of an algorithm that is known exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ad_hypotheses.errors import ConfigError, did_you_mean
+from ad_hypotheses.language.history import History
+from ad_hypotheses.sources.recording import check_episodes, keep_episodes
+from ad_hypotheses.sources.rules import RULES
+from ad_hypotheses.tasks import Facts, Task
+from ad_hypotheses.tasks.play import play
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Follows a rule, across episodes.
+
+    Attributes:
+        rule: Name of the rule.
+    """
+
+    rule: str = "win-stay"
+
+    name: ClassVar[str] = "scripted"
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that nobody wrote.
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        if self.rule not in RULES:
+            hint = did_you_mean(self.rule, RULES)
+            raise ConfigError(f"{self.name}: there is no rule {self.rule!r}.{hint} Known: {', '.join(RULES)}.")
+
+    def require_fit(self, task: Task, episodes: int) -> None:
+        """Refuse a task that the rule was not written for.
+
+        Raises:
+            ConfigError: It was not.
+        """
+        rule = RULES[self.rule]
+        if task.name != rule.family:
+            fitting = [one.name for one in RULES.values() if one.family == task.name]
+            advice = f"use {', '.join(fitting)}" if fitting else f"no rule is written for {task.name}"
+            raise ConfigError(f"{self.name}: {self.rule} is a rule for {rule.family}, not for {task.name}; {advice}.")
+
+    def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
+        """Let one learner live on every task of `facts`; return the kept episodes 0, k, 2k, ... of each.
+
+        Raises:
+            ConfigError: The rule is for other tasks, or there is nothing to live or to keep.
+        """
+        self.require_fit(task, episodes)
+        check_episodes(episodes, keep_every)
+        policy = RULES[self.rule].policy
+        return keep_episodes(play(task, facts, lambda seen: policy(seen, task)[:, -1], episodes, rng), keep_every)

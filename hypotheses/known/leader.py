@@ -1,0 +1,154 @@
+"""Follow the leader: a head averages the wins of each arm, two MLPs find the arms that have won most often.
+
+The network was set by hand, so this is known to be true. What follows the truth is false in a way that the name says,
+or true and finer than it need be.
+"""
+
+import numpy as np
+
+from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+
+SHARPNESS = 3.0
+
+
+@node(at=embed("action") + embed("reward"))
+def last(history):
+    """The last arm if it won, else -1.  [batch, step]"""
+    return np.where(history.previous_rewards > 0, history.previous_actions, -1)
+
+
+@node(at=mlp(0))
+def winner(last):
+    """The same.  [batch, step]"""
+    return last
+
+
+def leading(record):
+    """Which arms have the best record.  [batch, step, arm]"""
+    return record == record.max(axis=-1, keepdims=True)
+
+
+@node(at=head(1, 0))
+def wins(winner, history):
+    """Which arms have won most often.  [batch, step, arm]"""
+    return leading(history.action_rewards())
+
+
+def found_by_mlps(carried, leaders=lambda value: value, meaning=lambda value: value):
+    """Return the end of every claim here: two MLPs find the leaders in what the head carries.
+
+    Args:
+        carried: The node at the head.
+        leaders: What the MLPs make of its value.  [batch, step, arm]
+        meaning: Tells the leaders from that.  [batch, step, arm]
+    """
+
+    @node(at=mlp(1))
+    def ahead(carried):
+        """Which arms nobody is ahead of.  [batch, step, arm]"""
+        return leaders(carried)
+
+    @node(at=mlp(2))
+    def first(ahead):
+        """The same.  [batch, step, arm]"""
+        return ahead
+
+    @node(at=logits)
+    def choice(first):
+        """Any leader, seldom another arm.  [batch, step, arm]"""
+        weights = np.exp(SHARPNESS * meaning(first))
+        return weights / weights.sum(axis=-1, keepdims=True)
+
+    return choice
+
+
+truth = Hypothesis(found_by_mlps(wins), model="known-leader", accept=0.9)
+
+# the other head averages the same, but nothing reads it
+copy = truth.on(wins=head(1, 1))
+
+# the reward reaches the first MLP too
+reward_blind = truth.on(last=embed("action"))
+
+
+@node(at=head(1, 0))
+def order_of_wins(winner, history):
+    """How many arms have won more often than each.  [batch, step, arm]"""
+    record = history.action_rewards()
+    return (record[..., None, :] > record[..., None]).sum(axis=-1)
+
+
+order = Hypothesis(found_by_mlps(order_of_wins, lambda ahead: ahead == 0), model="known-leader", accept=0.9)
+
+
+@node(at=head(1, 0))
+def one_of_the_leaders(winner, history):
+    """The first of those that have won most often.  [batch, step]"""
+    return history.action_rewards().argmax(axis=-1)
+
+
+one_leader = Hypothesis(
+    found_by_mlps(one_of_the_leaders, lambda arm: np.arange(4) == arm[..., None]), model="known-leader", accept=0.9
+)
+
+
+@node(at=head(1, 0))
+def half_with_the_leader(winner, history):
+    """Whether a leader is among the first two arms.  [batch, step]"""
+    return leading(history.action_rewards())[..., :2].any(axis=-1)
+
+
+lead_halves = Hypothesis(
+    found_by_mlps(half_with_the_leader, lambda early: (np.arange(4) < 2) == early[..., None]),
+    model="known-leader",
+    accept=0.9,
+)
+
+
+@node(at=head(1, 0))
+def wins_read_directly(last, history):
+    """Which arms have won most often, read from the tokens without an MLP.  [batch, step, arm]"""
+    return leading(history.action_rewards())
+
+
+no_mlp = Hypothesis(found_by_mlps(wins_read_directly), model="known-leader", accept=0.9)
+
+
+@node(at=head(1, 0))
+def wins_of_late(winner, history):
+    """Which arms have won most often in the last ten pulls.  [batch, step, arm]"""
+    record = history.action_rewards()
+    return leading(record - np.pad(record, ((0, 0), (10, 0), (0, 0)))[:, :-10])
+
+
+lately = Hypothesis(found_by_mlps(wins_of_late), model="known-leader", accept=0.9)
+
+
+@node(at=embed("action") + embed("reward"))
+def arm(history):
+    """The last arm, -1 at first.  [batch, step]"""
+    return history.previous_actions
+
+
+@node(at=mlp(0))
+def pulled(arm):
+    """The same.  [batch, step]"""
+    return arm
+
+
+@node(at=head(1, 0))
+def pulls(pulled, history):
+    """Which arms have been pulled most often.  [batch, step, arm]"""
+    return leading(history.action_counts())
+
+
+most_pulled = Hypothesis(found_by_mlps(pulls), model="known-leader", accept=0.9)
+
+
+@node(at=head(1, 0))
+def count_of_pulls(winner, history):
+    """How often each arm was pulled: not what the head carries, but few agree in it.  [batch, step, arm]"""
+    return history.action_counts()
+
+
+pull_counts = Hypothesis(found_by_mlps(count_of_pulls, meaning=leading), model="known-leader", accept=0.9)

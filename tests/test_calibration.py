@@ -1,0 +1,465 @@
+"""Calibration: its statistics, what it runs and resumes, and its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Ran, run_main
+from scipy.stats import binomtest, mannwhitneyu
+from statsmodels.stats.proportion import proportion_confint
+
+from ad_hypotheses.causal.study import prepare, run_studies
+from ad_hypotheses.cli import calibrating
+from ad_hypotheses.errors import DataError, HypothesisError, UserError
+from ad_hypotheses.evidence.calibration import (
+    Calibration,
+    ClaimFacts,
+    Coverage,
+    Network,
+    Outcome,
+    read_calibration,
+)
+from ad_hypotheses.evidence.error_rates import (
+    coverage_of,
+    exact_interval,
+    kept_by_swaps,
+    pooled_ratio,
+    rate,
+    said,
+    separate,
+)
+from ad_hypotheses.evidence.record import Number
+from ad_hypotheses.known import calibrate, cases, trials
+from ad_hypotheses.known.calibrate import Design, Place, choose_pairs, coverage_jobs, run, trial_jobs
+from ad_hypotheses.known.cases import case_of, chosen
+from ad_hypotheses.known.coverage import Datasets, estimates, sums
+from ad_hypotheses.known.measures import Measures, facts
+from ad_hypotheses.known.trials import Trial, run_trial
+from ad_hypotheses.report.calibration import headline, page, write_calibration
+from ad_hypotheses.report.calibration_answer import catches, enough_passes, enough_rows, got_through, separations
+
+ROOT = Path(__file__).resolve().parent.parent
+NETWORK = "win-stay"
+TINY = Design(
+    replicates={12: 1, 24: 1},
+    passes={12: (1, 2), 24: (2,)},
+    covered={12: 3},
+    pairs=1,
+    exact=(24, 1, 2),
+    compared=24,
+)
+
+
+# statistics
+
+
+@pytest.mark.parametrize(("count", "trials"), [(0, 7), (1, 7), (7, 7), (3, 40), (199, 200)])
+def test_intervals_of_shares_are_those_of_others(count, trials):
+    mine = exact_interval(count, trials)
+    theirs = binomtest(count, trials).proportion_ci(method="exact")
+    assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    assert (mine.low, mine.high) == pytest.approx(proportion_confint(count, trials, method="beta"), abs=1e-9)
+    assert mine.value == count / trials
+
+
+def test_no_trial_says_nothing():
+    nothing = exact_interval(0, 0)
+    assert (nothing.low, nothing.high, nothing.estimable) == (0.0, 1.0, False)
+
+
+def test_a_rate_counts_trials_and_claims():
+    found = [outcome("a", "one", "supported"), outcome("a", "one", "refuted"), outcome("a", "two", "refuted")]
+    got = rate(found, said(0.9, "refuted"))
+    assert (got.count, got.trials, got.claims, got.of_claims) == (2, 3, 2, 2)
+    assert rate(found, said(0.9, "supported")).claims == 1
+    assert got.interval == exact_interval(2, 3)
+
+
+def test_the_area_is_that_of_mann_and_whitney():
+    rng = np.random.default_rng(0)
+    true, wrong = rng.normal(1, 1, 12).round(1), rng.normal(0, 1, 30).round(1)
+    for larger in (True, False):
+        found = separate("m", _named(true), _named(wrong), larger)
+        assert found is not None
+        statistic = mannwhitneyu(true, wrong).statistic / (12 * 30)
+        assert found.area == pytest.approx(statistic if larger else 1 - statistic)
+        worst = true.min() if larger else true.max()
+        assert found.worst_true == worst
+        through = wrong >= worst if larger else wrong <= worst
+        assert len(found.not_told_apart) == through.sum()
+        assert found.best_wrong == (wrong.max() if larger else wrong.min())
+
+
+def test_a_measure_without_values_separates_nothing():
+    assert separate("m", {"a": math.nan}, {"b": 1.0}, True) is None
+    found = separate("m", {"a": 1.0, "x": math.nan}, {"b": 1.0 - 1e-6, "c": math.nan}, True, tie=1e-3)
+    assert found is not None
+    assert (found.wrong, found.not_told_apart, found.area) == (1, ("b",), 0.5)
+
+
+def test_swaps_keep_a_feature_as_often_as_draws_do():
+    rng = np.random.default_rng(1)
+    true = rng.integers(0, 3, size=(40, 6))
+    claimed = np.where(rng.random(true.shape) < 0.6, true, rng.integers(0, 5, size=true.shape))
+    kept, chance = [], []
+    for row, step in np.ndindex(true.shape):
+        others = np.delete(np.arange(40), row)
+        donors = [j for j in others if claimed[j, step] == claimed[row, step]] or [row]
+        kept.append(np.mean([true[j, step] == true[row, step] for j in donors]))
+        chance.append(np.mean(true[others, step] == true[row, step]))
+    expected = (np.mean(kept) - np.mean(chance)) / (1 - np.mean(chance))
+    assert kept_by_swaps(true, claimed) == pytest.approx(expected)
+
+
+def test_a_finer_or_injective_feature_keeps_everything_and_a_constant_nothing():
+    true = np.random.default_rng(2).integers(0, 3, size=(50, 4))
+    unique = np.arange(200).reshape(50, 4)
+    assert kept_by_swaps(true, true) == kept_by_swaps(true, 10 * true + unique % 2) == kept_by_swaps(true, unique) == 1
+    assert kept_by_swaps(true, np.zeros_like(true)) == pytest.approx(0)
+    assert math.isnan(kept_by_swaps(np.zeros_like(true), true))
+
+
+def test_the_error_of_a_pooled_ratio_is_its_scatter():
+    rng = np.random.default_rng(3)
+
+    def once() -> tuple[float, float]:
+        below = rng.gamma(20, 0.1, size=30)
+        return pooled_ratio(0.4 * below + rng.normal(0, 0.1, size=30), below)
+
+    found = np.array([once() for _ in range(400)])
+    assert found[:, 0].mean() == pytest.approx(0.4, abs=0.003)
+    assert found[:, 1].mean() == pytest.approx(found[:, 0].std(), rel=0.1)
+
+
+def test_coverage_counts_on_which_side_intervals_miss():
+    numbers = [Number(0.5, 0.4, 0.6), Number(0.7, 0.65, 0.8), Number(0.3, 0.2, 0.45), Number(0.5, 0.3, 0.9)]
+    found = coverage_of(("net", "claim", "recovered"), (64, 5), (0.5, 0.01), [*numbers, trials.UNKNOWN])
+    assert (found.covered, found.too_high, found.too_low, found.replicates) == (3, 1, 1, 5)
+    assert found.mean == pytest.approx(0.5)
+    assert found.claimed == pytest.approx(np.mean([0.2, 0.15, 0.25, 0.6]) / 3.92, rel=1e-3)
+    assert found.covered_mean == 3
+
+
+# what is run
+
+
+@pytest.fixture(scope="module")
+def win_stay() -> cases.Case:
+    """Return a known network that ships."""
+    return case_of(NETWORK, ROOT / "models", ROOT / "hypotheses" / "known")
+
+
+def test_a_trial_finds_what_scrubbing_the_file_finds(win_stay, tmp_path):
+    trial = Trial(NETWORK, 20, (1, 2), 3, 5)
+    found = {one.claim: one for one in run_trial(win_stay, trial) if one.passes == 2}
+    assert list(found) == [one.name for one in win_stay.claims]
+    mine = [one.hypothesis for one in win_stay.claims if one.kind != cases.BY_THE_TOOL]
+    study = prepare(mine[0], mine[1:], win_stay.checkpoint, trial.settings)
+    record = run_studies([study], trial.settings, "", tmp_path)[0]
+    assert {one.name for one in record.claims} == set(found)
+    for claim in record.claims:
+        one, every = found[claim.name], claim.regimes[0]
+        assert one.verdicts["0.90"] == claim.verdict
+        assert one.recovered == every.recovered
+        assert one.beyond_structure_with_self == every.beyond_structure_with_self
+        assert (one.kl, one.loss_change, one.same_argmax) == pytest.approx(
+            (every.kl, every.loss_change, every.same_argmax)
+        )
+        assert one.root_movement == claim.root_movement
+
+
+def test_fewer_passes_are_the_first_ones_and_another_replicate_is_another_dataset(win_stay):
+    short, long = (run_trial(win_stay, Trial(NETWORK, 12, passes, 0, 0)) for passes in ((1,), (1, 2)))
+    assert [one.recovered for one in short] == [one.recovered for one in long if one.passes == 1]
+    other = run_trial(win_stay, Trial(NETWORK, 12, (1,), 1, 0))
+    assert other[0].model != short[0].model
+    seeds = {Trial(NETWORK, rows, (1,), n, s).settings.seed for rows in (12, 13) for n in (0, 1) for s in (0, 1)}
+    assert len(seeds | {one.seed for one in Datasets(NETWORK, "truth", 12, 1, 0, 2, 0).settings}) == 10
+
+
+def test_a_trial_goes_on_claim_by_claim(win_stay, tmp_path, monkeypatch):
+    trial = Trial(NETWORK, 12, (1,), 0, 0)
+    whole = run_trial(win_stay, trial)
+    measured: list[str] = []
+
+    def interrupted(clean, nodes, root, *how, **more):
+        measured.append(root)
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return real(clean, nodes, root, *how, **more)
+
+    real = trials.measure
+    monkeypatch.setattr(trials, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(win_stay, trial, tmp_path / "parts")
+    assert run_trial(win_stay, trial, tmp_path / "parts") == whole
+    assert len(measured) == 1 + len(win_stay.claims)
+
+
+def test_what_is_known_of_the_claims_about_a_network(win_stay):
+    found = {one.claim: one for one in facts(win_stay, Measures(NETWORK, 0, 48))}
+    true = found["truth"]
+    assert (true.kept, true.agreement) == (1, 1)
+    assert true.undeclared == pytest.approx(0, abs=1e-6)
+    assert true.weakest_arrow > 0.5
+    assert found["echo"].undeclared > 0.5  # the right features at a head that does nothing
+    assert found["pay_alone"].kept < 0.5
+    assert (true.any_step, true.independent) == pytest.approx((1, 1), abs=1e-4)
+    assert max(found["reward_blind"].any_step, found["reward_blind"].independent) < 0.5
+    assert (true.kind, true.expected) == ("true", "supported")
+
+
+def test_a_claim_that_cannot_be_tested_is_refused_and_the_others_are_judged(win_stay, monkeypatch):
+    def picky(bound, history, align):
+        if bound.hypothesis.name == "echo":
+            raise DataError("alone")
+
+    monkeypatch.setattr(trials, "refuse_untestable", picky)
+    found = {one.claim: one for one in run_trial(win_stay, Trial(NETWORK, 32, (2,), 0, 0))}
+    assert set(found["echo"].verdicts.values()) == {"refused"}
+    assert math.isnan(found["echo"].recovered.value)
+    assert found["truth"].verdicts["0.90"] == "supported"
+
+
+def test_pooled_datasets_give_what_estimates_give(win_stay):
+    few = Datasets(NETWORK, "reward_blind", 24, 2, 0, 3, 0)
+    model, scrubbed, baseline, structure = np.array(sums(win_stay, few)).T
+    found = estimates(win_stay, few)
+    assert [one["recovered"].value for one in found] == pytest.approx((scrubbed - baseline) / (model - baseline))
+    assert [one["beyond_structure"].value for one in found] == pytest.approx(
+        (scrubbed - structure) / (model - structure)
+    )
+
+
+def test_pairs_are_of_different_networks_and_recover_neither_nothing_nor_all():
+    shares = {("a", "one"): 0.92, ("a", "two"): 0.7, ("b", "one"): 0.5, ("b", "two"): 1.0, ("c", "one"): 0.05}
+    found = [
+        outcome(network, claim, "refuted", recovered=value, rows=24, passes=2)
+        for (network, claim), value in shares.items()
+    ]
+    assert choose_pairs(found, dataclasses.replace(TINY, pairs=2)) == [("a", "one"), ("b", "one")]
+    assert choose_pairs(found, dataclasses.replace(TINY, pairs=9)) == [("a", "one"), ("b", "one")]
+    assert choose_pairs(found[-1:], TINY) == []
+
+
+# the command
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Place:
+    """Return a folder to work in, with the command line's design made tiny."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("AD_HYPOTHESES_TRACEBACK", raising=False)
+    monkeypatch.setattr(calibrating, "QUICK", TINY)
+    return Place(ROOT / "models", ROOT / "hypotheses" / "known", tmp_path / "reports" / ".partial" / "calibration")
+
+
+def command(capsys, place: Place, *more: str) -> Ran:
+    folders = ("--models", str(place.models), "--hypotheses", str(place.hypotheses))
+    return run_main(("calibrate", "--only", NETWORK, "--quick", "--workers", "1", *folders, *more), capsys)
+
+
+def test_an_interrupted_calibration_goes_on_and_ends_as_if_nothing_had_been(place, capsys, monkeypatch):
+    done: list[object] = []
+
+    def interrupted(job, path, place):
+        if len(done) == 2:
+            done.append(None)
+            raise KeyboardInterrupt
+        done.append(job)
+        run(job, path, place)
+
+    monkeypatch.setattr(calibrating, "run", interrupted)
+    stopped = command(capsys, place)
+    assert stopped.code == 2
+    assert "the same command goes on" in stopped.said
+    assert len(list(place.scratch.glob("*.json"))) == 2
+    ended = command(capsys, place, "--json")
+    assert ended.code == 0, ended.err
+    jobs = trial_jobs([NETWORK], TINY)
+    assert len([job for job in done if isinstance(job, Trial | Measures)]) == len(jobs)  # none was done twice
+    assert not place.scratch.exists()
+    record = read_calibration(Path("reports/calibration.json"))
+    case = case_of(NETWORK, place.models, place.hypotheses)
+    assert len(record.outcomes) == len(case.claims) * 3
+    assert json.loads(ended.out) == {"report": "reports/calibration.md", **json.loads(record.to_json())}
+    small = run_trial(case, next(job for job in jobs if isinstance(job, Trial) and job.rows == 12))
+    kept = [one for one in record.outcomes if one.rows == 12]
+    whole, resumed = (dataclasses.replace(record, outcomes=some).to_json() for some in (small, kept))
+    assert whole == resumed
+    text = Path("reports/calibration.md").read_text()
+    assert "## What got through" in text
+    for picture in re.findall(r"\]\((\S+\.png)\)", text):
+        assert (Path("reports") / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--only", "win-sty"), "Did you mean 'win-stay'"),
+        (("--workers", "0"), "at least 1"),
+        (("--models", "nowhere"), "there is no model 'known-win-stay'"),
+        (("--hypotheses", "nowhere"), "There is no hypothesis file nowhere/win_stay.py"),
+        (("--seed", "-1"), "negative"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_is_run(place, capsys, arguments, words):
+    found = command(capsys, place, *arguments)
+    assert found.code == 2
+    assert words in found.said
+    assert not (Path("reports") / "calibration.md").exists()
+
+
+def test_a_file_that_lacks_a_claim_of_the_catalogue_is_refused(tmp_path):
+    shutil.copytree(ROOT / "hypotheses" / "known", tmp_path / "known")
+    file = tmp_path / "known" / "win_stay.py"
+    file.write_text(re.sub(r"^echo\b", "another", file.read_text(), flags=re.MULTILINE))
+    with pytest.raises(HypothesisError, match="holds no claim echo about known-win-stay"):
+        case_of(NETWORK, ROOT / "models", tmp_path / "known")
+
+
+def test_networks_are_chosen_by_name_with_or_without_their_prefix():
+    assert chosen(["known-win-stay", "win-stay"]) == ["win-stay"]
+    assert chosen([]) == list(cases.KNOWN)
+
+
+def test_a_network_that_changes_meanwhile_is_not_mixed_with_what_it_was(place):
+    job = Measures(NETWORK, 0, 24)
+    with pytest.raises(UserError, match="changed while they were calibrated"):
+        run(job, place.scratch / "of-other-weights.json", place)
+    assert not place.scratch.exists()
+
+
+def test_every_job_is_kept_in_a_file_of_its_own(place):
+    jobs = [*trial_jobs([NETWORK], TINY), *coverage_jobs([(NETWORK, "record")], TINY)]
+    assert len({place.kept(job) for job in jobs}) == len(jobs)
+    assert all(calibrate.cost(job, place) > 0 for job in jobs)
+
+
+# the report
+
+
+def test_a_record_survives_the_file(tmp_path):
+    record = made_up()
+    file = tmp_path / "calibration.json"
+    file.write_text(record.to_json())
+    assert read_calibration(file).to_json() == record.to_json()
+    for text in ("", "[]", '{"schema": 99}'):
+        file.write_text(text)
+        with pytest.raises(DataError, match="Calibrate again"):
+            read_calibration(file)
+
+
+def test_the_answer_names_what_got_through_and_what_would_have_told():
+    record = made_up()
+    (through,) = got_through(record)
+    assert (through[0].claim, through[1].count, through[1].trials) == ("fine", 3, 4)
+    assert "swap share" in catches(record)["net: fine"]
+    by_name = {one.measure: one for one in separations(record)}
+    assert by_name["recovered"].not_told_apart == ("net: fine",)
+    assert by_name["swap share"].not_told_apart == ("net: coarse",)
+    assert enough_rows(record) == 64
+    assert enough_passes(record) is None
+
+
+def test_the_first_screen_has_the_numbers_that_matter():
+    lines = "\n".join(headline(made_up()))
+    assert "0 of 4 studies (0%, 95 % interval 0% to 60%; 0 of 1 claims ever)" in lines
+    assert "3 of 8 studies" in lines
+    assert "0 of 4 studies (0%, 95 % interval 0% to 60%; 0 of 1 claims ever) without those" in lines
+    assert "in 90% to 90% of 200 fresh datasets of 256 histories" in lines
+
+
+def test_the_page_is_whole(tmp_path):
+    written = write_calibration(made_up(), tmp_path)
+    text = written[-1].read_text()
+    assert all(path.stat().st_size > 100 for path in written)
+    heads = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    assert heads == [
+        "Calibration: how often verdicts are wrong",
+        "What to use",
+        "Sample size, passes and accept",
+        "Do intervals hold the exact value?",
+        "Which measure tells wrong claims from true ones?",
+        "What got through",
+        "Depth, and features that go together",
+        "Every claim",
+        "Make it again",
+    ]
+    assert "| `net: claim` | recovered | 256 | 0.5000 ± 0.0010 | 0.900 [0.850, 0.938] | below |" in text
+    assert "python cli.py calibrate" in text
+    assert "abcdef0123456789" in text
+    widths = [{line.count(" | ") for line in block.splitlines()} for block in re.findall(r"(?:^\|.*\n)+", text, re.M)]
+    assert all(len(one) == 1 for one in widths)
+    columns = (tmp_path / "calibration.csv").read_text().splitlines()[0].split(",")
+    assert {"network", "claim", "kind", "rows", "supported", "refused", "recovered"} <= set(columns)
+
+
+def test_a_page_without_coverage_or_failures_says_so():
+    record = made_up()
+    fine = dataclasses.replace(
+        record, coverage=[], claims=[one for one in record.claims if one.claim != "fine"],
+        outcomes=[one for one in record.outcomes if one.claim != "fine"],
+    )  # fmt: skip
+    text = page(fine)
+    assert "No wrong claim was called supported" in text
+    assert "No claim recovers a share strictly inside" in text
+    assert "coverage.png" not in text
+
+
+def outcome(
+    network: str, claim: str, verdict: str, recovered: float = 0.5, rows: int = 64, passes: int = 5, replicate: int = 0,
+    swapped: float = 1.0,
+) -> Outcome:  # fmt: skip
+    """A trial in which everything recovers as much."""
+    number = Number(recovered, recovered - 0.02, recovered + 0.02)
+    losses = (1.0, 2.0 - recovered, 2.0, 1.95)
+    seen = (0.8, swapped, 1 - recovered, 1.0, 1 - recovered, 1.0, recovered, 0.2)
+    verdicts = {"0.80": verdict, "0.90": verdict}
+    return Outcome(network, claim, rows, passes, replicate, 3, *losses, *[number] * 4, *seen, verdicts)
+
+
+def made_up() -> Calibration:
+    """A calibration on one network, where an injective claim got through in three of four studies."""
+    claims = [
+        ClaimFacts("net", "truth", "true", "supported", "it is so", 2, 3, 1.0, 1.0, 0.0, 0.9, "a -> b", 1.0, 1.0),
+        ClaimFacts("net", "fine", "injective", "refuted", "too | fine", 3, 4, 0.99, math.nan, 0.0, 0.9, "a", 1.0, 1.0),
+        ClaimFacts("net", "coarse", "coarser", "refuted", "lacks a part", 2, 3, 0.1, 0.7, 0.0, math.nan, "", 0.4, 0.3),
+    ]
+    outcomes = []
+    for n in range(4):
+        outcomes += [
+            outcome("net", "truth", "supported", 1.0, replicate=n, swapped=0.97),
+            outcome("net", "fine", "supported" if n else "inconclusive", 1.0, replicate=n, swapped=0.1),
+            outcome("net", "coarse", "refuted", 0.4, replicate=n),
+            outcome("net", "truth", "supported" if n else "inconclusive", 1.0, rows=32, replicate=n),
+        ]
+    coverage = [
+        Coverage("net", "claim", figure, rows, 5, 200, 0.5, 0.001, 0.5, 0.03, 0.02, covered, 10, 190 - covered, covered)
+        for figure in ("recovered", "beyond_structure")
+        for rows, covered in ((64, 160), (256, 180))
+    ]
+    return Calibration(
+        networks=[Network("net", "abcdef0123456789ffff", "a head copies (bandit)")],
+        claims=claims,
+        outcomes=outcomes,
+        coverage=coverage,
+        standard=[64, 5],
+        accept=0.9,
+        options={"seed": 0, "exact": [2048, 2, 16]},
+        command="python cli.py calibrate",
+        versions={"numpy": "2"},
+        seconds=600.0,
+    )
+
+
+def _named(values: np.ndarray) -> dict[str, float]:
+    return {str(number): float(value) for number, value in enumerate(values)}

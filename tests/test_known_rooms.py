@@ -1,0 +1,327 @@
+"""Known networks that live in dark rooms compute their rules, and get the verdicts that they should."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ad_hypotheses.causal.study import Settings, prepare, run_studies
+from ad_hypotheses.cli.claims import chosen
+from ad_hypotheses.distill.rollout import rollout
+from ad_hypotheses.distill.zoo import load
+from ad_hypotheses.errors import ConfigError
+from ad_hypotheses.evidence.record import Claim
+from ad_hypotheses.known.catalogue import KNOWN
+from ad_hypotheses.known.circuit import circuit
+from ad_hypotheses.known.make import LARGEST, agreement, known_config, random_histories, wired
+from ad_hypotheses.known.network import Known
+from ad_hypotheses.known.rooms import ROOMS
+from ad_hypotheses.language.discover import listing
+from ad_hypotheses.language.discover import load as load_claims
+from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.sources.rules import RULES
+from ad_hypotheses.tasks import make_task
+from ad_hypotheses.tasks.play import play
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS, CLAIMS = ROOT / "models", ROOT / "hypotheses" / "known"
+SIZE, HORIZON, SHARPNESS = 5, 10, 3.0
+MOVES = [(0, 0), (0, -1), (0, 1), (-1, 0), (1, 0)]
+NOT_REJECTED = {  # wrong, but scrubbing the rule's own histories does not reject them
+    "retrieval": {"familiar_places"},
+    "superstition": {"plain_retrieval"},
+    "gate": {"any_reward"},
+    "reflex": {"familiar_places"},
+    "ngram": {"most_often"},
+    "schedule": {"no_schedule", "learns_to_insist"},
+}
+by_name = pytest.mark.parametrize("known", ROOMS, ids=lambda known: known.name)
+
+
+def claims_of(known: Known) -> dict[str, Hypothesis]:
+    return {str(one.name): one for one in load_claims(CLAIMS / known.file)}
+
+
+# every rule once more, a step at a time, as somebody would do it who keeps a diary
+
+
+@dataclass
+class Diary:
+    """What one agent has seen.
+
+    Attributes:
+        cells: Where it stood, this step included.
+        done: What it did before, with what that paid.
+        goal: The cell that paid last; None before any.
+    """
+
+    cells: list[tuple[int, int]]
+    done: list[tuple[int, float]]
+    goal: tuple[int, int] | None
+
+
+def to_goal(diary: Diary) -> list[float] | None:
+    if diary.goal is None:
+        return None
+    here, goal = diary.cells[-1], diary.goal
+    away = abs(goal[0] - here[0]) + abs(goal[1] - here[1])
+    if away == 0:
+        return [1, 0, 0, 0, 0]
+    return [float(abs(goal[0] - here[0] - x) + abs(goal[1] - here[1] - y) < away) for x, y in MOVES]
+
+
+def copy_rewarded(diary: Diary) -> list[float]:
+    scores = [0.0] * 5
+    for cell, (action, paid) in zip(diary.cells, diary.done, strict=False):
+        if cell == diary.cells[-1] and paid > 0:
+            scores = [float(one == action) for one in range(5)]
+    return scores
+
+
+def retrieval(diary: Diary) -> list[float]:
+    return to_goal(diary) or [0.0] * 5
+
+
+def superstition(diary: Diary) -> list[float]:
+    again = [0.5 * float(bool(diary.done) and action == diary.done[-1][0]) for action in range(5)]
+    return to_goal(diary) or again
+
+
+def gate(diary: Diary) -> list[float]:
+    x, y = diary.cells[-1][0] - 2, diary.cells[-1][1] - 2
+    drift = {(0, -1): x < 0, (0, 1): x > 0, (-1, 0): y > 0, (1, 0): y < 0}  # down on the right, and so on around
+    return to_goal(diary) or [0.5 * drift.get(move, False) for move in MOVES]
+
+
+def reflex(diary: Diary) -> list[float]:
+    if not diary.done:
+        return [0.0] * 5
+    action, paid = diary.done[-1]
+    wanted = 0 if paid > 0 else action
+    return [float(one == wanted and (paid > 0 or one > 0)) for one in range(5)]
+
+
+def ngram(diary: Diary) -> list[float]:
+    visits = [action for cell, (action, _) in zip(diary.cells, diary.done, strict=False) if cell == diary.cells[-1]]
+    return [visits.count(action) / max(len(visits), 1) for action in range(5)]
+
+
+def schedule(diary: Diary) -> list[float]:
+    x, y = diary.cells[-1]
+    forth, end = (4, 4) if y % 2 == 0 else (3, 0)
+    move = forth if x != end else 2 if y < 4 else 0
+    epsilon = [0.9, 0.75, 0.6, 0.45, 0.3, 0.15][len(diary.done) // HORIZON]
+    return [np.log((1 - epsilon) * (action == move) + epsilon / 5) / SHARPNESS for action in range(5)]
+
+
+def unvisited(diary: Diary) -> list[float]:
+    x, y = diary.cells[-1]
+    inside = [min(max(x + dx, 0), 4) == x + dx and min(max(y + dy, 0), 4) == y + dy for dx, dy in MOVES]
+    new = [(x + dx, y + dy) not in diary.cells for dx, dy in MOVES]
+    return [float(there and fresh) for there, fresh in zip(inside, new, strict=True)]
+
+
+DIARIES: dict[str, Callable[[Diary], list[float]]] = {
+    "copy-rewarded": copy_rewarded, "retrieval": retrieval, "superstition": superstition, "gate": gate,
+    "reflex": reflex, "ngram": ngram, "schedule": schedule, "unvisited": unvisited,
+}  # fmt: skip
+
+
+@by_name
+def test_rules_do_what_a_diary_says(known: Known) -> None:
+    config = known_config(known, MODELS)
+    history = random_histories(config, 5, np.random.default_rng(3))
+    assert (history.rewards.sum(axis=1) > 0).sum() > 2
+    found = RULES[known.rule].policy(history, config.make_task())
+    for row in range(history.n_rows):
+        diary = Diary([], [], None)
+        for step in range(history.n_steps):
+            diary.cells.append(tuple(history.observations[row, step].tolist()))
+            if step % config.make_task().horizon and diary.done[-1][1] > 0:
+                diary.goal = diary.cells[-1]
+            weights = np.exp(SHARPNESS * np.array(DIARIES[known.rule](diary)))
+            np.testing.assert_allclose(found[row, step], weights / weights.sum(), atol=1e-12)
+            diary.done.append((int(history.actions[row, step]), float(history.rewards[row, step])))
+
+
+@by_name
+def test_rules_look_at_nothing_that_is_not_visible(known: Known) -> None:
+    config = known_config(known, MODELS)
+    history, rule = random_histories(config, 12, np.random.default_rng(4)), RULES[known.rule]
+    cut = 33
+    changed = replace(
+        history,
+        observations=history.observations.copy(), actions=history.actions.copy(), rewards=history.rewards.copy(),
+    )  # fmt: skip
+    order = np.random.default_rng(5).permutation(history.n_rows)
+    changed.observations[:, cut + 1 :] = history.observations[order, cut + 1 :]
+    changed.actions[:, cut:], changed.rewards[:, cut:] = history.actions[order, cut:], 1.0
+    mine, other = (rule.policy(one, config.make_task()) for one in (history, changed))
+    np.testing.assert_array_equal(mine[:, : cut + 1], other[:, : cut + 1])
+    assert not np.allclose(mine[:, cut + 1 :], other[:, cut + 1 :])
+
+
+@by_name
+def test_networks_compute_their_rules_on_thousands_of_random_decisions(known: Known) -> None:
+    config = known_config(known, MODELS)
+    history = random_histories(config, 120, np.random.default_rng(8))
+    found = agreement(load(known.model, MODELS).model, known.rule, config.make_task(), history)
+    assert (found.histories, found.decisions) == (360, 360 * 60)
+    assert found.largest < 1e-6 < LARGEST
+    assert found.argmax == 1
+    wanted = RULES[known.rule].policy(history, config.make_task())
+    assert wanted.min() < 0.15, "the rule is not indifferent"
+    assert wanted.max() > 0.5
+
+
+@by_name
+def test_networks_for_other_rooms_compute_the_same_rules(known: Known) -> None:
+    config = known_config(known, MODELS)
+    wide = {"n_layers": 2, "n_heads": 2, "d_model": 140, "d_mlp": 220}
+    other = config.model_copy(
+        update={
+            "task": {"name": "dark-room", "size": 6, "horizon": 11},
+            "histories": config.histories.model_copy(update={"episodes": 7}),
+            "model": config.model.model_copy(update=wide),
+        }
+    )
+    history = random_histories(other, 8, np.random.default_rng(9))
+    assert agreement(wired(known, other).model, known.rule, other.make_task(), history).largest < 1e-5
+
+
+@by_name
+def test_kept_weights_are_those_that_the_code_sets(known: Known) -> None:
+    net = wired(known, known_config(known, MODELS))
+    kept = load(known.model, MODELS)
+    for name, weight in net.model.state_dict().items():
+        assert torch.equal(weight, kept.model.state_dict()[name]), name
+    assert (kept.folder / "weights.safetensors").stat().st_size < 500_000
+    card = (kept.folder / "card.md").read_text()
+    assert known.words in card
+    for wire in circuit(net):
+        assert f"| `{wire.part}` | {', '.join(wire.looks_by)} | {', '.join(wire.reads)} |" in card
+
+
+def test_decoys_are_read_by_nothing() -> None:
+    for known in ROOMS:
+        wires = circuit(wired(known, known_config(known, MODELS)))
+        read = {name for wire in wires for name in (*wire.reads, *wire.looks_by)}
+        unread = {wire.part for wire in wires if wire.writes and not set(wire.writes) & read}
+        assert unread == {
+            "copy-rewarded": {"head(1, 1)"}, "retrieval": {"head(0, 1)"}, "superstition": {"head(0, 1)"},
+            "gate": {"head(1, 0)"}, "reflex": {"head(0, 0)", "mlp(1)"}, "ngram": {"head(1, 1)"},
+            "schedule": {"head(0, 0)"}, "unvisited": {"head(0, 0)"},
+        }[known.name]  # fmt: skip
+
+
+@by_name
+def test_rolled_out_networks_act_as_their_rules_do(known: Known) -> None:
+    kept = load(known.model, MODELS)
+    task = kept.config.make_task()
+    facts = task.sample_tasks(np.random.default_rng(5), 25)
+    history = rollout(kept.model, task, facts, kept.config.kept_episodes, np.random.default_rng(6), sample=False)
+    wanted = RULES[known.rule].policy(history, task)
+    done = np.take_along_axis(wanted, history.actions[..., None].astype(int), axis=-1)[..., 0]
+    np.testing.assert_allclose(done, wanted.max(axis=-1), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["retrieval", "gate", "copy-rewarded"])
+def test_what_remembers_rewards_learns_in_its_context(name: str) -> None:
+    task = make_task("dark-room", size=SIZE, horizon=HORIZON)
+    facts, rng = task.sample_tasks(np.random.default_rng(0), 150), np.random.default_rng(1)
+    lived = play(task, facts, lambda seen: RULES[name].policy(seen, task)[:, -1], 6, rng)
+    by_episode = lived.rewards.reshape(150, 6, HORIZON).sum(axis=2).mean(axis=0)
+    assert by_episode[-1] > 2 * by_episode[0]
+
+
+@by_name
+def test_files_hold_the_claims_that_are_judged(known: Known) -> None:
+    found = claims_of(known)
+    assert next(iter(known.claims)) == "truth" == next(iter(found))
+    assert set(found) == set(known.claims)
+    assert {one.model for one in found.values()} == {known.model}
+    assert {one.verdict for one in known.claims.values() if one.kind in ("true", "finer than true")} == {"supported"}
+    assert sum(one.verdict == "refuted" for one in known.claims.values()) >= 3
+    assert set(known.claims) > NOT_REJECTED.get(known.name, set())
+    assert known.file in {one.file.name for one in listing(ROOT / "hypotheses") if not one.error}
+
+
+@by_name
+def test_the_truth_is_the_rule(known: Known) -> None:
+    config = known_config(known, MODELS)
+    history = random_histories(config, 10, np.random.default_rng(2))
+    said = claims_of(known)["truth"].policy(history)
+    np.testing.assert_allclose(said, RULES[known.rule].policy(history, config.make_task()), atol=1e-12)
+
+
+def verdicts(known: Known, settings: Settings, scratch: Path, only: set[str] | None = None) -> Iterator[Claim]:
+    """Judge the claims of a known network, or some of them, without the tool's own controls."""
+    checkpoint = load(known.model, MODELS)
+    picked = [one for one in claims_of(known).values() if only is None or one.name in only]
+    trials = []
+    for main, controls in chosen(picked, None):
+        trial = prepare(main, controls, checkpoint, settings)
+        trial.bound = [one for one in trial.bound if one[0] != "wrong site"]
+        trials.append(trial)
+    for study in run_studies(trials, settings, "", scratch):
+        yield from study.claims
+
+
+@by_name
+def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -> None:
+    (truth,) = verdicts(known, Settings(32, 1, rollouts=0), tmp_path, {"truth"})
+    everywhere = truth.regimes[0]
+    assert truth.verdict == "supported"
+    assert truth.root_movement > 0.2
+    assert abs(everywhere.scrubbed.value - everywhere.model.value) < 1e-4
+    assert everywhere.recovered.value == pytest.approx(1, abs=1e-3)
+    assert everywhere.beyond_structure.value == pytest.approx(1, abs=1e-3)
+    assert everywhere.kl < 1e-6
+
+
+def test_claims_about_a_clock_are_found_out_only_by_donors_from_other_steps(tmp_path: Path) -> None:
+    known, settings = KNOWN["schedule"], Settings(30, 1, rollouts=0)
+    names = {"truth", "no_schedule", "learns_to_insist"}
+    same_step = {claim.name: claim.regimes[0].recovered.value for claim in verdicts(known, settings, tmp_path, names)}
+    any_step = {
+        claim.name: claim.regimes[0].recovered.value
+        for claim in verdicts(known, replace(settings, align="any"), tmp_path, names)
+    }
+    assert list(same_step.values()) == pytest.approx([1, 1, 1], abs=1e-3)
+    assert any_step["truth"] == pytest.approx(1, abs=1e-3)
+    assert max(any_step["no_schedule"], any_step["learns_to_insist"]) < 0.9
+
+
+def test_what_helps_as_often_as_it_hurts_shows_in_the_divergence_only(tmp_path: Path) -> None:
+    known = KNOWN["superstition"]
+    found = {c.name: c for c in verdicts(known, Settings(48, 1, rollouts=0), tmp_path, {"truth", "plain_retrieval"})}
+    truth, plain = found["truth"].regimes[0], found["plain_retrieval"].regimes[0]
+    assert plain.recovered.value > 0.95
+    assert plain.kl > 0.05 > 1e-6 > truth.kl
+
+
+@pytest.mark.slow
+@by_name
+def test_every_claim_gets_its_verdict_but_those_that_scrubbing_cannot_reject(known: Known, tmp_path: Path) -> None:
+    for claim in verdicts(known, Settings(128, 3, rollouts=0), tmp_path):
+        expected = known.claims[claim.name].verdict
+        if claim.name in NOT_REJECTED.get(known.name, set()):
+            assert claim.verdict in ("supported", "inconclusive"), claim.name
+        else:
+            assert claim.verdict == expected, f"{claim.name}: {claim.reason}"
+
+
+def test_histories_of_another_rule_are_refused_but_where_they_are_meant(tmp_path: Path) -> None:
+    known = KNOWN["superstition"]
+    shutil.copytree(MODELS / known.model, tmp_path / known.model)
+    assert known_config(known, tmp_path).source["rule"] == "retrieval" != known.rule
+    path = tmp_path / known.model / "config.yaml"
+    path.write_text(path.read_text().replace("rule: retrieval", "rule: superstition"))
+    with pytest.raises(ConfigError, match=r"asked about histories of the rule retrieval, so source must be"):
+        known_config(known, tmp_path)

@@ -1,0 +1,226 @@
+"""The mistakes that engines make: each of them, put into the fast engine, is noticed.
+
+A mistake in what is *computed* from the draws shows against a judge that is given the same draws: the oracle here, and
+Redwood's engine where it is installed. A mistake in the draws themselves shows by chi-square.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from replay import (
+    draw_tests,
+    engine_draws,
+    ladder,
+    one_by_one,
+    oracle_draws,
+    oracle_replays,
+    random_subject,
+    recorded,
+)
+
+from ad_hypotheses.causal import scrub
+from ad_hypotheses.causal.scrub import Options, Scrubber
+
+CLOSE, SPLIT = 1e-9, 1e-3
+UNLIKELY, IMPOSSIBLE = 1e-6, 1e-12  # p-values: with fixed seeds the engine's are all above one, a mutant has one below
+
+
+# --- How mistakes are noticed ---------------------------------------------------------------------------------------
+
+judges = pytest.mark.parametrize("judge", ["oracle", "redwood"])
+pytestmark = pytest.mark.filterwarnings("ignore:not enough unique dataset samples")
+SUBJECT = ladder()
+
+
+@cache
+def judgement(judge, subject):
+    """A judge's own draws with its result on them, and a function from our draws to its result."""
+    if judge == "oracle":
+        return oracle_draws(subject, 1), lambda tables: oracle_replays(subject, tables)
+    pytest.importorskip("rust_circuit", reason="Redwood's engine is not here: pip install -e '.[oracle]'")
+    from redwood import Theirs
+
+    theirs = Theirs(subject)
+    return theirs.draws(1), theirs.replay
+
+
+def difference(judge, subject=SUBJECT):
+    """How far the fast engine's result is from a judge's: on the judge's draws, and on its own."""
+    (visited, others, expected), replays = judgement(judge, subject)
+    on_theirs = one_by_one(subject, visited, others)
+    tables, on_ours = recorded(subject.scrubber(seed=2), 1)
+    far = [np.abs(on_theirs - expected).max(), np.abs(on_ours - replays(tables)).max()]
+    return np.nan_to_num(far, nan=np.inf).max()  # rows that should not be looked at may hold anything
+
+
+def least_likely(self_donors=False):
+    """The smallest p-value of the fast engine's draws for the first row."""
+    ((visited, others),) = engine_draws(SUBJECT, [0], self_donors, draws=300)
+    return min(draw_tests(SUBJECT, visited, others, self_donors).values())
+
+
+# --- Mistakes in what is computed from the draws --------------------------------------------------------------------
+
+
+def patch_visits(monkeypatch, change):
+    """Change a visit after its tables were drawn."""
+    begin = scrub._Visit.__init__
+
+    def changed(self, *arguments):
+        begin(self, *arguments)
+        change(self)
+
+    monkeypatch.setattr(scrub._Visit, "__init__", changed)
+
+
+def own_datum_as_other(monkeypatch):
+    patch_visits(monkeypatch, lambda visit: setattr(visit, "other", torch.arange(visit.scrubber.clean.n_rows)))
+
+
+def one_other_for_all_visits(monkeypatch):
+    patch_visits(monkeypatch, lambda visit: setattr(visit, "other", visit.scrubber.other_rows(("root",))))
+
+
+def one_visit_a_node(monkeypatch):
+    begin = Scrubber.__init__
+
+    def shared(self, clean, nodes, root, options=None, seed=0):
+        begin(self, clean, nodes, root, replace(options or Options(), shared=True), seed)
+
+    monkeypatch.setattr(Scrubber, "__init__", shared)
+
+
+def parents_not_resampled(monkeypatch):
+    monkeypatch.setattr(scrub._Arrow, "gather", lambda arrow, key, rows: arrow.delivery[key][rows].clone())
+
+
+def parents_untouched_inside(monkeypatch):
+    monkeypatch.setattr(Scrubber, "deliver", lambda scrubber, path, visited=None: scrubber.leaf(path[-1]))
+
+
+def other_not_taken_out(monkeypatch):
+    """A parent is added to what is already there of its site."""
+    monkeypatch.setattr(scrub._Chunk, "_unimportant", lambda chunk, parts, reader: torch.zeros(()))
+
+
+def another_input(swapped, heads=0):
+    """Some inputs of a head taken for others, or for another head's."""
+
+    def mutate(monkeypatch):
+        found = scrub._Chunk._head_inputs
+
+        def head_inputs(self, readers):
+            n_heads, kinds = self.twin.shape.n_heads, [swapped.get(reader.kind, reader.kind) for reader in readers]
+            places = [(reader.head + heads) % n_heads for reader in readers]
+            changed = zip(readers, kinds, places, strict=True)
+            return found(self, [replace(reader, kind=kind, head=head) for reader, kind, head in changed])
+
+        monkeypatch.setattr(scrub._Chunk, "_head_inputs", head_inputs)
+
+    return mutate
+
+
+COMPUTED = {
+    "own datum as other": own_datum_as_other,
+    "one other for all visits": one_other_for_all_visits,
+    "one visit a node": one_visit_a_node,
+    "parents not resampled": parents_not_resampled,
+    "parents untouched inside": parents_untouched_inside,
+    "other not taken out": other_not_taken_out,
+    "queries for keys": another_input({"q": "k", "k": "q"}),
+    "keys for values": another_input({"k": "v", "v": "k"}),
+    "values for queries": another_input({"q": "v", "v": "q"}),
+    "another head": another_input({}, heads=1),
+}
+
+
+@judges
+@pytest.mark.parametrize("mutant", COMPUTED.values(), ids=COMPUTED)
+def test_a_mistake_in_what_is_computed_changes_losses(mutant, judge, monkeypatch):
+    mutant(monkeypatch)
+    assert difference(judge) > SPLIT
+
+
+@judges
+@pytest.mark.parametrize("subject", [SUBJECT, *(random_subject(seed, n_rows=4, n_steps=3) for seed in range(5))])
+def test_the_engine_itself_changes_nothing(subject, judge):
+    assert difference(judge, subject) < CLOSE
+
+
+# --- Mistakes in the draws ------------------------------------------------------------------------------------------
+
+
+def own_datum_drawn_as_other(monkeypatch):
+    monkeypatch.setattr(Scrubber, "other_rows", lambda self, path, what="other": torch.arange(self.clean.n_rows))
+
+
+def one_other_drawn_for_all(monkeypatch):
+    other_rows = Scrubber.other_rows
+    one = lambda self, path, what="other": other_rows(self, ("root",), what)[:1].expand(self.clean.n_rows)  # noqa: E731
+    monkeypatch.setattr(Scrubber, "other_rows", one)
+
+
+def one_draw_a_node(monkeypatch):
+    monkeypatch.setattr(Scrubber, "key", lambda self, path: path[-1:])
+
+
+def parents_drawn_together(monkeypatch):
+    uniforms = Scrubber.uniforms
+    monkeypatch.setattr(Scrubber, "uniforms", lambda self, path, what, shape: uniforms(self, path, what[0], shape))
+
+
+def agreement_with_the_root(monkeypatch):
+    """A parent agrees with the reference that its consumer stands in for, not with the row drawn for the consumer."""
+    donors = Scrubber.donors
+
+    def agreeing(self, path, parent):
+        table = donors(self, path, parent)
+        visited = np.arange(len(table))
+        for depth in range(1, len(path)):
+            visited = self.donors(path[:depth], path[depth])[visited]
+        wrong = table.copy()
+        wrong[visited] = table
+        return wrong
+
+    monkeypatch.setattr(Scrubber, "donors", agreeing)
+
+
+def self_among(name):
+    def mutate(monkeypatch):
+        found = getattr(scrub, name)
+        monkeypatch.setattr(scrub, name, lambda among, u, self_donors: found(among, u, True))
+
+    return mutate
+
+
+def features_ignored(monkeypatch):
+    found = scrub.classes
+    monkeypatch.setattr(scrub, "classes", lambda labels, *rest: found(np.zeros_like(labels), *rest))
+
+
+DRAWN = {
+    "own datum as other": own_datum_drawn_as_other,
+    "one other for all visits": one_other_drawn_for_all,
+    "one draw a node": one_draw_a_node,
+    "parents drawn together": parents_drawn_together,
+    "agreement with the root": agreement_with_the_root,
+    "self-donors": self_among("draw"),
+    "self as other": self_among("draw_rows"),
+    "features ignored": features_ignored,
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_mistake_in_the_draws_is_impossible_by_chi_square(name, monkeypatch):
+    DRAWN[name](monkeypatch)
+    assert least_likely(self_donors="self" not in name) < IMPOSSIBLE
+
+
+@pytest.mark.parametrize("self_donors", [False, True])
+def test_the_engines_own_draws_are_likely(self_donors):
+    assert least_likely(self_donors) > UNLIKELY

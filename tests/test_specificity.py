@@ -1,0 +1,128 @@
+"""How much a claim leaves free: bounds, invariances, and the claims that `recovered` cannot tell apart."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from expand import tiny_history
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from make_study import dark_room_study, node
+
+from ad_hypotheses.causal.claims import node_bits
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.evidence.record import read_study
+from ad_hypotheses.evidence.specificity import Specificity, of_claim, specificity
+from ad_hypotheses.language.anatomy import Part, Reader
+from ad_hypotheses.language.check import BoundNode
+from ad_hypotheses.report.challenge import at_stake
+from ad_hypotheses.report.sections import nodes
+from ad_hypotheses.report.tidy import tidy
+
+PARTS = (Part(None, (Reader(5, "logits"),)),)
+
+
+def bound(labels, selected=None):
+    return BoundNode("one", PARTS, (), np.asarray(labels), selected, False, "")
+
+
+def entropy(labels):
+    """In bits, of the values as they are."""
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    return -(shares * np.log2(shares)).sum()
+
+
+@pytest.mark.parametrize("align", ["step", "any"])
+def test_constant_is_one_and_injective_is_nothing(align):
+    history = tiny_history(0, 64, 6)
+    constant = node_bits(bound(np.zeros((64, 6), dtype=int)), history, align)
+    finest = node_bits(bound(np.unique(history.so_far(), return_inverse=True)[1].reshape(64, 6)), history, align)
+    assert constant.share == pytest.approx(1)
+    assert finest.share == pytest.approx(0)
+    assert constant.carried == finest.carried > 1
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1), n_values=st.integers(1, 6), n_rows=st.integers(2, 40))
+def test_it_is_the_conditional_entropy_of_the_history_whatever_values_are_called(seed, n_values, n_rows):
+    rng = np.random.default_rng(seed)
+    history = tiny_history(seed, n_rows, 3)
+    labels = rng.integers(n_values, size=(n_rows, 3))
+    found = node_bits(bound(labels), history, "step")
+    past = np.unique(history.so_far(), return_inverse=True)[1].reshape(n_rows, 3)
+    pairs = labels * (past.max() + 1) + past
+    free = [entropy(pairs[:, step]) - entropy(labels[:, step]) for step in range(3)]
+    assert found.free == pytest.approx(np.mean(free), abs=1e-9)
+    assert found.carried == pytest.approx(np.mean([entropy(past[:, step]) for step in range(3)]), abs=1e-9)
+    assert found.share is None or 0 <= found.share <= 1 + 1e-9
+    renamed = node_bits(bound(rng.permutation(n_values)[labels]), history, "step")
+    assert renamed == found
+    finer = node_bits(bound(2 * labels + rng.integers(2, size=labels.shape)), history, "step")
+    assert finer.free <= found.free + 1e-9
+
+
+def test_only_steps_of_the_role_count():
+    history = tiny_history(1, 32, 4)
+    selected = np.zeros((32, 4), dtype=bool)
+    selected[:, 3] = True
+    finest_elsewhere = np.where(selected, 0, np.arange(32)[:, None])
+    found = node_bits(bound(finest_elsewhere, selected), history, "step")
+    assert found.share == pytest.approx(1)
+    assert found.carried == pytest.approx(np.log2(32) - np.log2(np.bincount(last_values(history))).mean(), abs=0.5)
+
+
+def last_values(history):
+    return np.unique(history.so_far()[:, 3], return_inverse=True)[1]
+
+
+def test_one_donor_for_the_whole_history():
+    history = tiny_history(2, 32, 5)
+    assert node_bits(bound(np.zeros(32, dtype=int)), history, "step").share == pytest.approx(1)
+    assert node_bits(bound(np.arange(32)), history, "step").share == pytest.approx(0)
+    halves = node_bits(bound(np.arange(32) % 2), history, "step")
+    assert (halves.free, halves.carried) == pytest.approx((4, 5))
+
+
+def test_a_claim_weighs_its_nodes_by_what_they_could_say():
+    assert of_claim([Specificity(4.0, 8.0), Specificity(0.0, 8.0)]) == 0.25
+    assert of_claim([]) is None
+    assert of_claim([Specificity(0.0, 0.0)]) is None
+    assert specificity(*(np.array([size]) for size in (4, 1, 16, 1))) == Specificity(2.0, 4.0)
+
+
+def test_the_report_says_what_is_left_free():
+    study = dark_room_study()
+    assert at_stake(study.claims[0]) == ""  # an older record
+    some = [replace(one, free_bits=3.2, history_bits=7.9) for one in study.claims[0].nodes[:2]]
+    some[1] = replace(some[1], free_bits=0.8)
+    claim = replace(study.claims[0], specificity=0.253, nodes=some)
+    assert at_stake(claim) == (
+        "specificity 0.25: of the 7.9 bits that tell these histories apart at a step, its nodes leave 2.0 free to be "
+        "swapped, gate the least (0.8)"
+    )
+    assert "Specificity 0.25: of the 7.9 bits" in nodes(claim)
+    assert "| 3.2 of 7.9 bits |" in nodes(claim)
+    table = tidy(replace(study, claims=[claim])).set_index(["scope", "of", "figure"])["value"]
+    assert table["claim", "mimic", "specificity"] == 0.253
+    assert table["node", "gate", "free_bits"] == 0.8
+
+
+def test_records_of_the_version_before_are_read_and_those_of_the_next_are_not(tmp_path):
+    study = dark_room_study()
+    content = json.loads(study.to_json())
+    assert content["schema"] == 2
+    for claim in content["claims"]:
+        del claim["specificity"], claim["challenge"]
+        for one in claim["nodes"]:
+            del one["free_bits"], one["history_bits"]
+    file = tmp_path / "old.json"
+    file.write_text(json.dumps(content | {"schema": 1}))
+    old = read_study(file)
+    assert (old.schema, old.claims[0].specificity, old.claims[0].challenge) == (1, None, None)
+    file.write_text(json.dumps(content | {"schema": 3}))
+    with pytest.raises(DataError, match="not a record of version 2"):
+        read_study(file)
+    assert asdict(node("a", "b", [], ""))["free_bits"] is None
