@@ -211,6 +211,7 @@ def test_what_is_known_of_the_claims_about_a_network(win_stay):
     assert true.weakest_arrow > 0.5
     assert found["echo"].undeclared > 0.5  # the right features at a head that does nothing
     assert found["pay_alone"].kept < 0.5
+    assert found["counts"].specificity < true.specificity < found["pay_alone"].specificity < 1
     assert (true.any_step, true.independent) == pytest.approx((1, 1), abs=1e-4)
     assert max(found["reward_blind"].any_step, found["reward_blind"].independent) < 0.5
     assert (true.kind, true.expected) == ("true", "supported")
@@ -430,9 +431,13 @@ def outcome(
 def made_up() -> Calibration:
     """A calibration on one network, where an injective claim got through in three of four studies."""
     claims = [
-        ClaimFacts("net", "truth", "true", "supported", "it is so", 2, 3, 1.0, 1.0, 0.0, 0.9, "a -> b", 1.0, 1.0),
-        ClaimFacts("net", "fine", "injective", "refuted", "too | fine", 3, 4, 0.99, math.nan, 0.0, 0.9, "a", 1.0, 1.0),
-        ClaimFacts("net", "coarse", "coarser", "refuted", "lacks a part", 2, 3, 0.1, 0.7, 0.0, math.nan, "", 0.4, 0.3),
+        ClaimFacts("net", "truth", "true", "supported", "it is so", 2, 3, 1.0, 1.0, 0.0, 0.9, "a -> b", 0.5, 1.0, 1.0),
+        ClaimFacts(
+            "net", "fine", "injective", "refuted", "too | fine", 3, 4, 0.99, math.nan, 0.0, 0.9, "a", 0.01, 1.0, 1.0
+        ),
+        ClaimFacts(
+            "net", "coarse", "coarser", "refuted", "lacks a part", 2, 3, 0.1, 0.7, 0.0, math.nan, "", 0.6, 0.4, 0.3
+        ),
     ]
     outcomes = []
     for n in range(4):

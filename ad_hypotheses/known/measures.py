@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from ad_hypotheses.causal.claims import OPINION
+from ad_hypotheses.causal.claims import OPINION, node_bits
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.donors import ANY, make_pairs
 from ad_hypotheses.causal.effects import Together, measure
@@ -17,6 +17,7 @@ from ad_hypotheses.causal.study import Settings, reference_histories
 from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.evidence.calibration import ClaimFacts
 from ad_hypotheses.evidence.error_rates import kept_by_swaps
+from ad_hypotheses.evidence.specificity import of_claim
 from ad_hypotheses.known.cases import Case, Claimed
 from ad_hypotheses.known.trials import SEEDS
 from ad_hypotheses.language.check import Bound, BoundNode, bind
@@ -50,7 +51,9 @@ def facts(case: Case, asked: Measures) -> list[ClaimFacts]:
     found = []
     for claim, bound in zip(case.claims, bounds, strict=True):
         nodes = {name: _of_first(node, some.n_rows) for name, node in bound.nodes.items()}
-        found.append(_facts(case, claim, replace(bound, nodes=nodes), true, read_last(bound, history.n_steps), clean))
+        bits = [node_bits(node, history, settings.align) for node in bound.nodes.values() if node.labels is not None]
+        swaps = kept_by_swaps(true, read_last(bound, history.n_steps)), of_claim(bits)
+        found.append(_facts(case, claim, replace(bound, nodes=nodes), swaps, clean))
         clean.forget()
     return found
 
@@ -65,10 +68,11 @@ def _facts(
     case: Case,
     claim: Claimed,
     bound: Bound,
-    true: Int[np.ndarray, "row step"],
-    claimed: Int[np.ndarray, "row step"],
+    swaps: tuple[float, float | None],
     clean: Clean,
 ) -> ClaimFacts:
+    """Measure a claim that is bound to the histories of `clean`; what its swaps keep and leave free is known."""
+    kept, specificity = swaps
     paths = tree_paths(bound.nodes, bound.root)
     undone, weakest, name = _patched(case, bound, clean.history)
     return ClaimFacts(
@@ -79,11 +83,12 @@ def _facts(
         why=claim.why,
         depth=max(map(len, paths)) - 1,
         tree_nodes=len(paths),
-        kept=kept_by_swaps(true, claimed),
+        kept=kept,
         agreement=_agreement(claim, clean.history, clean.log_probs),
         undeclared=undone,
         weakest_arrow=weakest,
         weakest=name,
+        specificity=float("nan") if specificity is None else specificity,
         any_step=_recovered(clean, bound, Options(align="any")),
         independent=_recovered(clean, bound, Options(others="independent")),
     )

@@ -38,6 +38,7 @@ MEASURES = (
     Measure("likeliest action kept", True, "scrub"),
     Measure("swap share", True, "scrub"),
     Measure("root movement", True, "scrub"),
+    Measure("specificity", True, "scrub"),
     Measure("recovered, any step", True, "scrub --align any"),
     Measure("recovered, independent others", True, "scrub --others independent"),
     Measure("undeclared edges", False, "patch"),
@@ -100,6 +101,7 @@ def _from_trials(trials: Sequence[Outcome]) -> dict[str, float]:
 
 def _from_facts(claim: ClaimFacts) -> dict[str, float]:
     return {
+        "specificity": claim.specificity,
         "recovered, any step": claim.any_step,
         "recovered, independent others": claim.independent,
         "undeclared edges": claim.undeclared,
