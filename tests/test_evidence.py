@@ -62,9 +62,23 @@ def around(value: float, spread: float = 0.01, n_boot: int = 3999) -> Estimate:
     return Estimate(value, float(low), float(high), draws)
 
 
-def claim(name: str = "claim", accept: float = 0.9, root_movement: float = 0.6, **ratios: Estimate) -> Measured:
+def claim(
+    name: str = "claim", accept: float = 0.9, root_movement: float = 0.6, swapped: float = 0.8, **ratios: Estimate
+) -> Measured:
     """A claim whose ratios are all clearly above 0.9, except those named."""
-    return Measured(name, accept, root_movement=root_movement, **{one: ratios.get(one, around(0.97)) for one in RATIOS})
+    estimates = {one: ratios.get(one, around(0.97)) for one in RATIOS}
+    return Measured(name, accept, root_movement=root_movement, swapped=swapped, **estimates)
+
+
+@pytest.mark.parametrize("harmed", [1, 2, 3])
+def test_where_hardly_any_row_is_harmed_the_interval_stays_within_reason(harmed: int) -> None:
+    """A draw that misses the harmed rows has no error of its own, by which it must not be divided."""
+    rows, gain = 64, 2.0
+    numerator = np.full((5, rows), gain)
+    numerator[:, :harmed] -= 0.3  # the same in every pass
+    found = crossed_bootstrap(numerator, np.full((5, rows), gain), Resampling.draw(rows, 5, np.random.default_rng(1)))
+    assert found.value == pytest.approx(1 - harmed * 0.3 / (rows * gain))
+    assert 0.9 < found.low < found.value < found.high < 1.01
 
 
 def tiny(**changes: object) -> LossSums:
@@ -326,11 +340,24 @@ def test_one_ratio_below_refutes(name: str) -> None:
 
 def test_vacuity_overrides_everything() -> None:
     for recovered in (0.97, 0.9, 0.2):
-        (verdict,) = judge([claim(recovered=around(recovered), root_movement=0.049)])
+        (verdict,) = judge([claim(recovered=around(recovered), root_movement=0.049, swapped=0.19)])
         assert verdict.verdict == "vacuous"
         assert "4.9% of what the baseline moves it" in verdict.reason
         assert f"{recovered:.2f} [" in verdict.reason
     assert judge([claim(root_movement=0.05)])[0].verdict == "supported"
+
+
+def test_nothing_moved_by_many_swaps_is_evidence_and_not_vacuity() -> None:
+    assert judge([claim(root_movement=0.01, swapped=0.2)])[0].verdict == "supported"
+    assert judge([claim(root_movement=0.0, swapped=0.0)])[0].verdict == "vacuous"
+
+
+def test_where_hardly_anybody_is_swapped_nothing_is_supported() -> None:
+    (verdict,) = judge([claim(swapped=0.19)])
+    assert verdict.verdict == "inconclusive"
+    assert "only 19% of the draws were another history" in verdict.reason
+    assert judge([claim(swapped=0.2)])[0].verdict == "supported"
+    assert judge([claim(swapped=0.0, recovered=around(0.5))])[0].verdict == "refuted"
 
 
 def test_a_structure_that_explains_everything_cannot_be_supported() -> None:

@@ -288,7 +288,8 @@ def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -
 def test_claims_about_a_clock_are_found_out_only_by_donors_from_other_steps(tmp_path: Path) -> None:
     known, settings = KNOWN["schedule"], Settings(30, 1, rollouts=0)
     names = {"truth", "no_schedule", "learns_to_insist"}
-    same_step = {claim.name: claim.regimes[0].recovered.value for claim in verdicts(known, settings, tmp_path, names)}
+    claims = list(verdicts(known, settings, tmp_path, names))
+    same_step = {claim.name: claim.regimes[0].recovered.value for claim in claims}
     any_step = {
         claim.name: claim.regimes[0].recovered.value
         for claim in verdicts(known, replace(settings, align="any"), tmp_path, names)
@@ -296,6 +297,10 @@ def test_claims_about_a_clock_are_found_out_only_by_donors_from_other_steps(tmp_
     assert list(same_step.values()) == pytest.approx([1, 1, 1], abs=1e-3)
     assert any_step["truth"] == pytest.approx(1, abs=1e-3)
     assert max(any_step["no_schedule"], any_step["learns_to_insist"]) < 0.9
+    for claim in claims:  # a report on equal steps says so
+        assert claim.verdict == "supported"
+        assert claim.any_step == pytest.approx(any_step[claim.name], abs=1e-6)
+        assert any("Test that with --align any" in one for one in claim.warnings) == (claim.name != "truth")
 
 
 def test_what_helps_as_often_as_it_hurts_shows_in_the_divergence_only(tmp_path: Path) -> None:

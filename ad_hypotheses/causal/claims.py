@@ -58,6 +58,7 @@ class Tried:
             own.recovered,
             own.beyond_structure,
             self.measured.root_movement,
+            self.measured.least_swapped,
         )
 
 
@@ -137,8 +138,9 @@ def claim_record(
         worst_share=float(ranked[:n_worst].sum() / ranked.sum()) if ranked.sum() else 0.0,
         worst=_worst(tried, curves, history, regimes, log_probs),
         tree_nodes=len(tree_paths(tried.bound.nodes, tried.bound.root)),
-        warnings=[*tried.bound.warnings, *_warnings(tried, align), *_idle(bits)],
+        warnings=[*tried.bound.warnings, *_warnings(tried, align), *_idle(bits), *_only_at_its_step(tried, judgement)],
         specificity=of_claim(list(bits.values())),
+        any_step=measured.any_step,
     )
 
 
@@ -240,6 +242,16 @@ def _warnings(tried: Tried, align: Align) -> list[str]:
         if kinds == {"pos"} and align == "step":
             found.append(f"{node.name} sits at pos, which is the same in every row at a step: it is not tested.")
     return found
+
+
+def _only_at_its_step(tried: Tried, judgement: Judgement) -> list[str]:
+    reached, accept = tried.measured.any_step, tried.bound.hypothesis.accept
+    if judgement.verdict != "supported" or reached is None or reached >= accept:
+        return []
+    return [
+        f"With donors from any step {tried.name} recovers only {reached:.2f}: it holds among histories at the same "
+        "step, and that the step itself plays no role was not shown. Test that with --align any."
+    ]
 
 
 def _idle(bits: Mapping[str, Specificity]) -> list[str]:

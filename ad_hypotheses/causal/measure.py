@@ -39,6 +39,7 @@ class Measured:
         probabilities: Scrubbed distribution, mean over passes. [row, step, action]
         root_movement: How far the logits' input moved, relative to the baseline.
         nodes: Per node, what `NodeRecord` says of draws, movement and the node alone.
+        any_step: What is recovered with donors from any step, in one pass; None where nobody asked, or all are.
     """
 
     losses: dict[str, Float[np.ndarray, "pass row step"]]
@@ -49,11 +50,17 @@ class Measured:
     probabilities: Float[np.ndarray, "row step action"]
     root_movement: float
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    any_step: float | None = None
+
+    @property
+    def least_swapped(self) -> float:
+        """Share of the draws whose donor is another row, at the node where it is smallest."""
+        return min((float(node["swapped"]) for node in self.nodes.values()), default=0.0)
 
     def save(self, path: Path) -> None:
         """Write everything to a file that :meth:`load` reads."""
         arrays = {name: value for name, value in asdict(self).items() if isinstance(value, np.ndarray)}
-        meta = json.dumps({"nodes": self.nodes, "root_movement": self.root_movement})
+        meta = json.dumps({"nodes": self.nodes, "root_movement": self.root_movement, "any_step": self.any_step})
         with path.open("wb") as file:
             arrays |= {f"loss {name}": loss for name, loss in self.losses.items()}
             np.savez(file, allow_pickle=False, meta=np.array(meta), **arrays)
@@ -66,7 +73,7 @@ class Measured:
             meta = json.loads(str(content["meta"]))
             names = ("baseline", "baseline_with_self", "kl", "same_argmax", "probabilities")
             arrays = {name: content[name] for name in names}
-        return cls(losses, **arrays, root_movement=meta["root_movement"], nodes=meta["nodes"])
+        return cls(losses, **arrays, **meta)
 
 
 def cross_entropy(
@@ -97,7 +104,7 @@ def exact_baseline(
 def forwards(nodes: Mapping[str, BoundNode], root: str, passes: int, nodes_alone: bool = True) -> int:
     """Number of partial forward passes over the dataset that :func:`measure` needs."""
     inner = sum(bool(nodes[path[-1]].parents) for path in tree_paths(nodes, root))
-    return len(VARIANTS) * passes * inner + 2 * nodes_alone * (len(nodes) - 1)
+    return (len(VARIANTS) * passes + nodes_alone) * inner + 2 * nodes_alone * (len(nodes) - 1)
 
 
 def measure(
@@ -110,7 +117,7 @@ def measure(
     nodes_alone: bool = True,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Measured:
-    """Scrub one claim in all four variants, and each of its nodes alone.
+    """Scrub one claim in all four variants, and each of its nodes alone, and once with donors from any step.
 
     Args:
         clean: The model's own run.
@@ -119,7 +126,8 @@ def measure(
         passes: How often every reference is scrubbed, in each variant.
         options: Self-donors apart, which are measured both ways.
         seed: Of all draws.
-        nodes_alone: Whether to replace each node alone too, which costs whole forward passes.
+        nodes_alone: Whether to replace each node alone too, which costs whole forward passes, and once to draw from
+            any step.
         progress: Called with the number of partial forwards that were done.
     """
     inner = sum(bool(nodes[path[-1]].parents) for path in tree_paths(nodes, root))
@@ -147,6 +155,13 @@ def measure(
         if name != root:
             measured.nodes[name] = _node(variants["scrubbed"], name, tally.movements, nodes_alone, baselines[0])
             progress(2 * nodes_alone)
+    if nodes_alone:
+        if options.align != "any":
+            elsewhere = Scrubber(clean, nodes, root, replace(options, self_donors=False, align="any"), seed)
+            scrubbed = cross_entropy(elsewhere.run(0).log_probs, actions).mean(dtype=np.float64)
+            model, nothing = cross_entropy(clean.log_probs, actions).mean(dtype=np.float64), baselines[0].mean()
+            measured.any_step = float((scrubbed - nothing) / (model - nothing))
+        progress(inner)
     return measured
 
 

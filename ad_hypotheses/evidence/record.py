@@ -161,6 +161,8 @@ class Claim:
         specificity: Share of the bits by which histories differ that its nodes leave free, 0 to 1; None in older
             records, and where a claim has no node besides its root.
         challenge: What an adversary found, if one was asked.
+        any_step: Share recovered with donors from any step, in one pass; None in older records, for controls, and where
+            all donors are.
     """
 
     name: str
@@ -183,6 +185,7 @@ class Claim:
     warnings: list[str]
     specificity: float | None = None
     challenge: Challenge | None = None
+    any_step: float | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ Verdict = Literal["supported", "refuted", "inconclusive", "vacuous"]
 ALPHA = 0.025
 #: Below this share of the baseline's movement the root's input has hardly been touched.
 VACUOUS_BELOW = 0.05
+#: Where fewer of a node's draws than this are another history, what the node says was hardly tested.
+SWAPPED_AT_LEAST = 0.2
 _N_RATIOS = 4
 
 
@@ -36,6 +38,7 @@ class Tested:
         recovered_with_self: `recovered` where a row may be its own donor, which inflates it.
         beyond_structure_with_self: `beyond_structure` likewise.
         root_movement: How far the root's input moved, as a share of how far the baseline moves it, 0 or more.
+        swapped: Share of the draws whose donor is another row, at the node where it is smallest.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Tested:
     recovered_with_self: Estimate
     beyond_structure_with_self: Estimate
     root_movement: float
+    swapped: float
 
     @property
     def ratios(self) -> dict[str, Estimate]:
@@ -123,10 +127,12 @@ def draws_for(n_tested: int) -> int:
 def judge(family: Sequence[Tested]) -> list[Judgement]:
     """Judge all hypotheses and controls of one file together.
 
-    *vacuous*: the root's input moved less than 5 % of what the baseline moves it; such a claim says nothing, whatever
-    it recovers. *supported*: recovered and beyond structure, without and with self-donors, all lie above `accept`
-    (the largest of their p-values, Holm-adjusted over the family, is below 0.025). *refuted*: at least one lies below
-    (the smallest, times four, likewise adjusted). *inconclusive*: anything else.
+    *vacuous*: the root's input moved less than 5 % of what the baseline moves it, and at some node hardly any history
+    was swapped; such a claim says nothing, whatever it recovers. (If nothing moves although histories were swapped at
+    every node, they are indeed alike to the model.) *supported*: recovered and beyond structure, without and with
+    self-donors, all lie above `accept` (the largest of their p-values, Holm-adjusted over the family, is below 0.025),
+    and at every node at least a fifth of the draws was another history. *refuted*: at least one ratio lies below (the
+    smallest, times four, likewise adjusted). *inconclusive*: anything else.
 
     Args:
         family: Everything that was tested together; a corrected p-value depends on all of it.
@@ -152,8 +158,10 @@ def judge(family: Sequence[Tested]) -> list[Judgement]:
 def _judge_one(tested: Tested, p_supported: float, p_refuted: float, n_tested: int) -> Judgement:
     """Apply the rule to one hypothesis whose p-values are adjusted already."""
     verdict: Verdict = "inconclusive"
-    if tested.root_movement < VACUOUS_BELOW:
+    if tested.root_movement < VACUOUS_BELOW and tested.swapped < SWAPPED_AT_LEAST:
         verdict, reason = "vacuous", _why_vacuous(tested)
+    elif p_supported < ALPHA and tested.swapped < SWAPPED_AT_LEAST:
+        reason = _why_untested(tested)
     elif p_supported < ALPHA:
         verdict, reason = "supported", _why_supported(tested)
     elif p_refuted < ALPHA:
@@ -167,6 +175,14 @@ def _why_vacuous(tested: Tested) -> str:
     return (
         f"the root's input moved {tested.root_movement:.1%} of what the baseline moves it (less than "
         f"{VACUOUS_BELOW:.0%}), so almost nothing was put to the test, whatever is recovered ({tested.recovered})"
+    )
+
+
+def _why_untested(tested: Tested) -> str:
+    return (
+        f"at one node only {tested.swapped:.0%} of the draws were another history (less than {SWAPPED_AT_LEAST:.0%}), "
+        f"so what it says was hardly tested, whatever is recovered ({tested.recovered}); with more histories, or a "
+        "coarser feature, there is somebody to swap"
     )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from ad_hypotheses.evidence.record import Claim, NodeRecord, Number, Study, WorstPosition
-from ad_hypotheses.evidence.verdict import VACUOUS_BELOW
+from ad_hypotheses.evidence.verdict import SWAPPED_AT_LEAST, VACUOUS_BELOW
 from ad_hypotheses.report import places
 from ad_hypotheses.report.challenge import at_stake
 from ad_hypotheses.report.graph import CLASSES, mermaid, node_class
@@ -74,7 +74,8 @@ def recovered(study: Study, claim: Claim) -> str:
             "The four losses behind these ratios, in nats for each action:",
             table(["Regime", "Positions", "Model", "Scrubbed", "Structure", "Baseline"], losses),
             f"Intervals are 95%. The input of the logits moved {percent(claim.root_movement)} of what the "
-            f"baseline moves it; below {VACUOUS_BELOW:.0%} a claim is vacuous. P-values, corrected for all claims of "
+            f"baseline moves it; below {VACUOUS_BELOW:.0%} a claim is vacuous, unless at every node at least "
+            f"{SWAPPED_AT_LEAST:.0%} of the draws were another history. P-values, corrected for all claims of "
             f"this report: supported {chance(claim.p_supported)}, refuted {chance(claim.p_refuted)}.",
         ]
     )
@@ -147,6 +148,11 @@ def _stake(claim: Claim) -> Iterator[str]:
         yield (
             f"{prose(sentence(stake), emphasis=False)} Specificity is 0 for a claim that tells every history apart, "
             "which recovers everything and says nothing, and 1 for one that lets all stand in for each other."
+        )
+    if claim.any_step is not None:
+        yield (
+            f"Donors stand at the same step as those that they replace, so what a clock tells is untested. With donors "
+            f"from any step, in one pass, the claim recovers {figure(claim.any_step)}."
         )
 
 
