@@ -36,6 +36,7 @@ from ad_hypotheses.known.calibrate import (
 from ad_hypotheses.known.cases import chosen
 from ad_hypotheses.known.trials import Trial
 from ad_hypotheses.report.calibration import headline, write_calibration
+from ad_hypotheses.report.learners import counted
 
 Task = tuple[Job, Path]  # and the file that keeps what it finds
 Workers = Callable[[Callable[[Task], Job], Sequence[Task]], Iterable[Job]]
@@ -118,9 +119,10 @@ def _announce(asked: Asked, jobs: Sequence[Job], meter: Meter) -> None:
     studies = sum(len(place.case(job.network).claims) for job in trials)
     claims = sum(len(place.case(name).claims) for name in dict.fromkeys(job.network for job in jobs))
     datasets = design.pairs * (sum(design.covered.values()) + design.exact[2])
+    networks = counted(len({job.network for job in jobs}), "network")
     meter.say(
-        f"{claims} claims about {len({job.network for job in jobs})} networks: {studies:,} studies of one claim, "
-        f"then {datasets:,} datasets to count intervals on; {asked.workers} processes"
+        f"{counted(claims, 'claim')} about {networks}: {studies:,} studies of one claim, then {datasets:,} datasets to "
+        f"count intervals on; {counted(asked.workers, 'process', 'processes')}"
     )
 
 

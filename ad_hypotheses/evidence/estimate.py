@@ -6,10 +6,10 @@ in that regime. A ratio is never clamped: a value below 0 or above 1 is news abo
 Intervals come from a crossed bootstrap: clusters of rows are resampled, and independently one resample of the
 passes serves all rows. Each draw is studentised (bootstrap-t). Measured on six kinds of losses, skewed ones and rare
 harms among them, with 5 passes: at 256 rows the 95 % interval of a ratio covers 0.95 to 0.98, with 40 rows only 0.87
-to 0.96, and 0.80 with 20 of which half have no position; where so few rows are harmed
-that the sample may hold none of them (one in 64, of 40 rows), no interval from the rows alone can cover: 0.5. Percentile and BCa intervals scatter more widely at 256 rows
-(0.89 to 0.99 on losses like these). Differences are on the safe side (0.96 to 1.00 from 40 rows up): noise that
-belongs to one row in one pass is counted with the rows and with the passes.
+to 0.96, and 0.80 with 20 of which half have no position. Where so few rows are harmed that the sample may hold none of
+them (one in 64, of 40 rows), no interval made from the rows can cover: 0.5. Percentile and BCa intervals scatter more
+widely at 256 rows (0.89 to 0.99 on losses like these). Differences are on the safe side (0.96 to 1.00 from 40 rows
+up): noise that belongs to one row in one pass is counted with the rows and with the passes.
 """
 
 from __future__ import annotations

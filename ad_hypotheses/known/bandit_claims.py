@@ -71,7 +71,5 @@ RETURN_LEVEL: Claims = {
     "early_arms": Expected(
         "other algorithm", "refuted", "all arms' rewards count, not only those of the preferred arms"
     ),
-    "rhythm": Expected(
-        "injective", "refuted", "the last twelve pulls are not looked at, but few have the same"
-    ),
+    "rhythm": Expected("injective", "refuted", "the last twelve pulls are not looked at, but few have the same"),
 }

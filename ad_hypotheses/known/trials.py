@@ -164,7 +164,7 @@ def _tested(one: _Weighed, passes: int, accept: float) -> Tested:
     assert one.measured is not None
     other, own = one.evidence[passes]
     ratios = (other.recovered, other.beyond_structure, own.recovered, own.beyond_structure)
-    return Tested(one.claim.name, accept, *ratios, one.measured.root_movement)
+    return Tested(one.claim.name, accept, *ratios, one.measured.root_movement, one.measured.least_swapped)
 
 
 def _outcome(
@@ -186,7 +186,7 @@ def _outcome(
         figures |= {f"{name}_with_self": number(getattr(own, name)) for name in RATIOS}
         figures |= {
             "root_movement": measured.root_movement,
-            "swapped": min((node["swapped"] for node in measured.nodes.values()), default=0.0),
+            "swapped": measured.least_swapped,
             "kl": float(measured.kl.mean()),
             "loss_change": float(change.mean()),
             "same_argmax": float(measured.same_argmax.mean()),

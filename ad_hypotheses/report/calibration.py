@@ -28,6 +28,7 @@ from ad_hypotheses.report.calibration_answer import (
 )
 from ad_hypotheses.report.calibration_plots import AIM, by_kind, correlated, coverage, errors, measures
 from ad_hypotheses.report.files import report_files
+from ad_hypotheses.report.learners import counted
 from ad_hypotheses.report.tidy import calibration_csv
 from ad_hypotheses.report.words import code, figure, interval, literal, percent
 
@@ -92,10 +93,11 @@ def headline(calibration: Calibration) -> list[str]:
         lines.append(
             f"**95 % intervals hold the exact value** in {percent(min(shares))} to {percent(max(shares))} of "
             f"{large[0].replicates} fresh datasets of {large[0].rows} histories ({len(large)} figures of "
-            f"{len({(one.network, one.claim) for one in large})} claims; aimed at: 92 to 98 %)."
+            f"{counted(len({(one.network, one.claim) for one in large}), 'claim')}; aimed at: 92 to 98 %)."
         )
     size = f"{n_rows} histories, {passes} passes, accept {accept:.2f}"
-    return [f"{len(calibration.claims)} claims about {len(calibration.networks)} networks; {size}.", *lines]
+    what = f"{counted(len(calibration.claims), 'claim')} about {counted(len(calibration.networks), 'network')}"
+    return [f"{what}; {size}.", *lines]
 
 
 def _counted(one: Rate) -> str:
