@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_study import dark_room_study, number
 
-from ad_hypotheses.causal import oracle
+from ad_hypotheses.causal import adversary, oracle
 from ad_hypotheses.causal.adversary import challenge
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.draws import classes, draw, restricted
@@ -29,9 +29,17 @@ from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.shape import Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import DataError
-from ad_hypotheses.evidence.challenge import Ground, Outcome, corrected, resamples_for, worse
+from ad_hypotheses.evidence.challenge import (
+    Ground,
+    Outcome,
+    corrected,
+    resamples_for,
+    smallest,
+    stands_out,
+    worse,
+)
 from ad_hypotheses.evidence.estimate import Resampling
-from ad_hypotheses.evidence.findings import Apart, Challenge, Finding, Refined
+from ad_hypotheses.evidence.findings import Apart, Beyond, Challenge, Finding, Refined
 from ad_hypotheses.evidence.record import read_study
 from ad_hypotheses.evidence.verdict import ALPHA
 from ad_hypotheses.known.wiring import Wiring
@@ -269,6 +277,128 @@ def test_an_injective_claim_leaves_nothing_to_choose(tmp_path):
     assert found.findings == []
 
 
+def test_what_goes_along_with_the_missing_feature_is_not_called_left_out(tmp_path):
+    """The network reads the last action and whether it paid, and nothing else."""
+    found, _ = attacked(claim(lambda history: history.previous_actions), tmp_path, findings=4)
+    missing, *others = found.findings
+    assert (missing.code, missing.beyond) == ("history.previous_rewards > 0", None)
+    assert found.refined.features == ["last reward"]
+    assert len(others) == 3
+    assert all(one.p < ALPHA <= one.beyond.p for one in others)
+    said = sentences(found)
+    assert said[0].endswith(": the claim leaves it out.")
+    along = ": it goes along with the last reward, and adds nothing once that is there."
+    assert all(one.endswith(along) for one in said[1:4])
+
+
+def test_what_the_other_half_does_not_confirm_is_not_suggested(tmp_path, monkeypatch):
+    """What helped most on the first half is made to fail its test: the claim is refined without it."""
+    told = []
+
+    def fails_first(attempts):
+        p_values = corrected(attempts)
+        told.append(p_values)
+        return [np.ones_like(p_values[0]), *p_values[1:]] if len(told) == 1 else p_values
+
+    monkeypatch.setattr(adversary, "corrected", fails_first)
+    found, _ = attacked(claim(lambda history: history.previous_actions), tmp_path)
+    (failed,) = (one for one in found.findings if one.p == 1)
+    assert (failed.feature, failed.passed, failed.beyond) == ("last reward", [], None)
+    assert set(found.refined.features) <= {one.feature for one in found.findings if one.p < ALPHA}
+    assert found.refined.features
+
+
+def test_a_feature_is_found_once_and_added_once(tmp_path):
+    """The last reward is missing at a node and at the places beside it: one finding, and one number at each node."""
+    found, _ = attacked(
+        claim(lambda history: history.previous_actions, at=embed("action")), tmp_path, findings=9, passes=1
+    )
+    features = [one.feature for one in found.findings]
+    assert len(features) > 3
+    assert len(set(features)) == len(features)
+    twice = [
+        adversary._Chosen(3, "score", ("score",)),
+        adversary._Chosen(3, "last", ("last", "score")),
+        adversary._Chosen(1, "last", ("last",)),
+    ]
+    assert adversary._added(twice) == {"score": [3], "last": [3, 1]}
+
+
+def circular() -> Hypothesis:
+    """What is read by a node says less than the node."""
+
+    @node(at=embed("action") + embed("reward"))
+    def last(history):
+        """Nothing."""
+        return np.zeros_like(history.actions)
+
+    @node(at=mlp(0))
+    def score(last, history):
+        """All that matters."""
+        return np.where(history.previous_rewards > 0, -1, history.previous_actions)
+
+    @node(at=logits)
+    def choice(score, history):
+        """No opinion."""
+        return np.full(history.actions.shape, -1)
+
+    return Hypothesis(choice)
+
+
+def test_no_node_is_given_what_a_node_below_it_says(tmp_path):
+    found, attack = attacked(circular(), tmp_path, findings=3, passes=1)
+    (own,) = (number for number, one in enumerate(attack.candidates) if one.node == "score")
+    assert not any(attack.writable({name: [own]}) for name in ("last", "score", f"{ELSEWHERE}score"))
+    assert attack.writable({"choice": [own]})
+    assert attack.writable({f"{ELSEWHERE}choice": [own]})
+    assert {one.node for one in found.findings if one.code == "score"} <= {f"{ELSEWHERE}choice"}
+    assert found.refined is None or "score" not in found.refined.added.get("last", [])
+
+
+def test_two_nodes_are_not_given_each_others_values():
+    @node(at=embed("action"))
+    def arm(history):
+        """Part of it."""
+        return (1 + history.previous_actions) // 2
+
+    @node(at=embed("reward"))
+    def paid(history):
+        """The other part."""
+        return (history.previous_rewards > 0) & (history.episode_step > 1)
+
+    @node(at=logits)
+    def choice(arm, paid, history):
+        """No opinion."""
+        return np.full(history.actions.shape, -1)
+
+    history = lived()
+    attack = plan(bind(Hypothesis(choice), win_shift().anatomy, history), history, 3, 1, 0, Options())
+    numbers = {one.node: number for number, one in enumerate(attack.candidates) if one.node}
+    assert attack.writable({"arm": [numbers["paid"]]})
+    assert attack.writable({"paid": [numbers["arm"]]})
+    assert not attack.writable({"arm": [numbers["paid"]], "paid": [numbers["arm"]]})
+
+
+def outcome(loss, kl) -> Outcome:
+    return Outcome(loss, kl, loss[None], kl[None])
+
+
+def test_a_regime_is_named_by_the_figure_quoted_and_only_if_it_stands_out():
+    rng = np.random.default_rng(1)
+    resampling = Resampling.draw(48, 3, rng, 2000)
+    base, noise = np.zeros((3, 3, 48)), 0.1 * rng.normal(size=(2, 3, 3, 48))
+    loss = noise[0] + np.array([1.0, 0.2, 1.5])[:, None, None]
+    kl = noise[1] + np.array([1.0, 1.5, 0.2])[:, None, None]
+    counts = dict.fromkeys(("all", "far", "near"), np.full(48, 5.0))
+    than, one = Outcome(base[0], base[0], base, base), Outcome(loss[0], kl[0], loss, kl)
+    assert stands_out("loss", than, one, counts, resampling) == "near"
+    assert stands_out("kl", than, one, counts, resampling) == "far"
+    alike = replace(one, loss_by_regime=noise[0] + 1.0)
+    assert stands_out("loss", than, alike, counts, resampling) == "all"
+    never = counts | {"far": np.zeros(48)}
+    assert stands_out("loss", than, one, never, resampling) == "all"  # one regime has none to stand out from
+
+
 def test_chance_is_hardly_ever_reported():
     """Three attempts that change nothing but the noise, tested together, 60 times."""
     rng, false = np.random.default_rng(0), 0
@@ -277,11 +407,9 @@ def test_chance_is_hardly_ever_reported():
     for _ in range(60):
         resampling = Resampling.draw(48, 3, rng, resamples_for(3))
         level = rng.normal(size=48)
-        base, *attempts = (
-            Outcome(*(level + 0.3 * rng.normal(size=(2, 3, 48))), by_regime=np.zeros(1)) for _ in range(4)
-        )
+        base, *attempts = (outcome(*(level + 0.3 * rng.normal(size=(2, 3, 48)))) for _ in range(4))
         effects = [[worse(base, one, ground, resampling), worse(one, base, ground, resampling)] for one in attempts]
-        false += min(corrected(effects)) < ALPHA
+        false += min(map(smallest, corrected(effects))) < ALPHA
     assert false <= 3
 
 
@@ -313,7 +441,7 @@ def test_what_cannot_be_attacked_is_refused():
 def made_up(**fields) -> Challenge:
     finding = Finding(
         "goal", "number of rewards so far", "wins", ["goal", "plan"], 0.8, number(0.21), number(0.5), number(0.97),
-        number(0.2), number(0.3), 0.004, "navigate",
+        number(0.25), number(0.2), number(0.3), 0.004, ["lost", "kl_lost", "gained", "kl_gained"], "navigate",
     )  # fmt: skip
     refined = Refined(["number of rewards so far"], {"goal": ["wins"], "plan": ["wins"]}, number(0.97), number(0.02))
     record = {"rows": 128, "tried": 20, "idle": 4, "largest": 0.3, "recovered": number(0.84), "kl": number(0.3),
@@ -329,15 +457,44 @@ def test_findings_read_as_sentences():
         "out.",
         "With the number of rewards so far added, the claim recovers 0.97 [0.94, 1.00] instead of 0.84 [0.81, 0.87].",
     ]
-    hidden = replace(found.findings[0], lost=number(0.0), recovered_agreeing=number(0.84))
+    hidden = replace(found.findings[0], lost=number(0.0), passed=["kl_lost", "kl_gained"])
     (line, _) = sentences(made_up(findings=[hidden]))
     assert "move the distribution by 0.20 [0.17, 0.23] nats more, most in navigate, while the loss hides it" in line
-    chance = replace(found.findings[0], p=0.3)
+    chance = replace(found.findings[0], p=0.3, passed=[])
     assert sentences(made_up(findings=[chance])) == [
         "None of 16 features that could have been left out makes a difference that 128 other histories confirm."
     ]
-    cancel = made_up(findings=[], refined=None, apart=Apart(number(0.4), number(0.5), 0.001))
+    cancel = made_up(findings=[], refined=None, apart=Apart(number(0.4), number(0.5), 0.001, ["kl_lost"]))
     assert "cancel as long as they come from one history" in sentences(cancel)[0]
+    assert sentences(cancel)[0].endswith("they move the distribution by 0.50 [0.47, 0.53] nats more.")
+
+
+@pytest.mark.parametrize(
+    ("passed", "said"),
+    [
+        (["lost"], "donors that differ in the number of rewards so far lose 0.21 [0.18, 0.24] nats more"),
+        (["gained"], "agreeing on the number of rewards so far as well recovers 0.97 [0.94, 1.00] instead of"),
+        (["kl_gained"], "agreeing on the number of rewards so far as well brings the distribution 0.30 [0.27, 0.33]"),
+    ],
+)
+def test_a_sentence_quotes_only_what_passed_its_test(passed, said):
+    """All intervals of the finding are apart from 0, so they cannot tell."""
+    line = sentences(made_up(findings=[replace(made_up().findings[0], passed=passed)]))[0]
+    assert said in line
+    assert ("lose" in line) == ("lost" in passed)
+    assert ("instead of" in line) == ("gained" in passed)
+    assert "move the distribution" not in line
+
+
+def test_a_finding_that_is_not_in_the_refined_claim_is_left_out_only_if_it_adds_to_it():
+    one = made_up().findings[0]
+    other = replace(one, feature="episode", beyond=Beyond(number(0.0), number(0.1), 0.4))
+    said = sentences(made_up(findings=[one, other]))
+    assert said[1].endswith(": it goes along with the number of rewards so far, and adds nothing once that is there.")
+    more = replace(other, beyond=replace(other.beyond, p=0.001))
+    assert sentences(made_up(findings=[one, more]))[1].endswith(": the claim leaves it out.")
+    (open_,) = sentences(made_up(findings=[one], refined=None))
+    assert open_.endswith(": the claim leaves it out, or something that goes along with it.")
 
 
 def test_the_section_has_the_table_and_the_line_to_add():
@@ -346,6 +503,10 @@ def test_the_section_has_the_table_and_the_line_to_add():
     assert text.startswith("## What the adversary found\n\n- At `goal`, donors that differ")
     assert "| `goal` | number of rewards so far | 80% | 0.21 [0.18, 0.24] |" in text
     assert "# goal and plan\nreturn np.dstack([what_it_returns_now, wins])" in text
+    assert "parameter too" not in text
+    by_value = Refined(["value of gate"], {"goal": ["gate"]}, number(0.97), number(0.02))
+    named = section(replace(claim, challenge=made_up(refined=by_value)))
+    assert "`gate` must become a parameter too, an arrow of the claim." in named
     assert section(replace(claim, challenge=None)) == ""
     rows = {(of, name): value for _, of, name, value, *_ in figures(claim)}
     assert rows["number of rewards so far at goal", "lost"] == 0.21
@@ -354,14 +515,16 @@ def test_the_section_has_the_table_and_the_line_to_add():
 
 def test_the_record_keeps_it(tmp_path):
     study = dark_room_study()
-    kept = replace(
-        study, claims=[replace(study.claims[0], challenge=made_up(apart=Apart(number(0.0), number(0.0), 1.0)))]
-    )
+    more = replace(made_up().findings[0], beyond=Beyond(number(0.0), number(0.1), 0.4))
+    attacked = made_up(findings=[more], apart=Apart(number(0.0), number(0.0), 1.0, []))
+    kept = replace(study, claims=[replace(study.claims[0], challenge=attacked)])
     file = tmp_path / "study.json"
     file.write_text(kept.to_json())
     again = read_study(file)
     assert isinstance(again.claims[0].challenge, Challenge)
     assert isinstance(again.claims[0].challenge.apart, Apart)
+    assert isinstance(again.claims[0].challenge.findings[0].beyond, Beyond)
+    assert again.claims[0].challenge.findings[0].passed == more.passed
     assert again.to_json() == kept.to_json()
 
 

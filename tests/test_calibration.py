@@ -48,11 +48,11 @@ from ad_hypotheses.report.calibration_answer import catches, enough_passes, enou
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK = "win-stay"
 TINY = Design(
-    replicates={12: 1, 24: 1},
-    passes={12: (1, 2), 24: (2,)},
+    replicates={12: 2},
+    passes={12: (1, 2)},
     covered={12: 3},
     pairs=1,
-    exact=(24, 1, 2),
+    exact=(16, 1, 2),
     compared=24,
 )
 
@@ -242,7 +242,7 @@ def test_pooled_datasets_give_what_estimates_give(win_stay):
 def test_pairs_are_of_different_networks_and_recover_neither_nothing_nor_all():
     shares = {("a", "one"): 0.92, ("a", "two"): 0.7, ("b", "one"): 0.5, ("b", "two"): 1.0, ("c", "one"): 0.05}
     found = [
-        outcome(network, claim, "refuted", recovered=value, rows=24, passes=2)
+        outcome(network, claim, "refuted", recovered=value, rows=12, passes=2)
         for (network, claim), value in shares.items()
     ]
     assert choose_pairs(found, dataclasses.replace(TINY, pairs=2)) == [("a", "one"), ("b", "one")]
@@ -290,10 +290,10 @@ def test_an_interrupted_calibration_goes_on_and_ends_as_if_nothing_had_been(plac
     assert not place.scratch.exists()
     record = read_calibration(Path("reports/calibration.json"))
     case = case_of(NETWORK, place.models, place.hypotheses)
-    assert len(record.outcomes) == len(case.claims) * 3
+    assert len(record.outcomes) == len(case.claims) * 4
     assert json.loads(ended.out) == {"report": "reports/calibration.md", **json.loads(record.to_json())}
-    small = run_trial(case, next(job for job in jobs if isinstance(job, Trial) and job.rows == 12))
-    kept = [one for one in record.outcomes if one.rows == 12]
+    small = run_trial(case, next(job for job in jobs if isinstance(job, Trial) and not job.replicate))
+    kept = [one for one in record.outcomes if not one.replicate]
     whole, resumed = (dataclasses.replace(record, outcomes=some).to_json() for some in (small, kept))
     assert whole == resumed
     text = Path("reports/calibration.md").read_text()
@@ -373,9 +373,9 @@ def test_the_answer_names_what_got_through_and_what_would_have_told():
 
 def test_the_first_screen_has_the_numbers_that_matter():
     lines = "\n".join(headline(made_up()))
-    assert "0 of 4 studies (0%, 95 % interval 0% to 60%; 0 of 1 claims ever)" in lines
+    assert "called refuted:** 0 of 4 studies (0%, 95 % interval 0% to 60%; 0 of 1 claim ever)" in lines
     assert "3 of 8 studies" in lines
-    assert "0 of 4 studies (0%, 95 % interval 0% to 60%; 0 of 1 claims ever) without those" in lines
+    assert "0 of 4 studies (0%, 95 % interval 0% to 60%; 0 of 1 claim ever) without those" in lines
     assert "in 90% to 90% of 200 fresh datasets of 256 histories" in lines
 
 
@@ -396,12 +396,24 @@ def test_the_page_is_whole(tmp_path):
         "Make it again",
     ]
     assert "| `net: claim` | recovered | 256 | 0.5000 ± 0.0010 | 0.900 [0.850, 0.938] | below |" in text
+    assert "*Intervals* of 2 of 2 figures are too narrow at 256 histories" in text
+    assert "scatter 1.5 times as much as intervals claim, and lie 0.000 too high" in text
     assert "python cli.py calibrate" in text
     assert "abcdef0123456789" in text
     widths = [{line.count(" | ") for line in block.splitlines()} for block in re.findall(r"(?:^\|.*\n)+", text, re.M)]
     assert all(len(one) == 1 for one in widths)
     columns = (tmp_path / "calibration.csv").read_text().splitlines()[0].split(",")
     assert {"network", "claim", "kind", "rows", "supported", "refused", "recovered"} <= set(columns)
+
+
+def test_a_true_claim_that_was_not_supported_is_named():
+    record = made_up()
+    vacuous = dataclasses.replace(outcome("net", "truth", "vacuous", 1.0, replicate=4), root_movement=0.044)
+    text = page(dataclasses.replace(record, outcomes=[*record.outcomes, vacuous]))
+    assert "| `net: truth` | vacuous 1 | 1.000 | 0.044 |" in text
+    assert "vacuous: 1 (1 of 1 claim ever)" in text
+    assert "under `net: truth` (4.4%), though the claim is true" in text
+    assert "True claims that were not called supported" not in page(record)
 
 
 def test_a_page_without_coverage_or_failures_says_so():

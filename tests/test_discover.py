@@ -54,6 +54,25 @@ def refused(path: str | Path, name: str | None = None) -> str:
     return str(error.value)
 
 
+def test_a_name_is_looked_up_in_the_folders_too(folder: Path) -> None:
+    for place in ("known", "mine", "_old"):
+        (folder / place).mkdir()
+        (folder / place / "mimic.py").write_text(GOOD)
+    (folder / "known" / "leader.py").write_text(GOOD)
+    for name in ("leader", "leader.py", "known/leader", "known/leader.py", "hypotheses/known/leader"):
+        assert load(name)[0].name == "mimic", name
+    assert refused("mimic") == (
+        "There are several hypothesis files mimic.\n"
+        "  in hypotheses/: known/mimic, mine/mimic\n"
+        "  name one with its folder"
+    )
+    assert load("mine/mimic")[0].name == "mimic"
+    (folder / "mimic.py").write_text(GOOD.replace("mimic = ", "nearest = ").replace("mimic.on", "nearest.on"))
+    assert load("mimic")[0].name == "nearest"
+    for typed in ("leadr", "hypotheses/leader.py", "known/leadr"):
+        assert "Did you mean 'known/leader'?" in refused(typed), typed
+
+
 def test_listing_runs_nothing_and_survives_broken_files(folder: Path) -> None:
     (folder / "mimic.py").write_text(GOOD)
     (folder / "broken.py").write_text(BROKEN)
@@ -173,7 +192,7 @@ def test_no_such_file(folder: Path) -> None:
     assert refused("mimick") == expected.format("hypotheses/mimick.py")
     assert refused("hypotheses/mimick.py") == expected.format("hypotheses/mimick.py")
     assert refused("elsewhere/mimic.py") == (
-        "There is no hypothesis file elsewhere/mimic.py.\n  elsewhere/: no such folder"
+        "There is no hypothesis file elsewhere/mimic.py.\n  elsewhere/: no such folder\n  Did you mean 'mimic'?"
     )
     assert refused(folder) == f"{folder} is a folder: name one of its files, mimic."
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hooked import hook_of, replaced
+from torch import Tensor
 
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Scrubber
@@ -21,6 +24,7 @@ from ad_hypotheses.known.interchange import Lesson, interchanged, loss, surprise
 from ad_hypotheses.known.make import known_config, probabilities, wired
 from ad_hypotheses.known.proof import idle, outside, prove, require_proof
 from ad_hypotheses.known.trained import TRAINED
+from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.check import bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
@@ -30,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CLAIMS = ROOT / "hypotheses" / "known"
 ROWS = 48
 LEAST, MOST = 0.97, 0.9  # of what is true, and of what is not: `accept` of every claim
+PLAINLY_IDLE = {"retrieval-trained": 0.84}  # what its idle parts write cancels, as docs/known.md says
 PAIRS = [("win-stay-trained", "win-stay-elsewhere"), ("leader-trained", "leader-elsewhere")]
 TINY = {
     "task": {"name": "bandit", "arms": 3, "horizon": 6},
@@ -192,6 +197,47 @@ def test_the_truth_of_a_trained_network_says_what_its_rule_does(known):
     assert {claim.model for claim in claimed} == {known.model}
     rule = RULES[known.rule].policy(history, config.make_task())
     np.testing.assert_allclose(claimed[0].policy(history), rule, atol=1e-9)
+
+
+def with_others(model, tokens: Tensor, writers: Iterable[Writer]) -> np.ndarray:
+    """Log probabilities where the whole output of some parts comes from the row before, by TransformerLens's hooks."""
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens)
+        hooks = []
+        for writer in writers:
+            swapped = cache[hook_of(writer)].roll(1, 0)
+            if writer.kind == "head":
+                swapped = swapped[:, :, writer.head]
+                hooks.append((hook_of(writer), lambda x, hook, w=writer, new=swapped: replaced(x, w.head, new)))
+            else:
+                hooks.append((hook_of(writer), lambda x, hook, new=swapped: new))
+        return model.run_with_hooks(tokens, fwd_hooks=hooks).log_softmax(-1).double().numpy()
+
+
+@pytest.mark.parametrize("known", TRAINED, ids=lambda known: known.name)
+def test_plain_hooks_find_a_trained_circuit_where_it_is_claimed_and_nowhere_else(known):
+    """The engine that training, proof and studies share has no part in this."""
+    here = load(known.model, ROOT / "models")
+    history = lives(here.config, 96, seed=8)
+    tokens, writers = here.model.to_tokens(history), here.model.anatomy.writers
+    named = {str(term) for one in claims_of(known, CLAIMS)[0].nodes for term in one.site.terms}
+    claimed = [writer for writer in writers if str(writer) in named and writer.kind != "embed"]
+    parts = {writer for writer in writers if writer.kind in ("head", "mlp")}
+    assert 0 < len(claimed) < len(parts)
+
+    def loss_of(log_probs: np.ndarray) -> float:
+        return -np.take_along_axis(log_probs, history.actions[..., None].astype(int), axis=-1).mean()
+
+    clean = with_others(here.model, tokens, ())
+    lowest, lost = loss_of(clean), loss_of(np.roll(clean, 1, axis=0))
+
+    def kept(*swapped: Writer) -> float:
+        return (lost - loss_of(with_others(here.model, tokens, swapped))) / (lost - lowest)
+
+    least = PLAINLY_IDLE.get(known.name, 0.99)
+    assert kept(*sorted(parts - set(claimed))) > least
+    assert all(kept(idle) > (0.9 if least < 0.99 else 0.99) for idle in parts - set(claimed))
+    assert all(kept(needed) < 0.3 for needed in claimed)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])

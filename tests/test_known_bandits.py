@@ -291,9 +291,14 @@ def test_scripted_learners_follow_their_rule() -> None:
     wanted = RULES["ucb"].policy(lived, task)
     often = np.take_along_axis(wanted, lived.actions[..., None].astype(int), axis=-1).mean()
     assert often == pytest.approx((wanted**2).sum(axis=-1).mean(), abs=0.01)
-    np.testing.assert_array_equal(
-        source.live(task, lived.task, 2, np.random.default_rng(1), 2).actions, lived.actions[:, :25]
-    )
+
+
+def test_scripted_keeps_every_episode_since_what_is_left_would_not_follow_the_rule() -> None:
+    task, source = make_task("bandit", arms=4, horizon=5), make_source("scripted", rule="win-stay")
+    facts = task.sample_tasks(np.random.default_rng(0), 3)
+    with pytest.raises(ConfigError, match=r"histories\.keep_every is 2, but a rule decides by the whole life"):
+        source.live(task, facts, 4, np.random.default_rng(1), keep_every=2)
+    assert source.live(task, facts, 4, np.random.default_rng(1)).n_steps == 20
 
 
 def test_scripted_refuses_what_no_rule_was_written_for() -> None:

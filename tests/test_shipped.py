@@ -13,10 +13,12 @@ from ad_hypotheses.distill.evaluate import spread
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.distill.zoo import load, names
+from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.language.check import bind
 from ad_hypotheses.language.control import wrong_site
 from ad_hypotheses.language.discover import load as load_hypotheses
 from ad_hypotheses.sources import episode_returns
+from ad_hypotheses.sources.rules import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "models"
@@ -29,6 +31,17 @@ def test_checkpoints_are_small_and_come_with_card_curve_and_command(name):
     assert (checkpoint.folder / "weights.safetensors").stat().st_size <= 2e6
     assert checkpoint.record["command"] in (checkpoint.folder / "card.md").read_text()
     assert (checkpoint.folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_known_network_is_in_the_tables():
+    text = (ROOT / "docs" / "known.md").read_text()
+    made = {True: 0, False: 0}  # those that were trained, and those set by hand
+    for name, known in KNOWN.items():
+        made[known.wire is None] += 1
+        assert f"| `{name}` | {RULES[known.rule].family} |" in text
+    assert made == {True: 5, False: 13}, "the text says how many there are"
+    assert "Thirteen have weights that were set by hand" in text
+    assert "Five were trained" in text
 
 
 @pytest.mark.slow

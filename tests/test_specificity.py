@@ -86,8 +86,10 @@ def test_one_donor_for_the_whole_history():
     assert (halves.free, halves.carried) == pytest.approx((4, 5))
 
 
-def test_a_claim_weighs_its_nodes_by_what_they_could_say():
-    assert of_claim([Specificity(4.0, 8.0), Specificity(0.0, 8.0)]) == 0.25
+def test_a_claim_is_as_specific_as_the_node_that_leaves_least():
+    assert of_claim([Specificity(4.0, 8.0), Specificity(1.0, 8.0)]) == 0.125
+    assert of_claim([Specificity(4.0, 8.0), Specificity(0.0, 8.0)]) == 0  # one injective node is enough
+    assert of_claim([Specificity(4.0, 8.0), Specificity(0.0, 0.0)]) == 0.5
     assert of_claim([]) is None
     assert of_claim([Specificity(0.0, 0.0)]) is None
     assert specificity(*(np.array([size]) for size in (4, 1, 16, 1))) == Specificity(2.0, 4.0)
@@ -98,15 +100,15 @@ def test_the_report_says_what_is_left_free():
     assert at_stake(study.claims[0]) == ""  # an older record
     some = [replace(one, free_bits=3.2, history_bits=7.9) for one in study.claims[0].nodes[:2]]
     some[1] = replace(some[1], free_bits=0.8)
-    claim = replace(study.claims[0], specificity=0.253, nodes=some)
+    claim = replace(study.claims[0], specificity=0.101, nodes=some)
     assert at_stake(claim) == (
-        "specificity 0.25: of the 7.9 bits that tell these histories apart at a step, its nodes leave 2.0 free to be "
-        "swapped, gate the least (0.8)"
+        "specificity 0.10: of the 7.9 bits that tell these histories apart at a step, gate leaves 0.8 free to be "
+        "swapped, the least of all nodes"
     )
-    assert "Specificity 0.25: of the 7.9 bits" in nodes(claim)
+    assert "Specificity 0.10: of the 7.9 bits" in nodes(claim)
     assert "| 3.2 of 7.9 bits |" in nodes(claim)
     table = tidy(replace(study, claims=[claim])).set_index(["scope", "of", "figure"])["value"]
-    assert table["claim", "mimic", "specificity"] == 0.253
+    assert table["claim", "mimic", "specificity"] == 0.101
     assert table["node", "gate", "free_bits"] == 0.8
 
 

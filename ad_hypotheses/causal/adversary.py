@@ -31,18 +31,22 @@ from ad_hypotheses.evidence.challenge import (
     corrected,
     divergence,
     number,
+    passed,
     recovered,
     resamples_for,
     rough,
+    smallest,
+    stands_out,
     worse,
 )
 from ad_hypotheses.evidence.estimate import Resampling
-from ad_hypotheses.evidence.findings import Apart, Challenge, Finding, Refined
-from ad_hypotheses.evidence.number import Number
+from ad_hypotheses.evidence.findings import Apart, Beyond, Challenge, Finding, Refined
+from ad_hypotheses.evidence.verdict import ALPHA
 from ad_hypotheses.language.history import History
 
 IDLE = 0.01  # share of a node's positions below which a feature splits hardly any class
 ENOUGH = 0.8  # share of the effect of agreeing everywhere from which on agreeing at fewer nodes will do
+TESTS = ("lost", "kl_lost", "gained", "kl_gained")  # of a finding, in the order of its p-values
 HALVES = 50_000  # with the seed: which rows choose is no draw of the scrubbing itself
 CHOOSING, MEASURING = 0, 1
 CLAIM, WIDER, APART = "claim", "wider", "apart"  # as it is; with the places it does not name; with others independent
@@ -138,8 +142,7 @@ class _Attack:
         self.idle, self.largest = 0, 0.0
 
     def result(self) -> Challenge:
-        chosen = [self._placed(*one) for one in self._screened()]
-        return self._measured(chosen, self._refined(chosen))
+        return self._measured([self._placed(*one) for one in self._screened()])
 
     def _differ(self, one: int, at: Sequence[str], half: int, passes: int = 1) -> Outcome:
         """Scrub with donors that differ in a candidate at some nodes, and agree on it at all others."""
@@ -157,7 +160,11 @@ class _Attack:
         wider = not set(at).isdisjoint(self.plan.elsewhere)
         feature = self._feature([one], half)
         nodes = self.everywhere if wider else self.plan.named
-        return WIDER if wider else CLAIM, {name: (feature, name not in at) for name in nodes}
+        return WIDER if wider else CLAIM, {name: (feature, name not in at) for name in self._open(one, nodes)}
+
+    def _open(self, one: int, nodes: Sequence[str]) -> tuple[str, ...]:
+        """Those of some nodes that could say a candidate besides: not what they, or nodes below them, say already."""
+        return tuple(name for name in nodes if self.plan.writable({name: [one]}))
 
     def _reach(self, one: int, node: str, half: int) -> float:
         """At what share of a node's positions there are donors that differ, and others that do not."""
@@ -173,7 +180,8 @@ class _Attack:
 
     def _entries(self, one: int) -> tuple[str, ...]:
         """Nodes of the claim at which a candidate is lost: it splits their classes, and none above them."""
-        split = {name for name in self.plan.named if self._reach(one, name, CHOOSING) >= IDLE}
+        possible = self._open(one, self.plan.named)
+        split = {name for name in possible if self._reach(one, name, CHOOSING) >= IDLE}
         return tuple(name for name in self.plan.named if name in split and split.isdisjoint(self.plan.above(name)))
 
     def _screened(self) -> list[tuple[int, tuple[str, ...]]]:
@@ -183,14 +191,15 @@ class _Attack:
         short = base.kl.mean(axis=0).sum() > MATERIAL * ground.kl_baseline.sum()  # of what it could be
         for one in range(len(plan.candidates)):
             entries = self._entries(one)
-            together = self._agree({name: [one] for name in plan.named} if entries else {}, CHOOSING)
+            named, elsewhere = self._open(one, plan.named), self._open(one, plan.elsewhere)
+            together = self._agree({name: [one] for name in named} if entries else {}, CHOOSING)
             found = []
             if entries:
                 apart = self._differ(one, entries, CHOOSING)
                 found.append((_stronger(rough(base, apart, ground), rough(together, base, ground)), entries))
-            if short and plan.elsewhere:
-                everywhere = self._agree({name: [one] for name in self.everywhere}, CHOOSING)
-                found.append((rough(everywhere, together, ground), plan.elsewhere))
+            if short and elsewhere:
+                everywhere = self._agree({name: [one] for name in (*named, *elsewhere)}, CHOOSING)
+                found.append((rough(everywhere, together, ground), elsewhere))
             self.idle += not found
             for (effect, cautious), places in found:
                 self.largest = max(self.largest, effect)
@@ -198,13 +207,16 @@ class _Attack:
                     ranked.append((-cautious, one, places))
         # what gives the very same numbers restricts the very same donors: it is said once
         distinct = {(cautious, places): one for cautious, one, places in sorted(ranked, reverse=True)}
-        return [(one, places) for (_, places), one in sorted(distinct.items())[: plan.findings]]
+        best: dict[int, tuple[str, ...]] = {}
+        for (_, places), one in sorted(distinct.items()):
+            best.setdefault(one, places)  # where it does most harm: what helps there would be counted twice elsewhere
+        return list(best.items())[: plan.findings]
 
     def _placed(self, one: int, places: Sequence[str]) -> _Chosen:
         """Find out at which place a candidate comes in, and the fewest nodes that must agree on it."""
         plan, ground, tried = self.plan, self.halves[CHOOSING].ground, []
         base = self._agree({}, CHOOSING)
-        most = self.everywhere if places == plan.elsewhere else plan.named
+        most = self._open(one, plan.named if places[0] in plan.named else self.everywhere)
         whole = rough(self._agree({name: [one] for name in most}, CHOOSING), base, ground)[0]
         for place in places:
             below = tuple(name for name in plan.below(place) if name in (*plan.named, place))
@@ -218,7 +230,9 @@ class _Attack:
         """Add feature after feature to the claim, each time the one that helps most, as long as one does."""
         ground, now, taken = self.halves[CHOOSING].ground, self._agree({}, CHOOSING), list[_Chosen]()
         while len(taken) < min(DEEPEST, len(found)):
-            rest = [one for one in found if one not in taken]
+            rest = [one for one in found if one not in taken and self.plan.writable(_added([*taken, one]))]
+            if not rest:
+                break
             tried = [self._agree(_added([*taken, one]), CHOOSING) for one in rest]
             gains = [rough(outcome, now, ground)[0] for outcome in tried]
             best = int(np.argmax(gains))
@@ -227,12 +241,11 @@ class _Attack:
             taken, now = [*taken, rest[best]], tried[best]
         return taken
 
-    def _measured(self, found: Sequence[_Chosen], refined: Sequence[_Chosen]) -> Challenge:
+    def _measured(self, found: Sequence[_Chosen]) -> Challenge:
         plan, half = self.plan, self.halves[MEASURING]
         rng = np.random.default_rng([plan.seed, HALVES, 1])
         resampling = Resampling.draw(half.clean.n_rows, plan.passes, rng, resamples_for(len(found)))
         weigh = partial(worse, ground=half.ground, resampling=resampling)
-        figures = partial(recovered, ground=half.ground, resampling=resampling)
         base = self._agree({}, MEASURING, plan.passes)
         pairs = [
             (
@@ -244,8 +257,11 @@ class _Attack:
         effects = [[weigh(base, differing), weigh(agreeing, base)] for differing, agreeing in pairs]
         single = self._pulled_apart(base, weigh)
         *p_values, p_apart = corrected([*effects, single])
+        proven = [one for one, p in zip(found, p_values, strict=True) if smallest(p) < ALPHA]
+        refined = self._refined(proven)
+        beyond = self._beyond(refined, proven, weigh)
         findings = [
-            self._finding(one, outcomes, weighed, p, base, figures)
+            replace(self._finding(one, (base, *outcomes), weighed, p, resampling), beyond=beyond.get(one))
             for one, outcomes, weighed, p in zip(found, pairs, effects, p_values, strict=True)
         ]
         return Challenge(
@@ -253,12 +269,26 @@ class _Attack:
             tried=len(plan.candidates),
             idle=self.idle,
             largest=self.largest,
-            recovered=figures(base),
+            recovered=recovered(base, half.ground, resampling),
             kl=divergence(base, half.ground, resampling),
             findings=sorted(findings, key=lambda one: (one.p, -max(one.lost.value, one.kl_lost.value))),
             refined=self._suggested(refined, resampling),
-            apart=Apart(number(single[0].loss_nats), number(single[0].kl_nats), p_apart) if single else None,
+            apart=_apart(single[0], p_apart) if single else None,
         )
+
+    def _beyond(
+        self, refined: Sequence[_Chosen], proven: Sequence[_Chosen], weigh: Callable[[Outcome, Outcome], Effects]
+    ) -> dict[_Chosen, Beyond]:
+        """Measure what each finding that the refined claim does without would add to it."""
+        rest = [one for one in proven if one not in refined]
+        if not refined or not rest:
+            return {}
+        now = self._agree(_added(refined), MEASURING, self.plan.passes)
+        more = [weigh(self._agree(_added([*refined, one]), MEASURING, self.plan.passes), now) for one in rest]
+        return {
+            one: Beyond(number(effects.loss_nats), number(effects.kl_nats), smallest(p))
+            for one, effects, p in zip(rest, more, corrected([[effects] for effects in more]), strict=True)
+        }
 
     def _pulled_apart(self, base: Outcome, weigh: Callable[[Outcome, Outcome], Effects]) -> list[Effects]:
         """Let each unimportant input come from a history of its own, if that makes a difference on the first half."""
@@ -273,13 +303,15 @@ class _Attack:
     def _finding(
         self,
         one: _Chosen,
-        outcomes: tuple[Outcome, Outcome],
+        outcomes: tuple[Outcome, Outcome, Outcome],
         effects: Sequence[Effects],
-        p: float,
-        base: Outcome,
-        figures: Callable[[Outcome], Number],
+        p_values: Float[np.ndarray, " test"],
+        resampling: Resampling,
     ) -> Finding:
-        candidate, (harm, relief), (differing, agreeing) = self.plan.candidates[one.candidate], effects, outcomes
+        half, candidate = self.halves[MEASURING], self.plan.candidates[one.candidate]
+        (harm, relief), (base, differing, agreeing) = effects, outcomes
+        found = passed(TESTS, p_values)
+        regimes = {name: mask.sum(axis=1, dtype=np.float64) for name, mask in half.regimes.items()}
         return Finding(
             node=one.node,
             feature=candidate.name,
@@ -287,12 +319,14 @@ class _Attack:
             agreeing_at=list(one.agreeing),
             reach=self._reach(one.candidate, one.node, MEASURING),
             lost=number(harm.loss_nats),
-            recovered_differing=figures(differing),
-            recovered_agreeing=figures(agreeing),
+            recovered_differing=recovered(differing, half.ground, resampling),
+            recovered_agreeing=recovered(agreeing, half.ground, resampling),
+            gained=number(relief.loss_nats),
             kl_lost=number(harm.kl_nats),
             kl_gained=number(relief.kl_nats),
-            p=p,
-            regime=_most_moved(self.halves[MEASURING], base, differing),
+            p=smallest(p_values),
+            passed=found,
+            regime=stands_out("loss" if "lost" in found else "kl", base, differing, regimes, resampling),
         )
 
     def _suggested(self, chosen: Sequence[_Chosen], resampling: Resampling) -> Refined | None:
@@ -310,16 +344,14 @@ def _stronger(one: tuple[float, float], other: tuple[float, float]) -> tuple[flo
 
 
 def _added(chosen: Sequence[_Chosen]) -> dict[str, list[int]]:
-    """Return the candidates that each node must agree on besides."""
-    added: dict[str, list[int]] = {}
+    """Return the candidates that each node must agree on besides, each once."""
+    added: dict[str, dict[int, None]] = {}
     for one in chosen:
         for name in one.agreeing:
-            added.setdefault(name, []).append(one.candidate)
-    return added
+            added.setdefault(name, {})[one.candidate] = None
+    return {name: list(numbers) for name, numbers in added.items()}
 
 
-def _most_moved(half: Half, base: Outcome, differing: Outcome) -> str:
-    """Return the regime in which donors that differ move the distribution most."""
-    change = dict(zip(half.regimes, differing.by_regime - base.by_regime, strict=True))
-    named = {name: value for name, value in change.items() if name != "all" and np.isfinite(value)}
-    return max(named, key=lambda name: named[name]) if named else "all"
+def _apart(effects: Effects, p_values: Float[np.ndarray, " test"]) -> Apart:
+    found = passed(TESTS[:2], p_values)
+    return Apart(number(effects.loss_nats), number(effects.kl_nats), smallest(p_values), found)

@@ -17,7 +17,7 @@ from ad_hypotheses.distill.zoo import replacing
 from ad_hypotheses.evidence.challenge import Ground, Outcome
 
 Restriction = Mapping[str, tuple[Int[np.ndarray, "row step"], bool]]  # node: feature, and whether donors agree on it
-PARTS = ("loss", "kl", "by_regime")
+PARTS = ("loss", "kl", "loss_by_regime", "kl_by_regime")
 
 
 @dataclass
@@ -110,11 +110,12 @@ class Half:
         chances = np.exp(clean.log_probs)
         for number in range(passes):
             log_probs = scrubber.run(number).log_probs
-            losses.append(cross_entropy(log_probs, clean.history.actions).sum(axis=1, dtype=np.float64))
+            losses.append(cross_entropy(log_probs, clean.history.actions))
             kls.append((chances * (clean.log_probs - log_probs)).sum(axis=-1, dtype=np.float64))
-        kl = np.stack(kls)
-        by_regime = [kl[:, mask].mean() if mask.any() else np.nan for mask in self.regimes.values()]
-        return Outcome(np.stack(losses), kl.sum(axis=2), np.array(by_regime))
+        loss, kl = np.stack(losses).astype(np.float64), np.stack(kls)
+        masks = self.regimes.values()
+        by_regime = (np.stack([(one * mask).sum(axis=2) for mask in masks]) for one in (loss, kl))
+        return Outcome(loss.sum(axis=2), kl.sum(axis=2), *by_regime)
 
 
 def _donors(scrubber: Scrubber, restriction: Restriction) -> dict[str, tuple[Classes, float]]:

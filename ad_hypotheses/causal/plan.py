@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class Plan:
         places = max(len(self.named), len(self.elsewhere))
         refining = sum(n - taken for taken in range(min(DEEPEST, n)))
         choosing = 2 + 3 * len(self.candidates) + 2 * n * places + refining
-        return choosing + (3 + 2 * n) * self.passes
+        return choosing + (3 + 3 * n) * self.passes
 
     @property
     def forwards(self) -> int:
@@ -85,6 +86,19 @@ class Plan:
         return set(self.nodes[name].parents) | {
             name for parent in self.nodes[name].parents for name in self.above(parent)
         }
+
+    def writable(self, added: Mapping[str, Sequence[int]]) -> bool:
+        """Whether a file can say it: nodes cannot learn each other's values, nor their own, in a circle.
+
+        Args:
+            added: Candidates that nodes say besides. {node: numbers}
+        """
+        learned = {name: {self.candidates[one].node for one in added.get(name, ())} - {""} for name in self.nodes}
+        try:
+            TopologicalSorter({name: learned[name] | set(node.parents) for name, node in self.nodes.items()}).prepare()
+        except CycleError:
+            return False
+        return True
 
     def below(self, name: str) -> tuple[str, ...]:
         """Return a node and all that get to know of it, parents first, as far as donors are drawn step by step."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ad_hypotheses.language.discover import FOLDER
+from ad_hypotheses.language.discover import places
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.problems import shown_path
 
@@ -34,9 +34,7 @@ def chosen(hypotheses: Sequence[Hypothesis], model: str | None) -> list[tuple[Hy
 
 def shown_file(file: str) -> str:
     """Return the path of a hypothesis file that was loaded, by its path or by its name; relative if it can be."""
-    given = Path(file)
-    places = (given, given.with_name(f"{given.name}.py"), FOLDER / given.name, FOLDER / f"{given.name}.py")
-    return shown_path(next((place for place in places if place.is_file()), given))
+    return shown_path(next(iter(places(file)), Path(file)))
 
 
 def _grouped(hypotheses: Sequence[Hypothesis]) -> list[tuple[Hypothesis, list[Hypothesis]]]:

@@ -47,13 +47,18 @@ def make_all(names: Sequence[str], models: Path) -> None:
         require_feasible(config, f"the configuration of {known.model}")
     require_writable(models, "--models")
     rows: list[list[str]] = []
-    with metered() as meter, stoppable(lambda: f"stopped; {len(rows)} of {len(chosen)} networks were made."):
+    with metered() as meter, stoppable(lambda: _stopped(len(rows), len(chosen), models)):
         for known in chosen:
             rows.append(_make(known, models, meter))
     console = out()
     heads = ["network", "decisions compared", "largest difference", "of the optimum"]
     console.print(drawn(heads, rows))
     say(console, f"kept in {models}/; each has a card with its circuit", "dim")
+
+
+def _stopped(made: int, wanted: int, models: Path) -> str:
+    kept = f"{made} of {wanted} networks {'is' if made == 1 else 'are'} made and kept in {models}/"
+    return f"stopped; {kept if made else 'no network was finished'}; the same command goes on."
 
 
 def _find(name: str) -> Known:

@@ -35,9 +35,20 @@ def at_least(least: int, why: str = "") -> Callable[[int | None], int | None]:
     return check
 
 
-def share(value: float | None) -> float | None:
-    """Check that a number is a share of something."""
-    if value is not None and not 0 < value <= 1:
+def parse_share(text: str) -> float:
+    """Return a share of something, which is written as `0.9`, not as `90%`.
+
+    Raises:
+        typer.BadParameter: It is no such number.
+    """
+    text = str(text)  # a default is a number already
+    try:
+        value = float(text)
+    except ValueError:
+        percent = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+        advice = f"write {float(percent[1]) / 100:g}, not {text.strip()}" if percent else "write a number such as 0.9"
+        raise typer.BadParameter(f"{text!r} is no share: {advice}.") from None
+    if not 0 < value <= 1:
         raise typer.BadParameter(f"{value:g} is no share: above 0, and 1 is all; 0.9 is a good number.")
     return value
 

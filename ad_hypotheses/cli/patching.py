@@ -27,7 +27,7 @@ from ad_hypotheses.distill.zoo import Checkpoint, load
 from ad_hypotheses.errors import CheckpointError, DataError, HypothesisError, did_you_mean
 from ad_hypotheses.evidence.effects import PatchRecord, PatchStudy
 from ad_hypotheses.language.anatomy import Anatomy
-from ad_hypotheses.language.discover import FOLDER
+from ad_hypotheses.language.discover import FOLDER, places
 from ad_hypotheses.language.discover import load as load_hypotheses
 from ad_hypotheses.language.edges import Edge, all_edges, find_edges
 from ad_hypotheses.language.hypothesis import Hypothesis
@@ -81,9 +81,9 @@ def is_hypothesis(what: str, models: Path) -> bool:
     given = Path(what)
     if given.suffix == ".py":
         return True
-    if any((place / "config.yaml").is_file() for place in (models / given, given)):
+    if any((one / "config.yaml").is_file() for one in (models / given, given)):
         return False
-    return (FOLDER / f"{given}.py").is_file() or given.is_file()
+    return bool(places(given))
 
 
 def refuse_loose_options(given: Mapping[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from jaxtyping import Float
 
 from ad_hypotheses.cli.card import machine
 from ad_hypotheses.cli.evaluation import evaluated
+from ad_hypotheses.cli.interrupt import Brake, braking, stoppable
 from ad_hypotheses.cli.progress import Meter
 from ad_hypotheses.cli.trained_card import write_trained_card
 from ad_hypotheses.cli.training import MEASURED, ROLLOUTS, is_finished
 from ad_hypotheses.distill.config import SCRATCH, Config
+from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.train import Progress
 from ad_hypotheses.distill.zoo import build, load, save
 from ad_hypotheses.errors import HypothesisError
@@ -22,6 +25,7 @@ from ad_hypotheses.known.interchange import teach
 from ad_hypotheses.known.make import FRESH, ROWS, agreement, random_histories
 from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.proof import prove, require_proof
+from ad_hypotheses.known.taught import digest, was_taught_otherwise
 from ad_hypotheses.language.discover import FOLDER
 from ad_hypotheses.language.discover import load as load_hypotheses
 from ad_hypotheses.language.history import History
@@ -45,22 +49,50 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
 
     Raises:
         UserError: Its folder holds another network, its hypothesis file is not there, or it did not become true.
+        Stopped: The user pressed Ctrl-C.
     """
-    folder = models / known.model
+    folder, claims, rule = models / known.model, claims_of(known), RULES[known.rule]
+    taught = digest(claims[0], known.rule, known.steady)
     if is_finished(folder, config):
-        meter.say(f"{folder} is trained already, with this very configuration; delete its weights to train it anew.")
-        return _row(known, load(folder).record)
-    claims, task, rule = claims_of(known), config.make_task(), RULES[known.rule]
+        record = load(folder).record
+        if record["known"].get("taught") == taught:
+            meter.say(
+                f"{folder} is trained already, with this very configuration; delete its weights to train it anew."
+            )
+            return _row(known, record)
+        meter.say(f"{folder} was taught another truth than {known.file} holds now; it is trained again.")
+    task = config.make_task()
 
     def policy(history: History) -> Float[np.ndarray, "batch step action"]:
         return rule.policy(history, task)
 
     _announce(known, config, meter)
-    model, record = teach(config, claims[0], policy, folder / SCRATCH, known.steady, _progress(config, meter))
+    scratch = folder / SCRATCH
+    if was_taught_otherwise(scratch, taught):
+        meter.say(f"the state in {scratch} was taught another truth; the training starts anew.")
+    run = _Run(known, config, scratch, meter)
+    with braking(run.stopped) as brake:
+        model, record = teach(config, claims[0], policy, scratch, known.steady, run.progress(brake), known.rule)
+    with stoppable(lambda: f"stopped; {known.model} is trained, its state is kept in {scratch}; "
+                           "the same command goes on with its proof."):  # fmt: skip
+        return _finish(known, config, folder, claims, taught, model, record, meter)
+
+
+def _finish(
+    known: Known,
+    config: Config,
+    folder: Path,
+    claims: Sequence[Hypothesis],
+    taught: str,
+    model: ADTransformer,
+    record: dict[str, Any],
+    meter: Meter,
+) -> list[str]:
+    """Prove what a trained network is, evaluate it and keep it."""
     meter.begin(f"proving {known.name}", 0)
-    rng = np.random.default_rng([config.histories.seed + FRESH])
+    task, rng = config.make_task(), np.random.default_rng([config.histories.seed + FRESH])
     history = config.live(task.sample_tasks(rng, PROVED), rng)
-    proof = prove(model, claims, history, policy(history))
+    proof = prove(model, claims, history, RULES[known.rule].policy(history, task))
     require_proof(known.model, proof)
     record |= {
         "machine": machine(record["threads"], record["device"]),
@@ -70,14 +102,15 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
         "known": {
             "rule": known.rule,
             "words": known.words,
+            "taught": taught,
             "agreement": asdict(agreement(model, known.rule, task, random_histories(config, ROWS, rng))),
             "proof": asdict(proof),
             "claims": {name: asdict(expected) for name, expected in known.claims.items()},
         },
         "evaluation": evaluated(model, config, ROLLOUTS, 0, meter),
     }
-    digest = save(folder, config, model, record)
-    write_trained_card(folder, config, record, digest)
+    weights = save(folder, config, model, record)
+    write_trained_card(folder, config, record, weights)
     return _row(known, record)
 
 
@@ -103,21 +136,48 @@ def _announce(known: Known, config: Config, meter: Meter) -> None:
     )
 
 
-def _progress(config: Config, meter: Meter) -> Progress:
-    first = -1
+@dataclass
+class _Run:
+    """What is said of a training, and where it may stop."""
 
-    def updated(done: int, total: int, loss: float) -> None:
-        nonlocal first
-        if first < 0:
-            first = done
-            meter.begin("updates", total, done=done)
+    known: Known
+    config: Config
+    scratch: Path
+    meter: Meter
+    first: int = -1
+    update: int = 0
+
+    def progress(self, brake: Brake) -> Progress:
+        """Return what training reports to; it stops only where the state that is saved is whole."""
+
+        def lived(done: int, total: int) -> None:
+            brake.stop_if_pulled()
+
+        def updated(done: int, total: int, loss: float) -> None:
+            self._note(done, total, loss)
+            brake.stop_if_pulled()
+
+        return Progress(lived, updated)
+
+    def _note(self, done: int, total: int, loss: float) -> None:
+        self.update = done
+        if self.first < 0:
+            self.first = done
+            self.meter.begin("updates", total, done=done)
             if done > 1:
-                meter.say(f"going on after update {done - 1:,}")
-        meter.reach(done, f"loss {loss:.4f}")
-        if done == first + MEASURED and meter.time_left:
-            meter.say(f"about {meter.time_left} for the other {total - done:,} updates")
+                self.meter.say(f"going on after update {done - 1:,}")
+        self.meter.reach(done, f"loss {loss:.4f}")
+        if done == self.first + MEASURED and self.meter.time_left:
+            self.meter.say(f"about {self.meter.time_left} for the other {total - done:,} updates")
 
-    return Progress(update=updated)
+    def stopped(self) -> str:
+        """Return what to say when the user stopped the training."""
+        if not self.update:
+            return f"stopped before an update of {self.known.model}; the same command goes on."
+        return (
+            f"stopped after update {self.update:,} of {self.config.training.updates:,} of {self.known.model}, "
+            f"which is kept in {self.scratch}; the same command goes on."
+        )
 
 
 def _row(known: Known, record: dict[str, Any]) -> list[str]:

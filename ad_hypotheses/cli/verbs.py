@@ -19,9 +19,9 @@ from ad_hypotheses.cli.options import (
     Threads,
     at_least,
     parse_memory,
+    parse_share,
     require_writable,
     set_up_torch,
-    share,
 )
 
 Hypotheses = Annotated[Path, typer.Option("--hypotheses", metavar="FOLDER", help="Where the hypothesis files are.")]
@@ -340,7 +340,10 @@ def patch(
     search: Annotated[
         float | None,
         typer.Option(
-            "--search", metavar="SHARE", callback=share, help="Find few edges that keep so much; write a hypothesis."
+            "--search",
+            metavar="SHARE",
+            parser=parse_share,
+            help="Find few edges that keep so much; write a hypothesis.",
         ),
     ] = None,
     file: Annotated[

@@ -78,7 +78,8 @@ class ClaimFacts:
         undeclared: What patching all undeclared edges does to the model, as a share (of KL) of patching everything.
         weakest_arrow: What the weakest declared arrow does, likewise; NaN where no arrow can be patched alone.
         weakest: Its name.
-        specificity: Share of what histories differ by that its features leave free; NaN if they do not differ.
+        specificity: Share of what histories differ by that the node which leaves least leaves free; NaN if they do not
+            differ.
         any_step: What the claim recovers with donors from any step.
         independent: What it recovers if each unimportant input has a history of its own.
     """

@@ -7,9 +7,10 @@ the model's distribution, which harm and help cannot cancel in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -30,12 +31,14 @@ class Outcome:
     Attributes:
         loss: Cross-entropy summed over the steps of a row, in nats. [pass, row]
         kl: Divergence of the scrubbed from the model's distribution likewise. [pass, row]
-        by_regime: Mean of that divergence over the steps of each regime; NaN where there are none. [regime]
+        loss_by_regime: Loss likewise, over the steps of each regime alone. [regime, pass, row]
+        kl_by_regime: Divergence likewise. [regime, pass, row]
     """
 
     loss: Float[np.ndarray, "pass row"]
     kl: Float[np.ndarray, "pass row"]
-    by_regime: Float[np.ndarray, " regime"]
+    loss_by_regime: Float[np.ndarray, "regime pass row"]
+    kl_by_regime: Float[np.ndarray, "regime pass row"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,11 +112,52 @@ def rough(than: Outcome, one: Outcome, ground: Ground) -> tuple[float, float]:
     return effect, cautious
 
 
-def corrected(attempts: Sequence[Sequence[Effects]]) -> list[float]:
-    """Return a p-value for each attempt: Holm-adjusted over all that are reported, the smallest of its tests."""
+def corrected(attempts: Sequence[Sequence[Effects]]) -> list[Float[np.ndarray, " test"]]:
+    """Return the p-values of each attempt, Holm-adjusted over all of them: of each effect, by loss and divergence."""
     p = holm([value for effects in attempts for one in effects for value in one.p_values()])
     ends = np.cumsum([0, *(2 * len(effects) for effects in attempts)])
-    return [float(p[start:stop].min(initial=1.0)) for start, stop in pairwise(ends)]
+    return [p[start:stop] for start, stop in pairwise(ends)]
+
+
+def smallest(p_values: Float[np.ndarray, " test"]) -> float:
+    """Return the p-value of "none of these changes anything", from adjusted ones."""
+    return float(p_values.min(initial=1.0))
+
+
+def passed(names: Sequence[str], p_values: Float[np.ndarray, " test"]) -> list[str]:
+    """Return the names of the tests that passed."""
+    return [name for name, p in zip(names, p_values, strict=True) if p < ALPHA]
+
+
+def stands_out(
+    figure: Literal["loss", "kl"],
+    than: Outcome,
+    one: Outcome,
+    regimes: Mapping[str, Float[np.ndarray, " row"]],
+    resampling: Resampling,
+) -> str:
+    """Return the regime in which `one` is worst `than` another, if its interval is apart from those of all others.
+
+    Args:
+        figure: What it is worse in.
+        than: What it is compared with.
+        one: The other outcome.
+        regimes: Number of steps of each regime in a row, `"all"` first. {name: [row]}
+        resampling: The weights.
+
+    Returns:
+        Its name; `"all"` if there is none.
+    """
+    change = getattr(one, f"{figure}_by_regime") - getattr(than, f"{figure}_by_regime")
+    found = {
+        name: crossed_bootstrap(steps, counts[None], resampling)
+        for (name, counts), steps in zip(regimes.items(), change, strict=True)
+        if name != "all" and counts.any()
+    }
+    if len(found) < 2 or not all(estimate.estimable for estimate in found.values()):
+        return "all"
+    most = max(found, key=lambda name: found[name].value)
+    return most if found[most].low > max(found[name].high for name in found if name != most) else "all"
 
 
 def resamples_for(n_findings: int) -> int:

@@ -8,8 +8,22 @@ from ad_hypotheses.evidence.number import Number
 
 
 @dataclass(frozen=True)
+class Beyond:
+    """What a feature adds to a claim that the other findings have refined.
+
+    Attributes:
+        gained, kl_gained: How much less is lost, and how much nearer the distribution comes, nats a step.
+        p: That neither is more than a trifle; Holm-adjusted over those findings of the claim that were tried like this.
+    """
+
+    gained: Number
+    kl_gained: Number
+    p: float
+
+
+@dataclass(frozen=True)
 class Finding:
-    """One feature that a claim leaves out, if `p` is small.
+    """One feature that makes a difference to a claim, if `p` is small: left out, or going along with what is.
 
     Attributes:
         node: At which the feature comes in; `"elsewhere for NODE"` if at places that the claim does not name and this
@@ -22,10 +36,14 @@ class Finding:
             nats a step.
         recovered_differing: What is then recovered.
         recovered_agreeing: What is recovered if they agree on it.
+        gained: How much less is lost than by the claim if they agree on it, nats a step.
         kl_lost: How far the distribution moves beyond what the claim's own donors do, nats a step.
         kl_gained: How much of that agreement undoes, nats a step.
         p: That none of this is more than a trifle; Holm-adjusted over all findings of the claim.
-        regime: Where donors that differ move the distribution most.
+        passed: Those of `lost`, `kl_lost`, `gained` and `kl_gained` that are more than a trifle, by the same p-values.
+        regime: Where most is lost, or where the distribution moves most if `lost` did not pass; `"all"` if no regime's
+            interval is apart from those of all others.
+        beyond: What it adds to the refined claim; None if that has it, if `p` is large, or if there is none.
     """
 
     node: str
@@ -36,10 +54,13 @@ class Finding:
     lost: Number
     recovered_differing: Number
     recovered_agreeing: Number
+    gained: Number
     kl_lost: Number
     kl_gained: Number
     p: float
+    passed: list[str]
     regime: str
+    beyond: Beyond | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +70,13 @@ class Apart:
     Attributes:
         lost, kl_lost: How much more is lost, and how much further the distribution moves, nats a step.
         p: That neither is more than a trifle; Holm-adjusted as that of a finding.
+        passed: Those of `lost` and `kl_lost` that are more than a trifle.
     """
 
     lost: Number
     kl_lost: Number
     p: float
+    passed: list[str]
 
 
 @dataclass(frozen=True)
@@ -61,7 +84,7 @@ class Refined:
     """A claim that says more, as the adversary suggests it.
 
     Attributes:
-        features: In the order in which they were added.
+        features: Findings whose p is small, in the order in which they were added.
         added: What to add to the value of each node. {node: expressions}
         recovered: By it.
         kl: Of the scrubbed from the model's distribution, nats a step.

@@ -158,8 +158,8 @@ class Claim:
         worst: The worst positions.
         tree_nodes: Nodes of the hypothesis written out as a tree.
         warnings: What was allowed but was hardly meant, and what could not be tested.
-        specificity: Share of the bits by which histories differ that its nodes leave free, 0 to 1; None in older
-            records, and where a claim has no node besides its root.
+        specificity: Share of the bits by which histories differ that the node which leaves least leaves free, 0 to 1;
+            None in older records, and where a claim has no node besides its root.
         challenge: What an adversary found, if one was asked.
         any_step: Share recovered with donors from any step, in one pass; None in older records, for controls, and where
             all donors are.

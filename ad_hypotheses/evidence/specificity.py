@@ -54,6 +54,8 @@ def specificity(
 
 
 def of_claim(nodes: Sequence[Specificity]) -> float | None:
-    """Return the share of the bits of all nodes that they leave free; None if there are none."""
-    carried = sum(node.carried for node in nodes)
-    return sum(node.free for node in nodes) / carried if carried > 0 else None
+    """Return the share that the node leaves free which leaves least; None if there is none.
+
+    One node that tells every history apart is enough to recover everything beneath it, however coarse the others are.
+    """
+    return min((node.share for node in nodes if node.share is not None), default=None)

@@ -25,7 +25,7 @@ from ad_hypotheses.known.coverage import Datasets, estimates, sums
 from ad_hypotheses.known.measures import Measures, facts
 from ad_hypotheses.known.trials import RATIOS, Trial, n_forwards, run_trial
 
-CALIBRATED_AS = 1  # raise it when jobs measure something else: interrupted calibrations then start anew
+CALIBRATED_AS = 2  # raise it when jobs measure something else: interrupted calibrations then start anew
 ACCEPT = 0.9  # of a claim that names none
 INSIDE = (0.2, 0.98)  # what a claim must recover for its intervals to be of interest: neither nothing nor all
 TARGETS = (0.9, 0.75, 0.6, 0.4)  # about what they should recover, so that they differ

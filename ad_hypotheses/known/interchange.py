@@ -33,6 +33,7 @@ from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.state import Run, resume, save
 from ad_hypotheses.distill.train import HISTORIES, STATE, Progress, learning_rate, training_histories
 from ad_hypotheses.distill.zoo import build, versions
+from ad_hypotheses.known.taught import digest, keep_taught
 from ad_hypotheses.language.check import BoundNode, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis, Node, as_policy
@@ -150,8 +151,11 @@ def teach(
     folder: Path,
     steady: Collection[str] = (),
     progress: Progress | None = None,
+    rule: str = "",
 ) -> tuple[ADTransformer, dict[str, Any]]:
-    """Train a network until a claim about it is true, going on where an interrupted run stopped.
+    """Train a network until a claim about it is true, going on where an interrupted run that was taught this stopped.
+
+    An interruption keeps what was done if it comes from `progress`, where no update is half done.
 
     Args:
         config: Its size, its histories and how it is trained.
@@ -160,6 +164,7 @@ def teach(
         folder: Where the histories and the state to resume from are kept.
         steady: Nodes that are never given to others of another value.
         progress: What to call on the way.
+        rule: Name of the rule behind `policy`; with the claim it tells one training from another.
 
     Returns:
         The network, and the record of its training.
@@ -173,6 +178,7 @@ def teach(
     histories = training_histories(config, folder / HISTORIES, progress.histories)
     model = build(config)
     lesson = Lesson.of(model, truth, histories.rows(np.arange(histories.n_histories)), policy)
+    keep_taught(folder, digest(truth, rule, steady))
     run = resume(config, folder / STATE, model, make_optimiser(model, training))
     began = time.monotonic() - run.seconds
     try:

@@ -42,11 +42,13 @@ class Candidate:
         name: What it is, in words that follow "the".
         code: How it is written in a node; the name of another node if it is that one's value.
         labels: Equal numbers for equal values. [row, step]
+        node: Whose value it is; empty if it is no node's.
     """
 
     name: str
     code: str
     labels: Int[np.ndarray, "row step"]
+    node: str = ""
 
 
 def _earlier(value: np.ndarray, nothing: int = -1) -> np.ndarray:
@@ -204,7 +206,7 @@ def _of_library(history: History) -> Iterator[Candidate]:
 def _of_nodes(nodes: Mapping[str, BoundNode]) -> Iterator[Candidate]:
     for node in nodes.values():
         if node.labels is not None and node.labels.ndim == 2 and not node.hidden:
-            yield Candidate(f"value of {node.name}", node.name, node.labels)
+            yield Candidate(f"value of {node.name}", node.name, node.labels, node.name)
 
 
 def _labels(value: np.ndarray) -> Int[np.ndarray, "row step"]:

@@ -66,7 +66,7 @@ def load(path: str | Path, name: str | None = None) -> list[Hypothesis]:
     While the file runs, its own folder is searched for modules first, so helpers may lie beside it.
 
     Args:
-        path: A file, or the bare name of one in `hypotheses/`.
+        path: A file, or the bare name of one in `hypotheses/` or, if only one is called so, in a folder of it.
         name: Return only the hypothesis of this name.
 
     Raises:
@@ -91,22 +91,56 @@ def load(path: str | Path, name: str | None = None) -> list[Hypothesis]:
     return chosen
 
 
-def _find(path: str | Path) -> Path:
+def places(path: str | Path) -> list[Path]:
+    """Return the files that a path or name may mean, without running any: at most one, unless a name is ambiguous."""
     given = Path(path)
+    return next(([file] for file in _candidates(given) if file.is_file()), None) or _deeper(given)
+
+
+def _find(path: str | Path) -> Path:
+    given, found = Path(path), places(path)
+    if len(found) == 1:
+        return found[0].resolve()
+    if found:
+        names = [file.relative_to(FOLDER).with_suffix("").as_posix() for file in found]
+        what = f"There are several hypothesis files {given.name}."
+        raise failure([Problem(what, facts=((f"in {FOLDER}/", listed(names)),), advice="name one with its folder")])
     bare = given.parent == Path() and given.suffix != ".py"
-    folder = FOLDER if given.parent == Path() else given.parent
-    candidates = [FOLDER / f"{given.name}.py"] if bare else [given, given.parent / f"{given.name}.py"]
-    if given.suffix == ".py" and given.parent == Path():
-        candidates.append(FOLDER / given.name)
-    for file in candidates:
-        if file.is_file():
-            return file.resolve()
     if given.is_dir() and not bare:
         raise HypothesisError(f"{path} is a folder: name one of its files, {listed(_stems(given))}.")
-    what = f"There is no hypothesis file {candidates[0]}."
-    exists = _stems(folder) if folder.is_dir() else []
-    facts = ((f"in {folder}/", listed(exists)),) if folder.is_dir() else ((f"{folder}/", "no such folder"),)
-    raise failure([Problem(what, facts=facts, advice=did_you_mean(given.name.removesuffix(".py"), exists).strip())])
+    folder = FOLDER if given.parent == Path() else given.parent
+    facts = ((f"in {folder}/", listed(_stems(folder))),) if folder.is_dir() else ((f"{folder}/", "no such folder"),)
+    what = f"There is no hypothesis file {_candidates(given)[0]}."
+    raise failure([Problem(what, facts=facts, advice=_nearest(given, folder))])
+
+
+def _candidates(given: Path) -> list[Path]:
+    """Where a file may be, the likeliest first: as it was typed, and in `hypotheses/`."""
+    name = given if given.suffix == ".py" else given.with_name(f"{given.name}.py")
+    if given.parent == Path():
+        return [FOLDER / name] if given.suffix != ".py" else [given, FOLDER / name]
+    return [given, name, *([] if given.is_absolute() else [FOLDER / name])]
+
+
+def _deeper(given: Path) -> list[Path]:
+    """The files of a bare name in the folders of `hypotheses/`."""
+    if given.parent != Path() or not given.name or given.name[0] in "._":
+        return []
+    stem = given.name.removesuffix(".py")
+    return [file for file in sorted(FOLDER.glob("*/*.py")) if file.stem == stem and file.parent.name[0] not in "._"]
+
+
+def _nearest(given: Path, folder: Path) -> str:
+    """Which file was meant: one of the same folder, or of any folder of `hypotheses/`."""
+    here = _stems(folder) if folder.is_dir() else []
+    inner = [one for one in sorted(FOLDER.glob("*")) if one.is_dir() and one.name[0] not in "._"]
+    elsewhere = {name: f"{one.name}/{name}" for one in inner for name in _stems(one)}
+    stem = given.name.removesuffix(".py")
+    nearest = did_you_mean(stem, here) or did_you_mean(stem, [*_stems(FOLDER), *elsewhere])
+    for name, whole in elsewhere.items():
+        if name not in here:
+            nearest = nearest.replace(repr(name), repr(whole))
+    return nearest.strip()
 
 
 def _stems(folder: Path) -> list[str]:

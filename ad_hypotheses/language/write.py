@@ -25,8 +25,11 @@ _HEAD = '''"""{title}
 
 {text}
 
-Nothing is claimed yet about what a node computes: its value is everything that was shown so far, which is the finest
-there is. To make a claim, return something coarser, one node at a time, and scrub the file again.
+Nothing is claimed yet about what a node computes: an embedding's value is what it shows, the choice has no opinion,
+and the value of every other node is everything that was shown so far, which is the finest there is. No other history
+shares that, so nothing can be swapped there, and until features are written `scrub` will say *inconclusive*: a claim is
+supported only where at every node at least a fifth of the draws was another history.
+To make a claim, return something coarser, one node at a time, and scrub the file again.
 """
 
 import numpy as np
@@ -86,7 +89,7 @@ def hypothesis_source(
         text.append(f"With --shared a node is drawn once for all that read it, and a pass takes {_forwards(size[1])}.")
     body = "".join(nodes)
     used = [site for site in ("embed", "head", "logits", "mlp", "node", "pos") if re.search(rf"\b{site}\b", body)]
-    title = f"{name.replace('_', ' ').strip().capitalize()}: the arrows that matter in {model}, and no others."
+    title = f"{name}: the arrows that matter in {model}, and no others."
     head = _HEAD.format(title=_prose(title), text=_prose("\n".join(text)), imports=", ".join(["Hypothesis", *used]))
     where = json.dumps(model, ensure_ascii=False)
     return f"{head}{body}\n\n{name} = Hypothesis(choice, model={where}, accept={accept:g})\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ad_hypotheses.evidence.calibration import Calibration, ClaimFacts, Outcome
+from ad_hypotheses.evidence.calibration import REFUSED, Calibration, ClaimFacts, Outcome
 from ad_hypotheses.evidence.error_rates import Rate, exact_interval, rate, said
 from ad_hypotheses.report.calibration_advice import advice
 from ad_hypotheses.report.calibration_answer import (
@@ -20,6 +20,7 @@ from ad_hypotheses.report.calibration_answer import (
     got_through,
     kinds,
     name_of,
+    not_supported,
     separations,
     sizes,
     true_claims,
@@ -76,14 +77,14 @@ def headline(calibration: Calibration) -> list[str]:
     trials, accept = calibration.trials(), calibration.accept
     n_rows, passes = calibration.standard
     true, wrong = about(trials, true_claims(calibration)), about(trials, wrong_claims(calibration))
-    refuted, not_supported = (
-        rate(true, test) for test in (said(accept, "refuted"), lambda one: not said(accept, "supported")(one))
-    )
+    refuted, vacuous = (rate(true, said(accept, verdict)) for verdict in ("refuted", "vacuous"))
+    open_ = rate(true, said(accept, "inconclusive", REFUSED))
     through = rate(wrong, said(accept, "supported"))
     kept = [one for one in calibration.claims if one.kind in ("injective", "cancellation")]
     rest = rate([one for one in wrong if one not in about(trials, kept)], said(accept, "supported"))
     lines = [
-        f"**True claims called refuted:** {_counted(refuted)}; not called supported: {_counted(not_supported)}.",
+        f"**True claims called refuted:** {_counted(refuted)}; inconclusive or refused: {_counted(open_, True)}; "
+        f"vacuous: {_counted(vacuous, True)}.",
         f"**Wrong claims called supported:** {_counted(through)}; {_counted(rest)} without those that were made so "
         "that scrubbing cannot see them (injective features, cancellation).",
     ]
@@ -100,10 +101,13 @@ def headline(calibration: Calibration) -> list[str]:
     return [f"{what}; {size}.", *lines]
 
 
-def _counted(one: Rate) -> str:
+def _counted(one: Rate, brief: bool = False) -> str:
+    claims = f"{one.claims} of {counted(one.of_claims, 'claim')} ever"
+    if brief:
+        return f"{one.count} ({claims})"
     return (
         f"{one.count} of {one.trials} studies ({percent(one.interval.value)}, 95 % interval "
-        f"{percent(one.interval.low)} to {percent(one.interval.high)}; {one.claims} of {one.of_claims} claims ever)"
+        f"{percent(one.interval.low)} to {percent(one.interval.high)}; {claims})"
     )
 
 
@@ -240,44 +244,64 @@ def _coverage(calibration: Calibration) -> str:
 
 def _measures(calibration: Calibration) -> str:
     where = {one.name: one.where for one in MEASURES}
-    lines = []
+    lines, caught = [], catches(calibration).values()
     for one in separations(calibration):
         apart = one.wrong - len(one.not_told_apart)
         lines.append(
             [one.measure, where[one.measure], figure(one.worst_true, 3), code(one.worst_true_claim),
-             figure(one.best_wrong, 3), code(one.best_wrong_claim), f"{one.area:.3f}", f"{apart} of {one.wrong}"]
+             figure(one.best_wrong, 3), code(one.best_wrong_claim), f"{one.area:.3f}", f"{apart} of {one.wrong}",
+             f"{sum(one.measure in some for some in caught)} of {len(caught)}"]
         )  # fmt: skip
-    heads = ["measure", "from", "worst true", "", "best wrong", "", "area", "wrong told apart"]
+    heads = ["measure", "from", "worst true", "", "best wrong", "", "area", "told apart", "in its network"]
     return "\n\n".join(
         [
             "## Which measure tells wrong claims from true ones?",
             "![Measures on true and on wrong claims](calibration/measures.png)",
             table(heads, lines, left=2),
-            "*Told apart*: wrong claims that look worse than the worst true one. *Area*: chance that a true claim "
-            "looks better than a wrong one, ties half. *KL recovered*, *loss change recovered*: one less the mean KL "
-            "divergence (size of the change of the loss) under scrubbing, as a share of that between two rows; errors "
-            "of opposite sign cannot cancel in them. *Undeclared edges*, *weakest arrow*: KL divergence when all edges "
-            "that no arrow speaks of, or the weakest arrow alone, read from another history, as a share of patching "
-            "everything. *Any step* and *independent others* are options of `scrub`, here on 64 histories with one "
-            "pass. *Policy agreement*: how often the explanation likes best what the model likes best.",
+            "*Told apart*: wrong claims that look worse than the worst true one; *in its network*: by 0.01 or more "
+            "than the worst true one about the same network, which needs no common scale. *Area*: chance that a true "
+            "claim looks better than a wrong one, ties half. *KL recovered*, *loss change recovered*: one less the "
+            "mean KL divergence (size of the change of the loss) under scrubbing, as a share of that between two "
+            "rows; errors of opposite sign cannot cancel in them. *Undeclared edges*, *weakest arrow*: KL divergence "
+            "when all edges that no arrow speaks of, or the weakest arrow alone, read from another history, as a "
+            "share of patching everything. *With donors from any step*, *with independent others*: recovered with "
+            "these options, on 64 histories with one pass. *Policy agreement*: how often the explanation likes best "
+            "what the model likes best.",
         ]
     )
 
 
 def _through(calibration: Calibration) -> str:
     found, caught = got_through(calibration), catches(calibration)
-    if not found:
-        return "## What got through\n\nNo wrong claim was called supported in a study of the standard size."
     lines = [
         [code(name_of(one)), one.kind, f"{supported.count} of {supported.trials}", literal(one.why),
          ", ".join(caught[name_of(one)]) or "none of these"]
         for one, supported in found
     ]  # fmt: skip
-    return (
-        "## What got through\n\nWrong claims that were called supported in at least one study of the standard size, "
-        "and the measures by which they look worse than every true claim:\n\n"
-        + table(["claim", "kind", "supported", "what is wrong with it", "told apart by"], lines, left=5)
-    )
+    heads = ["claim", "kind", "supported", "what is wrong with it", "told apart by"]
+    wrong = "No wrong claim was called supported in a study of the standard size."
+    if found:
+        wrong = (
+            "Wrong claims that were called supported in at least one study of the standard size, and the measures by "
+            "which they look worse, by 0.01 or more, than every true claim about the same network:\n\n"
+            + table(heads, lines, left=5)
+        )
+    return f"## What got through\n\n{wrong}{_missed(calibration)}"
+
+
+def _missed(calibration: Calibration) -> str:
+    """Say which true claims were not supported, and how far the logits' input moved under them."""
+    lines = []
+    for claim, failed in not_supported(calibration):
+        verdicts = [one.verdicts[_key(calibration)] for one in failed]
+        counts = ", ".join(f"{verdict} {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
+        moved = figure(float(np.mean([one.root_movement for one in failed])), 3)
+        recovered = figure(float(np.mean([one.recovered.value for one in failed])), 3)
+        lines.append([code(name_of(claim)), counts, recovered, moved])
+    if not lines:
+        return ""
+    heads = ["claim", "verdicts", "recovered", "root movement"]
+    return "\n\nTrue claims that were not called supported:\n\n" + table(heads, lines, left=2)
 
 
 def _features(calibration: Calibration) -> str:

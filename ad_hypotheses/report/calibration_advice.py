@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ad_hypotheses.evidence.calibration import Calibration, ClaimFacts
-from ad_hypotheses.evidence.error_rates import Rate, rate, said
+import numpy as np
+
+from ad_hypotheses.evidence.calibration import Calibration, ClaimFacts, Coverage
+from ad_hypotheses.evidence.error_rates import Rate, key, rate, said
 from ad_hypotheses.report.calibration_answer import (
     about,
     accepts,
     enough_passes,
     enough_rows,
+    name_of,
+    not_supported,
     sizes,
     true_claims,
     wrong_claims,
 )
 from ad_hypotheses.report.calibration_plots import AIM
+from ad_hypotheses.report.words import code
 
 
 def advice(calibration: Calibration) -> str:
     """Say which rows, passes and accept the figures speak for, and what they warn of."""
-    lines = [*_on_size(calibration), *_on_accept(calibration), *_on_intervals(calibration)]
+    lines = [*_on_size(calibration), *_on_accept(calibration), *_on_intervals(calibration), *_on_vacuous(calibration)]
     return "## What to use\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
@@ -32,7 +37,8 @@ def _on_size(calibration: Calibration) -> list[str]:
     else:
         found = [f"*Histories*: from {n_rows} on, 95 % of the studies of true claims end in *supported*."]
     if passes is not None:
-        found.append(f"*Passes*: on {passes[0]} histories, {passes[1]} tell as much as more do.")
+        fewest = "1 pass tells" if passes[1] == 1 else f"{passes[1]} passes tell"
+        found.append(f"*Passes*: on {passes[0]} histories, {fewest} as much as more do.")
     return found
 
 
@@ -53,13 +59,48 @@ def _on_accept(calibration: Calibration) -> list[str]:
 
 
 def _on_intervals(calibration: Calibration) -> list[str]:
-    narrow = [one for one in calibration.coverage if one.covered < AIM[0] * one.replicates and one.claimed > 0]
-    if not narrow:
+    large = max((one.rows for one in calibration.coverage), default=0)
+    here = [one for one in calibration.coverage if one.rows == large and one.claimed > 0]
+    narrow = [one for one in here if one.covered < AIM[0] * one.replicates]
+    wide = [one for one in here if one.covered > AIM[1] * one.replicates]
+    found = []
+    if narrow:
+        found.append(
+            f"*Intervals* of {len(narrow)} of {len(here)} figures are too narrow at {large} histories: estimates on "
+            f"fresh histories scatter {_ratios(narrow)} times as much as intervals claim, and lie {_bias(narrow)} too "
+            "high. Which donors there are is chance too, and intervals only know of the references; rare features have "
+            "few donors. Claims that recover all, or nothing like enough, are not touched by it; one within some "
+            "hundredths of the accepted share may be."
+        )
+    if wide:
+        found.append(
+            f"*Intervals* of {len(wide)} of {len(here)} figures are too wide: estimates scatter {_ratios(wide)} times "
+            "as much. Histories are dealt out evenly over the tasks, intervals are made as if they were drawn."
+        )
+    return found
+
+
+def _ratios(some: Sequence[Coverage]) -> str:
+    ratios = [one.deviation / one.claimed for one in some]
+    low, high = f"{min(ratios):.1f}", f"{max(ratios):.1f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _bias(some: Sequence[Coverage]) -> str:
+    return f"{float(np.mean([one.mean - one.exact for one in some])):.3f}"
+
+
+def _on_vacuous(calibration: Calibration) -> list[str]:
+    moved = [
+        (name_of(claim), trials[0].root_movement)
+        for claim, trials in not_supported(calibration)
+        if any(one.verdicts[key(calibration.accept)] == "vacuous" for one in trials)
+    ]
+    if not moved:
         return []
-    ratios = [one.deviation / one.claimed for one in narrow]
+    names = ", ".join(f"{code(name)} ({movement:.1%})" for name, movement in moved)
     return [
-        "*Intervals* are too narrow where a claim recovers a part: estimates on fresh histories scatter "
-        f"{min(ratios):.1f} to {max(ratios):.1f} times as much as intervals claim. Which donors there are is chance "
-        "too, and intervals only know of the references. Claims that recover all, or nothing like enough, are not "
-        "touched by it; one within some hundredths of the accepted share may be."
+        f"*Vacuous*: the logits' input moved less than 5 % of what the baseline moves it under {names}, though the "
+        "claim is true: all that matters there is named, and the rest hardly writes. *Vacuous* says that little was "
+        "put to the test at the logits, not that the claim is empty."
     ]

@@ -12,6 +12,7 @@ from ad_hypotheses.evidence.error_rates import Rate, Separation, rate, said, sep
 
 VERDICTS = ("supported", "refuted", "inconclusive", "vacuous", REFUSED)
 ROUNDING = 1e-3  # differences of a measure up to this are none
+VISIBLE = 0.01  # differences of a measure from that of the true claims from which on somebody would notice
 ENOUGH = 0.95  # share of trials in which a true claim should be supported
 
 
@@ -39,8 +40,8 @@ MEASURES = (
     Measure("swap share", True, "scrub"),
     Measure("root movement", True, "scrub"),
     Measure("specificity", True, "scrub"),
-    Measure("recovered, any step", True, "scrub --align any"),
-    Measure("recovered, independent others", True, "scrub --others independent"),
+    Measure("with donors from any step", True, "scrub --align any"),
+    Measure("with independent others", True, "scrub --others independent"),
     Measure("undeclared edges", False, "patch"),
     Measure("weakest arrow", True, "patch"),
     Measure("policy agreement", True, "behaviour"),
@@ -102,8 +103,8 @@ def _from_trials(trials: Sequence[Outcome]) -> dict[str, float]:
 def _from_facts(claim: ClaimFacts) -> dict[str, float]:
     return {
         "specificity": claim.specificity,
-        "recovered, any step": claim.any_step,
-        "recovered, independent others": claim.independent,
+        "with donors from any step": claim.any_step,
+        "with independent others": claim.independent,
         "undeclared edges": claim.undeclared,
         "weakest arrow": claim.weakest_arrow,
         "policy agreement": claim.agreement,
@@ -133,13 +134,31 @@ def got_through(calibration: Calibration) -> list[tuple[ClaimFacts, Rate]]:
 
 
 def catches(calibration: Calibration) -> dict[str, list[str]]:
-    """Return by which other measures each wrong claim looks worse than every true one. {claim: [measure]}"""
-    found: dict[str, list[str]] = {name_of(one): [] for one in wrong_claims(calibration)}
+    """Return by which measures each wrong claim looks worse than every true one about its network. {claim: [measure]}
+
+    Only differences that can be seen count, of :data:`VISIBLE` or more.
+    """
     given = values(calibration)
-    for one in separations(calibration):
-        for name in found:
-            if np.isfinite(given[one.measure][name]) and name not in one.not_told_apart:
-                found[name].append(one.measure)
+    found: dict[str, list[str]] = {}
+    for wrong in wrong_claims(calibration):
+        mine = [name_of(one) for one in true_claims(calibration) if one.network == wrong.network]
+        name = name_of(wrong)
+        found[name] = []
+        for measure in MEASURES:
+            sign = 1 if measure.larger_is_better else -1
+            true = [sign * given[measure.name][one] for one in mine if np.isfinite(given[measure.name][one])]
+            if true and sign * given[measure.name][name] < min(true) - VISIBLE:
+                found[name].append(measure.name)
+    return found
+
+
+def not_supported(calibration: Calibration) -> list[tuple[ClaimFacts, list[Outcome]]]:
+    """The true claims that were not supported in some trial of the standard size, with those trials."""
+    found = []
+    for claim in true_claims(calibration):
+        supported = said(calibration.accept, "supported")
+        failed = [one for one in about(calibration.trials(), [claim]) if not supported(one)]
+        found += [(claim, failed)] if failed else []
     return found
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ad_hypotheses.evidence.challenge import MATERIAL
-from ad_hypotheses.evidence.findings import Challenge, Finding
+from ad_hypotheses.evidence.findings import Apart, Challenge, Finding
 from ad_hypotheses.evidence.number import Number
 from ad_hypotheses.evidence.record import Claim
 from ad_hypotheses.evidence.verdict import ALPHA
 from ad_hypotheses.report.words import chance, code, figure, interval, literal, percent
 
 ELSEWHERE = "elsewhere for "
-ALIKE = 0.01  # difference of shares that is not worth a word
 
 
 def at_stake(claim: Claim) -> str:
@@ -20,14 +19,11 @@ def at_stake(claim: Claim) -> str:
     bits = [(n.free_bits, n.history_bits, n.name) for n in claim.nodes if n.free_bits is not None and n.history_bits]
     if claim.specificity is None or not bits:
         return ""
-    free, carried = (sum(one[number] for one in bits) / len(bits) for number in (0, 1))
-    text = (
-        f"specificity {figure(claim.specificity)}: of the {figure(carried, 1)} bits that tell these histories apart at "
-        f"a step, its nodes leave {figure(free, 1)} free to be swapped"
+    free, carried, name = min(bits, key=lambda one: one[0] / one[1])
+    return (
+        f"specificity {figure(free / carried)}: of the {figure(carried, 1)} bits that tell these histories apart at a "
+        f"step, {name} leaves {figure(free, 1)} free to be swapped{', the least of all nodes' if len(bits) > 1 else ''}"
     )
-    least = min(bits, key=lambda one: one[0] / one[1])
-    even = all(abs(one[0] / one[1] - least[0] / least[1]) < ALIKE for one in bits)
-    return text if even else f"{text}, {least[2]} the least ({figure(least[0], 1)})"
 
 
 def sentences(challenge: Challenge, name: Callable[[str], str] = str) -> list[str]:
@@ -40,11 +36,7 @@ def sentences(challenge: Challenge, name: Callable[[str], str] = str) -> list[st
     real = [one for one in challenge.findings if one.p < ALPHA]
     found = [_sentence(one, challenge, name) for one in real]
     if challenge.apart is not None and challenge.apart.p < ALPHA:
-        found.append(
-            "The inputs that the claim calls unimportant cancel as long as they come from one history: each from one "
-            f"of its own, they lose {interval(challenge.apart.lost)} nats more, and move the distribution by "
-            f"{interval(challenge.apart.kl_lost)} more."
-        )
+        found.append(_cancelling(challenge.apart))
     refined = challenge.refined
     if refined is not None and real:
         found.append(
@@ -62,24 +54,45 @@ def _nothing(challenge: Challenge) -> str:
     return f"{text} that {challenge.rows} other histories confirm."
 
 
-def _sentence(finding: Finding, challenge: Challenge, name: Callable[[str], str]) -> str:
-    most = "" if finding.regime == "all" else f", most in {finding.regime}"
-    by_loss = max(finding.lost.low, finding.recovered_agreeing.low - challenge.recovered.high) > 0
-    if by_loss and finding.lost.low > 0:
-        harm = f"donors that differ in the {finding.feature} lose {interval(finding.lost)} nats more{most}"
-    elif finding.kl_lost.low > 0:
-        but = "" if by_loss else f", while the loss hides it ({interval(finding.lost)})"
-        harm = f"donors that differ in the {finding.feature} move the distribution by {interval(finding.kl_lost)} nats"
-        harm = f"{harm} more{most}{but}"
-    else:
-        harm = f"the {finding.feature} is left free"
-    relief = (
-        f"agreeing on it as well recovers {interval(finding.recovered_agreeing)} instead of "
-        f"{interval(challenge.recovered)}"
-        if by_loss
-        else f"agreeing on it brings the distribution {interval(finding.kl_gained)} nats nearer"
+def _cancelling(apart: Apart) -> str:
+    said = {
+        "lost": f"lose {interval(apart.lost)} nats more",
+        "kl_lost": f"move the distribution by {interval(apart.kl_lost)} nats more",
+    }
+    return (
+        "The inputs that the claim calls unimportant cancel as long as they come from one history: each from one of "
+        f"its own, they {' and '.join(said[test] for test in apart.passed)}."
     )
-    return f"{_place(finding.node, name)}, {harm}; {relief}: the claim leaves it out."
+
+
+def _sentence(finding: Finding, challenge: Challenge, name: Callable[[str], str]) -> str:
+    """Say what passed its test, and nothing else."""
+    most = "" if finding.regime == "all" else f", most in {finding.regime}"
+    harmful, by_loss = {"lost", "kl_lost"} & set(finding.passed), {"lost", "gained"} & set(finding.passed)
+    hidden = "" if by_loss else f", while the loss hides it ({interval(finding.lost)})"
+    differ = f"donors that differ in the {finding.feature}"
+    agree = "agreeing on it as well" if harmful else f"agreeing on the {finding.feature} as well"
+    said = []
+    if "lost" in finding.passed:
+        said.append(f"{differ} lose {interval(finding.lost)} nats more{most}")
+    elif "kl_lost" in finding.passed:
+        said.append(f"{differ} move the distribution by {interval(finding.kl_lost)} nats more{most}{hidden}")
+    if "gained" in finding.passed:
+        instead = f"{interval(finding.recovered_agreeing)} instead of {interval(challenge.recovered)}"
+        said.append(f"{agree} recovers {instead}")
+    elif "kl_gained" in finding.passed:
+        said.append(f"{agree} brings the distribution {interval(finding.kl_gained)} nats nearer")
+    return f"{_place(finding.node, name)}, {'; '.join(said)}: {_meaning(finding, challenge)}."
+
+
+def _meaning(finding: Finding, challenge: Challenge) -> str:
+    kept = [] if challenge.refined is None else challenge.refined.features
+    if finding.feature in kept or (finding.beyond is not None and finding.beyond.p < ALPHA):
+        return "the claim leaves it out"
+    if not kept:
+        return "the claim leaves it out, or something that goes along with it"
+    there = "that is" if len(kept) == 1 else "they are"
+    return f"it goes along with {_listed([f'the {one}' for one in kept])}, and adds nothing once {there} there"
 
 
 def _place(node: str, name: Callable[[str], str]) -> str:
@@ -106,9 +119,9 @@ def section(claim: Claim) -> str:
         f"half, {challenge.rows} histories, on which the claim recovers {interval(challenge.recovered)} and moves the "
         f"distribution {interval(challenge.kl)} nats from the model's. Donors always agree on what the claim says. "
         "*Differ*: at this node they differ in the feature besides, at all others they agree on it. *Agree*: they "
-        "agree on it. Under a right claim neither changes anything. P-values are corrected for all that the table "
-        f"holds, and are about more than {MATERIAL:.0%} of what there is to lose.",
-        *_suggestion(challenge),
+        "agree on it. Under a right claim neither changes anything. P-values are corrected over the findings of this "
+        f"claim, and are about more than {MATERIAL:.0%} of what there is to lose.",
+        *_suggestion(challenge, {node.name for node in claim.nodes}),
     ]
     return "\n\n".join(parts)
 
@@ -137,9 +150,9 @@ def _cell(node: str) -> str:
     return f"elsewhere, for {code(node.removeprefix(ELSEWHERE))}" if node.startswith(ELSEWHERE) else code(node)
 
 
-def _suggestion(challenge: Challenge) -> Iterator[str]:
+def _suggestion(challenge: Challenge, known: set[str]) -> Iterator[str]:
     refined = challenge.refined
-    if refined is None or all(one.p >= ALPHA for one in challenge.findings):
+    if refined is None:
         return
     groups: dict[tuple[str, ...], list[str]] = {}
     for node, codes in refined.added.items():
@@ -153,7 +166,11 @@ def _suggestion(challenge: Challenge) -> Iterator[str]:
         if readers:
             lines += [f"# a node of its own, read by {_listed(readers)}, at places that the claim does not name"]
             lines += [f"return np.dstack([{', '.join(added)}])"]
-    yield "To write it into the claim, let these nodes return more:"
+    values = sorted({one for added in refined.added.values() for one in added} & known)
+    must = [f"{code(one)} must become a parameter too, an arrow of the claim." for one in values]
+    yield " ".join(
+        ["To write it into the claim, let these functions return more; `history` is a parameter of each.", *must]
+    )
     yield "```python\n" + "\n".join(lines) + "\n```"
 
 
@@ -169,6 +186,10 @@ def figures(claim: Claim) -> Iterator[tuple[str, str, str, float | None, float |
                 yield "adversary", of, name, *_shown(value)
         yield "adversary", of, "reach", one.reach, None, None
         yield "adversary", of, "p", one.p, None, None
+        if one.beyond is not None:
+            yield "adversary", of, "gained_beyond_refined", *_shown(one.beyond.gained)
+            yield "adversary", of, "kl_gained_beyond_refined", *_shown(one.beyond.kl_gained)
+            yield "adversary", of, "p_beyond_refined", one.beyond.p, None, None
     for of, record in (("claim", challenge), ("refined", challenge.refined)):
         if record is not None:
             yield "adversary", of, "recovered", *_shown(record.recovered)

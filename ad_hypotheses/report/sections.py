@@ -146,8 +146,9 @@ def nodes(claim: Claim) -> str:
 def _stake(claim: Claim) -> Iterator[str]:
     if stake := at_stake(claim):
         yield (
-            f"{prose(sentence(stake), emphasis=False)} Specificity is 0 for a claim that tells every history apart, "
-            "which recovers everything and says nothing, and 1 for one that lets all stand in for each other."
+            f"{prose(sentence(stake), emphasis=False)} Specificity is 0 for a claim with a node that tells every "
+            "history apart, which recovers everything and says nothing, and 1 for one that lets all stand in for each "
+            "other."
         )
     if claim.any_step is not None:
         yield (

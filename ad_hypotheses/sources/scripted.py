@@ -9,7 +9,7 @@ import numpy as np
 
 from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
-from ad_hypotheses.sources.recording import check_episodes, keep_episodes
+from ad_hypotheses.sources.recording import check_episodes
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.play import play
@@ -50,12 +50,17 @@ class Scripted:
             raise ConfigError(f"{self.name}: {self.rule} is a rule for {rule.family}, not for {task.name}; {advice}.")
 
     def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
-        """Let one learner live on every task of `facts`; return the kept episodes 0, k, 2k, ... of each.
+        """Let one learner live on every task of `facts`; every episode is kept.
 
         Raises:
-            ConfigError: The rule is for other tasks, or there is nothing to live or to keep.
+            ConfigError: The rule is for other tasks, there is nothing to live, or not every episode is to be kept.
         """
         self.require_fit(task, episodes)
         check_episodes(episodes, keep_every)
+        if keep_every > 1:  # the rule would have decided by episodes that nobody sees afterwards
+            raise ConfigError(
+                f"{self.name}: histories.keep_every is {keep_every}, but a rule decides by the whole life: where "
+                "episodes are missing, what is left does not follow it. Set keep_every: 1, and fewer episodes."
+            )
         policy = RULES[self.rule].policy
-        return keep_episodes(play(task, facts, lambda seen: policy(seen, task)[:, -1], episodes, rng), keep_every)
+        return play(task, facts, lambda seen: policy(seen, task)[:, -1], episodes, rng)

@@ -1,0 +1,175 @@
+"""A training of a known network keeps what Ctrl-C finds done, and starts anew where it is taught something else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from ad_hypotheses.cli import teaching
+from ad_hypotheses.cli.progress import Meter
+from ad_hypotheses.cli.teaching import claims_of
+from ad_hypotheses.distill.zoo import load
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.known import interchange
+from ad_hypotheses.known.catalogue import KNOWN
+from ad_hypotheses.known.taught import digest
+from ad_hypotheses.known.trained import TRAINED
+from ad_hypotheses.language.discover import load as load_claims
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "win-stay-trained"
+FILE = Path("hypotheses/known/win_stay_trained.py")
+FOLDER = Path("models") / f"known-{NAME}"
+STATE = FOLDER / "training" / "state.safetensors"
+
+
+@pytest.fixture
+def place(workplace):
+    """Claims of the shipped networks, and one of them still to be trained, in few updates."""
+    shutil.copytree(ROOT / "hypotheses" / "known", "hypotheses/known")
+    written = yaml.safe_load((ROOT / FOLDER / "config.yaml").read_text())
+    written["histories"] |= {"held_out": 8, "train_tasks": 32, "learners": 64}
+    written["training"] |= {"updates": 12, "batch": 16, "save_every": 100}
+    FOLDER.mkdir()
+    (FOLDER / "config.yaml").write_text(yaml.safe_dump(written))
+    return workplace
+
+
+def stopped_in_update(number, cli, monkeypatch):
+    """Run `known` and press Ctrl-C while an update is being worked out."""
+    really, worked = interchange.loss, []
+
+    def loss(*given):
+        worked.append(given)
+        if len(worked) == number:
+            os.kill(os.getpid(), signal.SIGINT)
+        return really(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(interchange, "loss", loss)
+        ran = cli("known", NAME)
+    assert ran.code == 2
+    return ran
+
+
+def test_ctrl_c_within_an_update_loses_nothing(cli, place, monkeypatch):
+    assert "was trained, but not for long enough" in cli("known", NAME).err
+    whole = load_file(STATE)
+    shutil.rmtree(STATE.parent)
+    ran = stopped_in_update(7, cli, monkeypatch)
+    kept = f"stopped after update 7 of 12 of known-{NAME}, which is kept in {STATE.parent}; the same command goes on."
+    assert kept in ran.said
+    again = cli("known", NAME)
+    assert "going on after update 7" in again.err
+    assert "was trained, but not for long enough" in again.err
+    for name, weight in load_file(STATE).items():
+        np.testing.assert_array_equal(weight, whole[name])
+
+
+def test_ctrl_c_in_the_proof_says_that_the_training_is_kept(cli, place, monkeypatch):
+    begun = Meter.begin
+
+    def begin(meter, what, total, *rest, **more):
+        begun(meter, what, total, *rest, **more)
+        if what.startswith("proving"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Meter, "begin", begin)
+    ran = cli("known", NAME)
+    assert ran.code == 2
+    assert f"known-{NAME} is trained, its state is kept in {STATE.parent}; the same command goes on" in ran.said
+
+
+def test_ctrl_c_while_a_network_is_wired_says_what_is_kept(cli, place, monkeypatch):
+    for name in ("leader", "ucb"):
+        shutil.copytree(ROOT / "models" / f"known-{name}", f"models/known-{name}")
+    begun, at = Meter.begin, []
+
+    def begin(meter, what, total, *rest, **more):
+        begun(meter, what, total, *rest, **more)
+        if what == at[-1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Meter, "begin", begin)
+    at.append("wiring leader")
+    assert "stopped; no network was finished; the same command goes on." in cli("known", "leader", "ucb").said
+    at.append("wiring ucb")
+    ran = cli("known", "leader", "ucb")
+    assert "stopped; 1 of 2 networks is made and kept in models/; the same command goes on." in ran.said
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "anew"),
+    [
+        ("SHARPNESS = 3.0", "SHARPNESS = 2.0", True),
+        ("previous_rewards > 0], axis", "previous_rewards > 0.5], axis", True),
+        ("import numpy as np", "import numpy as np  # as ever", False),
+    ],
+)
+def test_a_training_goes_on_only_if_it_is_taught_the_same(before, after, anew, cli, place, monkeypatch):
+    stopped_in_update(5, cli, monkeypatch)
+    text = FILE.read_text()
+    assert text.count(before) >= 1
+    FILE.write_text(text.replace(before, after, 1))
+    ran = cli("known", NAME)
+    assert ("was taught another truth; the training starts anew." in ran.said) == anew
+    assert ("going on after update 5" in ran.err) != anew
+
+
+def test_a_finished_network_whose_truth_changed_is_trained_again(cli, place, monkeypatch):
+    shutil.rmtree(FOLDER)
+    shutil.copytree(ROOT / FOLDER, FOLDER, ignore=shutil.ignore_patterns("training"))
+    assert "is trained already" in cli("known", NAME).said
+
+    def refuse(*given):
+        raise DataError("it would be trained")
+
+    monkeypatch.setattr(teaching, "teach", refuse)
+    FILE.write_text(FILE.read_text().replace("SHARPNESS = 3.0", "SHARPNESS = 2.0"))
+    ran = cli("known", NAME)
+    assert "was taught another truth than win_stay_trained.py holds now; it is trained again." in ran.said
+    assert "it would be trained" in ran.err
+
+
+@pytest.mark.parametrize("known", TRAINED, ids=lambda known: known.name)
+def test_what_ships_was_taught_the_truth_that_ships(known):
+    truth = claims_of(known, ROOT / "hypotheses" / "known")[0]
+    record = load(known.model, ROOT / "models").record
+    assert record["known"]["taught"] == digest(truth, known.rule, known.steady)
+
+
+def test_the_digest_tells_sites_rules_and_nodes_that_are_left_alone(tmp_path):
+    known = KNOWN["leader-elsewhere"]
+    claims = {one.name: one for one in claims_of(known, ROOT / "hypotheses" / "known")}
+    digests = [
+        digest(claims["truth"], "leader"),
+        digest(claims["other_head"], "leader"),
+        digest(claims["halves"], "leader"),
+        digest(claims["truth"], "ucb"),
+        digest(claims["truth"], "leader", ("last",)),
+    ]
+    assert len(set(digests)) == 5
+    for name in ("leader_trained.py", "leader_elsewhere.py"):
+        shutil.copy(ROOT / "hypotheses" / "known" / name, tmp_path)
+    other = tmp_path / "leader_elsewhere.py"
+    other.write_text(other.read_text().replace('"""How often', '"""\n    How often').replace("# the reward", "\n# Pay"))
+    assert digest(load_claims(other, "truth")[0], "leader") == digests[0], "words change nothing"
+    helper = tmp_path / "leader_trained.py"  # whose functions it imports
+    helper.write_text(helper.read_text().replace("record == record.max", "record >= record.max"))
+    assert digest(load_claims(other, "truth")[0], "leader") != digests[0]
+
+
+def test_a_state_of_which_nobody_knows_what_it_was_taught_is_not_gone_on_with(cli, place, monkeypatch):
+    stopped_in_update(5, cli, monkeypatch)
+    note = STATE.parent / "taught.json"
+    assert len(json.loads(note.read_text())["taught"]) == 64
+    note.write_text("{")
+    assert "the training starts anew" in cli("known", NAME).said
