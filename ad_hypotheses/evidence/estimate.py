@@ -234,7 +234,9 @@ def crossed_bootstrap(
         spread = squares - 2 * shift * products + shift**2 * scales
         drawn_error = np.hypot(np.sqrt(unbiased * np.maximum(spread, 0)) / drawn_total, np.sqrt(between) / total)
         # A draw that misses the few rows where anything differs has no error of its own: as if it had that of one more.
-        drawn_error = np.hypot(drawn_error, error / np.sqrt(n_clusters))
+        # One that is a single cluster over and over says nothing at all.
+        single = clusters.max(axis=1) == clusters.sum(axis=1)
+        drawn_error = np.where(single, drawn_error, np.hypot(drawn_error, error / np.sqrt(n_clusters)))
         # Rounding errors of equal rows must not be blown up by dividing one by another.
         floor = 1e-12 * max(1.0, abs(value))
         draws = value - shift * np.hypot(error, floor) / np.hypot(drawn_error, floor)
