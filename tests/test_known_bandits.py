@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import Ran, run_main
+from known_claims import MODELS, ROOT, claims_of, verdicts
 
-from ad_hypotheses.causal.study import Settings, prepare, run_studies
-from ad_hypotheses.cli.claims import chosen
+from ad_hypotheses.causal.study import Settings
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.zoo import load
 from ad_hypotheses.errors import ConfigError, DataError
-from ad_hypotheses.evidence.record import Claim
 from ad_hypotheses.known.bandits import BANDITS
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.circuit import circuit
@@ -33,15 +32,11 @@ from ad_hypotheses.known.make import (
 )
 from ad_hypotheses.known.network import Known
 from ad_hypotheses.language.discover import listing
-from ad_hypotheses.language.discover import load as load_claims
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.sources import make_source
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.tasks import make_task
 
-ROOT = Path(__file__).resolve().parent.parent
-MODELS, CLAIMS = ROOT / "models", ROOT / "hypotheses" / "known"
 SHARPNESS = 3.0
 SEES_THROUGH_NONE = {  # wrong, but scrubbing the rule's own histories does not reject them
     "win-stay": {"counts"},
@@ -51,10 +46,6 @@ SEES_THROUGH_NONE = {  # wrong, but scrubbing the rule's own histories does not 
     "return-level": {"no_sink", "rhythm"},
 }
 by_name = pytest.mark.parametrize("known", BANDITS, ids=lambda known: known.name)
-
-
-def claims_of(known: Known) -> dict[str, Hypothesis]:
-    return {str(one.name): one for one in load_claims(CLAIMS / known.file)}
 
 
 def at_random(rng: np.random.Generator, rows: int, arms: int, steps: int) -> History:
@@ -192,19 +183,6 @@ def test_files_hold_the_claims_that_are_judged(known: Known) -> None:
     assert {one.verdict for one in known.claims.values() if one.kind in ("true", "finer than true")} == {"supported"}
     assert sum(one.verdict == "refuted" for one in known.claims.values()) >= 3
     assert set(known.claims) >= SEES_THROUGH_NONE[known.name]
-
-
-def verdicts(known: Known, settings: Settings, scratch: Path, only: set[str] | None = None) -> Iterator[Claim]:
-    """Judge the claims of a known network, or some of them, without the tool's own controls."""
-    checkpoint = load(known.model, MODELS)
-    picked = [one for one in claims_of(known).values() if only is None or one.name in only]
-    trials = []
-    for main, controls in chosen(picked, None):
-        trial = prepare(main, controls, checkpoint, settings)
-        trial.bound = [one for one in trial.bound if one[0] != "wrong site"]
-        trials.append(trial)
-    for study in run_studies(trials, settings, "", scratch):
-        yield from study.claims
 
 
 @by_name

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from known_claims import MODELS, ROOT, claims_of, verdicts
 
-from ad_hypotheses.causal.study import Settings, prepare, run_studies
-from ad_hypotheses.cli.claims import chosen
+from ad_hypotheses.causal.study import Settings
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.zoo import load
 from ad_hypotheses.errors import ConfigError
-from ad_hypotheses.evidence.record import Claim
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.circuit import circuit
 from ad_hypotheses.known.make import LARGEST, agreement, known_config, random_histories, wired
 from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.rooms import ROOMS
 from ad_hypotheses.language.discover import listing
-from ad_hypotheses.language.discover import load as load_claims
-from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.tasks import make_task
 from ad_hypotheses.tasks.play import play
 
-ROOT = Path(__file__).resolve().parent.parent
-MODELS, CLAIMS = ROOT / "models", ROOT / "hypotheses" / "known"
 SIZE, HORIZON, SHARPNESS = 5, 10, 3.0
 MOVES = [(0, 0), (0, -1), (0, 1), (-1, 0), (1, 0)]
 NOT_REJECTED = {  # wrong, but scrubbing the rule's own histories does not reject them
@@ -42,10 +37,6 @@ NOT_REJECTED = {  # wrong, but scrubbing the rule's own histories does not rejec
     "schedule": {"no_schedule", "learns_to_insist"},
 }
 by_name = pytest.mark.parametrize("known", ROOMS, ids=lambda known: known.name)
-
-
-def claims_of(known: Known) -> dict[str, Hypothesis]:
-    return {str(one.name): one for one in load_claims(CLAIMS / known.file)}
 
 
 # every rule once more, a step at a time, as somebody would do it who keeps a diary
@@ -258,19 +249,6 @@ def test_the_truth_is_the_rule(known: Known) -> None:
     history = random_histories(config, 10, np.random.default_rng(2))
     said = claims_of(known)["truth"].policy(history)
     np.testing.assert_allclose(said, RULES[known.rule].policy(history, config.make_task()), atol=1e-12)
-
-
-def verdicts(known: Known, settings: Settings, scratch: Path, only: set[str] | None = None) -> Iterator[Claim]:
-    """Judge the claims of a known network, or some of them, without the tool's own controls."""
-    checkpoint = load(known.model, MODELS)
-    picked = [one for one in claims_of(known).values() if only is None or one.name in only]
-    trials = []
-    for main, controls in chosen(picked, None):
-        trial = prepare(main, controls, checkpoint, settings)
-        trial.bound = [one for one in trial.bound if one[0] != "wrong site"]
-        trials.append(trial)
-    for study in run_studies(trials, settings, "", scratch):
-        yield from study.claims
 
 
 @by_name

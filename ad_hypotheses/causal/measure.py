@@ -16,6 +16,7 @@ from ad_hypotheses.causal.alone import scrub_alone
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
 from ad_hypotheses.causal.tree import tree_paths, without_features
+from ad_hypotheses.distill.zoo import replacing
 from ad_hypotheses.language.anatomy import Part
 from ad_hypotheses.language.check import BoundNode
 
@@ -74,6 +75,30 @@ class Measured:
             names = ("baseline", "baseline_with_self", "kl", "same_argmax", "probabilities")
             arrays = {name: content[name] for name in names}
         return cls(losses, **arrays, **meta)
+
+
+def kept_or_measured(
+    path: Path | None, make: Callable[[], Measured], kept: Callable[[], None] = lambda: None
+) -> Measured:
+    """Return what lies on disk, or measure it and keep it there.
+
+    Args:
+        path: Where; None to keep nothing. A file that is damaged is made anew.
+        make: Measures.
+        kept: Called where nothing had to be measured.
+    """
+    if path is None:
+        return make()
+    try:
+        measured = Measured.load(path)
+    except UNREADABLE:
+        measured = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            measured.save(temporary)
+        return measured
+    kept()
+    return measured
 
 
 def cross_entropy(
@@ -158,11 +183,23 @@ def measure(
     if nodes_alone:
         if options.align != "any":
             elsewhere = Scrubber(clean, nodes, root, replace(options, self_donors=False, align="any"), seed)
-            scrubbed = cross_entropy(elsewhere.run(0).log_probs, actions).mean(dtype=np.float64)
-            model, nothing = cross_entropy(clean.log_probs, actions).mean(dtype=np.float64), baselines[0].mean()
-            measured.any_step = float((scrubbed - nothing) / (model - nothing))
+            measured.any_step = recovered_in_a_pass(elsewhere, baselines[0])
         progress(inner)
     return measured
+
+
+def recovered_in_a_pass(scrubber: Scrubber, baseline: Float[np.ndarray, "row step"]) -> float:
+    """Return what a claim recovers in one pass, without an interval.
+
+    Args:
+        scrubber: Of the claim.
+        baseline: Expected loss when nothing is important, in nats.
+    """
+    actions = scrubber.clean.history.actions
+    runs = (scrubber.clean.log_probs, scrubber.run(0).log_probs)
+    model, scrubbed = (cross_entropy(log_probs, actions).mean(dtype=np.float64) for log_probs in runs)
+    nothing = baseline.mean()
+    return float((scrubbed - nothing) / (model - nothing))
 
 
 def _baseline(clean: Clean, options: Options, passes: int, seed: int) -> Float[np.ndarray, "row step"]:

@@ -15,7 +15,7 @@ from ad_hypotheses.causal.adversary import challenge
 from ad_hypotheses.causal.claims import Tried, claim_record, weigh
 from ad_hypotheses.causal.clean import Clean, strands_of
 from ad_hypotheses.causal.draws import Align, classes
-from ad_hypotheses.causal.measure import UNREADABLE, VARIANTS, Measured, forwards, measure
+from ad_hypotheses.causal.measure import VARIANTS, Measured, forwards, kept_or_measured, measure
 from ad_hypotheses.causal.plan import Plan, plan
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.causal.tree import tree_paths
@@ -23,7 +23,7 @@ from ad_hypotheses.distill.evaluate import explanation_curve, spread
 from ad_hypotheses.distill.figures import BLOCK
 from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.distill.train import split
-from ad_hypotheses.distill.zoo import Checkpoint, replacing, versions
+from ad_hypotheses.distill.zoo import Checkpoint, versions
 from ad_hypotheses.errors import CapacityError, DataError
 from ad_hypotheses.evidence.estimate import Resampling, require_estimable
 from ad_hypotheses.evidence.record import Challenge, Curve, Study
@@ -213,7 +213,7 @@ def _measure(trial: Trial, settings: Settings, scratch: Path, n_boot: int, progr
     for kind, one in trial.bound:
         progress.claim(one.hypothesis.name or one.root)
         path = scratch / f"{_key(trial.checkpoint, one, history, settings)}.npz"
-        measured = _measured_or_resumed(clean, one, settings, kind == "hypothesis", path, progress.done)
+        measured = _measured(clean, one, settings, kind == "hypothesis", path, progress.done)
         evidence = weigh(measured, clean.log_probs, history, trial.regimes, resampling)
         require_estimable(evidence["all"][0])
         trial.tried.append(Tried(one, kind, measured, evidence, one.hypothesis.policy(history)))
@@ -290,20 +290,15 @@ def refuse_too_large(cost: Cost, memory: int | None, device: str) -> None:
         )
 
 
-def _measured_or_resumed(
+def _measured(
     clean: Clean, bound: Bound, settings: Settings, nodes_alone: bool, path: Path, done: Callable[[int], None]
 ) -> Measured:
-    try:
-        measured = Measured.load(path)
-    except UNREADABLE:
-        how = (settings.passes, settings.options, settings.seed, nodes_alone)
-        measured = measure(clean, bound.nodes, bound.root, *how, progress=done)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            measured.save(temporary)
-        return measured
-    done(forwards(bound.nodes, bound.root, settings.passes, nodes_alone))
-    return measured
+    how = (settings.passes, settings.options, settings.seed, nodes_alone)
+    return kept_or_measured(
+        path,
+        lambda: measure(clean, bound.nodes, bound.root, *how, progress=done),
+        lambda: done(forwards(bound.nodes, bound.root, settings.passes, nodes_alone)),
+    )
 
 
 def _key(checkpoint: Checkpoint, bound: Bound, history: History, settings: Settings) -> str:

@@ -18,7 +18,7 @@ from ad_hypotheses.cli.known_card import write_known_card
 from ad_hypotheses.cli.options import require_writable
 from ad_hypotheses.cli.progress import Meter, metered
 from ad_hypotheses.cli.results import drawn
-from ad_hypotheses.cli.teaching import make_trained
+from ad_hypotheses.cli.teaching import make_trained, row_of
 from ad_hypotheses.cli.terminal import out, say
 from ad_hypotheses.cli.training import ROLLOUTS
 from ad_hypotheses.distill.feasible import require_feasible
@@ -97,5 +97,4 @@ def _make(known: Known, models: Path, meter: Meter) -> list[str]:
     folder = models / known.model
     digest = save(folder, config, net.model, record)
     write_known_card(folder, config, record, digest)
-    share = record["evaluation"]["summary"]["held_out_of_optimum"]
-    return [known.name, f"{found.decisions:,}", f"{found.largest:.1e}", f"{share:.0%}"]
+    return row_of(known, record)

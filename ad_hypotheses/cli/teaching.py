@@ -59,7 +59,7 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
             meter.say(
                 f"{folder} is trained already, with this very configuration; delete its weights to train it anew."
             )
-            return _row(known, record)
+            return row_of(known, record)
         meter.say(f"{folder} was taught another truth than {known.file} holds now; it is trained again.")
     task = config.make_task()
 
@@ -111,7 +111,7 @@ def _finish(
     }
     weights = save(folder, config, model, record)
     write_trained_card(folder, config, record, weights)
-    return _row(known, record)
+    return row_of(known, record)
 
 
 def claims_of(known: Known, folder: Path = FOLDER / "known") -> list[Hypothesis]:
@@ -180,6 +180,7 @@ class _Run:
         )
 
 
-def _row(known: Known, record: dict[str, Any]) -> list[str]:
+def row_of(known: Known, record: dict[str, Any]) -> list[str]:
+    """Return a network's row in the table of `known`, from the record of its checkpoint."""
     found, share = record["known"]["agreement"], record["evaluation"]["summary"]["held_out_of_optimum"]
     return [known.name, f"{found['decisions']:,}", f"{found['largest']:.1e}", f"{share:.0%}"]

@@ -11,7 +11,7 @@ from ad_hypotheses.causal.claims import OPINION, node_bits
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.donors import ANY, make_pairs
 from ad_hypotheses.causal.effects import Together, measure
-from ad_hypotheses.causal.measure import cross_entropy, exact_baseline
+from ad_hypotheses.causal.measure import exact_baseline, recovered_in_a_pass
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.study import Settings, reference_histories
 from ad_hypotheses.causal.tree import tree_paths
@@ -96,11 +96,8 @@ def _facts(
 
 def _recovered(clean: Clean, bound: Bound, options: Options) -> float:
     """What a claim recovers under other options than usual, against the usual baseline, in one pass."""
-    actions = clean.history.actions
-    log_probs = Scrubber(clean, bound.nodes, bound.root, options).run(0).log_probs
-    model, scrubbed = (cross_entropy(one, actions).mean(dtype=np.float64) for one in (clean.log_probs, log_probs))
-    baseline = exact_baseline(clean.log_probs, actions, self_donors=False).mean()
-    return float((scrubbed - baseline) / (model - baseline))
+    baseline = exact_baseline(clean.log_probs, clean.history.actions, self_donors=False)
+    return recovered_in_a_pass(Scrubber(clean, bound.nodes, bound.root, options), baseline)
 
 
 def read_last(bound: Bound, n_steps: int) -> Int[np.ndarray, "row step"]:

@@ -12,9 +12,8 @@ from jaxtyping import Float
 
 from ad_hypotheses.causal.claims import weigh
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.measure import UNREADABLE, Measured, cross_entropy, forwards, measure
+from ad_hypotheses.causal.measure import Measured, cross_entropy, forwards, kept_or_measured, measure
 from ad_hypotheses.causal.study import Settings, reference_histories, refuse_untestable
-from ad_hypotheses.distill.zoo import replacing
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.calibration import REFUSED, Outcome
 from ad_hypotheses.evidence.error_rates import key
@@ -118,17 +117,8 @@ def _measured(clean: Clean, bound: Bound, settings: Settings, path: Path | None)
         refuse_untestable(bound, clean.history, settings.align)
     except DataError:
         return None
-    if path is not None:
-        try:
-            return Measured.load(path)
-        except UNREADABLE:
-            path.parent.mkdir(parents=True, exist_ok=True)
     how = (settings.passes, settings.options, settings.seed)
-    measured = measure(clean, bound.nodes, bound.root, *how, nodes_alone=False)
-    if path is not None:
-        with replacing(path) as temporary:
-            measured.save(temporary)
-    return measured
+    return kept_or_measured(path, lambda: measure(clean, bound.nodes, bound.root, *how, nodes_alone=False))
 
 
 def _unlike(clean: Clean) -> dict[str, float]:
