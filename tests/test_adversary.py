@@ -21,7 +21,7 @@ from ad_hypotheses.causal import adversary, oracle
 from ad_hypotheses.causal.adversary import challenge
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.draws import classes, draw, restricted
-from ad_hypotheses.causal.measure import exact_baseline
+from ad_hypotheses.causal.losses import exact_baseline
 from ad_hypotheses.causal.plan import ELSEWHERE, plan
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.cli.progress import Meter
@@ -29,6 +29,7 @@ from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.shape import Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import DataError
+from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.challenge import (
     Ground,
     Outcome,
@@ -38,7 +39,6 @@ from ad_hypotheses.evidence.challenge import (
     stands_out,
     worse,
 )
-from ad_hypotheses.evidence.estimate import Resampling
 from ad_hypotheses.evidence.findings import Apart, Beyond, Challenge, Finding, Refined
 from ad_hypotheses.evidence.record import read_study
 from ad_hypotheses.evidence.verdict import ALPHA

@@ -95,7 +95,7 @@ def tiny(**changes: object) -> LossSums:
 
 def test_losses_are_pooled_and_ratios_are_ratios_of_sums() -> None:
     sums = tiny()
-    evidence = estimate(sums, Resampling.of(sums, np.random.default_rng(0), 200))
+    evidence = estimate(sums, sums.resampling(np.random.default_rng(0), 200))
     assert evidence.model.value == pytest.approx(6 / 6)
     assert evidence.scrubbed.value == pytest.approx(10.5 / 6)
     assert evidence.baseline.value == pytest.approx(18 / 6)
@@ -111,7 +111,7 @@ def test_ratios_are_never_clamped() -> None:
     rng = np.random.default_rng(1)
     for recovered in (-0.7, 1.4):
         sums = simulated(rng, 256, recovered)
-        found = estimate(sums, Resampling.of(sums, rng, 500)).recovered
+        found = estimate(sums, sums.resampling(rng, 500)).recovered
         assert found.low < recovered < found.high
         assert (found.low > 1) if recovered > 1 else (found.high < 0)
 
@@ -148,7 +148,7 @@ def test_equal_rows_of_a_learner_widen_the_interval() -> None:
     clustered = replace(four, clusters=np.repeat(rng.permutation(64) + 100, 4))
     width = {}
     for name, sums in (("one", one), ("apart", four), ("clustered", clustered)):
-        found = estimate(sums, Resampling.of(sums, np.random.default_rng(5), 2000)).recovered
+        found = estimate(sums, sums.resampling(np.random.default_rng(5), 2000)).recovered
         width[name] = found.high - found.low
     assert width["apart"] == pytest.approx(width["one"] / 2, rel=0.2)
     assert width["clustered"] == pytest.approx(width["one"], rel=0.1)
@@ -164,7 +164,7 @@ def test_clusters_need_not_be_sorted_or_consecutive() -> None:
 def test_passes_that_disagree_widen_the_interval() -> None:
     sums = simulated(np.random.default_rng(6), 256, 0.8)
     shift = 0.3 * np.array([-2.0, -1.0, 0.0, 1.0, 2.0])[:, None] * sums.counts
-    weights = Resampling.of(sums, np.random.default_rng(7))
+    weights = sums.resampling(np.random.default_rng(7))
     calm = estimate(sums, weights).scrubbed
     torn = estimate(replace(sums, scrubbed=sums.scrubbed + shift), weights).scrubbed
     # The standard error of a mean of five passes that are 0.3 apart is 0.3 * sqrt(2.5 / 5).
@@ -176,7 +176,7 @@ def test_passes_that_disagree_widen_the_interval() -> None:
 def test_where_nothing_varies_the_interval_is_a_point() -> None:
     ones = np.ones(30)
     sums = LossSums(0.1 * ones, 0.3 * np.ones((5, 30)), 1.1 * ones, 0.7 * np.ones((5, 30)), ones.astype(int))
-    found = estimate(sums, Resampling.of(sums, np.random.default_rng(8), 200)).recovered
+    found = estimate(sums, sums.resampling(np.random.default_rng(8), 200)).recovered
     assert (found.low, found.value, found.high) == pytest.approx((0.8, 0.8, 0.8))
     assert found.estimable
 
@@ -185,7 +185,7 @@ def test_one_cluster_or_no_position_is_not_estimable() -> None:
     one_learner = replace(simulated(np.random.default_rng(9), 50, 0.8), clusters=np.zeros(50, dtype=int))
     empty = LossSums(np.zeros(50), np.zeros((5, 50)), np.zeros(50), np.zeros((5, 50)), np.zeros(50, dtype=int))
     for sums in (one_learner, empty):
-        evidence = estimate(sums, Resampling.of(sums, np.random.default_rng(10), 200))
+        evidence = estimate(sums, sums.resampling(np.random.default_rng(10), 200))
         for figure in (evidence.model, evidence.recovered, evidence.beyond_structure):
             assert not figure.estimable
             assert str(figure) == f"{figure:.4f}" == "not estimable"
@@ -194,7 +194,7 @@ def test_one_cluster_or_no_position_is_not_estimable() -> None:
 
 def test_a_regime_that_few_rows_visit_is_not_estimable_but_a_common_one_is() -> None:
     full = simulated(np.random.default_rng(11), 256, 0.8)
-    weights = Resampling.of(full, np.random.default_rng(12), 1000)
+    weights = full.resampling(np.random.default_rng(12), 1000)
 
     def visited(n_rows: int) -> LossSums:
         inside = np.arange(256) < n_rows
@@ -212,7 +212,7 @@ def test_without_loss_to_explain_the_numbers_are_in_the_error() -> None:
     rng = np.random.default_rng(13)
     sums = simulated(rng, 100, 0.8)
     useless = replace(sums, baseline=sums.model + 0.1 * rng.standard_normal(100) * sums.counts)
-    evidence = estimate(useless, Resampling.of(sums, rng, 500))
+    evidence = estimate(useless, sums.resampling(rng, 500))
     with pytest.raises(DataError) as error:
         require_estimable(evidence)
     for part in (
@@ -223,13 +223,13 @@ def test_without_loss_to_explain_the_numbers_are_in_the_error() -> None:
     ):
         assert part in str(error.value)
     assert evidence.beyond_structure.estimable
-    require_estimable(estimate(sums, Resampling.of(sums, rng, 500)))
+    require_estimable(estimate(sums, sums.resampling(rng, 500)))
 
 
 def test_a_model_worse_than_the_baseline_has_no_loss_to_explain() -> None:
     sums = simulated(np.random.default_rng(14), 100, 0.8)
     swapped = replace(sums, model=sums.baseline, baseline=sums.model)
-    evidence = estimate(swapped, Resampling.of(sums, np.random.default_rng(15), 500))
+    evidence = estimate(swapped, sums.resampling(np.random.default_rng(15), 500))
     assert evidence.baseline_minus_model.high < 0
     assert not evidence.recovered.estimable
 
@@ -238,7 +238,7 @@ def test_structure_that_does_as_well_as_the_model_leaves_nothing_beyond_it() -> 
     rng = np.random.default_rng(27)
     sums = simulated(rng, 100, 0.8)
     enough = replace(sums, structure=sums.model + 0.05 * rng.standard_normal((5, 100)) * sums.counts)
-    evidence = estimate(enough, Resampling.of(sums, rng, 500))
+    evidence = estimate(enough, sums.resampling(rng, 500))
     assert evidence.recovered.estimable
     assert not evidence.beyond_structure.estimable
     require_estimable(evidence)
@@ -246,7 +246,7 @@ def test_structure_that_does_as_well_as_the_model_leaves_nothing_beyond_it() -> 
 
 def test_differences_are_paired() -> None:
     sums = simulated(np.random.default_rng(16), 256, 0.8)
-    weights = Resampling.of(sums, np.random.default_rng(17))
+    weights = sums.resampling(np.random.default_rng(17))
     worse = replace(sums, scrubbed=0.9 * sums.scrubbed + 0.1 * sums.baseline)
     one, other = estimate(sums, weights), estimate(worse, weights)
     gain = difference(one, other)
@@ -256,12 +256,12 @@ def test_differences_are_paired() -> None:
     assert gain.high - gain.low < alone / 4
     assert difference(one, other, "beyond_structure").value > 0
     with pytest.raises(AssertionError, match="same resampling"):
-        difference(one, estimate(worse, Resampling.of(sums, np.random.default_rng(18))))
+        difference(one, estimate(worse, sums.resampling(np.random.default_rng(18))))
 
 
 def test_the_same_seed_gives_the_same_number() -> None:
     sums = simulated(np.random.default_rng(19), 100, 0.8)
-    first, again, other = (estimate(sums, Resampling.of(sums, np.random.default_rng(s), 300)) for s in (20, 20, 21))
+    first, again, other = (estimate(sums, sums.resampling(np.random.default_rng(s), 300)) for s in (20, 20, 21))
     assert first == again
     assert np.array_equal(first.recovered.draws, again.recovered.draws)
     assert first.recovered.value == other.recovered.value
@@ -307,7 +307,7 @@ def test_p_values_count_draws_and_agree_with_the_interval() -> None:
     assert p_below(ten, 2.0) == pytest.approx(10 / 11)
     assert p_above(replace(ten, draws=np.append(ten.draws, np.nan)), 2.0) == pytest.approx(4 / 12)
     sums = simulated(np.random.default_rng(22), 100, 0.8)
-    found = estimate(sums, Resampling.of(sums, np.random.default_rng(23))).recovered
+    found = estimate(sums, sums.resampling(np.random.default_rng(23))).recovered
     assert p_above(found, found.low - 1e-9) < 0.025 < p_above(found, found.low + 1e-9)
     assert p_below(found, found.high + 1e-9) < 0.025 < p_below(found, found.high - 1e-9)
 

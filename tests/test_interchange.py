@@ -19,6 +19,7 @@ from ad_hypotheses.distill.config import Config, check_config
 from ad_hypotheses.distill.train import Progress
 from ad_hypotheses.distill.zoo import build, load
 from ad_hypotheses.errors import DataError
+from ad_hypotheses.known import interchange
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.interchange import Lesson, interchanged, loss, surprise, teach, trainable
 from ad_hypotheses.known.make import known_config, probabilities, wired
@@ -34,7 +35,6 @@ ROOT = Path(__file__).resolve().parent.parent
 CLAIMS = ROOT / "hypotheses" / "known"
 ROWS = 48
 LEAST, MOST = 0.97, 0.9  # of what is true, and of what is not: `accept` of every claim
-PLAINLY_IDLE = {"retrieval-trained": 0.84}  # what its idle parts write cancels, as docs/known.md says
 PAIRS = [("win-stay-trained", "win-stay-elsewhere"), ("leader-trained", "leader-elsewhere")]
 TINY = {
     "task": {"name": "bandit", "arms": 3, "horizon": 6},
@@ -78,10 +78,11 @@ def lesson(tiny, truth):
     return Lesson.of(build(tiny), truth, lives(tiny, 32), decided)
 
 
+@pytest.mark.parametrize("others", ["joint", "independent"])
 @pytest.mark.parametrize("freed", [(), ("last",), ("score",), ("last", "score")])
-def test_a_network_that_is_right_passes_every_interchange(hand_set, freed):
+def test_a_network_that_is_right_passes_every_interchange(hand_set, freed, others):
     lesson, model = hand_set
-    logits, wanted = interchanged(Clean.run(model, lesson.history), lesson, freed, seed=1)
+    logits, wanted = interchanged(Clean.run(model, lesson.history), lesson, freed, 1, others)
     assert np.abs(logits.softmax(-1).detach().numpy() - wanted).max() < 1e-4
     same = np.abs(wanted - lesson.policy).max() < 1e-9
     assert same == (not freed)  # donors that agree change no decision, others do
@@ -146,12 +147,13 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(tiny, truth, tmp_p
         if done == 7:
             raise KeyboardInterrupt
 
+    turns = ("joint", "independent", "independent")
     with pytest.raises(KeyboardInterrupt):
-        teach(short, truth, decided, tmp_path / "stopped", progress=Progress(update=stop))
+        teach(short, truth, decided, tmp_path / "stopped", progress=Progress(update=stop), others=turns)
     seen: list[int] = []
     note = Progress(update=lambda done, total, loss: seen.append(done))
-    resumed, _ = teach(short, truth, decided, tmp_path / "stopped", progress=note)
-    whole, _ = teach(short, truth, decided, tmp_path / "whole")
+    resumed, _ = teach(short, truth, decided, tmp_path / "stopped", progress=note, others=turns)
+    whole, _ = teach(short, truth, decided, tmp_path / "whole", others=turns)
     assert seen == [8, 9, 10, 11, 12]
     for name, weight in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weight, rtol=0, atol=0)
@@ -162,12 +164,29 @@ def test_steady_nodes_never_take_another_value(lesson):
     assert lesson.free(("last",)) == ["score"]
 
 
-def test_what_an_update_makes_smaller_is_the_mean_of_three_runs(lesson, tiny):
+@pytest.mark.parametrize("others", ["joint", "independent"])
+def test_what_an_update_makes_smaller_is_the_mean_of_three_runs(lesson, tiny, others):
     model = build(tiny)
     clean = Clean.run(model, lesson.history)
-    runs = [surprise(*interchanged(clean, lesson, freed, 4 + n)) for n, freed in enumerate([(), ("score",)])]
+    runs = [surprise(*interchanged(clean, lesson, freed, 4 + n, others)) for n, freed in enumerate([(), ("score",)])]
     plain = surprise(model(lesson.tokens), lesson.policy)
-    torch.testing.assert_close(loss(model, lesson, ("score",), 4), (plain + sum(runs)) / 3)
+    torch.testing.assert_close(loss(model, lesson, ("score",), 4, others), (plain + sum(runs)) / 3)
+
+
+def test_updates_take_turns_at_where_idle_parts_come_from(tiny, truth, tmp_path, monkeypatch):
+    short = tiny.model_copy(update={"training": tiny.training.model_copy(update={"updates": 5})})
+    seen: list[str] = []
+
+    def noted(model, lesson, freed, seed, others):
+        seen.append(others)
+        return loss(model, lesson, freed, seed, others)
+
+    monkeypatch.setattr(interchange, "loss", noted)
+    teach(short, truth, decided, tmp_path / "turns", others=("joint", "independent"))
+    assert seen == ["joint", "independent", "joint", "independent", "joint"]
+    seen.clear()
+    teach(short, truth, decided, tmp_path / "usual")
+    assert seen == ["joint"] * 5
 
 
 def test_a_network_that_is_not_what_it_should_be_is_refused(tiny, truth):
@@ -186,6 +205,25 @@ def test_what_the_claim_does_not_name_counts_where_the_network_uses_it(hand_set)
     assert outside(clean, bound["reward_blind"], seed=0) > 0.3
     # the second MLP writes the same score as the first, into a subspace that nobody reads
     assert idle(clean, bound["truth"]) == pytest.approx(1, abs=0.05)
+    assert abs(outside(clean, bound["truth"], 0, "independent")) < 1e-3
+
+
+def test_parts_that_cancel_each_other_are_found_by_independent_others_alone():
+    known = KNOWN["win-stay-cancelling"]
+    config = known_config(known, ROOT / "models")
+    model, task, history = wired(known, config).model, config.make_task(), lives(config, ROWS)
+    claims = {one.name: one for one in claims_of(known, CLAIMS)}
+    rule = RULES[known.rule].policy(history, task)
+    cancelled = prove(model, [claims["no_heads"]], history, rule)
+    assert abs(cancelled.outside) < 1e-3 < 0.1 < cancelled.outside_independent
+    assert cancelled.claims["no_heads"].recovered > 0.999 > 0.9 > cancelled.claims["no_heads"].independent
+    with pytest.raises(DataError) as refused:
+        require_proof(known.model, cancelled)
+    said = str(refused.value).splitlines()
+    assert len(said) == 4
+    assert said[1].startswith("  its truth recovers with independent others 0.")
+    assert said[2].endswith("of its gain comes from elsewhere with independent others")
+    require_proof(known.model, prove(model, [claims["truth"]], history, rule))
 
 
 @pytest.mark.parametrize("known", TRAINED, ids=lambda known: known.name)
@@ -234,10 +272,9 @@ def test_plain_hooks_find_a_trained_circuit_where_it_is_claimed_and_nowhere_else
     def kept(*swapped: Writer) -> float:
         return (lost - loss_of(with_others(here.model, tokens, swapped))) / (lost - lowest)
 
-    least = PLAINLY_IDLE.get(known.name, 0.99)
-    assert kept(*sorted(parts - set(claimed))) > least
-    assert all(kept(idle) > (0.9 if least < 0.99 else 0.99) for idle in parts - set(claimed))
-    assert all(kept(needed) < 0.3 for needed in claimed)
+    assert kept(*sorted(parts - set(claimed))) > 0.99
+    assert all(kept(idle) > 0.99 for idle in parts - set(claimed))
+    assert all(kept(needed) < 0.2 for needed in claimed)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ad_hypotheses.causal import oracle
 from ad_hypotheses.causal.alone import scrub_alone
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.measure import cross_entropy, exact_baseline, measure
+from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
+from ad_hypotheses.causal.measure import measure
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.tree import tree_paths, without_features
 from ad_hypotheses.causal.twin import Twin

@@ -16,10 +16,12 @@ from safetensors.torch import load_file
 from ad_hypotheses.cli import teaching
 from ad_hypotheses.cli.progress import Meter
 from ad_hypotheses.cli.teaching import claims_of
+from ad_hypotheses.cli.trained_card import percent, trained_card
 from ad_hypotheses.distill.zoo import load
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.known import interchange
 from ad_hypotheses.known.catalogue import KNOWN
+from ad_hypotheses.known.proof import Proof, Share, require_proof
 from ad_hypotheses.known.taught import digest
 from ad_hypotheses.known.trained import TRAINED
 from ad_hypotheses.language.discover import load as load_claims
@@ -127,7 +129,10 @@ def test_a_training_goes_on_only_if_it_is_taught_the_same(before, after, anew, c
 def test_a_finished_network_whose_truth_changed_is_trained_again(cli, place, monkeypatch):
     shutil.rmtree(FOLDER)
     shutil.copytree(ROOT / FOLDER, FOLDER, ignore=shutil.ignore_patterns("training"))
-    assert "is trained already" in cli("known", NAME).said
+    said = cli("known", NAME).said
+    assert "is trained already" in said
+    assert f"known-{NAME}: truth recovers 1.000, with independent others 1.000; what it does not name is good" in said
+    assert "for 0.00% of the gain, with independent others for 0.04%" in said
 
     def refuse(*given):
         raise DataError("it would be trained")
@@ -143,10 +148,23 @@ def test_a_finished_network_whose_truth_changed_is_trained_again(cli, place, mon
 def test_what_ships_was_taught_the_truth_that_ships(known):
     truth = claims_of(known, ROOT / "hypotheses" / "known")[0]
     record = load(known.model, ROOT / "models").record
-    assert record["known"]["taught"] == digest(truth, known.rule, known.steady)
+    assert record["known"]["taught"] == digest(truth, known.rule, known.steady, known.others)
 
 
-def test_the_digest_tells_sites_rules_and_nodes_that_are_left_alone(tmp_path):
+@pytest.mark.parametrize("known", TRAINED, ids=lambda known: known.name)
+def test_what_ships_was_proved_with_joint_and_with_independent_others(known):
+    here = load(known.model, ROOT / "models")
+    proof = here.record["known"]["proof"]
+    claims = {name: Share(**found) for name, found in proof["claims"].items()}
+    assert list(claims) == list(known.claims)
+    require_proof(known.model, Proof(**proof | {"claims": claims}))
+    card = (ROOT / "models" / known.model / "card.md").read_text()
+    assert card == trained_card(known.model, here.config, here.record, here.record["weights_sha256"])
+    shares = f"it loses {percent(proof['outside'])} of its gain over the baseline, and "
+    assert f"{shares}{percent(proof['outside_independent'])} with independent others" in card
+
+
+def test_the_digest_tells_sites_rules_nodes_that_are_left_alone_and_others(tmp_path):
     known = KNOWN["leader-elsewhere"]
     claims = {one.name: one for one in claims_of(known, ROOT / "hypotheses" / "known")}
     digests = [
@@ -155,8 +173,10 @@ def test_the_digest_tells_sites_rules_and_nodes_that_are_left_alone(tmp_path):
         digest(claims["halves"], "leader"),
         digest(claims["truth"], "ucb"),
         digest(claims["truth"], "leader", ("last",)),
+        digest(claims["truth"], "leader", (), ("joint", "independent")),
+        digest(claims["truth"], "leader", (), ("independent",)),
     ]
-    assert len(set(digests)) == 5
+    assert len(set(digests)) == 7
     for name in ("leader_trained.py", "leader_elsewhere.py"):
         shutil.copy(ROOT / "hypotheses" / "known" / name, tmp_path)
     other = tmp_path / "leader_elsewhere.py"

@@ -24,6 +24,7 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.plan import DEEPEST, Plan
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.challenge import (
     MATERIAL,
     Effects,
@@ -39,7 +40,6 @@ from ad_hypotheses.evidence.challenge import (
     stands_out,
     worse,
 )
-from ad_hypotheses.evidence.estimate import Resampling
 from ad_hypotheses.evidence.findings import Apart, Beyond, Challenge, Finding, Refined
 from ad_hypotheses.evidence.verdict import ALPHA
 from ad_hypotheses.language.history import History

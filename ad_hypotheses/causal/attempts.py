@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.draws import Classes, restricted
-from ad_hypotheses.causal.measure import UNREADABLE, cross_entropy
+from ad_hypotheses.causal.losses import cross_entropy
+from ad_hypotheses.causal.measure import UNREADABLE
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.distill.zoo import replacing
 from ad_hypotheses.evidence.challenge import Ground, Outcome

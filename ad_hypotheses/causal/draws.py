@@ -77,6 +77,15 @@ def classes(
     return _group(key, history_level=False)
 
 
+def apart(
+    labels: Int[np.ndarray, "row *step"], halves: Bool[np.ndarray, " row"] | None
+) -> Int[np.ndarray, "row *step"]:
+    """Number the values of a feature anew so that rows of different halves never agree."""
+    if halves is None:
+        return labels
+    return 2 * labels.astype(np.int64) + halves.reshape(-1, *[1] * (labels.ndim - 1))
+
+
 def _group(key: Int[np.ndarray, "row step"], history_level: bool) -> Classes:
     n_steps = key.shape[1]
     flat = key.ravel()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from ad_hypotheses.causal.alone import scrub_alone
 from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.causal.halves import HALVED, Halves, scrub_in_halves
+from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
 from ad_hypotheses.causal.tree import tree_paths, without_features
 from ad_hypotheses.distill.zoo import replacing
@@ -41,6 +43,7 @@ class Measured:
         root_movement: How far the logits' input moved, relative to the baseline.
         nodes: Per node, what `NodeRecord` says of draws, movement and the node alone.
         any_step: What is recovered with donors from any step, in one pass; None where nobody asked, or all are.
+        halves: Losses with donors from one half of the rows; None where the rows are too few.
     """
 
     losses: dict[str, Float[np.ndarray, "pass row step"]]
@@ -52,6 +55,7 @@ class Measured:
     root_movement: float
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     any_step: float | None = None
+    halves: Halves | None = None
 
     @property
     def least_swapped(self) -> float:
@@ -60,10 +64,13 @@ class Measured:
 
     def save(self, path: Path) -> None:
         """Write everything to a file that :meth:`load` reads."""
-        arrays = {name: value for name, value in asdict(self).items() if isinstance(value, np.ndarray)}
+        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
         meta = json.dumps({"nodes": self.nodes, "root_movement": self.root_movement, "any_step": self.any_step})
         with path.open("wb") as file:
             arrays |= {f"loss {name}": loss for name, loss in self.losses.items()}
+            if self.halves is not None:
+                arrays |= {f"half {name}": loss for name, loss in self.halves.losses.items()}
+                arrays["first half"] = self.halves.first
             np.savez(file, allow_pickle=False, meta=np.array(meta), **arrays)
 
     @classmethod
@@ -74,7 +81,10 @@ class Measured:
             meta = json.loads(str(content["meta"]))
             names = ("baseline", "baseline_with_self", "kl", "same_argmax", "probabilities")
             arrays = {name: content[name] for name in names}
-        return cls(losses, **arrays, **meta)
+            halves = None
+            if "first half" in content:
+                halves = Halves(content["first half"], {name: content[f"half {name}"] for name in HALVED})
+        return cls(losses, **arrays, **meta, halves=halves)
 
 
 def kept_or_measured(
@@ -101,35 +111,10 @@ def kept_or_measured(
     return measured
 
 
-def cross_entropy(
-    log_probs: Float[np.ndarray, "row step action"], actions: Int[np.ndarray, "row step"]
-) -> Float[np.ndarray, "row step"]:
-    """Loss of the actions that the histories really took, in nats."""
-    return -np.take_along_axis(log_probs, actions[..., None].astype(np.int64), axis=-1)[..., 0]
-
-
-def exact_baseline(
-    log_probs: Float[np.ndarray, "row step action"], actions: Int[np.ndarray, "row step"], self_donors: bool
-) -> Float[np.ndarray, "row step"]:
-    """Expected loss when nothing is important, in nats: at each step the mean over rows of their loss on this label.
-
-    Args:
-        log_probs: Of the clean model.
-        actions: The labels.
-        self_donors: Whether the row itself is among those averaged over.
-    """
-    n_rows = len(log_probs)
-    everyone = -log_probs.sum(axis=0, dtype=np.float64)  # [step, action]
-    total = np.take_along_axis(everyone[None].repeat(n_rows, 0), actions[..., None].astype(np.int64), axis=-1)[..., 0]
-    if self_donors or n_rows == 1:
-        return total / n_rows
-    return (total - cross_entropy(log_probs, actions)) / (n_rows - 1)
-
-
-def forwards(nodes: Mapping[str, BoundNode], root: str, passes: int, nodes_alone: bool = True) -> int:
+def forwards(nodes: Mapping[str, BoundNode], root: str, passes: int, nodes_alone: bool = True, splits: int = 0) -> int:
     """Number of partial forward passes over the dataset that :func:`measure` needs."""
     inner = sum(bool(nodes[path[-1]].parents) for path in tree_paths(nodes, root))
-    return (len(VARIANTS) * passes + nodes_alone) * inner + 2 * nodes_alone * (len(nodes) - 1)
+    return (len(VARIANTS) * passes + 2 * splits + nodes_alone) * inner + 2 * nodes_alone * (len(nodes) - 1)
 
 
 def measure(
@@ -140,6 +125,7 @@ def measure(
     options: Options,
     seed: int,
     nodes_alone: bool = True,
+    splits: int = 0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Measured:
     """Scrub one claim in all four variants, and each of its nodes alone, and once with donors from any step.
@@ -153,6 +139,7 @@ def measure(
         seed: Of all draws.
         nodes_alone: Whether to replace each node alone too, which costs whole forward passes, and once to draw from
             any step.
+        splits: Into halves, so that intervals know how much the donors matter; see `halves.n_splits`. 0 for none.
         progress: Called with the number of partial forwards that were done.
     """
     inner = sum(bool(nodes[path[-1]].parents) for path in tree_paths(nodes, root))
@@ -174,8 +161,11 @@ def measure(
             if name == "scrubbed":
                 tally.add(result)
             progress(inner)
-    baselines = [_baseline(clean, replace(options, self_donors=own), passes, seed) for own in (False, True)]
+    baselines = [expected_baseline(clean, replace(options, self_donors=own), passes, seed) for own in (False, True)]
     measured = tally.measured(losses, *baselines)
+    if splits:
+        how = (replace(options, self_donors=False), seed, splits, baselines[0])
+        measured.halves = scrub_in_halves(clean, nodes, root, *how, progress=lambda done: progress(done * inner))
     for name in nodes:
         if name != root:
             measured.nodes[name] = _node(variants["scrubbed"], name, tally.movements, nodes_alone, baselines[0])
@@ -202,8 +192,15 @@ def recovered_in_a_pass(scrubber: Scrubber, baseline: Float[np.ndarray, "row ste
     return float((scrubbed - nothing) / (model - nothing))
 
 
-def _baseline(clean: Clean, options: Options, passes: int, seed: int) -> Float[np.ndarray, "row step"]:
-    """The loss when nothing is important: exact for joint others, and sampled where each writer has its own."""
+def expected_baseline(clean: Clean, options: Options, passes: int, seed: int) -> Float[np.ndarray, "row step"]:
+    """Return the loss when nothing is important, in nats: exact, or sampled where others are independent.
+
+    Args:
+        clean: The model's own run.
+        options: Others and self-donors count.
+        passes: Of what the baseline is compared with; a sampled one takes four for each.
+        seed: Of the draws.
+    """
     if options.others == "joint":
         return exact_baseline(clean.log_probs, clean.history.actions, options.self_donors)
     logits = clean.twin.anatomy.logits

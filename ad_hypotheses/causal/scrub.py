@@ -23,13 +23,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ad_hypotheses.causal.clean import Clean, Strand, along, chunks, gather, plain_part, strands_of
-from ad_hypotheses.causal.draws import Align, classes, draw, draw_rows, uniforms
+from ad_hypotheses.causal.draws import Align, apart, classes, draw, draw_rows, uniforms
 from ad_hypotheses.causal.movement import Movement, movement
 from ad_hypotheses.causal.tree import Path
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.language.anatomy import Part, Reader
 from ad_hypotheses.language.check import BoundNode
 
+Others = Literal["joint", "independent"]
 Delivery = dict[Strand | Reader, Stream]
 
 
@@ -46,7 +47,7 @@ class Options:
         shared: Draw a node once for all its consumers, instead of once for each (cheaper, and not what the paper does).
     """
 
-    others: Literal["joint", "independent"] = "joint"
+    others: Others = "joint"
     self_donors: bool = False
     align: Align = "step"
     shared: bool = False
@@ -78,21 +79,29 @@ class Scrubber:
         root: Name of its last node.
         options: See :class:`Options`.
         seed: Of all draws.
+        halves: Rows that give each other no donors if they differ in it; None where every row may. [row]
     """
 
     def __init__(
-        self, clean: Clean, nodes: Mapping[str, BoundNode], root: str, options: Options | None = None, seed: int = 0
+        self,
+        clean: Clean,
+        nodes: Mapping[str, BoundNode],
+        root: str,
+        options: Options | None = None,
+        seed: int = 0,
+        halves: Bool[np.ndarray, " row"] | None = None,
     ) -> None:
         self.clean, self.nodes, self.root, self.seed = clean, nodes, root, seed
         self.options = options or Options()
         self.twin = clean.twin
+        self._halves = None if halves is None else classes(halves.astype(np.int64))
         self._pass = 0
         self._shared: dict[str, Delivery] = {}
         self._movements: dict[Path, Movement] | None = None
         self.strands = {name: strands_of(node.parts) for name, node in nodes.items()}
         self.readers = {name: [r for part in node.parts for r in part.readers] for name, node in nodes.items()}
         self.classes = {
-            name: classes(node.labels, node.selected, self.options.align, clean.history.episode_step)
+            name: classes(apart(node.labels, halves), node.selected, self.options.align, clean.history.episode_step)
             for name, node in nodes.items()
             if node.labels is not None
         }
@@ -184,7 +193,9 @@ class Scrubber:
     def other_rows(self, path: Path, what: str = "other") -> Int[Tensor, " row"]:
         """Draw the rows that unimportant inputs of a visit come from."""
         u = self.uniforms(path, what, (self.clean.n_rows,))
-        return torch.from_numpy(draw_rows(self.clean.n_rows, u, self.options.self_donors)).to(self.clean.tokens.device)
+        own = self.options.self_donors
+        rows = draw_rows(self.clean.n_rows, u, own) if self._halves is None else draw(self._halves, u, own)
+        return torch.from_numpy(rows).to(self.clean.tokens.device)
 
     def measure(self, path: Path, parent: str, donors: np.ndarray, delivery: Delivery) -> None:
         """Record how far an arrow moved, if this pass is asked to."""

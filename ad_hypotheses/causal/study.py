@@ -15,6 +15,7 @@ from ad_hypotheses.causal.adversary import challenge
 from ad_hypotheses.causal.claims import Tried, claim_record, weigh
 from ad_hypotheses.causal.clean import Clean, strands_of
 from ad_hypotheses.causal.draws import Align, classes
+from ad_hypotheses.causal.halves import HALVED, clusters_of, n_splits
 from ad_hypotheses.causal.measure import VARIANTS, Measured, forwards, kept_or_measured, measure
 from ad_hypotheses.causal.plan import Plan, plan
 from ad_hypotheses.causal.scrub import Options
@@ -25,7 +26,8 @@ from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.distill.zoo import Checkpoint, versions
 from ad_hypotheses.errors import CapacityError, DataError
-from ad_hypotheses.evidence.estimate import Resampling, require_estimable
+from ad_hypotheses.evidence.bootstrap import Resampling
+from ad_hypotheses.evidence.estimate import require_estimable
 from ad_hypotheses.evidence.record import Challenge, Curve, Study
 from ad_hypotheses.evidence.verdict import Judgement, draws_for, judge
 from ad_hypotheses.language.check import Bound, bind
@@ -34,7 +36,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.tasks.task import n_tasks_of
 
-MEASURED_AS = 2  # raise it when the engine measures something else: interrupted studies then start anew
+MEASURED_AS = 3  # raise it when the engine measures something else: interrupted studies then start anew
 FRESH = 1_000_003  # added to the seed of the training histories: a study's histories were never trained on
 
 
@@ -208,7 +210,7 @@ def run_studies(
 def _measure(trial: Trial, settings: Settings, scratch: Path, n_boot: int, progress: Progress) -> None:
     clean, history = trial.clean, trial.history
     assert clean is not None
-    clusters = history.n_rows if history.learner is None else len(np.unique(history.learner))
+    clusters = len(np.unique(clusters_of(history)))
     resampling = Resampling.draw(clusters, settings.passes, np.random.default_rng(settings.seed), n_boot)
     for kind, one in trial.bound:
         progress.claim(one.hypothesis.name or one.root)
@@ -261,9 +263,11 @@ def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
 
 def predict(clean: Clean, bounds: Sequence[tuple[str, Bound]], settings: Settings) -> Cost:
     """Return what testing some claims, given with their kinds, one after another will cost."""
-    total = sum(forwards(one.nodes, one.root, settings.passes, kind == "hypothesis") for kind, one in bounds)
+    splits = n_splits(clean.history)
+    total = sum(forwards(one.nodes, one.root, settings.passes, kind == "hypothesis", splits) for kind, one in bounds)
     vectors = max(_streams(bound, clean, settings) for _, bound in bounds)
-    outcomes = (len(VARIANTS) * settings.passes + 4 * clean.twin.model.cfg.d_vocab) * clean.n_rows * clean.n_steps * 4
+    runs = len(VARIANTS) * settings.passes + len(HALVED) * splits
+    outcomes = (runs + 4 * clean.twin.model.cfg.d_vocab) * clean.n_rows * clean.n_steps * 4
     return Cost(total, vectors * clean.bytes_per_stream + outcomes)
 
 
@@ -293,11 +297,12 @@ def refuse_too_large(cost: Cost, memory: int | None, device: str) -> None:
 def _measured(
     clean: Clean, bound: Bound, settings: Settings, nodes_alone: bool, path: Path, done: Callable[[int], None]
 ) -> Measured:
-    how = (settings.passes, settings.options, settings.seed, nodes_alone)
+    splits = n_splits(clean.history)
+    how = (settings.passes, settings.options, settings.seed, nodes_alone, splits)
     return kept_or_measured(
         path,
         lambda: measure(clean, bound.nodes, bound.root, *how, progress=done),
-        lambda: done(forwards(bound.nodes, bound.root, settings.passes, nodes_alone)),
+        lambda: done(forwards(bound.nodes, bound.root, settings.passes, nodes_alone, splits)),
     )
 
 

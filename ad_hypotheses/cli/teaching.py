@@ -14,7 +14,7 @@ from ad_hypotheses.cli.card import machine
 from ad_hypotheses.cli.evaluation import evaluated
 from ad_hypotheses.cli.interrupt import Brake, braking, stoppable
 from ad_hypotheses.cli.progress import Meter
-from ad_hypotheses.cli.trained_card import write_trained_card
+from ad_hypotheses.cli.trained_card import percent, write_trained_card
 from ad_hypotheses.cli.training import MEASURED, ROLLOUTS, is_finished
 from ad_hypotheses.distill.config import SCRATCH, Config
 from ad_hypotheses.distill.model import ADTransformer
@@ -52,13 +52,14 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
         Stopped: The user pressed Ctrl-C.
     """
     folder, claims, rule = models / known.model, claims_of(known), RULES[known.rule]
-    taught = digest(claims[0], known.rule, known.steady)
+    taught = digest(claims[0], known.rule, known.steady, known.others)
     if is_finished(folder, config):
         record = load(folder).record
         if record["known"].get("taught") == taught:
             meter.say(
                 f"{folder} is trained already, with this very configuration; delete its weights to train it anew."
             )
+            meter.say(proved(known, record))
             return row_of(known, record)
         meter.say(f"{folder} was taught another truth than {known.file} holds now; it is trained again.")
     task = config.make_task()
@@ -72,7 +73,8 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
         meter.say(f"the state in {scratch} was taught another truth; the training starts anew.")
     run = _Run(known, config, scratch, meter)
     with braking(run.stopped) as brake:
-        model, record = teach(config, claims[0], policy, scratch, known.steady, run.progress(brake), known.rule)
+        progress = run.progress(brake)
+        model, record = teach(config, claims[0], policy, scratch, known.steady, progress, known.rule, known.others)
     with stoppable(lambda: f"stopped; {known.model} is trained, its state is kept in {scratch}; "
                            "the same command goes on with its proof."):  # fmt: skip
         return _finish(known, config, folder, claims, taught, model, record, meter)
@@ -111,6 +113,7 @@ def _finish(
     }
     weights = save(folder, config, model, record)
     write_trained_card(folder, config, record, weights)
+    meter.say(proved(known, record))
     return row_of(known, record)
 
 
@@ -178,6 +181,17 @@ class _Run:
             f"stopped after update {self.update:,} of {self.config.training.updates:,} of {self.known.model}, "
             f"which is kept in {self.scratch}; the same command goes on."
         )
+
+
+def proved(known: Known, record: dict[str, Any]) -> str:
+    """Return what is proved of a trained network in a sentence, from the record of its checkpoint."""
+    proof = record["known"]["proof"]
+    truth = proof["claims"]["truth"]
+    return (
+        f"{known.model}: truth recovers {truth['recovered']:.3f}, with independent others {truth['independent']:.3f}; "
+        f"what it does not name is good for {percent(proof['outside'])} of the gain, with independent others for "
+        f"{percent(proof['outside_independent'])}"
+    )
 
 
 def row_of(known: Known, record: dict[str, Any]) -> list[str]:

@@ -59,26 +59,28 @@ def _measured(told: Mapping[str, Any]) -> str:
         [f"`{claim}`", expected["kind"], expected["why"], expected["verdict"], *_shares(proof["claims"][claim])]
         for claim, expected in told["claims"].items()
     ]
-    heads = ["claim", "kind", "why", "deserves to be", "recovered", "beyond structure"]
+    heads = ["claim", "kind", "why", "deserves to be", "recovered", "beyond structure", "with independent others"]
     return (
         f"On {proof['histories']:,} histories that it was not trained on its decisions diverge from the rule's by "
         f"{proof['kl']:.1e} nats on average, and its likeliest action is one of the rule's in {proof['argmax']:.2%} of "
         "them. If everything that `truth` does not name is resampled, at every node anew, it loses "
-        f"{_percent(proof['outside'])} of its gain over the baseline, although what those parts write differs between "
-        f"histories by up to {proof['idle']:.0%} of what the named ones write. Over {match['decisions']:,} decisions "
-        f"of {match['histories']:,} random histories (a third lived by the rule, the others at random) the likeliest "
-        f"action is one of the rule's in {match['argmax']:.2%}; probabilities differ by at most "
-        f"{match['largest']:.1e}.\n\n"
+        f"{percent(proof['outside'])} of its gain over the baseline, and {percent(proof['outside_independent'])} with "
+        "independent others: each part from a history of its own, which finds parts that cancel each other out. Yet "
+        f"what those parts write differs between histories by up to {proof['idle']:.0%} of what the named ones write. "
+        f"Over {match['decisions']:,} decisions of {match['histories']:,} random histories (a third lived by the rule, "
+        f"the others at random) the likeliest action is one of the rule's in {match['argmax']:.2%}; probabilities "
+        f"differ by at most {match['largest']:.1e}.\n\n"
         f"{markdown_table(heads, rows, left=4)}"
     )
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Return a share as a card writes it."""
     return f"{round(share, 4) + 0.0:.2%}"  # without the sign of a nothing
 
 
 def _shares(found: Mapping[str, float]) -> list[str]:
-    return [f"{found[key]:.3f}" for key in ("recovered", "beyond_structure")]
+    return [f"{found[key]:.3f}" for key in ("recovered", "beyond_structure", "independent")]
 
 
 def _made(config: Config, record: Mapping[str, Any], sha256: str) -> str:

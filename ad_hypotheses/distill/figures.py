@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from ad_hypotheses.evidence.estimate import Resampling
+from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.tasks import Facts, Task

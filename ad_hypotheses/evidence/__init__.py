@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from ad_hypotheses.evidence.estimate import (
-    Estimate,
-    Evidence,
-    LossSums,
-    Resampling,
-    crossed_bootstrap,
-    difference,
-    estimate,
-    require_estimable,
-)
+from ad_hypotheses.evidence.bootstrap import Estimate, Resampling, crossed_bootstrap
+from ad_hypotheses.evidence.estimate import Evidence, LossSums, difference, estimate, require_estimable
+from ad_hypotheses.evidence.halves import HalfSums
 from ad_hypotheses.evidence.verdict import Judgement, Tested, Verdict, draws_for, holm, judge, p_above, p_below
 
 __all__ = [
     "Estimate",
     "Evidence",
+    "HalfSums",
     "Judgement",
     "LossSums",
     "Resampling",

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from ad_hypotheses.evidence.estimate import Estimate, Resampling, crossed_bootstrap
+from ad_hypotheses.evidence.bootstrap import Estimate, Resampling, crossed_bootstrap
 from ad_hypotheses.evidence.number import Number
 from ad_hypotheses.evidence.verdict import ALPHA, holm, p_above
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from ad_hypotheses.evidence.estimate import Resampling, crossed_bootstrap
+from ad_hypotheses.evidence.bootstrap import Resampling, crossed_bootstrap
 from ad_hypotheses.evidence.record import Number, plain
 from ad_hypotheses.evidence.verdict import holm
 

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from ad_hypotheses.evidence.estimate import Estimate
+from ad_hypotheses.evidence.bootstrap import Estimate
 
 Verdict = Literal["supported", "refuted", "inconclusive", "vacuous"]
 

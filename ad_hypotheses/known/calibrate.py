@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ad_hypotheses.causal.halves import SPLITS
 from ad_hypotheses.causal.study import MEASURED_AS, Settings
 from ad_hypotheses.distill.zoo import versions, write_atomically
 from ad_hypotheses.errors import UserError
@@ -140,7 +141,8 @@ def cost(job: Job, place: Place) -> float:
         return float(len(case.claims) * (job.rows + 400))
     hypothesis = next(one.hypothesis for one in case.claims if one.name == job.claim)
     inner = sum(1 for _ in hypothesis.tree())
-    return 2.0 * inner * job.passes * (job.rows + 8) * job.count
+    runs = 2.0 * (job.passes + (0 if job.exact else SPLITS))
+    return runs * inner * (job.rows + 8) * job.count
 
 
 def run(job: Job, path: Path, place: Place) -> None:

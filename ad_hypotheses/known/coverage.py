@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.measure import REPEATS, cross_entropy, exact_baseline
+from ad_hypotheses.causal.halves import n_splits, scrub_in_halves
+from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
+from ad_hypotheses.causal.measure import REPEATS
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.causal.study import Settings, reference_histories
 from ad_hypotheses.causal.tree import without_features
-from ad_hypotheses.evidence.estimate import LossSums, Resampling, estimate
+from ad_hypotheses.evidence.estimate import LossSums, estimate
+from ad_hypotheses.evidence.halves import HalfSums
 from ad_hypotheses.evidence.record import Number
 from ad_hypotheses.known.cases import Case
 from ad_hypotheses.known.trials import RATIOS, SEEDS, number
@@ -53,8 +56,8 @@ def estimates(case: Case, datasets: Datasets) -> list[dict[str, Number]]:
     """Estimate the two ratios with their intervals on each dataset, as a study does."""
     found = []
     for settings in datasets.settings:
-        losses = _losses(case, datasets.claim, settings)
-        resampling = Resampling.of(losses, np.random.default_rng(settings.seed), DRAWS)
+        losses = _losses(case, datasets.claim, settings, halves=True)
+        resampling = losses.resampling(np.random.default_rng(settings.seed), DRAWS)
         evidence = estimate(losses, resampling)
         found.append({name: number(getattr(evidence, name)) for name in RATIOS})
     return found
@@ -70,7 +73,7 @@ def sums(case: Case, datasets: Datasets) -> list[list[float]]:
     return found
 
 
-def _losses(case: Case, claim: str, settings: Settings) -> LossSums:
+def _losses(case: Case, claim: str, settings: Settings, halves: bool = False) -> LossSums:
     """Scrub one claim on fresh histories, donors from other rows only."""
     history = reference_histories(case.checkpoint, settings)
     regimes = case.checkpoint.config.make_task().regimes(history)
@@ -83,11 +86,17 @@ def _losses(case: Case, claim: str, settings: Settings) -> LossSums:
         runs = (scrubber.run(first + n).log_probs for n in range(settings.passes))
         return np.stack([cross_entropy(run, actions).sum(axis=1, dtype=np.float64) for run in runs])
 
+    baseline, sums = exact_baseline(clean.log_probs, actions, self_donors=False), None
+    if halves and n_splits(history):
+        how = (settings.options, settings.seed, n_splits(history), baseline)
+        apart = scrub_in_halves(clean, bound.nodes, bound.root, *how)
+        sums = HalfSums(apart.first, **{kind: one.sum(axis=2, dtype=float) for kind, one in apart.losses.items()})
     return LossSums(
         model=cross_entropy(clean.log_probs, actions).sum(axis=1, dtype=np.float64),
         scrubbed=scrubbed(dict(bound.nodes), 0),
-        baseline=exact_baseline(clean.log_probs, actions, self_donors=False).sum(axis=1),
+        baseline=baseline.sum(axis=1),
         structure=scrubbed(without_features(bound.nodes), REPEATS),
         counts=np.full(history.n_rows, history.n_steps),
         clusters=history.learner,
+        halves=sums,
     )

@@ -3,7 +3,9 @@
 Plain training finds some circuit, somewhere. Here every update also runs the network *scrubbed* by the claim that is to
 come true, twice: with donors that agree on every feature, after which nothing may change, and with donors that differ
 in some of them, after which the network must do what the claim's own functions make of the values that were put there.
-In both, all that the claim does not name comes from random histories, so that it comes to play no role.
+In both, all that the claim does not name comes from random histories, so that it comes to play no role: all of it from
+one history, or, where updates take turns, in every other one each part from a history of its own. In the former parts
+that cancel each other out play no role; in the latter each has to be idle by itself.
 
 Geiger et al. 2022, "Inducing Causal Structure for Interpretable Neural Networks" (arXiv 2112.00826); the interventions
 are those of causal scrubbing, by the very engine that later tests the claim.
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.scrub import Scrubber
+from ad_hypotheses.causal.scrub import Options, Others, Scrubber
 from ad_hypotheses.causal.tree import Path as TreePath
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.config import Config, Training
@@ -92,7 +94,7 @@ def trainable(model: ADTransformer, lesson: Lesson) -> Clean:
 
 
 def interchanged(
-    clean: Clean, lesson: Lesson, freed: Collection[str], seed: int
+    clean: Clean, lesson: Lesson, freed: Collection[str], seed: int, others: Others = "joint"
 ) -> tuple[Float[Tensor, "row step action"], Float[np.ndarray, "row step action"]]:
     """Scrub a network by a claim in which some features do not count, and say what it then should do.
 
@@ -101,6 +103,7 @@ def interchanged(
         lesson: The histories and the claim.
         freed: Nodes that are given to others whatever their value; for the others donors agree, as in any scrubbing.
         seed: Of the draws.
+        others: Where all that the claim does not name comes from, as in `Options`.
 
     Returns:
         The logits, and what the claim's functions make of the values that every node was given.
@@ -110,7 +113,7 @@ def interchanged(
         for name, node in lesson.nodes.items()
     }
     root = lesson.truth.root
-    scrubber = Scrubber(clean, nodes, root.name, seed=seed)
+    scrubber = Scrubber(clean, nodes, root.name, Options(others), seed)
     decided = _value(scrubber, lesson, root, (root.name,))
     return scrubber.logits(0), as_policy(decided, lesson.history.n_actions)
 
@@ -135,11 +138,13 @@ def surprise(
     return (torch.xlogy(wanted, wanted) - wanted * logits.log_softmax(-1)).sum(-1).mean()
 
 
-def loss(model: ADTransformer, lesson: Lesson, freed: Collection[str], seed: int) -> Float[Tensor, ""]:
+def loss(
+    model: ADTransformer, lesson: Lesson, freed: Collection[str], seed: int, others: Others = "joint"
+) -> Float[Tensor, ""]:
     """Return what an update makes smaller: the mean surprise of the plain and of the two scrubbed runs, in nats."""
     clean = trainable(model, lesson)
-    agreeing = surprise(*interchanged(clean, lesson, (), seed))
-    differing = surprise(*interchanged(clean, lesson, freed, seed + 1))
+    agreeing = surprise(*interchanged(clean, lesson, (), seed, others))
+    differing = surprise(*interchanged(clean, lesson, freed, seed + 1, others))
     plain = clean.twin.logits(clean.seen(clean.twin.last_stage))
     return (surprise(plain, lesson.policy) + agreeing + differing) / 3
 
@@ -152,6 +157,7 @@ def teach(
     steady: Collection[str] = (),
     progress: Progress | None = None,
     rule: str = "",
+    others: Sequence[Others] = ("joint",),
 ) -> tuple[ADTransformer, dict[str, Any]]:
     """Train a network until a claim about it is true, going on where an interrupted run that was taught this stopped.
 
@@ -165,6 +171,7 @@ def teach(
         steady: Nodes that are never given to others of another value.
         progress: What to call on the way.
         rule: Name of the rule behind `policy`; with the claim it tells one training from another.
+        others: Where all that the claim does not name comes from; updates take turns.
 
     Returns:
         The network, and the record of its training.
@@ -178,13 +185,13 @@ def teach(
     histories = training_histories(config, folder / HISTORIES, progress.histories)
     model = build(config)
     lesson = Lesson.of(model, truth, histories.rows(np.arange(histories.n_histories)), policy)
-    keep_taught(folder, digest(truth, rule, steady))
+    keep_taught(folder, digest(truth, rule, steady, others))
     run = resume(config, folder / STATE, model, make_optimiser(model, training))
     began = time.monotonic() - run.seconds
     try:
         while run.update < training.updates:
             run.whole = False
-            _update(run, lesson, steady, training)
+            _update(run, lesson, steady, training, others[run.update % len(others)])
             run.whole = True
             run.seconds = time.monotonic() - began
             progress.update(run.update, training.updates, run.loss)
@@ -197,7 +204,7 @@ def teach(
     return model.eval(), facts | {"threads": torch.get_num_threads(), "device": "cpu"}
 
 
-def _update(run: Run, lesson: Lesson, steady: Collection[str], training: Training) -> None:
+def _update(run: Run, lesson: Lesson, steady: Collection[str], training: Training, others: Others) -> None:
     rng = np.random.default_rng([training.seed, run.update])  # so that a resumed run draws what it would have drawn
     rows = rng.choice(lesson.history.n_rows, min(training.batch, lesson.history.n_rows), replace=False)
     names = lesson.free(steady)
@@ -205,7 +212,7 @@ def _update(run: Run, lesson: Lesson, steady: Collection[str], training: Trainin
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate(training, run.update) * group["scale"]
     run.optimiser.zero_grad()
-    found = loss(run.model, lesson.rows(rows), freed, int(rng.integers(2**62)))
+    found = loss(run.model, lesson.rows(rows), freed, int(rng.integers(2**62)), others)
     found.backward()
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), training.clip)
     run.optimiser.step()

@@ -11,7 +11,7 @@ from ad_hypotheses.causal.claims import OPINION, node_bits
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.donors import ANY, make_pairs
 from ad_hypotheses.causal.effects import Together, measure
-from ad_hypotheses.causal.measure import exact_baseline, recovered_in_a_pass
+from ad_hypotheses.causal.measure import expected_baseline, recovered_in_a_pass
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.study import Settings, reference_histories
 from ad_hypotheses.causal.tree import tree_paths
@@ -95,8 +95,8 @@ def _facts(
 
 
 def _recovered(clean: Clean, bound: Bound, options: Options) -> float:
-    """What a claim recovers under other options than usual, against the usual baseline, in one pass."""
-    baseline = exact_baseline(clean.log_probs, clean.history.actions, self_donors=False)
+    """What a claim recovers under other options than usual, in one pass."""
+    baseline = expected_baseline(clean, options, passes=1, seed=0)
     return recovered_in_a_pass(Scrubber(clean, bound.nodes, bound.root, options), baseline)
 
 

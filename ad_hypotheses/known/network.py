@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ad_hypotheses.causal.scrub import Others
 from ad_hypotheses.known.wiring import Wiring
 from ad_hypotheses.tasks import Task
 
@@ -48,6 +49,7 @@ class Known:
         claims: What each hypothesis of its file deserves, by the variable's name; `truth` first.
         lives: Name of the rule whose histories it is asked about, if that is another.
         steady: Nodes of `truth` that training never gives another value.
+        others: Where training takes all that `truth` does not name from, as in `Options`; updates take turns.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Known:
     claims: Mapping[str, Expected]
     lives: str | None = None
     steady: tuple[str, ...] = ()
+    others: tuple[Others, ...] = ("joint",)
 
     @property
     def model(self) -> str:

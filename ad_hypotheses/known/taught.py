@@ -1,8 +1,8 @@
 """What a network was taught, as a digest: while it is the same, a training goes on and a finished network stays.
 
 The digest is that of the claim that is to come true (names, what they read, sites, and the code of their functions with
-all that it uses of the file's own names), the rule and the nodes that are left alone. Comments, docstrings, line
-breaks and other claims of the file do not count.
+all that it uses of the file's own names), the rule, the nodes that are left alone, and where all that the claim does
+not name comes from. Comments, docstrings, line breaks and other claims of the file do not count.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import inspect
 import json
 import textwrap
 import types
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,25 @@ from ad_hypotheses.distill.zoo import write_atomically
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
 
 TAUGHT = "taught.json"  # beside the state of a training
+JOINTLY = ("joint",)  # which goes without saying: digests that leave it out stay as they are
 OURS = ("ad_hypotheses", "numpy")
 
 
-def digest(truth: Hypothesis, rule: str, steady: Collection[str] = ()) -> str:
+def digest(truth: Hypothesis, rule: str, steady: Collection[str] = (), others: Sequence[str] = JOINTLY) -> str:
     """Return the SHA-256 of what a network is taught: it changes if and only if that does.
 
     Args:
         truth: The claim that is to come true.
         rule: Name of the rule that the network is to follow.
         steady: Nodes that are never given to others of another value.
+        others: Where all that the claim does not name comes from.
     """
     written: dict[types.FunctionType, list[str]] = {}
     for one in truth.nodes:
         _collect(one.function, written)
     nodes = [[one.name, list(one.reads), str(one.site), [term.along for term in one.site.terms]] for one in truth.nodes]
     said = {"nodes": nodes, "written": list(written.values()), "rule": rule, "steady": sorted(steady)}
+    said |= {"others": list(others)} if tuple(others) != JOINTLY else {}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

@@ -85,6 +85,7 @@ TRAINED: tuple[Known, ...] = (
             "replay": Expected("other algorithm", "refuted", "what was done in this cell before does not count"),
         },
         steady=("sighting",),  # of several rows, it would show several cells that paid, as no history does
+        others=("joint", "independent"),  # or its second MLP cancels what the first layer writes past it
     ),
 )
 """Every trained network."""

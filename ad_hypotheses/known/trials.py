@@ -12,12 +12,15 @@ from jaxtyping import Float
 
 from ad_hypotheses.causal.claims import weigh
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.measure import Measured, cross_entropy, forwards, kept_or_measured, measure
+from ad_hypotheses.causal.halves import SPLITS, clusters_of, n_splits
+from ad_hypotheses.causal.losses import cross_entropy
+from ad_hypotheses.causal.measure import VARIANTS, Measured, forwards, kept_or_measured, measure
 from ad_hypotheses.causal.study import Settings, reference_histories, refuse_untestable
 from ad_hypotheses.errors import DataError
+from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.calibration import REFUSED, Outcome
 from ad_hypotheses.evidence.error_rates import key
-from ad_hypotheses.evidence.estimate import Evidence, Resampling
+from ad_hypotheses.evidence.estimate import Evidence
 from ad_hypotheses.evidence.record import Number
 from ad_hypotheses.evidence.verdict import Tested, draws_for, judge
 from ad_hypotheses.known.cases import Case, Claimed
@@ -72,7 +75,7 @@ def n_forwards(case: Case, trial: Trial) -> int:
     trees = (one.hypothesis.tree() for one in case.claims)
     parents = [{one.name: bool(one.parents) for one in claim.hypothesis.nodes} for claim in case.claims]
     inner = sum(has[path[-1]] for tree, has in zip(trees, parents, strict=True) for path in tree)
-    return 4 * max(trial.passes) * inner
+    return (len(VARIANTS) * max(trial.passes) + 2 * SPLITS) * inner
 
 
 def run_trial(
@@ -90,7 +93,7 @@ def run_trial(
     history = reference_histories(case.checkpoint, settings)
     regimes = case.checkpoint.config.make_task().regimes(history)
     clean = Clean.run(model, history)
-    clusters = history.n_rows if history.learner is None else len(np.unique(history.learner))
+    clusters = len(np.unique(clusters_of(history)))
     draws = draws_for(len(case.claims))
     resamplings = {n: Resampling.draw(clusters, n, np.random.default_rng(settings.seed), draws) for n in trial.passes}
     everywhere = {"all": np.ones_like(history.actions, dtype=bool)}
@@ -99,7 +102,7 @@ def run_trial(
         bound = bind(claim.hypothesis, model.anatomy, history, regimes, settings.seed)
         path = None if scratch is None else scratch / f"{number}.npz"
         measured = _measured(clean, bound, settings, path)
-        progress(forwards(bound.nodes, bound.root, settings.passes, nodes_alone=False))
+        progress(forwards(bound.nodes, bound.root, settings.passes, nodes_alone=False, splits=n_splits(history)))
         clean.forget()
         evidence = {}
         if measured is not None:
@@ -117,8 +120,8 @@ def _measured(clean: Clean, bound: Bound, settings: Settings, path: Path | None)
         refuse_untestable(bound, clean.history, settings.align)
     except DataError:
         return None
-    how = (settings.passes, settings.options, settings.seed)
-    return kept_or_measured(path, lambda: measure(clean, bound.nodes, bound.root, *how, nodes_alone=False))
+    how = (settings.passes, settings.options, settings.seed, False, n_splits(clean.history))
+    return kept_or_measured(path, lambda: measure(clean, bound.nodes, bound.root, *how))
 
 
 def _unlike(clean: Clean) -> dict[str, float]:

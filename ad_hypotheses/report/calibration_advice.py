@@ -68,14 +68,19 @@ def _on_intervals(calibration: Calibration) -> list[str]:
         found.append(
             f"*Intervals* of {len(narrow)} of {len(here)} figures are too narrow at {large} histories: estimates on "
             f"fresh histories scatter {_ratios(narrow)} times as much as intervals claim, and lie {_bias(narrow)} too "
-            "high. Which donors there are is chance too, and intervals only know of the references; rare features have "
-            "few donors. Claims that recover all, or nothing like enough, are not touched by it; one within some "
-            "hundredths of the accepted share may be."
+            "high, as rare features have few donors. Claims that recover all, or nothing like enough, are not touched "
+            "by it; one within some hundredths of the accepted share may be."
+        )
+    if here and not narrow:
+        found.append(
+            f"*Intervals* of {len(here) - len(wide)} of {len(here)} figures hold the exact value as often as they "
+            f"should at {large} histories, and none less often."
         )
     if wide:
         found.append(
-            f"*Intervals* of {len(wide)} of {len(here)} figures are too wide: estimates scatter {_ratios(wide)} times "
-            "as much. Histories are dealt out evenly over the tasks, intervals are made as if they were drawn."
+            f"*Intervals* of {len(wide)} of {len(here)} figures are wider than need be: estimates scatter "
+            f"{_ratios(wide)} times as much. Where a history that is easily explained makes a bad donor, few splits "
+            "into halves show only a part of it."
         )
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ad_hypotheses.evidence.estimate import Resampling
+from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.report.learners import NONE, SETS, judged_on, plain, points, sets_of, share
 
 _LONG = {"width", "mean", "train:\nregret"}  # columns that a terminal has no room for

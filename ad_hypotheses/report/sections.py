@@ -73,8 +73,9 @@ def recovered(study: Study, claim: Claim) -> str:
             ),
             "The four losses behind these ratios, in nats for each action:",
             table(["Regime", "Positions", "Model", "Scrubbed", "Structure", "Baseline"], losses),
-            f"Intervals are 95%. The input of the logits moved {percent(claim.root_movement)} of what the "
-            f"baseline moves it; below {VACUOUS_BELOW:.0%} a claim is vacuous, unless at every node at least "
+            "Intervals are 95%: they know that other histories might have been drawn, as references and as donors, "
+            f"and other donors in each pass. The input of the logits moved {percent(claim.root_movement)} of what "
+            f"the baseline moves it; below {VACUOUS_BELOW:.0%} a claim is vacuous, unless at every node at least "
             f"{SWAPPED_AT_LEAST:.0%} of the draws were another history. P-values, corrected for all claims of "
             f"this report: supported {chance(claim.p_supported)}, refuted {chance(claim.p_refuted)}.",
         ]
