@@ -1,4 +1,4 @@
-"""The patching benchmark runs at a tiny shape, compares what it says it does, and refuses engines that disagree."""
+"""The patching benchmarks run when they are small, compare what they say they do, and refuse what disagrees."""
 
 from __future__ import annotations
 
@@ -13,13 +13,22 @@ import torch
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def patch():
-    """The benchmark as a module."""
-    spec = importlib.util.spec_from_file_location("benchmark_patch", BENCHMARKS / "patch.py")
+def loaded(name):
+    """A benchmark as a module."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def patch():
+    return loaded("patch")
+
+
+@pytest.fixture(scope="module")
+def matched():
+    return loaded("matched")
 
 
 def test_the_patching_benchmark_prints_every_engine_beside_the_floor(patch, capsys):
@@ -52,3 +61,37 @@ def test_an_edge_cannot_need_more_than_a_forward(patch):
         model = patch.model_of(case)
         needs = [patch.floor_flops(case, edge) for edge in patch.all_edges(model.anatomy, together=True)]
         assert 0 < min(needs) < max(needs) < patch.forward_flops(case)
+
+
+def test_matched_counterfactuals_are_timed_with_and_without_what_they_share(matched, capsys):
+    matched.main(["--samples", "8", "--every", "150", "--rounds", "1"])
+    first, heads, *lines = capsys.readouterr().out.splitlines()
+    assert first == "dark-room: 3 edges, 480 steps, best of 1 rounds"
+    assert heads.split()[0] == "donors"
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert set(rows) == {
+        "no-rewards", "reward-moved", "episode-replaced", "action-remapped", "goal-moved", "any",
+    }  # fmt: skip
+    for _, _, skipping, computing, ratio in rows.values():
+        assert float(ratio) == pytest.approx(float(skipping) / float(computing), rel=0.05)
+    assert rows["any"][1] == "0%"
+    assert int(rows["episode-replaced"][1].rstrip("%")) > 30
+
+
+def test_the_two_ways_differ_in_nothing_but_the_steps_they_share(matched, monkeypatch):
+    right, asked = matched.measure, []
+
+    def wrong(model, pairs, *rest):
+        found = right(model, pairs, *rest)
+        asked.append(pairs)
+        found.changes["loss"] += 1e-3 * (pairs.first_step is None)
+        return found
+
+    monkeypatch.setattr(matched, "measure", wrong)
+    with pytest.raises(SystemExit, match="no-rewards: effects differ by up to"):
+        matched.main(["--samples", "4", "--every", "400", "--rounds", "1"])
+    skipping, computing = asked
+    assert skipping.since > 0
+    assert computing.since == 0
+    assert skipping.reference is computing.reference
+    assert skipping.donor is computing.donor

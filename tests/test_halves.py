@@ -30,11 +30,6 @@ def claim(seed: int, n_rows: int, n_steps: int = 4) -> tuple[Clean, dict[str, Bo
     return Clean.run(model, history), random_hypothesis(rng, model, history)[0]
 
 
-def of_rows(node: BoundNode, rows: slice) -> BoundNode:
-    labels, selected = (None if one is None else one[rows] for one in (node.labels, node.selected))
-    return replace(node, labels=labels, selected=selected)
-
-
 @given(seed=st.integers(0, 10**6), how=st.sampled_from(BOTH))
 @settings(max_examples=20, deadline=None)
 def test_donors_come_from_the_own_half(seed, how):
@@ -59,7 +54,7 @@ def test_halves_of_two_are_two_datasets(seed, others):
     both = Scrubber(clean, nodes, "root", Options(others), seed, halves=np.array([True, True, False, False])).run(0)
     for rows in (slice(0, 2), slice(2, 4)):
         alone = Clean.run(clean.twin.model, clean.history[rows])
-        nodes_here = {name: of_rows(node, rows) for name, node in nodes.items()}
+        nodes_here = {name: node.of_rows(rows) for name, node in nodes.items()}
         apart = Scrubber(alone, nodes_here, "root", Options(others), seed).run(0)
         assert np.allclose(both.log_probs[rows], apart.log_probs, atol=2e-6)
 

@@ -215,10 +215,17 @@ def test_every_claim_gets_its_verdict_but_those_that_scrubbing_cannot_reject(kno
 
 def test_heads_that_cancel_are_found_out_where_unimportant_inputs_are_drawn_apart(tmp_path: Path) -> None:
     known, settings = KNOWN["win-stay-cancelling"], Settings(48, 2, rollouts=0)
-    (together,) = verdicts(known, settings, tmp_path, {"no_heads"})
+    truth, together = verdicts(known, settings, tmp_path, {"truth", "no_heads"})
     (apart,) = verdicts(known, replace(settings, others="independent"), tmp_path, {"no_heads"})
     assert together.regimes[0].recovered.value == pytest.approx(1, abs=1e-3)
     assert apart.verdict == "refuted"
+    assert apart.independent is None  # it is the study's own figure already
+    for claim in (truth, together):  # a report on joint ones says so
+        assert claim.verdict == "supported"
+        assert any("Test that with --others independent" in one for one in claim.warnings) == (claim is together)
+    assert truth.independent == pytest.approx(1, abs=1e-3)
+    # the study's figure comes from other draws, and from all of its histories
+    assert together.independent == pytest.approx(apart.regimes[0].recovered.value, abs=0.1)
 
 
 def test_known_claims_are_listed() -> None:

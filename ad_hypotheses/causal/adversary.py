@@ -88,12 +88,9 @@ def challenge(
 
 
 def _scrubbers(plan: Plan, clean: Clean, rows: Int[np.ndarray, " half"]) -> dict[str, Callable[[], Scrubber]]:
-    def of(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else values[rows]
-
     def scrubber(widened: bool, others: Literal["joint", "independent"]) -> Scrubber:
         nodes = (plan.nodes if widened else plan.bound.nodes).values()
-        there = {node.name: replace(node, labels=of(node.labels), selected=of(node.selected)) for node in nodes}
+        there = {node.name: node.of_rows(rows) for node in nodes}
         return Scrubber(clean, there, plan.root, replace(plan.options, others=others), plan.seed)
 
     others = plan.options.others

@@ -8,7 +8,7 @@ Hanna et al. 2024, arXiv 2403.17806), since a gradient taken where the model is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,8 +20,8 @@ from ad_hypotheses.causal.donors import Pairs
 from ad_hypotheses.causal.effects import Direction
 from ad_hypotheses.causal.metrics import METRICS, Asked, Metric, require_metric
 from ad_hypotheses.causal.paired import Pair
-from ad_hypotheses.causal.patch import Roles, role_masks
-from ad_hypotheses.causal.twin import Stream, Twin
+from ad_hypotheses.causal.patch import Roles, holds_at, holds_seen_from, role_masks
+from ad_hypotheses.causal.twin import Stream, Twin, continued
 from ad_hypotheses.distill.model import ADTransformer, LayerNorm
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.edges import Edge
@@ -66,11 +66,12 @@ def attribute(
     counted = np.ones_like(pairs.reference.actions, dtype=bool) if mask is None else mask
     found = np.zeros((len(edges), pairs.reference.n_rows))
     places = (np.arange(steps) + 0.5) / steps if steps > 1 else np.ones(1)
-    twin = Twin(model.eval())
-    for rows in _chunks(twin, pairs.reference, edges, memory):
-        pair, asked = _runs(twin, pairs, rows, direction)
+    twin, order = Twin(model.eval()), pairs.order
+    for chunk in pairs.part(order).split(_size(twin, pairs.reference, edges, memory)):
+        rows = order[chunk]
+        pair, asked = _runs(twin, pairs.part(rows), direction)
         steps_left = torch.as_tensor(counted[rows], device=model.device).to(model.dtype)
-        weights = steps_left / steps_left.sum(1, keepdim=True).clamp_min(1)
+        weights = (steps_left / steps_left.sum(1, keepdim=True).clamp_min(1))[:, pair.since :]
 
         def total(log_probs: Tensor, asked: Asked = asked, weights: Tensor = weights) -> Tensor:
             return (function(log_probs, asked) * weights).sum()
@@ -78,20 +79,21 @@ def attribute(
         roles = role_masks(edges, pairs.reference[rows], model.device)
         for place in places:
             found[:, rows] += _first_order(pair, float(place), total, edges, roles) / steps
-        progress(rows.stop - rows.start)
+        progress(len(rows))
     found[:, ~counted.any(axis=1)] = np.nan
     return found
 
 
-def _runs(twin: Twin, pairs: Pairs, rows: slice, direction: Direction) -> tuple[Pair, Asked]:
-    """The run that is patched and the one that writes, and what the metric is asked about."""
+def _runs(twin: Twin, pairs: Pairs, direction: Direction) -> tuple[Pair, Asked]:
+    """The run that is patched and the one that writes, and what the metric is asked about at their steps."""
     model, device = twin.model, twin.model.device
-    runs = [model.to_tokens(history[rows]) for history in (pairs.reference, pairs.donor)]
-    pair = Pair.of(twin, *(runs if direction == "noising" else runs[::-1]))
-    reference = pair.log_probs if direction == "noising" else pair.donor_log_probs
-    actions = torch.as_tensor(pairs.reference.actions[rows].astype(np.int64), device=device)
-    towards = {name: torch.as_tensor(actions[rows], device=device) for name, actions in pairs.towards.items()}
-    return pair, Asked(reference, actions, towards)
+    one, other = (model.to_tokens(history) for history in (pairs.reference, pairs.donor))
+    noising = direction == "noising"
+    pair = Pair.of(twin, one, other, pairs.since) if noising else Pair.of(twin, other, one, pairs.since)
+    reference = pair.log_probs if noising else pair.donor_log_probs
+    actions = torch.as_tensor(pairs.reference.actions.astype(np.int64), device=device)
+    towards = {name: torch.as_tensor(actions, device=device) for name, actions in pairs.towards.items()}
+    return pair, Asked(reference, actions, towards).after(pair.since)
 
 
 def screen(attributions: Float[np.ndarray, "edge *row"], n: int) -> list[int]:
@@ -151,15 +153,14 @@ def _metric(metric: str | Metric, steps: int, direction: Direction, pairs: Pairs
     return METRICS[metric]
 
 
-def _chunks(twin: Twin, history: History, edges: Sequence[Edge], memory: int) -> Iterator[slice]:
+def _size(twin: Twin, history: History, edges: Sequence[Edge], memory: int) -> int:
     """Rows to compute together: what each writer writes and what one stage's readers see, besides the run itself."""
     shape = twin.shape
     vectors = len(twin.anatomy.writers) + 2 * 3 * shape.n_heads + 12 * shape.n_layers
     bytes_a_row = history.n_steps * vectors * shape.d_model * twin.model.dtype.itemsize
     if any(edge.written_at or edge.read_at for edge in edges):
         bytes_a_row += 8 * shape.n_heads * history.n_steps**2 * twin.model.dtype.itemsize
-    size = max(1, memory // bytes_a_row)
-    return (slice(first, min(first + size, history.n_rows)) for first in range(0, history.n_rows, size))
+    return max(1, memory // bytes_a_row)
 
 
 @dataclass
@@ -184,8 +185,9 @@ class _Run:
         return self.gradients[id(tensor)]
 
 
-def _backwards(twin: Twin, x: Stream, total: Callable[[Tensor], Tensor]) -> _Run:
-    """Run the model from the embeddings on, and back."""
+def _backwards(pair: Pair, x: Stream, total: Callable[[Tensor], Tensor]) -> _Run:
+    """Run the model from the embeddings on, and back; before the steps of the pair nothing changes."""
+    twin = pair.twin
     run = _Run({1: x.detach().requires_grad_()}, [], [], {}, {})
     x, heads = run.seen[1], range(twin.shape.n_heads)
     with torch.enable_grad():
@@ -194,7 +196,7 @@ def _backwards(twin: Twin, x: Stream, total: Callable[[Tensor], Tensor]) -> _Run
             run.seen[stage] = x
             normalised = twin.normalise(stage, x)
             parts = {kind: twin.head_inputs(layer, kind, heads, normalised) for kind in KINDS}
-            z = twin.mix(parts["q"], parts["k"], parts["v"])
+            z = twin.mix(parts["q"], parts["k"], parts["v"], pair.earlier[layer])
             run.inputs.append(parts)
             run.mixed.append(z)
             x = x + z.flatten(2) @ twin.block(layer).attn.W_O.flatten(0, 1) + twin.attention_bias(layer)
@@ -216,16 +218,16 @@ def _first_order(
     pair: Pair, place: float, total: Callable[[Tensor], Tensor], edges: Sequence[Edge], roles: Roles
 ) -> Float[np.ndarray, "edge row"]:
     """Gradient times change for every edge, the gradient taken at a place between donor (0) and reference (1)."""
-    twin, writers = pair.twin, pair.twin.anatomy.writers
+    writers = pair.twin.anatomy.writers
     apart = sum(pair.changes[writer].full() for writer in writers if writer.stage == 0)
-    run = _backwards(twin, pair.seen[1] + (1 - place) * apart, total)
+    run = _backwards(pair, pair.seen[1] + (1 - place) * apart, total)
     found = np.empty((len(edges), len(pair.seen[1])))
     with torch.no_grad():
         changes = torch.stack([pair.changes[writer].full() for writer in writers], dim=1).flatten(2)
         for stage in sorted({edge.stage for edge in edges}):
             here = [number for number, edge in enumerate(edges) if edge.stage == stage]
             ends = list(dict.fromkeys(replace(edges[number], writers=()) for number in here))
-            towards = torch.stack([_towards(twin, run, end, roles) for end in ends], dim=1).flatten(2)
+            towards = torch.stack([_towards(pair, run, end, roles) for end in ends], dim=1).flatten(2)
             products = (towards @ changes.mT).double().cpu().numpy()  # [batch, end, writer]
             for number in here:
                 end = ends.index(replace(edges[number], writers=()))
@@ -234,41 +236,43 @@ def _first_order(
     return found
 
 
-def _towards(twin: Twin, run: _Run, end: Edge, roles: Roles) -> Stream:
+def _towards(pair: Pair, run: _Run, end: Edge, roles: Roles) -> Stream:
     """Gradient of the metric with respect to what a reader sees, as far as an edge that ends there speaks of it."""
-    reader, block = end.reader, twin.block(end.reader.layer)
+    twin, reader, block = pair.twin, end.reader, pair.twin.block(end.reader.layer)
     if reader.kind in ("mlp", "logits"):
         norm = twin.model.ln_final if reader.kind == "logits" else block.ln2
         gradient = run.gradient(run.normalised[reader.stage])
     else:
         norm, weight = block.ln1, getattr(block.attn, f"W_{reader.kind.upper()}")[reader.head]
-        gradient = _input_gradient(twin, run, end, roles) @ weight.T
+        gradient = _input_gradient(pair, run, end, roles) @ weight.T
     if reader.kind not in ("k", "v"):  # it looks where it stands
         for role in (end.written_at, end.read_at):
             if role is not None:
-                gradient = gradient * roles[role].diagonal(dim1=1, dim2=2)[..., None]
+                gradient = gradient * holds_at(pair, role, roles)[..., None]
     return _through_norm(norm, run.seen[reader.stage], gradient)
 
 
-def _input_gradient(twin: Twin, run: _Run, end: Edge, roles: Roles) -> Float[Tensor, "batch step d_head"]:
+def _input_gradient(pair: Pair, run: _Run, end: Edge, roles: Roles) -> Float[Tensor, "batch step d_head"]:
     """Gradient with respect to a query, key or value; of keys and values as far as the roles of both ends go."""
-    reader = end.reader
+    twin, reader = pair.twin, end.reader
     layer, kind, only = reader.layer, reader.kind, slice(reader.head, reader.head + 1)
     if kind == "q" or (end.written_at is None and end.read_at is None):
         return run.gradient(run.inputs[layer][kind])[:, :, reader.head]
     q, k, v = (run.inputs[layer][name][:, :, only].detach() for name in KINDS)
     after = run.gradient(run.mixed[layer])[:, :, only]
     if end.read_at is not None:
-        after = after * roles[end.read_at].diagonal(dim1=1, dim2=2)[..., None, None]
+        after = after * holds_at(pair, end.read_at, roles)[..., None, None]
     with torch.enable_grad():
         new = (k if kind == "k" else v).requires_grad_()
-        scores = twin.scores(q, k)
-        if end.written_at is not None and kind == "k":
-            scores = torch.where(roles[end.written_at][:, None], scores, scores.detach())
+        all_k, all_v = continued(pair.earlier[layer][:, :, :, only], k, v)
+        scores = twin.scores(q, all_k)
+        seen = None if end.written_at is None else holds_seen_from(pair, end.written_at, roles)[:, None]
+        if seen is not None and kind == "k":
+            scores = torch.where(seen, scores, scores.detach())
         pattern = scores.softmax(-1)
-        if end.written_at is not None and kind == "v":
-            pattern = pattern * roles[end.written_at][:, None]
-        mixed = (pattern @ v.transpose(1, 2)).transpose(1, 2)
+        if seen is not None and kind == "v":
+            pattern = pattern * seen
+        mixed = (pattern @ all_v.transpose(1, 2)).transpose(1, 2)
         return torch.autograd.grad(mixed, new, after)[0][:, :, 0]
 
 

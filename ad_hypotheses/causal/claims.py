@@ -149,9 +149,10 @@ def claim_record(
         worst_share=float(ranked[:n_worst].sum() / ranked.sum()) if ranked.sum() else 0.0,
         worst=_worst(tried, curves, history, regimes, log_probs),
         tree_nodes=len(tree_paths(tried.bound.nodes, tried.bound.root)),
-        warnings=[*tried.bound.warnings, *_warnings(tried, align), *_idle(bits), *_only_at_its_step(tried, judgement)],
+        warnings=[*tried.bound.warnings, *_warnings(tried, align), *_idle(bits), *_only_as_measured(tried, judgement)],
         specificity=of_claim(list(bits.values())),
         any_step=measured.any_step,
+        independent=measured.independent,
     )
 
 
@@ -255,14 +256,23 @@ def _warnings(tried: Tried, align: Align) -> list[str]:
     return found
 
 
-def _only_at_its_step(tried: Tried, judgement: Judgement) -> list[str]:
-    reached, accept = tried.measured.any_step, tried.bound.hypothesis.accept
-    if judgement.verdict != "supported" or reached is None or reached >= accept:
+def _only_as_measured(tried: Tried, judgement: Judgement) -> list[str]:
+    """What a supported claim loses under other options."""
+    if judgement.verdict != "supported":
         return []
-    return [
-        f"With donors from any step {tried.name} recovers only {reached:.2f}: it holds among histories at the same "
-        "step, and that the step itself plays no role was not shown. Test that with --align any."
-    ]
+    measured, accept, found = tried.measured, tried.bound.hypothesis.accept, []
+    if measured.any_step is not None and measured.any_step < accept:
+        found.append(
+            f"With donors from any step {tried.name} recovers only {measured.any_step:.2f}: it holds among histories "
+            "at the same step, and that the step itself plays no role was not shown. Test that with --align any."
+        )
+    if measured.independent is not None and measured.independent < accept:
+        found.append(
+            f"With a history of its own for each input that {tried.name} does not name, it recovers only "
+            f"{measured.independent:.2f}: they play no role together, but each may, where they cancel each other "
+            "out. Test that with --others independent."
+        )
+    return found
 
 
 def _idle(bits: Mapping[str, Specificity]) -> list[str]:

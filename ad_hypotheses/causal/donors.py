@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from ad_hypotheses.errors import DataError, did_you_mean
 from ad_hypotheses.language.check import Bound, BoundNode
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.arrivals import moves_towards
-from ad_hypotheses.tasks.counterfactuals import COUNTERFACTUALS, Counterfactual, make_counterfactual
+from ad_hypotheses.tasks.counterfactuals import COUNTERFACTUALS, Counterfactual, make_counterfactual, tokens_differ
 from ad_hypotheses.tasks.task import Task
 
 ANY, AGREE = "any", "agree:"
@@ -30,7 +30,8 @@ class Pairs:
         words: What they are, as a sentence.
         rows: Which of the histories that were given have a donor. [row]
         left_out: How many have none.
-        first_step: The first step at which the two differ; None where they differ altogether. [row]
+        first_step: The first step at which the two differ, the number of steps where none does: what comes before is
+            computed once for both; None where they may differ altogether. [row]
         towards: Which actions lead to the cell that paid before a change, and to the one that pays after it,
             `{"old" | "new": [row, step, action]}`; empty where none was moved.
     """
@@ -44,7 +45,30 @@ class Pairs:
     first_step: Int[np.ndarray, " row"] | None = None
     towards: Mapping[str, Bool[np.ndarray, "row step action"]] = field(default_factory=dict)
 
-    def part(self, rows: slice) -> Pairs:
+    def __post_init__(self) -> None:
+        if self.first_step is not None:
+            alike = np.arange(self.reference.n_steps) < self.first_step[:, None]
+            assert not (alike & tokens_differ(self.reference, self.donor)).any(), "they differ before their first step"
+
+    @property
+    def since(self) -> int:
+        """The first step at which any of the pairs differs."""
+        return 0 if self.first_step is None else int(self.first_step.min())
+
+    @property
+    def order(self) -> Int[np.ndarray, " row"]:
+        """The rows such that those which begin to differ at about the same step are neighbours."""
+        first_step = np.zeros(self.reference.n_rows) if self.first_step is None else self.first_step
+        return np.argsort(first_step, kind="stable")
+
+    def split(self, size: int) -> Iterator[slice]:
+        """Cut the rows into slices of no more than `size`; those at the end that do not differ at all are apart."""
+        n_rows, n_steps = self.reference.actions.shape
+        alike = 0 if self.first_step is None else int((self.first_step[::-1] == n_steps).cumprod().sum())
+        for start, stop in ((0, n_rows - alike), (n_rows - alike, n_rows)):
+            yield from (slice(first, min(first + size, stop)) for first in range(start, stop, size))
+
+    def part(self, rows: slice | Int[np.ndarray, " some"]) -> Pairs:
         """Return some of the pairs."""
         return replace(
             self,

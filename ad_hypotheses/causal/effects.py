@@ -26,7 +26,7 @@ from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.roles import ROLES
 
-MEASURED_AS = 2  # raise it when the same names come to mean other numbers: interrupted runs then start anew
+MEASURED_AS = 3  # raise it when the same names come to mean other numbers: interrupted runs then start anew
 Direction = Literal["noising", "denoising"]
 
 
@@ -162,12 +162,12 @@ def measure(
     n_rows, n_steps = pairs.reference.actions.shape
     regimes = {"all": np.ones((n_rows, n_steps), dtype=bool)} if regimes is None else regimes
     size = plan(model, n_rows, n_steps, len(patches), memory).rows
-    task = _Task(Twin(model.eval()), pairs, tuple(patches), tuple(metrics), regimes, roles, direction)
-    parts = []
-    for first in range(0, n_rows, size):
-        rows = slice(first, min(first + size, n_rows))
-        parts.append(_done_or_resumed(task, rows, progress, scratch))
-    joined = {key: np.concatenate([part[key] for part in parts], axis=axis) for key, axis in _axes(metrics).items()}
+    order = pairs.order
+    ordered = {name: steps[order] for name, steps in regimes.items()}
+    task = _Task(Twin(model.eval()), pairs.part(order), tuple(patches), tuple(metrics), ordered, roles, direction)
+    parts = [_done_or_resumed(task, rows, progress, scratch) for rows in task.pairs.split(size)]
+    back, axes = np.argsort(order), _axes(metrics).items()
+    joined = {key: np.concatenate([part[key] for part in parts], axis).take(back, axis) for key, axis in axes}
     gather = {what: {name: joined[f"{what} {name}"] for name in metrics} for what in ("changes", "reference", "donor")}
     counts = np.stack([steps.sum(axis=1) for steps in regimes.values()], axis=1)
     return Effects(task.patches, direction, tuple(regimes), **gather, counts=counts)
@@ -221,18 +221,22 @@ def _done_or_resumed(task: _Task, rows: slice, progress: Callable[[int], None], 
 
 @torch.no_grad()
 def _measure_rows(task: _Task, rows: slice, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
-    reference, donor = task.pairs.reference[rows], task.pairs.donor[rows]
-    tokens = [task.twin.model.to_tokens(history) for history in (reference, donor)]
+    pairs = task.pairs.part(rows)
+    reference = pairs.reference
     noising = task.direction == "noising"
-    pair = Pair.of(task.twin, *(tokens if noising else tokens[::-1]))
+    one, other = (task.twin.model.to_tokens(history) for history in (reference, pairs.donor))
+    pair = Pair.of(task.twin, one, other, pairs.since) if noising else Pair.of(task.twin, other, one, pairs.since)
     runs = dict(zip(("reference", "donor") if noising else ("donor", "reference"),
                     (pair.log_probs, pair.donor_log_probs), strict=True))  # fmt: skip
-    meter = _Meter(task, rows, reference, runs["reference"])
+    meter = _Meter(task, rows, runs["reference"])
     arrays = {f"{run} {name}": value for run, found in runs.items() for name, value in meter.read(found).items()}
-    changes = {name: np.empty((len(task.patches), *meter.shape), dtype=np.float64) for name in task.metrics}
-    before = {name: arrays[f"{'reference' if noising else 'donor'} {name}"] for name in task.metrics}
+    before = meter.read(pair.log_probs[:, pair.since :], pair.since)
+    changes = {name: np.repeat(0 * value[None], len(task.patches), axis=0) for name, value in before.items()}
+    if pairs.since == reference.n_steps:  # nothing differs, so nothing is patched in
+        progress(len(task.patches) * reference.n_rows)
+        return arrays | {f"changes {name}": value for name, value in changes.items()}
     for numbers, logits in _patched(task, pair, reference):
-        for name, value in meter.read(logits.log_softmax(-1)).items():
+        for name, value in meter.read(logits.log_softmax(-1), pair.since).items():
             changes[name][numbers] = value - before[name]
         progress(len(numbers) * reference.n_rows)
     return arrays | {f"changes {name}": value for name, value in changes.items()}
@@ -262,23 +266,26 @@ def _edges_of(patch: Edge | Together | Chain) -> Iterable[Edge]:
 class _Meter:
     """Reads every metric off runs of some rows, as means over the steps of each regime."""
 
-    def __init__(self, task: _Task, rows: slice, reference: History, log_probs: Tensor) -> None:
-        device, self.metrics = log_probs.device, task.metrics
-        labels = torch.from_numpy(reference.actions.astype(np.int64)).to(device)
-        towards = {goal: torch.from_numpy(mask[rows]).to(device) for goal, mask in task.pairs.towards.items()}
+    def __init__(self, task: _Task, rows: slice, log_probs: Tensor) -> None:
+        device, self.metrics, pairs = log_probs.device, task.metrics, task.pairs.part(rows)
+        labels = torch.from_numpy(pairs.reference.actions.astype(np.int64)).to(device)
+        towards = {goal: torch.from_numpy(mask).to(device) for goal, mask in pairs.towards.items()}
         self.asked = Asked(log_probs, labels, towards)
         masks = np.stack([steps[rows] for steps in task.regimes.values()], axis=-1)  # [row, step, regime]
-        self.shape = (masks.shape[0], masks.shape[2])
         with np.errstate(invalid="ignore", divide="ignore"):
             share = masks / masks.sum(axis=1, keepdims=True)  # NaN where a row has no such step
         self.share = torch.from_numpy(share)
+        if pairs.first_step is not None:  # no patch moves a step before, and rounding is not to look like an effect
+            share = share * (np.arange(share.shape[1]) >= pairs.first_step[:, None])[..., None]
+        self.share_that_moves = torch.from_numpy(share)
 
     def read(
-        self, log_probs: Float[Tensor, "*patch row step action"]
+        self, log_probs: Float[Tensor, "*patch row step action"], since: int | None = None
     ) -> dict[str, Float[np.ndarray, "*patch row regime"]]:
-        """Return every metric."""
-        found = {}
+        """Return every metric; of runs from a step on, what the steps that a patch can move add to it."""
+        found, asked = {}, self.asked.after(since or 0)
+        share = self.share if since is None else self.share_that_moves[:, since:]
         for name in self.metrics:
-            steps = METRICS[name](log_probs, self.asked).cpu().double()
-            found[name] = torch.einsum("...ns,nsr->...nr", steps, self.share).numpy()
+            steps = METRICS[name](log_probs, asked).cpu().double()
+            found[name] = torch.einsum("...ns,nsr->...nr", steps, share).numpy()
         return found

@@ -23,6 +23,7 @@ from ad_hypotheses.language.anatomy import Part
 from ad_hypotheses.language.check import BoundNode
 
 VARIANTS = ("scrubbed", "structure", "scrubbed with self-donors", "structure with self-donors")
+SAID = ("nodes", "root_movement", "any_step", "independent")
 EXACT_BELOW = 1e-5  # relative norm under which a site is a function of its feature, up to rounding
 ROWS_ALONE = 64  # references of a node alone, which costs whole forward passes; donors come from all rows
 BASELINES, BASELINE_PASSES = 20_000, 4  # first pass of sampled baselines, and how many for one of the hypothesis
@@ -43,6 +44,8 @@ class Measured:
         root_movement: How far the logits' input moved, relative to the baseline.
         nodes: Per node, what `NodeRecord` says of draws, movement and the node alone.
         any_step: What is recovered with donors from any step, in one pass; None where nobody asked, or all are.
+        independent: What is recovered if each unimportant input has a history of its own, on the first histories and in
+            one pass; None where nobody asked, or all have.
         halves: Losses with donors from one half of the rows; None where the rows are too few.
     """
 
@@ -55,6 +58,7 @@ class Measured:
     root_movement: float
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     any_step: float | None = None
+    independent: float | None = None
     halves: Halves | None = None
 
     @property
@@ -65,7 +69,7 @@ class Measured:
     def save(self, path: Path) -> None:
         """Write everything to a file that :meth:`load` reads."""
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        meta = json.dumps({"nodes": self.nodes, "root_movement": self.root_movement, "any_step": self.any_step})
+        meta = json.dumps({name: getattr(self, name) for name in SAID})
         with path.open("wb") as file:
             arrays |= {f"loss {name}": loss for name, loss in self.losses.items()}
             if self.halves is not None:
@@ -114,7 +118,7 @@ def kept_or_measured(
 def forwards(nodes: Mapping[str, BoundNode], root: str, passes: int, nodes_alone: bool = True, splits: int = 0) -> int:
     """Number of partial forward passes over the dataset that :func:`measure` needs."""
     inner = sum(bool(nodes[path[-1]].parents) for path in tree_paths(nodes, root))
-    return (len(VARIANTS) * passes + 2 * splits + nodes_alone) * inner + 2 * nodes_alone * (len(nodes) - 1)
+    return (len(VARIANTS) * passes + 2 * splits + 2 * nodes_alone) * inner + 2 * nodes_alone * (len(nodes) - 1)
 
 
 def measure(
@@ -128,7 +132,7 @@ def measure(
     splits: int = 0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Measured:
-    """Scrub one claim in all four variants, and each of its nodes alone, and once with donors from any step.
+    """Scrub one claim in all four variants, each of its nodes alone, and once each with two other options.
 
     Args:
         clean: The model's own run.
@@ -137,8 +141,8 @@ def measure(
         passes: How often every reference is scrubbed, in each variant.
         options: Self-donors apart, which are measured both ways.
         seed: Of all draws.
-        nodes_alone: Whether to replace each node alone too, which costs whole forward passes, and once to draw from
-            any step.
+        nodes_alone: Whether to replace each node alone too, which costs whole forward passes, and to scrub once with
+            donors from any step, and once with independent others.
         splits: Into halves, so that intervals know how much the donors matter; see `halves.n_splits`. 0 for none.
         progress: Called with the number of partial forwards that were done.
     """
@@ -174,7 +178,9 @@ def measure(
         if options.align != "any":
             elsewhere = Scrubber(clean, nodes, root, replace(options, self_donors=False, align="any"), seed)
             measured.any_step = recovered_in_a_pass(elsewhere, baselines[0])
-        progress(inner)
+        if options.others == "joint":
+            measured.independent = _independent(clean, nodes, root, options, seed)
+        progress(2 * inner)
     return measured
 
 
@@ -190,6 +196,15 @@ def recovered_in_a_pass(scrubber: Scrubber, baseline: Float[np.ndarray, "row ste
     model, scrubbed = (cross_entropy(log_probs, actions).mean(dtype=np.float64) for log_probs in runs)
     nothing = baseline.mean()
     return float((scrubbed - nothing) / (model - nothing))
+
+
+def _independent(clean: Clean, nodes: Mapping[str, BoundNode], root: str, options: Options, seed: int) -> float:
+    """What a claim recovers on the first rows if each unimportant input has a row of its own."""
+    options = replace(options, others="independent", self_donors=False)
+    few = Clean.run(clean.twin.model, clean.history[:ROWS_ALONE])
+    there = {name: node.of_rows(slice(ROWS_ALONE)) for name, node in nodes.items()}
+    baseline = expected_baseline(few, options, 1, seed)
+    return recovered_in_a_pass(Scrubber(few, there, root, options, seed), baseline)
 
 
 def expected_baseline(clean: Clean, options: Options, passes: int, seed: int) -> Float[np.ndarray, "row step"]:

@@ -26,6 +26,11 @@ class Asked:
     actions: Int[Tensor, "batch step"]
     towards: Mapping[str, Bool[Tensor, "batch step action"]]
 
+    def after(self, since: int) -> Asked:
+        """The same for the steps from one on."""
+        towards = {name: actions[:, since:] for name, actions in self.towards.items()}
+        return Asked(self.reference[:, since:], self.actions[:, since:], towards)
+
 
 LogProbs = Float[Tensor, "*patch batch step action"]
 PerStep = Float[Tensor, "*patch batch step"]

@@ -1,5 +1,8 @@
 """Two plain runs over the same rows, and how far each writer's output differs between them.
 
+Where the rows of both begin with the same tokens, so do the runs, whatever is patched: of those steps only keys and
+values are kept, which later steps look at.
+
 A change is kept in the coordinates in which it is smallest: what a head writes lies in the `d_head` directions of its
 `W_O`, so its effect on any linear map, and on the variance that LayerNorm divides by, is worked out there. With `c` a
 change of the stream `x`, `bar` for what is centred over d_model::
@@ -20,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.twin import Stream, Twin
+from ad_hypotheses.causal.twin import Earlier, Stream, Twin, continued
 from ad_hypotheses.distill.model import LayerNorm
 from ad_hypotheses.language.anatomy import Writer
 
@@ -145,36 +148,55 @@ class Norm:
 
 @dataclass
 class Pair:
-    """Plain runs of a reference and of a donor for the same rows.
+    """Plain runs of a reference and of a donor for the same rows, of the steps from `since` on if nothing else is said.
 
     Attributes:
         twin: The model.
+        since: The first step that is computed: before it both runs, and every patched one, are the same.
         seen: What the readers of each stage see in the reference's run. stage -> [batch, step, d_model]
         changes: How the donor's writing differs from the reference's. {writer: change}
         inputs: Queries, keys and values of the reference. layer -> [3, batch, step, head, d_head]
         mixed: What its heads mix. layer -> [batch, step, head, d_head]
-        log_probs: Of every action, in the reference's run. [batch, step, action]
+        earlier: Keys and values of the steps before. layer -> [2, batch, earlier, head, d_head]
+        log_probs: Of every action at every step, in the reference's run. [batch, any_step, action]
         donor_log_probs: The same in the donor's.
     """
 
     twin: Twin
+    since: int
     seen: list[Stream]
     changes: dict[Writer, Change]
     inputs: list[Tensor]
     mixed: list[Tensor]
-    log_probs: Float[Tensor, "batch step action"]
-    donor_log_probs: Float[Tensor, "batch step action"]
+    earlier: list[Earlier]
+    log_probs: Float[Tensor, "batch any_step action"]
+    donor_log_probs: Float[Tensor, "batch any_step action"]
     norms: dict[int, Norm] = field(default_factory=dict)
     _patterns: dict[int, Tensor] = field(default_factory=dict)
 
     @classmethod
     @torch.no_grad()
     def of(
-        cls, twin: Twin, reference: Int[Tensor, "batch step channel"], donor: Int[Tensor, "batch step channel"]
+        cls,
+        twin: Twin,
+        reference: Int[Tensor, "batch step channel"],
+        donor: Int[Tensor, "batch step channel"],
+        since: int = 0,
     ) -> Pair:
-        """Run the model on the tokens of both."""
-        x, other = twin.embedded(reference), twin.embedded(donor)
-        mine, theirs = list(twin.layers(x)), list(twin.layers(other))
+        """Run the model on the tokens of both.
+
+        Args:
+            twin: The model.
+            reference: Tokens of the run that is patched.
+            donor: Tokens of the run whose writing is patched in.
+            since: A step before which the tokens of both are the same; the last step is computed in any case.
+        """
+        since = min(since, reference.shape[1] - 1)
+        x, after = twin.embedded(reference), slice(since, None)
+        whole = list(twin.layers(x))
+        earlier = [torch.stack([each[:, :since] for each in layer.inputs[1:]]) for layer in whole]
+        x, mine = x[:, after].contiguous(), [layer.at(after) for layer in whole]
+        theirs = list(twin.layers(twin.embedded(donor)[:, after], earlier=earlier))
         seen = [torch.zeros_like(x), x, *(stream for layer in mine for stream in (layer.middle, layer.after))]
         changes: dict[Writer, Change] = {}
         for writer in twin.anatomy.writers:
@@ -184,10 +206,11 @@ class Pair:
             elif writer.kind == "mlp":
                 changes[writer] = Change(theirs[writer.layer].written - mine[writer.layer].written)
             else:
-                changes[writer] = Change(twin.write(writer, donor, seen) - twin.write(writer, reference, seen))
+                change = twin.write(writer, donor, ()) - twin.write(writer, reference, ())  # these read nothing
+                changes[writer] = Change(change[:, after].contiguous())
         inputs, mixed = [torch.stack(layer.inputs) for layer in mine], [layer.mixed for layer in mine]
-        ends = [twin.logits(layers[-1].after).log_softmax(-1) for layers in (mine, theirs)]
-        return cls(twin, seen, changes, inputs, mixed, ends[0], ends[1])
+        plain, other = (twin.logits(layers[-1].after).log_softmax(-1) for layers in (whole, theirs))
+        return cls(twin, since, seen, changes, inputs, mixed, earlier, plain, torch.cat([plain[:, :since], other], 1))
 
     @property
     def n_tokens(self) -> int:
@@ -203,8 +226,9 @@ class Pair:
     def pattern(self, layer: int) -> Float[Tensor, "batch head query step"]:
         """How much the heads of a layer look where, in the reference's run; kept for one layer at a time."""
         if layer not in self._patterns:
-            q, k, _ = self.inputs[layer]
-            self._patterns = {layer: self.twin.scores(q, k).softmax(-1)}
+            q, k, v = self.inputs[layer]
+            k, _ = continued(self.earlier[layer], k, v)
+            self._patterns = {layer: self.twin.scores(q, k).softmax(-1)[..., self.since :].contiguous()}
         return self._patterns[layer]
 
     def norm(self, stage: int) -> Norm:

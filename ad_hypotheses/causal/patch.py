@@ -3,7 +3,8 @@
 Goldowsky-Dill et al. 2023, "Localizing Model Behavior with Path Patching" (arXiv 2304.05969), with LayerNorm and every
 later component computed anew. Everything before the reader is taken from the plain run; patches of one stage are
 computed together; a change is carried in the few directions that it has (:mod:`ad_hypotheses.causal.paired`), and
-what no longer looks at other steps is computed for as many tokens at a time as stay in a core's cache.
+what no longer looks at other steps is computed for as many tokens at a time as stay in a core's cache. Steps before
+the first at which the two runs differ are the plain run's, and are not computed: all logits are of the pair's steps.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ad_hypotheses.causal.paired import Change, Pair
+from ad_hypotheses.causal.twin import continued
 from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.edges import Edge, Path
 from ad_hypotheses.language.history import History
@@ -26,8 +28,8 @@ from ad_hypotheses.language.roles import ROLES
 
 TOKENS_AT_ONCE = 4096  # patched tokens computed together: enough to be worth a call, few enough for a core's cache
 Logits = Float[Tensor, "patch batch step action"]
-Roles = Mapping[str, Bool[Tensor, "batch query step"]]
-"""Which steps have a role, judged from the step that looks; see `language.roles`."""
+Roles = Mapping[str, Bool[Tensor, "batch all_steps all_steps"]]
+"""Which steps have a role, judged from the step that looks, for all steps of a history; see `language.roles`."""
 
 
 def patch_edges(
@@ -91,7 +93,7 @@ def patch_path(pair: Pair, path: Path, roles: Roles | None = None) -> Float[Tens
         change = _arrived(pair, edge, change, roles)
     last = path[-1]
     if last.reader.kind == "logits":
-        return pair.norm(last.stage).of(_at(change, last, roles))
+        return pair.norm(last.stage).of(_at(pair, change, last, roles))
     moved = _arrived(pair, last, change, roles).full()
     return finish(pair, last.stage + 1, pair.seen[last.stage + 1] + moved)[0]
 
@@ -117,7 +119,7 @@ def _patched(pair: Pair, stage: int, edges: Sequence[Edge], roles: Roles | None)
     if stage % 2 and stage < pair.twin.last_stage:
         moved = _mixed_otherwise(pair, stage, edges, changes, roles)
         return _flow_on(pair, stage, [edge.reader.head for edge in edges], moved)
-    changes = [_at(change, edge, roles) for change, edge in zip(changes, edges, strict=True)]
+    changes = [_at(pair, change, edge, roles) for change, edge in zip(changes, edges, strict=True)]
     if stage == pair.twin.last_stage:
         return torch.stack([pair.norm(stage).of(change) for change in changes])
     found: dict[int, Tensor] = {}
@@ -130,11 +132,11 @@ def _patched(pair: Pair, stage: int, edges: Sequence[Edge], roles: Roles | None)
     return torch.stack([found[n] for n in range(len(edges))])
 
 
-def _at(change: Change, edge: Edge, roles: Roles | None) -> Change:
+def _at(pair: Pair, change: Change, edge: Edge, roles: Roles | None) -> Change:
     """What an edge carries to a reader that looks where it stands: only at steps of both its roles."""
     for role in (edge.written_at, edge.read_at):
         if role is not None:
-            change = change.where(_role(role, roles).diagonal(dim1=1, dim2=2))
+            change = change.where(holds_at(pair, role, roles))
     return change
 
 
@@ -149,9 +151,15 @@ def role_masks(
     return {name: torch.as_tensor(np.ascontiguousarray(roles[name](history)), device=device) for name in names}
 
 
-def _role(role: str, roles: Roles | None) -> Bool[Tensor, "batch query step"]:
+def holds_seen_from(pair: Pair, role: str, roles: Roles | None) -> Bool[Tensor, "batch query step"]:
+    """Return which steps have a role, judged from each of the steps of a pair."""
     assert roles is not None, "an edge speaks of roles, but none were given"
-    return roles[role]
+    return roles[role][:, pair.since :]
+
+
+def holds_at(pair: Pair, role: str, roles: Roles | None) -> Bool[Tensor, "batch query"]:
+    """Return which of the steps of a pair have a role where they stand."""
+    return holds_seen_from(pair, role, roles).diagonal(pair.since, dim1=1, dim2=2)
 
 
 def _arrived(pair: Pair, edge: Edge, change: Change, roles: Roles | None) -> Change:
@@ -159,7 +167,7 @@ def _arrived(pair: Pair, edge: Edge, change: Change, roles: Roles | None) -> Cha
     stage = edge.stage
     if edge.reader.kind == "mlp":
         norm = pair.norm(stage)
-        now, before = norm.of(_at(change, edge, roles)), norm.plain
+        now, before = norm.of(_at(pair, change, edge, roles)), norm.plain
         return Change(_after_gelu(pair, stage, now) - _after_gelu(pair, stage, before))
     moved = _mixed_otherwise(pair, stage, [edge], [change], roles)[0]
     return Change(moved, pair.twin.block(edge.reader.layer).attn.W_O[edge.reader.head])
@@ -178,7 +186,7 @@ def _mixed_otherwise(
             read_at = edges[n].read_at
             found[n] = moved[:, :, place]
             if read_at is not None:
-                found[n] = found[n] * _role(read_at, roles).diagonal(dim1=1, dim2=2)[..., None]
+                found[n] = found[n] * holds_at(pair, read_at, roles)[..., None]
     return torch.stack(found)
 
 
@@ -188,21 +196,23 @@ def _moved(
     """The same for edges into inputs of one kind, all of them with a role of what is written or none."""
     kind, heads, layer = edges[0].reader.kind, [edge.reader.head for edge in edges], edges[0].reader.layer
     chosen = slice(None) if heads == list(range(pair.twin.shape.n_heads)) else heads
-    q, k, v = pair.inputs[layer][:, :, :, chosen]
+    (q, k, v), earlier = pair.inputs[layer][:, :, :, chosen], pair.earlier[layer][:, :, :, chosen]
     new, before = _inputs(pair, stage, kind, heads, changes), pair.mixed[layer][:, :, chosen]
     if edges[0].written_at is None and kind == "v":  # what is looked at stays
         return _looked_at(pair.pattern(layer), heads, new - v)
     if edges[0].written_at is None:
         parts = {"q": q, "k": k, "v": v} | {kind: new}
-        return pair.twin.mix(parts["q"], parts["k"], parts["v"]) - before
-    seen = torch.stack([_role(edge.written_at or "", roles) for edge in edges], dim=1)  # [batch, edge, query, step]
+        return pair.twin.mix(parts["q"], parts["k"], parts["v"], earlier) - before
     if kind == "q":  # a query stands where it looks
-        here = seen.diagonal(dim1=2, dim2=3).transpose(1, 2)[..., None]
-        return pair.twin.mix(torch.where(here, new, q), k, v) - before
+        here = torch.stack([holds_at(pair, edge.written_at or "", roles) for edge in edges], dim=2)[..., None]
+        return pair.twin.mix(torch.where(here, new, q), k, v, earlier) - before
+    seen = torch.stack([holds_seen_from(pair, edge.written_at or "", roles) for edge in edges], dim=1)
+    all_k, all_v = continued(earlier, k, v)
+    scores = pair.twin.scores(q, all_k)  # [batch, edge, query, step]
     if kind == "k":
-        scores = torch.where(seen, pair.twin.scores(q, new), pair.twin.scores(q, k))
-        return (scores.softmax(-1) @ v.transpose(1, 2)).transpose(1, 2) - before
-    pattern = pair.twin.scores(q, k).softmax(-1) * seen
+        scores = torch.where(seen, pair.twin.scores(q, continued(earlier, new, v)[0]), scores)
+        return (scores.softmax(-1) @ all_v.transpose(1, 2)).transpose(1, 2) - before
+    pattern = (scores.softmax(-1) * seen)[..., pair.since :]  # values before are what they were
     return (pattern @ (new - v).transpose(1, 2)).transpose(1, 2)
 
 
@@ -300,4 +310,5 @@ def _after_gelu(pair: Pair, stage: int, pre: Tensor) -> Tensor:
 
 def finish(pair: Pair, stage: int, x: Float[Tensor, "row step d_model"]) -> Logits:
     """Run the rest of the model on what the readers of a stage see; the rows are [patch * batch]."""
-    return pair.twin.onward(x, stage).unflatten(0, (-1, len(pair.seen[1])))
+    earlier = pair.earlier if pair.since else ()
+    return pair.twin.onward(x, stage, earlier).unflatten(0, (-1, len(pair.seen[1])))

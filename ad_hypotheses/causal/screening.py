@@ -89,9 +89,9 @@ def attribute_or_resume(
     size = cut_up(model, n_rows, n_steps, len(edges), memory).rows
     limit = MEMORY if memory is None else min(memory, MEMORY)
     what = (ATTRIBUTED_AS, metric, steps, direction, [*map(str, edges)])
-    parts = []
-    for first in range(0, n_rows, size):
-        some = pairs.part(slice(first, first + size))
+    parts, order = [], pairs.order
+    for rows in pairs.part(order).split(size):
+        some = pairs.part(order[rows])
 
         def make(some: Pairs = some) -> dict[str, np.ndarray]:
             return {"found": attribute(model, some, edges, metric, steps, direction=direction, memory=limit)}
@@ -99,7 +99,7 @@ def attribute_or_resume(
         path = None if scratch is None else scratch / f"{fingerprint(model, some, what)}.npz"
         parts.append(kept_or_made(path, ["found"], make)[0]["found"])
         progress(some.reference.n_rows)
-    return np.concatenate(parts, axis=1)
+    return np.concatenate(parts, axis=1)[:, np.argsort(order)]
 
 
 def pick(edges: Sequence[Edge], attributions: Float[np.ndarray, "edge row"], n: int, steps: int, seed: int) -> Screened:

@@ -158,9 +158,11 @@ class Losses:
             raise DataError("No step counts: nothing could be kept.")
         self.everything = frozenset(all_edges(model.anatomy))
         self._parts: list[tuple[Pair, Tensor, Tensor]] = []
-        twin = Twin(model.eval())
-        for rows in chunks(reference.n_rows, reference.n_steps):
-            pair = Pair.of(twin, model.to_tokens(reference[rows]), model.to_tokens(donor[rows]))
+        twin, order = Twin(model.eval()), pairs.order
+        for chunk in chunks(reference.n_rows, reference.n_steps):
+            rows = order[chunk]
+            since = pairs.part(rows).since
+            pair = Pair.of(twin, model.to_tokens(reference[rows]), model.to_tokens(donor[rows]), since)
             actions = torch.as_tensor(reference.actions[rows].astype(np.int64), device=model.device)
             self._parts.append((pair, actions, torch.as_tensor(mask[rows], device=model.device)))
         self._known: dict[frozenset[Edge], float] = {}
@@ -182,7 +184,9 @@ class Losses:
     def _work_out(self, outside: frozenset[Edge]) -> float:
         total, count = 0.0, 0
         for pair, actions, mask in self._parts:
-            log_probs = patch_together(pair, outside).log_softmax(-1) if outside else pair.log_probs
+            log_probs = pair.log_probs
+            if outside:
+                log_probs = torch.cat([log_probs[:, : pair.since], patch_together(pair, outside).log_softmax(-1)], 1)
             found = cross_entropy(log_probs, actions)
             total, count = total + found[mask].double().sum().item(), count + int(mask.sum())
         return total / count

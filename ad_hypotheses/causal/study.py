@@ -36,7 +36,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.tasks.task import n_tasks_of
 
-MEASURED_AS = 3  # raise it when the engine measures something else: interrupted studies then start anew
+MEASURED_AS = 4  # raise it when the engine measures something else: interrupted studies then start anew
 FRESH = 1_000_003  # added to the seed of the training histories: a study's histories were never trained on
 
 

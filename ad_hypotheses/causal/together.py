@@ -21,7 +21,7 @@ KINDS: tuple[Literal["q", "k", "v"], ...] = ("q", "k", "v")
 def patch_together(pair: Pair, edges: Iterable[Edge]) -> Float[Tensor, "batch step action"]:
     """Patch edges at once: along them each reader sees the donor's writers, otherwise what is written now.
 
-    All edges of a model make the donor's own run.
+    The logits are of the pair's steps. All edges of a model make the donor's own run.
 
     Args:
         pair: The two runs.
@@ -51,7 +51,8 @@ def patch_together(pair: Pair, edges: Iterable[Edge]) -> Float[Tensor, "batch st
                 normalised = twin.normalise(stage, see(Reader(stage, kind, layer, heads[0])))
                 values[:, :, heads] = twin.head_inputs(layer, kind, heads, normalised)
             inputs.append(values)
-        z = twin.mix(*inputs)
+        q, k, v = inputs
+        z = twin.mix(q, k, v, pair.earlier[layer])
         for writer in (w for w in wanted if w.kind == "head" and w.layer == layer):
             ahead[writer] = ahead[writer] - (z - pair.mixed[layer])[:, :, writer.head] @ block.attn.W_O[writer.head]
         x = x + z.flatten(2) @ block.attn.W_O.flatten(0, 1) + twin.attention_bias(layer)

@@ -7,6 +7,7 @@ Stage `0` writes the embeddings and positions; stage `2l + 1` is the attention o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 import torch
@@ -19,8 +20,11 @@ from ad_hypotheses.distill.positions import angles, plainly_causal, rotate, visi
 from ad_hypotheses.language.anatomy import Reader, Writer
 
 CACHE = 2**21  # bytes of the widest vectors computed together: about what the cache of one core holds
+QUERIES = 64  # of the last steps that are mixed together: each block looks at no key after its last query
 
 Stream = Float[Tensor, "batch step d_model"]
+Earlier = Float[Tensor, "2 batch earlier head d_head"]
+"""Keys and values of the steps before those that are computed."""
 
 
 class Layer(NamedTuple):
@@ -39,6 +43,11 @@ class Layer(NamedTuple):
     middle: Tensor
     written: Tensor
     after: Tensor
+
+    def at(self, steps: slice) -> Layer:
+        """The same at some steps only, in memory of its own where they are not all."""
+        q, k, v, *rest = (each[:, steps].contiguous() for each in (*self.inputs, *self[1:]))
+        return Layer((q, k, v), *rest)
 
 
 class Twin:
@@ -106,29 +115,41 @@ class Twin:
             weight = weight[list(heads)]
         return self.mix(q, k, v).flatten(2) @ weight.flatten(0, 1)
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Float[Tensor, "batch query head d_head"]:
+    def mix(
+        self, q: Tensor, k: Tensor, v: Tensor, earlier: Earlier | None = None
+    ) -> Float[Tensor, "batch query head d_head"]:
         """Mix the values of each head as its queries and keys say.
 
         Args:
             q: Queries of the last steps. [batch, query, head, d_head]
-            k: Keys of all steps. [batch, step, head, d_head]
+            k: Keys of all steps, or of those after the earlier ones. [batch, step, head, d_head]
             v: Values, likewise.
+            earlier: What comes before them.
         """
+        k, v = continued(earlier, k, v)
         n_queries, n_steps, window = q.shape[1], k.shape[1], self.shape.window
         q, k, v = (t.transpose(1, 2) for t in (*self._turned(q, k), v))
-        causal = n_queries == n_steps and plainly_causal(n_queries, n_steps, window)
-        mask = None if causal else visible(n_queries, n_steps, window, q.device)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal).transpose(1, 2)
+        if n_queries == n_steps and plainly_causal(n_queries, n_steps, window):
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+        if n_queries == n_steps or q.device.type == "cuda":
+            mask = visible(n_queries, n_steps, window, q.device)
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
+        added, found = _added(n_queries, n_steps, window, q.device, q.dtype), []
+        for first in range(0, n_queries, QUERIES):
+            some = slice(first, min(first + QUERIES, n_queries))
+            keys = slice(n_steps - n_queries + some.stop)
+            mixed = F.scaled_dot_product_attention(q[:, :, some], k[:, :, keys], v[:, :, keys], added[some, keys])
+            found.append(mixed.transpose(1, 2))
+        return torch.cat(found, 1)
 
     def scores(self, q: Tensor, k: Tensor) -> Float[Tensor, "batch head query step"]:
         """How much each query of some heads looks at each key, before the softmax; what it cannot see is -inf.
 
         Args:
-            q: Queries of all steps. [batch, step, head, d_head]
-            k: Keys, likewise.
+            q: Queries of the last steps. [batch, query, head, d_head]
+            k: Keys of all steps. [batch, step, head, d_head]
         """
-        n_steps = q.shape[1]
-        seen = visible(n_steps, n_steps, self.shape.window, q.device)
+        seen = visible(q.shape[1], k.shape[1], self.shape.window, q.device)
         q, k = (t.transpose(1, 2) for t in self._turned(q, k))
         return (q @ k.transpose(-1, -2) / self.shape.d_head**0.5).masked_fill(~seen, float("-inf"))
 
@@ -156,23 +177,44 @@ class Twin:
         x = self.model.embed_sum(tokens)
         return x + self.position(tokens) if self.anatomy.has_positions else x
 
-    def layers(self, x: Stream, first: int = 0) -> Iterator[Layer]:
-        """Run the layers from `first` on, on what its heads see, and yield what each does."""
+    def layers(self, x: Stream, first: int = 0, earlier: Sequence[Earlier] = ()) -> Iterator[Layer]:
+        """Run the layers from `first` on, on what its heads see, and yield what each does.
+
+        Args:
+            x: What the heads see.
+            first: A layer.
+            earlier: Of each layer of the model, where there are steps before these; else none.
+        """
         heads = range(self.shape.n_heads)
         for layer in range(first, self.shape.n_layers):
             normalised = self.normalise(2 * layer + 1, x)
             q, k, v = (self.head_inputs(layer, kind, heads, normalised) for kind in "qkv")
-            mixed = self.mix(q, k, v)
+            mixed = self.mix(q, k, v, earlier[layer] if earlier else None)
             middle = x + mixed.flatten(2) @ self.block(layer).attn.W_O.flatten(0, 1) + self.attention_bias(layer)
             written = self.mlp(layer, self.normalise(2 * layer + 2, middle))
             x = middle + written
             yield Layer((q, k, v), mixed, middle, written, x)
 
-    def onward(self, x: Float[Tensor, "row step d_model"], stage: int) -> Float[Tensor, "row step action"]:
-        """Run the rest of the model on what the readers of a stage see, some rows at a time, and return the logits."""
+    def onward(
+        self, x: Float[Tensor, "row step d_model"], stage: int, earlier: Sequence[Earlier] = ()
+    ) -> Float[Tensor, "row step action"]:
+        """Run the rest of the model on what the readers of a stage see, some rows at a time, and return the logits.
+
+        Args:
+            x: What they see.
+            stage: Of the readers.
+            earlier: Of each layer of the model, where there are steps before these; else none. The rows of `x` are
+                those of this batch, again and again.
+        """
         size = max(1, self.tokens_at_once // x.shape[1])
         folded = [self.block(layer).attn.folded() for layer in range(stage // 2, self.shape.n_layers)]
-        return torch.cat([self._onward(part, stage, folded) for part in x.split(size)])
+        found = []
+        for first in range(0, len(x), size):
+            part = x[first : first + size]
+            rows = torch.arange(first, first + len(part), device=x.device)
+            before = [layer.index_select(1, rows % layer.shape[1]) for layer in earlier[stage // 2 :]]
+            found.append(self._onward(part, stage, folded, before))
+        return torch.cat(found)
 
     @property
     def tokens_at_once(self) -> int:
@@ -182,7 +224,9 @@ class Twin:
         widest = 3 * self.shape.d_model if self.shape.attention_only else self.shape.d_mlp or 4 * self.shape.d_model
         return max(1, CACHE // (widest * self.model.dtype.itemsize))
 
-    def _onward(self, x: Stream, stage: int, folded: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def _onward(
+        self, x: Stream, stage: int, folded: Sequence[tuple[Tensor, Tensor]], earlier: Sequence[Earlier]
+    ) -> Tensor:
         if stage % 2 == 0 and stage < self.last_stage:  # the MLP of a layer whose heads have written
             x = x + self.mlp(stage // 2 - 1, self.normalise(stage, x))
         rows, steps, width = x.shape
@@ -190,7 +234,7 @@ class Twin:
             attn = self.block(layer).attn
             inputs = F.linear(self.normalise(2 * layer + 1, x), weight, bias)
             q, k, v = inputs.view(rows, steps, 3, self.shape.n_heads, -1).unbind(2)
-            mixed = self.mix(q, k, v).reshape(rows * steps, -1)
+            mixed = self.mix(q, k, v, earlier[layer - stage // 2] if earlier else None).reshape(rows * steps, -1)
             x = torch.addmm(x.flatten(0, 1), mixed, attn.W_O.flatten(0, 1)).add_(attn.b_O).view(rows, steps, width)
             if not self.shape.attention_only:
                 mlp = self.block(layer).mlp
@@ -214,3 +258,19 @@ class Twin:
             return self.mlp(writer.layer, normalised)
         q, k, v = (self.head_inputs(writer.layer, kind, [writer.head], normalised) for kind in "qkv")
         return self.head_sum(writer.layer, [writer.head], q, k, v)
+
+
+@lru_cache(maxsize=2)
+def _added(
+    queries: int, keys: int, window: int | None, device: torch.device, dtype: torch.dtype
+) -> Float[Tensor, "query key"]:
+    """What is added to scores so that each query sees only what it may; made once for all that is patched."""
+    hidden = ~visible(queries, keys, window, device)
+    return torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
+
+
+def continued(earlier: Earlier | None, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Return keys and values of all steps, given those of the steps before. [batch, step, head, d_head]"""
+    if earlier is None or not earlier.shape[2]:
+        return k, v
+    return torch.cat([earlier[0], k], 1), torch.cat([earlier[1], v], 1)

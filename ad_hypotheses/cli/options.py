@@ -86,6 +86,7 @@ Findings = Annotated[
     int | None,
     typer.Option("--findings", metavar="N", callback=at_least(1), help="How much of it to report.", show_default="3"),
 ]
+Parquet = Annotated[bool, typer.Option("--parquet", help="Write the table of all effects as parquet too.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 Memory = Annotated[
     str | None,

@@ -34,6 +34,7 @@ from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.roles import ROLES
 from ad_hypotheses.report.patch_answer import arrows_of, by_size, plain_answer, undeclared_of
 from ad_hypotheses.report.patch_page import write_patch_report
+from ad_hypotheses.report.tidy import require_parquet
 from ad_hypotheses.report.words import chance, figure, interval
 
 ALL = "all"
@@ -56,6 +57,7 @@ class Typed:
         written: Role of the steps whose writing counts, for the typed edges and paths.
         read: Role of the steps that look, likewise.
         command: What makes the same study again.
+        parquet: Whether to write the table as a parquet file too.
     """
 
     what: str
@@ -69,6 +71,7 @@ class Typed:
     written: str | None
     read: str | None
     command: str
+    parquet: bool = False
 
     @property
     def scratch(self) -> Path:
@@ -87,11 +90,13 @@ def is_hypothesis(what: str, models: Path) -> bool:
 
 
 def refuse_loose_options(given: Mapping[str, Any]) -> None:
-    """Refuse options that mean nothing without another one.
+    """Refuse options that mean nothing without another one, or without something that is not installed.
 
     Raises:
-        DataError: There is one.
+        UserError: There is one.
     """
+    if given["parquet"]:
+        require_parquet()
     if given["screen_steps"] is not None and given["screen"] is None and given["search"] is None:
         raise DataError("--screen-steps says how edges are screened. Add --screen N, the number to measure.")
     if given["out"] is not None and given["search"] is None:
@@ -152,7 +157,7 @@ def patch_all(found: Sequence[tuple[Checkpoint, Hypothesis | None]], typed: Type
         done = _announce(trials, asked, meter)
         studies = [run(trial, asked, typed.command, typed.scratch, done) for trial in trials]
         meter.begin("writing reports", len(studies))
-        pages = [write_patch_report(study, typed.reports)[-1] for study in studies]
+        pages = [write_patch_report(study, typed.reports, typed.parquet)[-1] for study in studies]
     shutil.rmtree(typed.scratch, ignore_errors=True)
     if as_json:
         both = zip(studies, pages, strict=True)

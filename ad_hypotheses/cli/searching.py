@@ -29,7 +29,7 @@ from ad_hypotheses.language.problems import shown_path
 from ad_hypotheses.language.write import WIDTH, hypothesis_source, is_deep, require_name
 from ad_hypotheses.report.words import figure, interval
 
-NOT_WITH = ("model", "edges", "nodes", "path", "written", "read", "metric", "screen", "screen_steps")
+NOT_WITH = ("model", "edges", "nodes", "path", "written", "read", "metric", "screen", "screen_steps", "parquet")
 
 
 @dataclass(frozen=True)

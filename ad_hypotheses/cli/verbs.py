@@ -14,6 +14,7 @@ from ad_hypotheses.cli.options import (
     Findings,
     Memory,
     Models,
+    Parquet,
     Reports,
     Seed,
     Threads,
@@ -366,6 +367,7 @@ def patch(
     threads: Annotated[
         int, typer.Option("--threads", metavar="N", callback=at_least(1), help="Threads that torch may use.")
     ] = 2,
+    parquet: Parquet = False,
     as_json: AsJson = False,
 ) -> None:
     """Test single edges by path patching: which declared ones are needed, which undeclared ones matter more.
@@ -384,7 +386,7 @@ def patch(
     set_up_torch(device, threads)
     typed = Typed(
         what, model, models, reports, device, tuple(edges or ()), tuple(nodes or ()), tuple(path or ()), written, read,
-        command(what, given),
+        command(what, given), parquet,
     )  # fmt: skip
     budget = None if memory is None else parse_memory(memory)
     metrics = tuple(metric) if metric else Asked.metrics

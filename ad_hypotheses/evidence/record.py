@@ -19,8 +19,8 @@ from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.findings import Challenge
 from ad_hypotheses.evidence.number import Number
 
-SCHEMA = 2
-READABLE = (1, SCHEMA)  # what was added since is not recorded in older ones
+SCHEMA = 3
+READABLE = (1, 2, SCHEMA)  # what was added since is not recorded in older ones
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,7 @@ class Claim:
         challenge: What an adversary found, if one was asked.
         any_step: Share recovered with donors from any step, in one pass; None in older records, for controls, and where
             all donors are.
+        independent: Share recovered if each unimportant input has a history of its own, likewise.
     """
 
     name: str
@@ -186,6 +187,7 @@ class Claim:
     specificity: float | None = None
     challenge: Challenge | None = None
     any_step: float | None = None
+    independent: float | None = None
 
 
 @dataclass(frozen=True)

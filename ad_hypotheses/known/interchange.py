@@ -76,10 +76,7 @@ class Lesson:
 
     def rows(self, rows: Int[np.ndarray, " batch"]) -> Lesson:
         """Return what is said of some of the histories."""
-        nodes = {
-            name: node if node.labels is None else replace(node, labels=node.labels[rows])
-            for name, node in self.nodes.items()
-        }
+        nodes = {name: node.of_rows(rows) for name, node in self.nodes.items()}
         values = {name: value[rows] for name, value in self.values.items()}
         return Lesson(self.truth, self.history[rows], self.tokens[rows], nodes, values, self.policy[rows])
 

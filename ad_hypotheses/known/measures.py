@@ -20,7 +20,7 @@ from ad_hypotheses.evidence.error_rates import kept_by_swaps
 from ad_hypotheses.evidence.specificity import of_claim
 from ad_hypotheses.known.cases import Case, Claimed
 from ad_hypotheses.known.trials import SEEDS
-from ad_hypotheses.language.check import Bound, BoundNode, bind
+from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.declared import declared, left_open, undeclared
 from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.language.history import History
@@ -50,18 +50,12 @@ def facts(case: Case, asked: Measures) -> list[ClaimFacts]:
     true = read_last(bounds[0], history.n_steps)
     found = []
     for claim, bound in zip(case.claims, bounds, strict=True):
-        nodes = {name: _of_first(node, some.n_rows) for name, node in bound.nodes.items()}
+        nodes = {name: node.of_rows(slice(some.n_rows)) for name, node in bound.nodes.items()}
         bits = [node_bits(node, history, settings.align) for node in bound.nodes.values() if node.labels is not None]
         swaps = kept_by_swaps(true, read_last(bound, history.n_steps)), of_claim(bits)
         found.append(_facts(case, claim, replace(bound, nodes=nodes), swaps, clean))
         clean.forget()
     return found
-
-
-def _of_first(node: BoundNode, n_rows: int) -> BoundNode:
-    """Return a node bound to the first rows alone."""
-    labels, selected = (None if one is None else one[:n_rows] for one in (node.labels, node.selected))
-    return replace(node, labels=labels, selected=selected)
 
 
 def _facts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,11 @@ class BoundNode:
     selected: Bool[np.ndarray, "row step"] | None
     hidden: bool
     doc: str
+
+    def of_rows(self, rows: slice | Int[np.ndarray, " row"]) -> BoundNode:
+        """Return the node bound to some of the rows."""
+        labels, selected = (None if one is None else one[rows] for one in (self.labels, self.selected))
+        return replace(self, labels=labels, selected=selected)
 
 
 @dataclass(frozen=True, eq=False)

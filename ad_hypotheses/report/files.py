@@ -39,9 +39,18 @@ def write_files(files: Mapping[Path, bytes]) -> list[Path]:
 
 
 def report_files(
-    folder: Path, name: str, pictures: Mapping[str, bytes], record: str, table: str, page: str
+    folder: Path, name: str, pictures: Mapping[str, bytes], record: str, table: str, page: str, parquet: bytes = b""
 ) -> list[Path]:
     """Write the files of a report: pictures in a folder of its name, the record, the figures as CSV, the page last.
+
+    Args:
+        folder: Where to.
+        name: Of the files.
+        pictures: By file name.
+        record: As JSON.
+        table: As CSV.
+        page: As Markdown.
+        parquet: The table once more, if somebody asked for that.
 
     Raises:
         UserError: A folder cannot be written or the disk is full. An older report is then still whole.
@@ -49,6 +58,8 @@ def report_files(
     files = {folder / name / picture: content for picture, content in pictures.items()}
     files[folder / f"{name}.json"] = (record + "\n").encode()
     files[folder / f"{name}.csv"] = table.encode()
+    if parquet:
+        files[folder / f"{name}.parquet"] = parquet
     files[folder / f"{name}.md"] = page.encode()
     return write_files(files)
 

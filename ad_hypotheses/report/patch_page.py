@@ -11,7 +11,7 @@ from ad_hypotheses.report.files import report_files
 from ad_hypotheses.report.patch_answer import answer, arrows_of, by_size, declared_of, open_of, undeclared_of
 from ad_hypotheses.report.patch_graph import drawing
 from ad_hypotheses.report.sections import table
-from ad_hypotheses.report.tidy import patch_csv
+from ad_hypotheses.report.tidy import patch_csv, patch_parquet
 from ad_hypotheses.report.words import chance, code, figure, file_name, interval, literal, prose, sentence
 
 LISTED = 20  # edges in a table; the CSV has all
@@ -30,12 +30,13 @@ def patch_report_name(study: PatchStudy) -> str:
     return file_name("patch", *(part for part in (study.name, study.model) if part))
 
 
-def write_patch_report(study: PatchStudy, folder: Path) -> list[Path]:
+def write_patch_report(study: PatchStudy, folder: Path, parquet: bool = False) -> list[Path]:
     """Write `patch-<hypothesis>-<model>.md`, its pictures, and beside it the record and all effects as a table.
 
     Args:
         study: What to report.
         folder: Where to; made if it does not exist.
+        parquet: Whether to write the table as a parquet file too.
 
     Returns:
         The files, the page last.
@@ -45,7 +46,9 @@ def write_patch_report(study: PatchStudy, folder: Path) -> list[Path]:
     """
     pictures = draw_pictures(study)
     texts = study.to_json(), patch_csv(study), page(study, pictures)
-    return report_files(folder, patch_report_name(study), pictures, *texts)
+    return report_files(
+        folder, patch_report_name(study), pictures, *texts, parquet=patch_parquet(study) if parquet else b""
+    )
 
 
 def words_of(study: PatchStudy, metric: str) -> str:

@@ -156,6 +156,12 @@ def _stake(claim: Claim) -> Iterator[str]:
             f"Donors stand at the same step as those that they replace, so what a clock tells is untested. With donors "
             f"from any step, in one pass, the claim recovers {figure(claim.any_step)}."
         )
+    if claim.independent is not None:
+        yield (
+            "All that the claim does not name comes from one history at a visit, so what cancels out in sum is "
+            "untested. With a history of its own for each such input, on the first 64 histories and in one pass, the "
+            f"claim recovers {figure(claim.independent)}."
+        )
 
 
 def _class_sizes(sizes: dict[str, int]) -> str:

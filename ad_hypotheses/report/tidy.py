@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from ad_hypotheses.errors import UserError
 from ad_hypotheses.evidence.effects import PatchStudy
 from ad_hypotheses.evidence.record import Claim, Number, Study
 from ad_hypotheses.report import challenge
@@ -91,9 +93,34 @@ def patch_table(study: PatchStudy) -> pd.DataFrame:
     for one in study.screening.unmeasured if study.screening else ():
         what = (one.name, one.kind, " + ".join(one.writers), one.reader, one.arrow, one.n_edges)
         rows.append((*what, *ranked, *[None] * 6, one.attribution, one.attribution_size))
-    return pd.DataFrame(rows, columns=PATCH_COLUMNS)
+    numbers = dict.fromkeys(PATCH_COLUMNS[PATCH_COLUMNS.index("value") :], float)  # also where all are missing
+    return pd.DataFrame(rows, columns=PATCH_COLUMNS).astype(numbers)
 
 
 def patch_csv(study: PatchStudy) -> str:
     """Return that table as CSV."""
     return str(patch_table(study).to_csv(index=False, float_format="%.6g"))
+
+
+def patch_parquet(study: PatchStudy) -> bytes:
+    """Return that table as a parquet file, with all digits.
+
+    Raises:
+        UserError: What writes it is not installed.
+    """
+    require_parquet()
+    return bytes(patch_table(study).to_parquet(engine="pyarrow", index=False))
+
+
+def require_parquet() -> None:
+    """Refuse to promise a parquet file that cannot be written.
+
+    Raises:
+        UserError: What writes it is not installed.
+    """
+    try:
+        importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise UserError(
+            "--parquet needs pyarrow, which is not installed. Install it: pip install 'ad-hypotheses[parquet]'."
+        ) from error
