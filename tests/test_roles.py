@@ -202,19 +202,19 @@ def test_real_roles_move_something_and_less_than_all_steps(history):
 
 
 def turned_round(right):
-    return lambda role, roles: right(role, roles).mT
+    return lambda pair, role, roles: right(pair, role, roles).mT
 
 
 def a_step_late(right):
-    return lambda role, roles: right(role, roles).roll(1, dims=-1)
+    return lambda pair, role, roles: right(pair, role, roles).roll(1, dims=-1)
 
 
 def of_another_row(right):
-    return lambda role, roles: right(role, roles).roll(1, dims=0)
+    return lambda pair, role, roles: right(pair, role, roles).roll(1, dims=0)
 
 
 def judged_by_the_writing_step(right):
-    return lambda role, roles: right(role, roles).diagonal(dim1=1, dim2=2)[:, None].expand_as(roles[role])
+    return lambda pair, role, roles: right(pair, role, roles).diagonal(dim1=1, dim2=2)[:, None].expand_as(roles[role])
 
 
 @pytest.mark.parametrize("wrong", [turned_round, a_step_late, of_another_row, judged_by_the_writing_step])
@@ -224,7 +224,8 @@ def test_a_planted_mistake_shows(wrong, kind, monkeypatch):
     pair, naive, roles = setting.pair(), setting.naive(), setting.roles()
     edges = [edge.at(HERE, THERE) for edge in all_edges(pair.twin.anatomy) if edge.reader.kind == kind]
     assert furthest(pair, naive, edges, roles) < 1e-10
-    monkeypatch.setattr(patch, "_role", wrong(patch._role))
+    right = patch.holds_seen_from
+    monkeypatch.setattr(patch, "holds_seen_from", wrong(right))
     assert furthest(pair, naive, edges, roles) > NOTICED
 
 
@@ -234,7 +235,10 @@ def test_a_forgotten_end_shows(forgotten, kind, monkeypatch):
     setting = Setting(8)
     pair, naive, roles = setting.pair(), setting.naive(), setting.roles()
     edges = [edge.at(HERE, THERE) for edge in all_edges(pair.twin.anatomy) if edge.reader.kind == kind]
-    right = patch._role
-    everywhere = lambda role, roles: torch.ones_like(roles[role]) if role == forgotten else right(role, roles)  # noqa: E731
-    monkeypatch.setattr(patch, "_role", everywhere)
+    right = patch.holds_seen_from
+
+    def everywhere(pair, role, roles):
+        return torch.ones_like(roles[role]) if role == forgotten else right(pair, role, roles)
+
+    monkeypatch.setattr(patch, "holds_seen_from", everywhere)
     assert furthest(pair, naive, edges, roles) > NOTICED

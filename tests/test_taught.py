@@ -132,7 +132,9 @@ def test_a_finished_network_whose_truth_changed_is_trained_again(cli, place, mon
     said = cli("known", NAME).said
     assert "is trained already" in said
     assert f"known-{NAME}: truth recovers 1.000, with independent others 1.000; what it does not name is good" in said
-    assert "for 0.00% of the gain, with independent others for 0.04%" in said
+    proof = json.loads((ROOT / FOLDER / "record.json").read_text())["known"]["proof"]
+    figures = [percent(proof[one]) for one in ("outside", "outside_independent")]
+    assert f"for {figures[0]} of the gain, with independent others for {figures[1]}" in said
 
     def refuse(*given):
         raise DataError("it would be trained")
