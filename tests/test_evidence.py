@@ -16,7 +16,6 @@ from ad_hypotheses.evidence import (
     LossSums,
     Resampling,
     crossed_bootstrap,
-    difference,
     draws_for,
     estimate,
     holm,
@@ -242,21 +241,6 @@ def test_structure_that_does_as_well_as_the_model_leaves_nothing_beyond_it() -> 
     assert evidence.recovered.estimable
     assert not evidence.beyond_structure.estimable
     require_estimable(evidence)
-
-
-def test_differences_are_paired() -> None:
-    sums = simulated(np.random.default_rng(16), 256, 0.8)
-    weights = sums.resampling(np.random.default_rng(17))
-    worse = replace(sums, scrubbed=0.9 * sums.scrubbed + 0.1 * sums.baseline)
-    one, other = estimate(sums, weights), estimate(worse, weights)
-    gain = difference(one, other)
-    alone = one.recovered.high - one.recovered.low
-    assert gain.value == pytest.approx(one.recovered.value - other.recovered.value) == pytest.approx(0.08, abs=0.01)
-    assert gain.low > 0
-    assert gain.high - gain.low < alone / 4
-    assert difference(one, other, "beyond_structure").value > 0
-    with pytest.raises(AssertionError, match="same resampling"):
-        difference(one, estimate(worse, sums.resampling(np.random.default_rng(18))))
 
 
 def test_the_same_seed_gives_the_same_number() -> None:

@@ -10,13 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ad_hypotheses.causal.draws import Align, classes
-from ad_hypotheses.causal.halves import Halves
 from ad_hypotheses.causal.losses import cross_entropy
 from ad_hypotheses.causal.measure import Measured
 from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.evidence.bootstrap import Estimate, Resampling
 from ad_hypotheses.evidence.estimate import Evidence, LossSums, estimate
-from ad_hypotheses.evidence.halves import HalfSums
 from ad_hypotheses.evidence.record import Claim, NodeRecord, Number, Regime, WorstPosition
 from ad_hypotheses.evidence.specificity import Specificity, of_claim, specificity
 from ad_hypotheses.evidence.verdict import Judgement, Tested
@@ -74,7 +72,7 @@ def weigh(
     resampling: Resampling,
 ) -> dict[str, tuple[Evidence, Evidence]]:
     """Estimate losses and ratios in every regime, with donors from other rows and with self-donors allowed."""
-    model = cross_entropy(log_probs, history.actions)
+    model, halves = cross_entropy(log_probs, history.actions), measured.halves
     evidence = {}
     for name, mask in regimes.items():
         pair: list[Evidence] = []
@@ -87,17 +85,11 @@ def weigh(
                 structure=_row_sums(measured.losses[f"structure{suffix}"], mask),
                 counts=mask.sum(axis=1),
                 clusters=history.learner,
-                halves=None if self_donors else _half_sums(measured.halves, mask),
+                halves=None if self_donors or halves is None else halves.sums(mask),
             )
             pair.append(estimate(sums, resampling, donors_as=pair[0] if pair else None))
         evidence[name] = (pair[0], pair[1])
     return evidence
-
-
-def _half_sums(halves: Halves | None, mask: Bool[np.ndarray, "row step"]) -> HalfSums | None:
-    if halves is None:
-        return None
-    return HalfSums(halves.first, **{kind: _row_sums(losses, mask) for kind, losses in halves.losses.items()})
 
 
 def _row_sums(losses: np.ndarray, mask: Bool[np.ndarray, "row step"]) -> np.ndarray:

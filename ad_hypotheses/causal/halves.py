@@ -12,11 +12,11 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.tree import without_features
+from ad_hypotheses.evidence.halves import FEWEST, HalfSums
 from ad_hypotheses.language.check import BoundNode
 from ad_hypotheses.language.history import History
 
 SPLITS = 8  # with 4, intervals of a seventh of the figures missed what they should hold
-FEWEST = 8  # clusters: halves of fewer have nobody to draw from
 FIRST = 40_000  # pass, so that they share no draw with any other run
 HALVED = ("scrubbed", "baseline", "structure")
 
@@ -33,6 +33,11 @@ class Halves:
 
     first: Bool[np.ndarray, "split row"]
     losses: dict[str, Float[np.ndarray, "split row step"]]
+
+    def sums(self, mask: Bool[np.ndarray, "row step"]) -> HalfSums:
+        """Add up what each row loses at some of its steps."""
+        sums = {kind: np.where(mask, one, 0).sum(axis=-1, dtype=np.float64) for kind, one in self.losses.items()}
+        return HalfSums(self.first, **sums)
 
 
 def n_splits(history: History) -> int:

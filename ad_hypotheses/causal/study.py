@@ -218,6 +218,7 @@ def _measure(trial: Trial, settings: Settings, scratch: Path, n_boot: int, progr
         measured = _measured(clean, one, settings, kind == "hypothesis", path, progress.done)
         evidence = weigh(measured, clean.log_probs, history, trial.regimes, resampling)
         require_estimable(evidence["all"][0])
+        measured.halves = None  # large, and all in the evidence
         trial.tried.append(Tried(one, kind, measured, evidence, one.hypothesis.policy(history)))
         clean.forget()
 

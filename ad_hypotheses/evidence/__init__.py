@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ad_hypotheses.evidence.bootstrap import Estimate, Resampling, crossed_bootstrap
-from ad_hypotheses.evidence.estimate import Evidence, LossSums, difference, estimate, require_estimable
+from ad_hypotheses.evidence.estimate import Evidence, LossSums, estimate, require_estimable
 from ad_hypotheses.evidence.halves import HalfSums
 from ad_hypotheses.evidence.verdict import Judgement, Tested, Verdict, draws_for, holm, judge, p_above, p_below
 
@@ -17,7 +17,6 @@ __all__ = [
     "Tested",
     "Verdict",
     "crossed_bootstrap",
-    "difference",
     "draws_for",
     "estimate",
     "holm",

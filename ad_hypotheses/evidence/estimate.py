@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from ad_hypotheses.errors import DataError
-from ad_hypotheses.evidence.bootstrap import Estimate, Resampling, crossed_bootstrap, read, stretched
+from ad_hypotheses.evidence.bootstrap import Estimate, Resampling, crossed_bootstrap, stretched
 from ad_hypotheses.evidence.halves import HalfSums, donors_of
 
 ENOUGH_ROWS = 16  # below it, a gain that is not estimable says more about the rows than about the model
@@ -207,19 +205,3 @@ def require_estimable(evidence: Evidence) -> None:
             f"{evidence.positions} positions in {evidence.rows} rows), so there is no loss to explain. "
             "Use more rows, another model, or histories like those that the model was trained on."
         )
-
-
-def difference(
-    a: Evidence, b: Evidence, figure: Literal["recovered", "beyond_structure", "scrubbed"] = "recovered"
-) -> Estimate:
-    """Estimate by how much a figure of `a` exceeds that of `b` on the same rows, draw by draw.
-
-    Args:
-        a: Evidence for one hypothesis.
-        b: Evidence for another one (a wrong-site control, say), from the same `Resampling`.
-        figure: Which figure to compare.
-    """
-    assert a.resampling is b.resampling, "only figures from the same resampling are paired"
-    one, other = getattr(a, figure), getattr(b, figure)
-    paired = read(one.value - other.value, one.draws - other.draws, one.level)
-    return replace(paired, estimable=paired.estimable and one.estimable and other.estimable)

@@ -14,7 +14,6 @@ from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.causal.study import Settings, reference_histories
 from ad_hypotheses.causal.tree import without_features
 from ad_hypotheses.evidence.estimate import LossSums, estimate
-from ad_hypotheses.evidence.halves import HalfSums
 from ad_hypotheses.evidence.record import Number
 from ad_hypotheses.known.cases import Case
 from ad_hypotheses.known.trials import RATIOS, SEEDS, number
@@ -90,7 +89,7 @@ def _losses(case: Case, claim: str, settings: Settings, halves: bool = False) ->
     if halves and n_splits(history):
         how = (settings.options, settings.seed, n_splits(history), baseline)
         apart = scrub_in_halves(clean, bound.nodes, bound.root, *how)
-        sums = HalfSums(apart.first, **{kind: one.sum(axis=2, dtype=float) for kind, one in apart.losses.items()})
+        sums = apart.sums(np.ones_like(actions, dtype=bool))
     return LossSums(
         model=cross_entropy(clean.log_probs, actions).sum(axis=1, dtype=np.float64),
         scrubbed=scrubbed(dict(bound.nodes), 0),

@@ -27,8 +27,8 @@ _HEAD = '''"""{title}
 
 Nothing is claimed yet about what a node computes: an embedding's value is what it shows, the choice has no opinion,
 and the value of every other node is everything that was shown so far, which is the finest there is. No other history
-shares that, so nothing can be swapped there, and until features are written `scrub` will say *inconclusive*: a claim is
-supported only where at every node at least a fifth of the draws was another history.
+shares that, so nothing can be swapped there, and until features are written `scrub` cannot support it, since that takes
+at every node a fifth of the draws from another history. It can refute it: what the edges left out are good for is lost.
 To make a claim, return something coarser, one node at a time, and scrub the file again.
 """
 

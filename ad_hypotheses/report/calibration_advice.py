@@ -79,8 +79,8 @@ def _on_intervals(calibration: Calibration) -> list[str]:
     if wide:
         found.append(
             f"*Intervals* of {len(wide)} of {len(here)} figures are wider than need be: estimates scatter "
-            f"{_ratios(wide)} times as much. Where a history that is easily explained makes a bad donor, few splits "
-            "into halves show only a part of it."
+            f"{_ratios(wide)} times as much. Where a history that is easily explained makes a bad donor, they know of "
+            "the former only: donors may widen an interval, not narrow it."
         )
     return found
 
