@@ -223,9 +223,10 @@ def test_heads_that_cancel_are_found_out_where_unimportant_inputs_are_drawn_apar
     for claim in (truth, together):  # a report on joint ones says so
         assert claim.verdict == "supported"
         assert any("Test that with --others independent" in one for one in claim.warnings) == (claim is together)
-    assert truth.independent == pytest.approx(1, abs=1e-3)
+    assert (truth.independent, truth.together) == pytest.approx((1, 1), abs=1e-3)
     # the study's figure comes from other draws, and from all of its histories
     assert together.independent == pytest.approx(apart.regimes[0].recovered.value, abs=0.1)
+    assert together.together == pytest.approx(1, abs=1e-3)
 
 
 def test_known_claims_are_listed() -> None:

@@ -105,8 +105,8 @@ def test_the_report_says_what_is_left_free():
         "specificity 0.10: of the 7.9 bits that tell these histories apart at a step, gate leaves 0.8 free to be "
         "swapped, the least of all nodes"
     )
-    assert "Specificity 0.10: of the 7.9 bits" in nodes(claim)
-    assert "| 3.2 of 7.9 bits |" in nodes(claim)
+    assert "Specificity 0.10: of the 7.9 bits" in nodes(study, claim)
+    assert "| 3.2 of 7.9 bits |" in nodes(study, claim)
     table = tidy(replace(study, claims=[claim])).set_index(["scope", "of", "figure"])["value"]
     assert table["claim", "mimic", "specificity"] == 0.101
     assert table["node", "gate", "free_bits"] == 0.8
@@ -118,7 +118,7 @@ def test_records_of_versions_before_are_read_and_those_of_the_next_are_not(tmp_p
     newest = content["schema"]
     file = tmp_path / "old.json"
     for claim in content["claims"]:
-        del claim["independent"]
+        del claim["independent"], claim["together"]
     file.write_text(json.dumps(content | {"schema": 2}))
     assert read_study(file).claims[0].independent is None
     for claim in content["claims"]:

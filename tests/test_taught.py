@@ -140,6 +140,12 @@ def test_a_finished_network_whose_truth_changed_is_trained_again(cli, place, mon
         raise DataError("it would be trained")
 
     monkeypatch.setattr(teaching, "teach", refuse)
+    record = json.loads((FOLDER / "record.json").read_text())
+    of_old = {name: figure for name, figure in proof.items() if name != "outside_independent"}
+    (FOLDER / "record.json").write_text(json.dumps(record | {"known": record["known"] | {"proof": of_old}}))
+    ran = cli("known", NAME)
+    assert "was proved before independent others counted; it is trained again." in ran.said
+    assert "it would be trained" in ran.err
     FILE.write_text(FILE.read_text().replace("SHARPNESS = 3.0", "SHARPNESS = 2.0"))
     ran = cli("known", NAME)
     assert "was taught another truth than win_stay_trained.py holds now; it is trained again." in ran.said

@@ -23,7 +23,7 @@ from ad_hypotheses.language.anatomy import Part
 from ad_hypotheses.language.check import BoundNode
 
 VARIANTS = ("scrubbed", "structure", "scrubbed with self-donors", "structure with self-donors")
-SAID = ("nodes", "root_movement", "any_step", "independent")
+SAID = ("nodes", "root_movement", "any_step", "independent", "together")
 EXACT_BELOW = 1e-5  # relative norm under which a site is a function of its feature, up to rounding
 ROWS_ALONE = 64  # references of a node alone, which costs whole forward passes; donors come from all rows
 BASELINES, BASELINE_PASSES = 20_000, 4  # first pass of sampled baselines, and how many for one of the hypothesis
@@ -44,8 +44,9 @@ class Measured:
         root_movement: How far the logits' input moved, relative to the baseline.
         nodes: Per node, what `NodeRecord` says of draws, movement and the node alone.
         any_step: What is recovered with donors from any step, in one pass; None where nobody asked, or all are.
-        independent: What is recovered if each unimportant input has a history of its own, on the first histories and in
-            one pass; None where nobody asked, or all have.
+        independent: What is recovered on the first histories and in one pass if each unimportant input has a history of
+            its own; None where nobody asked, or that is so anyway.
+        together: The same if all unimportant inputs of a visit come from one, as is usual.
         halves: Losses with donors from one half of the rows; None where the rows are too few.
     """
 
@@ -59,6 +60,7 @@ class Measured:
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     any_step: float | None = None
     independent: float | None = None
+    together: float | None = None
     halves: Halves | None = None
 
     @property
@@ -179,7 +181,8 @@ def measure(
             elsewhere = Scrubber(clean, nodes, root, replace(options, self_donors=False, align="any"), seed)
             measured.any_step = recovered_in_a_pass(elsewhere, baselines[0])
         if options.others == "joint":
-            measured.independent = _independent(clean, nodes, root, options, seed)
+            clean.forget()  # all writers are kept for the next run
+            measured.independent, measured.together = _apart_and_together(clean, nodes, root, options, seed)
         progress(2 * inner)
     return measured
 
@@ -198,13 +201,17 @@ def recovered_in_a_pass(scrubber: Scrubber, baseline: Float[np.ndarray, "row ste
     return float((scrubbed - nothing) / (model - nothing))
 
 
-def _independent(clean: Clean, nodes: Mapping[str, BoundNode], root: str, options: Options, seed: int) -> float:
-    """What a claim recovers on the first rows if each unimportant input has a row of its own."""
-    options = replace(options, others="independent", self_donors=False)
+def _apart_and_together(
+    clean: Clean, nodes: Mapping[str, BoundNode], root: str, options: Options, seed: int
+) -> tuple[float, float]:
+    """What a claim recovers on the first rows if each unimportant input has a row of its own, and if all have one."""
     few = Clean.run(clean.twin.model, clean.history[:ROWS_ALONE])
     there = {name: node.of_rows(slice(ROWS_ALONE)) for name, node in nodes.items()}
-    baseline = expected_baseline(few, options, 1, seed)
-    return recovered_in_a_pass(Scrubber(few, there, root, options, seed), baseline)
+    ways = [replace(options, others=others, self_donors=False) for others in ("independent", "joint")]
+    apart, together = (
+        recovered_in_a_pass(Scrubber(few, there, root, way, seed), expected_baseline(few, way, 1, seed)) for way in ways
+    )
+    return apart, together
 
 
 def expected_baseline(clean: Clean, options: Options, passes: int, seed: int) -> Float[np.ndarray, "row step"]:

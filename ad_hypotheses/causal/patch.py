@@ -99,8 +99,9 @@ def patch_path(pair: Pair, path: Path, roles: Roles | None = None) -> Float[Tens
 
 
 def at_once(pair: Pair, tokens: int) -> int:
-    """How many patches of these runs make so many tokens."""
-    return max(1, tokens // max(1, pair.n_tokens))
+    """How many patches of these runs make so many tokens, with the steps that are looked at only."""
+    n_rows, n_steps = pair.log_probs.shape[:2]
+    return max(1, tokens // max(1, n_rows * n_steps))
 
 
 def _by_stage(stages: Sequence[int]) -> Iterator[tuple[int, list[int]]]:

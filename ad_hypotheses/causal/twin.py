@@ -206,14 +206,13 @@ class Twin:
             earlier: Of each layer of the model, where there are steps before these; else none. The rows of `x` are
                 those of this batch, again and again.
         """
-        size = max(1, self.tokens_at_once // x.shape[1])
+        n_steps = x.shape[1] + (earlier[0].shape[2] if earlier else 0)
+        size = max(1, self.tokens_at_once // n_steps)
         folded = [self.block(layer).attn.folded() for layer in range(stage // 2, self.shape.n_layers)]
         found = []
         for first in range(0, len(x), size):
-            part = x[first : first + size]
-            rows = torch.arange(first, first + len(part), device=x.device)
-            before = [layer.index_select(1, rows % layer.shape[1]) for layer in earlier[stage // 2 :]]
-            found.append(self._onward(part, stage, folded, before))
+            rows = torch.arange(first, min(first + size, len(x)), device=x.device)
+            found.append(self._onward(x[first : first + size], stage, folded, earlier, rows))
         return torch.cat(found)
 
     @property
@@ -225,7 +224,12 @@ class Twin:
         return max(1, CACHE // (widest * self.model.dtype.itemsize))
 
     def _onward(
-        self, x: Stream, stage: int, folded: Sequence[tuple[Tensor, Tensor]], earlier: Sequence[Earlier]
+        self,
+        x: Float[Tensor, "row step d_model"],
+        stage: int,
+        folded: Sequence[tuple[Tensor, Tensor]],
+        earlier: Sequence[Earlier],
+        numbers: Int[Tensor, " row"],
     ) -> Tensor:
         if stage % 2 == 0 and stage < self.last_stage:  # the MLP of a layer whose heads have written
             x = x + self.mlp(stage // 2 - 1, self.normalise(stage, x))
@@ -234,7 +238,8 @@ class Twin:
             attn = self.block(layer).attn
             inputs = F.linear(self.normalise(2 * layer + 1, x), weight, bias)
             q, k, v = inputs.view(rows, steps, 3, self.shape.n_heads, -1).unbind(2)
-            mixed = self.mix(q, k, v, earlier[layer - stage // 2] if earlier else None).reshape(rows * steps, -1)
+            before = earlier[layer].index_select(1, numbers % earlier[layer].shape[1]) if earlier else None
+            mixed = self.mix(q, k, v, before).reshape(rows * steps, -1)
             x = torch.addmm(x.flatten(0, 1), mixed, attn.W_O.flatten(0, 1)).add_(attn.b_O).view(rows, steps, width)
             if not self.shape.attention_only:
                 mlp = self.block(layer).mlp

@@ -55,13 +55,16 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
     taught = digest(claims[0], known.rule, known.steady, known.others)
     if is_finished(folder, config):
         record = load(folder).record
-        if record["known"].get("taught") == taught:
+        if record["known"].get("taught") == taught and "outside_independent" not in record["known"]["proof"]:
+            meter.say(f"{folder} was proved before independent others counted; it is trained again.")
+        elif record["known"].get("taught") == taught:
             meter.say(
                 f"{folder} is trained already, with this very configuration; delete its weights to train it anew."
             )
             meter.say(proved(known, record))
             return row_of(known, record)
-        meter.say(f"{folder} was taught another truth than {known.file} holds now; it is trained again.")
+        else:
+            meter.say(f"{folder} was taught another truth than {known.file} holds now; it is trained again.")
     task = config.make_task()
 
     def policy(history: History) -> Float[np.ndarray, "batch step action"]:

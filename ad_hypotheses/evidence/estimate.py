@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 

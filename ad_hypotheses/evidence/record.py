@@ -163,7 +163,9 @@ class Claim:
         challenge: What an adversary found, if one was asked.
         any_step: Share recovered with donors from any step, in one pass; None in older records, for controls, and where
             all donors are.
-        independent: Share recovered if each unimportant input has a history of its own, likewise.
+        independent: Share recovered if each unimportant input has a history of its own, on the first 64 histories and
+            in one pass; None likewise.
+        together: The same on those histories where all of a visit have one.
     """
 
     name: str
@@ -188,6 +190,7 @@ class Claim:
     challenge: Challenge | None = None
     any_step: float | None = None
     independent: float | None = None
+    together: float | None = None
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,8 @@ def require_proof(name: str, proof: Proof) -> None:
         problems += [f"{found:.1%} of its gain comes from elsewhere{how}"] * (abs(found) > MOST_OUTSIDE)
     if problems:
         listed = "".join(f"\n  {one}" for one in problems)
-        raise DataError(
-            f"{name} was trained, but not for long enough:{listed}\n  Raise training.updates. What only independent "
-            "others find stays hidden in training, too, unless `others` of the network names them."
-        )
+        hidden = (
+            " What only independent others find stays hidden in training, too, unless `others` of the network names "
+            "them."
+        ) * any("independent" in one for one in problems)
+        raise DataError(f"{name} was trained, but not for long enough:{listed}\n  Raise training.updates.{hidden}")

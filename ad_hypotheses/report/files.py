@@ -61,7 +61,10 @@ def report_files(
     if parquet:
         files[folder / f"{name}.parquet"] = parquet
     files[folder / f"{name}.md"] = page.encode()
-    return write_files(files)
+    written = write_files(files)
+    if not parquet:
+        _discard(folder / f"{name}.parquet")  # of an older report
+    return written
 
 
 def _message(path: Path, error: OSError) -> str:

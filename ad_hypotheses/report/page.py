@@ -77,7 +77,7 @@ def page(study: Study, pictures: Iterable[str]) -> str:
         _how_to_read(claim),
         sections.along_the_context(study),
         sections.by_position(claim),
-        sections.nodes(claim),
+        sections.nodes(study, claim),
         challenge.section(claim),
         sections.where_it_breaks(study, claim) if "worst.png" in shown else "",
         sections.controls(study),

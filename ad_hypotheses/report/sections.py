@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from ad_hypotheses.evidence.halves import FEWEST
 from ad_hypotheses.evidence.record import Claim, NodeRecord, Number, Study, WorstPosition
 from ad_hypotheses.evidence.verdict import SWAPPED_AT_LEAST, VACUOUS_BELOW
 from ad_hypotheses.report import places
@@ -73,13 +74,18 @@ def recovered(study: Study, claim: Claim) -> str:
             ),
             "The four losses behind these ratios, in nats for each action:",
             table(["Regime", "Positions", "Model", "Scrubbed", "Structure", "Baseline"], losses),
-            "Intervals are 95%: they know that other histories might have been drawn, as references and as donors, "
-            f"and other donors in each pass. The input of the logits moved {percent(claim.root_movement)} of what "
+            f"{_intervals(study)} The input of the logits moved {percent(claim.root_movement)} of what "
             f"the baseline moves it; below {VACUOUS_BELOW:.0%} a claim is vacuous, unless at every node at least "
             f"{SWAPPED_AT_LEAST:.0%} of the draws were another history. P-values, corrected for all claims of "
             f"this report: supported {chance(claim.p_supported)}, refuted {chance(claim.p_refuted)}.",
         ]
     )
+
+
+def _intervals(study: Study) -> str:
+    known = ["other histories as references"]
+    known += ["and as donors"] * (study.rows >= FEWEST) + ["and other draws"] * (study.options.get("passes", 2) > 1)
+    return f"Intervals are 95%: they allow for {' '.join(known)}."
 
 
 def along_the_context(study: Study) -> str:
@@ -109,7 +115,7 @@ def by_position(claim: Claim) -> str:
     )
 
 
-def nodes(claim: Claim) -> str:
+def nodes(study: Study, claim: Claim) -> str:
     """Return how much each node was put to the test."""
     rows = [
         [
@@ -131,7 +137,7 @@ def nodes(claim: Claim) -> str:
     return "\n\n".join(
         [
             "## What was tested",
-            *_stake(claim),
+            *_stake(claim, study.rows),
             table(heads, rows),
             "*Class sizes*: how many histories agree on the feature, few on the left, many on the right. *Free*: how "
             "many of the bits by which histories differ at a step donors may change. *Alone*: "
@@ -139,12 +145,12 @@ def nodes(claim: Claim) -> str:
             "how far the node's activation moved, relative to its size. *Spread*: the same within a class of untouched "
             "histories. *Exact*: the site is a function of the feature, so swapping changes nothing. *Recovered*: this "
             "node alone is scrubbed. *Resampled*: its site alone gets random donors; near 1 the site does not matter. "
-            "These two come from the first 64 histories and one draw, without an interval." + tree,
+            f"These two are measured {_few(study.rows)}, without an interval." + tree,
         ]
     )
 
 
-def _stake(claim: Claim) -> Iterator[str]:
+def _stake(claim: Claim, rows: int) -> Iterator[str]:
     if stake := at_stake(claim):
         yield (
             f"{prose(sentence(stake), emphasis=False)} Specificity is 0 for a claim with a node that tells every "
@@ -156,12 +162,16 @@ def _stake(claim: Claim) -> Iterator[str]:
             f"Donors stand at the same step as those that they replace, so what a clock tells is untested. With donors "
             f"from any step, in one pass, the claim recovers {figure(claim.any_step)}."
         )
-    if claim.independent is not None:
+    if claim.independent is not None and claim.together is not None:
         yield (
             "All that the claim does not name comes from one history at a visit, so what cancels out in sum is "
-            "untested. With a history of its own for each such input, on the first 64 histories and in one pass, the "
-            f"claim recovers {figure(claim.independent)}."
+            "untested. With a history of its own for each such input the claim recovers "
+            f"{figure(claim.independent)}, with one for all {figure(claim.together)}, both {_few(rows)}."
         )
+
+
+def _few(rows: int) -> str:
+    return f"on {'the first 64' if rows > 64 else 'these'} histories and in one pass"
 
 
 def _class_sizes(sizes: dict[str, int]) -> str:
