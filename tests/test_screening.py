@@ -270,10 +270,13 @@ def test_what_cannot_be_screened_is_refused(cli, workplace, typed, fragments):
 
 def test_pairs_are_cut_with_all_that_belongs_to_them(pairs):
     towards = {"old": np.zeros((N_ROWS, N_STEPS, 3), dtype=bool)}
-    whole = replace(pairs, first_step=np.zeros(N_ROWS, dtype=int), rows=np.arange(N_ROWS) + 10, towards=towards)
+    actions = pairs.reference.actions.copy()
+    np.fill_diagonal(actions, (np.diagonal(actions) + 1) % 3)  # row n does otherwise at step n, which shows later
+    where = {"first_step": np.arange(N_ROWS), "rows": np.arange(N_ROWS) + 10, "towards": towards}
+    whole = replace(pairs, donor=replace(pairs.reference, actions=actions), **where)
     some = whole.part(slice(1, 3))
-    assert some.first_step.tolist() == [0, 0]
+    assert some.first_step.tolist() == [1, 2]
     assert some.rows.tolist() == [11, 12]
     assert some.towards["old"].shape == (2, N_STEPS, 3)
-    np.testing.assert_array_equal(some.donor.actions, pairs.donor.actions[1:3])
+    np.testing.assert_array_equal(some.donor.actions, actions[1:3])
     assert pairs.part(slice(0, 1)).first_step is None
