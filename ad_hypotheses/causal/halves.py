@@ -81,9 +81,10 @@ def scrub_in_halves(
         progress: Called with the number of runs that were done.
     """
     first, actions = split_rows(clean.history, seed, splits), clean.history.actions
-    losses = {kind: np.empty((len(first), *actions.shape), dtype=np.float32) for kind in HALVED}
+    losses = {kind: np.empty((splits, *actions.shape), dtype=np.float32) for kind in HALVED}
+    graphs = ("scrubbed", nodes, 0), ("structure", without_features(nodes), splits)
     for number, half in enumerate(first):
-        for kind, graph, at in (("scrubbed", nodes, 0), ("structure", without_features(nodes), splits)):
+        for kind, graph, at in graphs:
             scrubber = Scrubber(clean, graph, root, options, seed, halves=half)
             losses[kind][number] = cross_entropy(scrubber.run(FIRST + at + number).log_probs, actions)
             progress(1)

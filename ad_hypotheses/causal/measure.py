@@ -177,12 +177,7 @@ def measure(
             measured.nodes[name] = _node(variants["scrubbed"], name, tally.movements, nodes_alone, baselines[0])
             progress(2 * nodes_alone)
     if nodes_alone:
-        if options.align != "any":
-            elsewhere = Scrubber(clean, nodes, root, replace(options, self_donors=False, align="any"), seed)
-            measured.any_step = recovered_in_a_pass(elsewhere, baselines[0])
-        if options.others == "joint":
-            clean.forget()  # all writers are kept for the next run
-            measured.independent, measured.together = _apart_and_together(clean, nodes, root, options, seed)
+        _once_otherwise(measured, clean, nodes, root, options, seed)
         progress(2 * inner)
     return measured
 
@@ -201,13 +196,26 @@ def recovered_in_a_pass(scrubber: Scrubber, baseline: Float[np.ndarray, "row ste
     return float((scrubbed - nothing) / (model - nothing))
 
 
+def _once_otherwise(
+    measured: Measured, clean: Clean, nodes: Mapping[str, BoundNode], root: str, options: Options, seed: int
+) -> None:
+    """Note what a claim recovers with other options than those that were asked for."""
+    options = replace(options, self_donors=False)
+    if options.align != "any":
+        elsewhere = Scrubber(clean, nodes, root, replace(options, align="any"), seed)
+        measured.any_step = recovered_in_a_pass(elsewhere, measured.baseline)
+    if options.others == "joint":
+        clean.forget()  # all writers are kept for the next run
+        measured.independent, measured.together = _apart_and_together(clean, nodes, root, options, seed)
+
+
 def _apart_and_together(
     clean: Clean, nodes: Mapping[str, BoundNode], root: str, options: Options, seed: int
 ) -> tuple[float, float]:
     """What a claim recovers on the first rows if each unimportant input has a row of its own, and if all have one."""
     few = Clean.run(clean.twin.model, clean.history[:ROWS_ALONE])
     there = {name: node.of_rows(slice(ROWS_ALONE)) for name, node in nodes.items()}
-    ways = [replace(options, others=others, self_donors=False) for others in ("independent", "joint")]
+    ways = [replace(options, others=others) for others in ("independent", "joint")]
     apart, together = (
         recovered_in_a_pass(Scrubber(few, there, root, way, seed), expected_baseline(few, way, 1, seed)) for way in ways
     )
