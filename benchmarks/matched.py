@@ -21,13 +21,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ad_hypotheses.causal.donors import ANY, Pairs, make_pairs
 from ad_hypotheses.causal.effects import measure
-from ad_hypotheses.causal.study import Settings, reference_histories
-from ad_hypotheses.cli.options import keep_freed_memory
+from ad_hypotheses.causal.history_pairs import ANY, Pairs, make_pairs
+from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.model import ADTransformer
-from ad_hypotheses.distill.zoo import load
 from ad_hypotheses.language.edges import Edge, all_edges
+from ad_hypotheses.studies.machine import keep_freed_memory
+from ad_hypotheses.studies.scrub.study import Settings, reference_histories
 from ad_hypotheses.tasks.counterfactuals import fitting
 
 MODELS = Path(__file__).resolve().parent.parent / "models"

@@ -31,14 +31,14 @@ from transformers.utils.logging import set_verbosity_error
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ad_hypotheses.causal.paired import Pair
 from ad_hypotheses.causal.patch import patch_edges
+from ad_hypotheses.causal.run_pair import Pair
 from ad_hypotheses.causal.twin import Twin
-from ad_hypotheses.cli.options import keep_freed_memory
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.edges import Edge, all_edges
+from ad_hypotheses.studies.machine import keep_freed_memory
 
 AGREE = 1e-5
 N_WORDS = 5  # tokens and actions: a GPT-2 predicts what it reads

@@ -28,12 +28,12 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.losses import cross_entropy
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.tree import tree_paths
-from ad_hypotheses.cli.options import keep_freed_memory
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.language.check import BoundNode
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.sites import SiteSet, embed, head, logits, mlp
+from ad_hypotheses.studies.machine import keep_freed_memory
 
 AGREE = 1e-5
 HISTORIES, STEPS, PASSES = 1024, 60, 10  # of the comparison with Redwood's engine

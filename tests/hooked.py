@@ -16,8 +16,8 @@ from expand import tiny_model, turned
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ad_hypotheses.causal.paired import Pair
 from ad_hypotheses.causal.patch import patch_edges
+from ad_hypotheses.causal.run_pair import Pair
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.language.anatomy import Reader, Writer

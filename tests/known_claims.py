@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ad_hypotheses.causal.study import Settings, prepare, run_studies
-from ad_hypotheses.cli.claims import chosen
-from ad_hypotheses.distill.zoo import load
-from ad_hypotheses.evidence.record import Claim
+from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.known.network import Known
-from ad_hypotheses.language.discover import load as load_claims
+from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.language.load import load as load_claims
+from ad_hypotheses.studies.scrub.record import Claim
+from ad_hypotheses.studies.scrub.study import Settings, prepare, run_studies
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS, CLAIMS = ROOT / "models", ROOT / "hypotheses" / "known"

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ad_hypotheses.evidence.record import Claim, Curve, NodeRecord, Number, Regime, Study, WorstPosition
+from ad_hypotheses.evidence.plain_data import Curve, Number
+from ad_hypotheses.studies.scrub.record import Claim, NodeRecord, Regime, Study, WorstPosition
 from ad_hypotheses.tasks.dark_room import MOVES, DarkRoom
 
 MOVE_NAMES = ["stay", "up", "down", "left", "right"]

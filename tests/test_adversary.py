@@ -17,20 +17,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_study import dark_room_study, number
 
-from ad_hypotheses.causal import adversary, oracle
-from ad_hypotheses.causal.adversary import challenge
+from ad_hypotheses.causal import oracle
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.draws import classes, draw, restricted
 from ad_hypotheses.causal.losses import exact_baseline
-from ad_hypotheses.causal.plan import ELSEWHERE, plan
 from ad_hypotheses.causal.scrub import Options
-from ad_hypotheses.cli.progress import Meter
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.shape import Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.bootstrap import Resampling
-from ad_hypotheses.evidence.challenge import (
+from ad_hypotheses.evidence.verdict import ALPHA
+from ad_hypotheses.known.wiring import Wiring
+from ad_hypotheses.language.check import bind
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.hypothesis import Hypothesis, node
+from ad_hypotheses.language.sites import embed, logits, mlp
+from ad_hypotheses.report.progress import Meter
+from ad_hypotheses.studies.adversary import attack as adversary
+from ad_hypotheses.studies.adversary.attack import challenge
+from ad_hypotheses.studies.adversary.candidates import LIBRARY, candidates
+from ad_hypotheses.studies.adversary.findings import Apart, Beyond, Challenge, Finding, Refined
+from ad_hypotheses.studies.adversary.outcomes import (
     Ground,
     Outcome,
     corrected,
@@ -39,16 +47,9 @@ from ad_hypotheses.evidence.challenge import (
     stands_out,
     worse,
 )
-from ad_hypotheses.evidence.findings import Apart, Beyond, Challenge, Finding, Refined
-from ad_hypotheses.evidence.record import read_study
-from ad_hypotheses.evidence.verdict import ALPHA
-from ad_hypotheses.known.wiring import Wiring
-from ad_hypotheses.language.candidates import LIBRARY, candidates
-from ad_hypotheses.language.check import bind
-from ad_hypotheses.language.history import History
-from ad_hypotheses.language.hypothesis import Hypothesis, node
-from ad_hypotheses.language.sites import embed, logits, mlp
-from ad_hypotheses.report.challenge import figures, section, sentences
+from ad_hypotheses.studies.adversary.page import figures, section, sentences
+from ad_hypotheses.studies.adversary.plan import ELSEWHERE, plan
+from ad_hypotheses.studies.scrub.record import read_study
 
 # Whom it draws
 

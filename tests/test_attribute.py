@@ -11,10 +11,10 @@ import torch
 from expand import tiny_history, tiny_model
 
 from ad_hypotheses.causal.attribute import agreement, attribute, screen
-from ad_hypotheses.causal.donors import Pairs
+from ad_hypotheses.causal.history_pairs import Pairs
 from ad_hypotheses.causal.metrics import METRICS, Asked
-from ad_hypotheses.causal.paired import Change, Pair
 from ad_hypotheses.causal.patch import patch_edges
+from ad_hypotheses.causal.run_pair import Change, Pair
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.edges import all_edges

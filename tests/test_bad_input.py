@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ad_hypotheses.cli import options, terminal
+from ad_hypotheses.cli import options
+from ad_hypotheses.report import screen as terminal
 
 CLAIMS = '''"""Stay: it stays where it was paid."""
 import numpy as np
@@ -215,7 +216,7 @@ def test_a_damaged_checkpoint(name, change, fragments, verb, cli, claims, workpl
 def test_reports_that_cannot_be_written_are_noticed_before_the_work(verb, cli, claims, workplace, monkeypatch):
     (workplace / "taken").write_text("a file, no folder")
     monkeypatch.setattr("ad_hypotheses.distill.rollout.rollout", None)
-    monkeypatch.setattr("ad_hypotheses.causal.study.prepare", None)
+    monkeypatch.setattr("ad_hypotheses.studies.scrub.study.prepare", None)
     refused(cli(*verb, "taken"), "taken cannot be written", "Nothing was run yet", verb[-1])
     refused(cli(*verb, "taken/below"), "taken/below cannot be written", "Not a directory")
 
@@ -335,7 +336,7 @@ def test_a_bug_of_ours_says_so_in_one_line(cli, workplace, monkeypatch):
     def broken(*arguments):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("ad_hypotheses.cli.listing.show_all", broken)
+    monkeypatch.setattr("ad_hypotheses.cli.list.show_all", broken)
     ran = cli("list")
     assert ran.code == 1
     assert len(ran.err.splitlines()) == 1
@@ -352,7 +353,7 @@ def test_running_out_of_memory(cli, monkeypatch):
     def greedy(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("ad_hypotheses.cli.listing.show_all", greedy)
+    monkeypatch.setattr("ad_hypotheses.cli.list.show_all", greedy)
     refused(cli("list"), "not enough memory")
 
 

@@ -15,18 +15,15 @@ from conftest import Ran, run_main
 from scipy.stats import binomtest, mannwhitneyu
 from statsmodels.stats.proportion import proportion_confint
 
-from ad_hypotheses.causal.study import prepare, run_studies
-from ad_hypotheses.cli import calibrating
 from ad_hypotheses.errors import DataError, HypothesisError, UserError
-from ad_hypotheses.evidence.calibration import (
-    Calibration,
-    ClaimFacts,
-    Coverage,
-    Network,
-    Outcome,
-    read_calibration,
-)
-from ad_hypotheses.evidence.error_rates import (
+from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.known.calibration import cases, trials
+from ad_hypotheses.known.calibration import jobs as calibrate
+from ad_hypotheses.known.calibration import study as calibrating
+from ad_hypotheses.known.calibration.answer import catches, enough_passes, enough_rows, got_through, separations
+from ad_hypotheses.known.calibration.cases import case_of, chosen
+from ad_hypotheses.known.calibration.coverage import Datasets, estimates, sums
+from ad_hypotheses.known.calibration.error_rates import (
     coverage_of,
     exact_interval,
     kept_by_swaps,
@@ -35,15 +32,19 @@ from ad_hypotheses.evidence.error_rates import (
     said,
     separate,
 )
-from ad_hypotheses.evidence.record import Number
-from ad_hypotheses.known import calibrate, cases, trials
-from ad_hypotheses.known.calibrate import Design, Place, choose_pairs, coverage_jobs, run, trial_jobs
-from ad_hypotheses.known.cases import case_of, chosen
-from ad_hypotheses.known.coverage import Datasets, estimates, sums
-from ad_hypotheses.known.measures import Measures, facts
-from ad_hypotheses.known.trials import Trial, run_trial
-from ad_hypotheses.report.calibration import headline, page, write_calibration
-from ad_hypotheses.report.calibration_answer import catches, enough_passes, enough_rows, got_through, separations
+from ad_hypotheses.known.calibration.jobs import Design, Place, choose_pairs, coverage_jobs, run, trial_jobs
+from ad_hypotheses.known.calibration.measures import Measures, facts
+from ad_hypotheses.known.calibration.page import headline, page, write_calibration
+from ad_hypotheses.known.calibration.record import (
+    Calibration,
+    ClaimFacts,
+    Coverage,
+    Network,
+    Outcome,
+    read_calibration,
+)
+from ad_hypotheses.known.calibration.trials import Trial, run_trial
+from ad_hypotheses.studies.scrub.study import prepare, run_studies
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK = "win-stay"

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from ad_hypotheses.cli import listing, progress, terminal
-from ad_hypotheses.cli.claims import chosen
+from ad_hypotheses.cli import list as listing
 from ad_hypotheses.cli.options import parse_memory
-from ad_hypotheses.cli.progress import Meter, Pace
-from ad_hypotheses.cli.training import default_name
-from ad_hypotheses.language.discover import load
+from ad_hypotheses.language.claims import chosen
+from ad_hypotheses.language.load import load
+from ad_hypotheses.report import progress
+from ad_hypotheses.report import screen as terminal
+from ad_hypotheses.report.progress import Meter, Pace
+from ad_hypotheses.studies.train.study import default_name
 
 ROOT = Path(__file__).parents[1]
 VERBS = ("list", "train", "sweep", "evaluate", "new", "check", "scrub")
@@ -122,7 +124,7 @@ def test_list_of_nothing_says_what_to_do(cli):
 
 
 def test_list_reads_the_names_and_sizes_that_the_zoo_writes(trained):
-    from ad_hypotheses.distill import zoo
+    from ad_hypotheses.distill import checkpoint as zoo
 
     assert (listing.WEIGHTS, listing.CONFIG, listing.RECORD) == (zoo.WEIGHTS, zoo.CONFIG, zoo.RECORD)
     model = zoo.load("tiny", trained).model

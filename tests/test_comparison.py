@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ad_hypotheses.cli.evaluation import Asked, report_name
-from ad_hypotheses.report.comparison import draw_pictures, page, write_comparison
-from ad_hypotheses.report.evaluated import Evaluated, by_task, difference, figure_rows, headline, overview_rows
-from ad_hypotheses.report.learners import learner_table, plain, points, share
+from ad_hypotheses.studies.evaluate.learners import learner_table, plain, points, share
+from ad_hypotheses.studies.evaluate.page import draw_pictures, page, write_comparison
+from ad_hypotheses.studies.evaluate.record import Evaluated, by_task, difference, figure_rows, headline, overview_rows
+from ad_hypotheses.studies.evaluate.study import Asked, report_name
 
 ROOM, BANDIT = "dark-room (size 9, horizon 20)", "bandit (arms 5, horizon 100)"
 
@@ -404,7 +404,7 @@ def test_nothing_is_measured_twice(cli, workplace, monkeypatch):
     assert first.code == 0
     page = (workplace / "reports" / "evaluate-tiny.md").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("ad_hypotheses.distill.evaluate.rollout", None)
+        patch.setattr("ad_hypotheses.studies.evaluate.curves.rollout", None)
         again = cli("evaluate", "tiny", *QUICK)
         assert "16 more are known from an earlier run" in again.err
         assert (again.out, (workplace / "reports" / "evaluate-tiny.md").read_bytes()) == (first.out, page)
@@ -415,7 +415,7 @@ def test_nothing_is_measured_twice(cli, workplace, monkeypatch):
 
 
 def test_what_was_measured_before_ctrl_c_is_kept(cli, workplace, monkeypatch):
-    from ad_hypotheses.distill import ablations
+    from ad_hypotheses.studies.evaluate import ablations
 
     def stop(*arguments, **named):
         raise KeyboardInterrupt

@@ -8,10 +8,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ad_hypotheses.language.anatomy import Anatomy
-from ad_hypotheses.language.control import wrong_site
 from ad_hypotheses.language.hypothesis import Hypothesis, node
 from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
 from ad_hypotheses.language.structure import check_structure
+from ad_hypotheses.language.wrong_site import wrong_site
 
 MODEL = Anatomy(("x", "y", "action", "reward"), n_layers=2, n_heads=4)
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom, GaussianBandit, GraphWorld, KeyToDoor, make_task
-from ad_hypotheses.tasks.arrivals import arrivals, moves_towards, towards
 from ad_hypotheses.tasks.counterfactuals import COUNTERFACTUALS, Counterfactual, fitting, make_counterfactual
 from ad_hypotheses.tasks.play import play, play_expert
+from ad_hypotheses.tasks.rewarded_places import arrivals, moves_towards, towards
 from ad_hypotheses.tasks.task import n_tasks_of
 
 ROOMS = {

@@ -13,8 +13,8 @@ import ad_hypotheses
 from ad_hypotheses.errors import HypothesisError
 from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.check import bind
-from ad_hypotheses.language.discover import FOLDER, listing, load
 from ad_hypotheses.language.history import History
+from ad_hypotheses.language.load import FOLDER, listing, load
 from ad_hypotheses.language.template import template, write_template
 
 GOOD = '''"""Mimic: act as the learner did.
@@ -255,7 +255,7 @@ def test_public_names_come_without_torch() -> None:
         "import sys, ad_hypotheses\n"
         "assert 'numpy' not in sys.modules\n"
         "from ad_hypotheses import History, Hypothesis, embed, head, logits, mlp, node, pos\n"
-        "import ad_hypotheses.language.check, ad_hypotheses.language.discover, ad_hypotheses.language.template\n"
+        "import ad_hypotheses.language.check, ad_hypotheses.language.load, ad_hypotheses.language.template\n"
         "assert 'torch' not in sys.modules\n"
         "assert set(ad_hypotheses.__all__) <= set(dir(ad_hypotheses))\n"
     )

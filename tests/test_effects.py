@@ -12,8 +12,8 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from ad_hypotheses.causal import effects
-from ad_hypotheses.causal.donors import Pairs, make_pairs
 from ad_hypotheses.causal.effects import Chain, Nodes, Together, measure, plan
+from ad_hypotheses.causal.history_pairs import Pairs, make_pairs
 from ad_hypotheses.errors import CapacityError, DataError
 from ad_hypotheses.evidence.effects import benjamini_hochberg, flip_test, weigh
 from ad_hypotheses.language.check import bind

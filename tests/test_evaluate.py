@@ -12,16 +12,16 @@ import pytest
 import torch
 from expand import tiny_history
 
-from ad_hypotheses.distill.ablations import STARTS, ablation_parts, ablations, unpaid
+from ad_hypotheses.distill.checkpoint import build
 from ad_hypotheses.distill.config import Config, check_config
-from ad_hypotheses.distill.evaluate import curve, curve_parts, evaluate, explanation_curve, in_context, spread
-from ad_hypotheses.distill.figures import Measure, figures
 from ad_hypotheses.distill.train import split
-from ad_hypotheses.distill.zoo import build
-from ad_hypotheses.evidence.record import Curve
+from ad_hypotheses.evidence.plain_data import Curve
 from ad_hypotheses.language.hypothesis import Hypothesis, node
 from ad_hypotheses.language.sites import embed, logits
 from ad_hypotheses.sources import DynaQ
+from ad_hypotheses.studies.evaluate.ablations import STARTS, ablation_parts, ablations, unpaid
+from ad_hypotheses.studies.evaluate.curves import curve, curve_parts, evaluate, explanation_curve, in_context, spread
+from ad_hypotheses.studies.evaluate.figures import Measure, figures
 from ad_hypotheses.tasks import DarkRoom, make_task
 from ad_hypotheses.tasks.play import play, play_expert
 
@@ -257,7 +257,7 @@ def lives(returns, goals=((1, 1), (0, 0)), task=ROOM):
 
 def test_figures_are_what_one_works_out_by_hand(monkeypatch):
     """Staying on (1, 1) is worth 4, walking to (0, 0) 3."""
-    monkeypatch.setattr("ad_hypotheses.distill.figures.FEWEST", 2)
+    monkeypatch.setattr("ad_hypotheses.studies.evaluate.figures.FEWEST", 2)
     history = lives([[0, 2, 4, 4], [0, 2, 2, 4], [0, 0, 3, 3], [0, 3, 3, 3]])
     found = figures(history, Measure.of(ROOM, history.task))
     assert (found["first"], found["last"], found["mean"]) == (0, 2.75, 2.0625)

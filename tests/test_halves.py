@@ -10,16 +10,16 @@ from expand import random_hypothesis, tiny_history, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ad_hypotheses.causal import halves
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.halves import n_splits, scrub_in_halves, split_rows
 from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
-from ad_hypotheses.causal.measure import Measured, forwards, measure
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.evidence import HalfSums, LossSums, Resampling, estimate
 from ad_hypotheses.evidence.halves import donors_of, variances
 from ad_hypotheses.language.check import BoundNode
+from ad_hypotheses.studies.scrub import halves
+from ad_hypotheses.studies.scrub.halves import n_splits, scrub_in_halves, split_rows
+from ad_hypotheses.studies.scrub.measure import Measured, forwards, measure
 
 WEIGHTS = Resampling.draw(128, 5, np.random.default_rng(0), 300)
 BOTH = [Options(), Options(others="independent"), Options(align="any"), Options(shared=True)]

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Scrubber
-from ad_hypotheses.cli.teaching import claims_of
+from ad_hypotheses.distill.checkpoint import build, load
 from ad_hypotheses.distill.config import Config, check_config
 from ad_hypotheses.distill.train import Progress
-from ad_hypotheses.distill.zoo import build, load
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.known import interchange
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.interchange import Lesson, interchanged, loss, surprise, teach, trainable
 from ad_hypotheses.known.make import known_config, probabilities, wired
 from ad_hypotheses.known.proof import idle, outside, prove, require_proof
+from ad_hypotheses.known.teaching import claims_of
 from ad_hypotheses.known.trained import TRAINED
 from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.check import bind

@@ -14,9 +14,8 @@ import torch
 from conftest import Ran, run_main
 from known_claims import MODELS, ROOT, claims_of, verdicts
 
-from ad_hypotheses.causal.study import Settings
+from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.rollout import rollout
-from ad_hypotheses.distill.zoo import load
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.known.bandits import BANDITS
 from ad_hypotheses.known.catalogue import KNOWN
@@ -31,10 +30,11 @@ from ad_hypotheses.known.make import (
     wired,
 )
 from ad_hypotheses.known.network import Known
-from ad_hypotheses.language.discover import listing
 from ad_hypotheses.language.history import History
+from ad_hypotheses.language.load import listing
 from ad_hypotheses.sources import make_source
 from ad_hypotheses.sources.rules import RULES
+from ad_hypotheses.studies.scrub.study import Settings
 from ad_hypotheses.tasks import make_task
 
 SHARPNESS = 3.0
@@ -313,7 +313,7 @@ def known_cli(
 
 
 def test_the_verb_makes_a_network_and_says_how_exact_it_is(known_cli, monkeypatch) -> None:
-    monkeypatch.setattr("ad_hypotheses.cli.making.ROLLOUTS", 8)
+    monkeypatch.setattr("ad_hypotheses.known.build.ROLLOUTS", 8)
     ran = known_cli("known", "known-win-stay", "win-stay")
     assert ran.code == 0
     assert len(re.findall(r"win-stay +92,160 +\d\.\de-0[78] +\d+%", ran.out)) == 1

@@ -12,17 +12,17 @@ import pytest
 import torch
 from known_claims import MODELS, ROOT, claims_of, verdicts
 
-from ad_hypotheses.causal.study import Settings
+from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.rollout import rollout
-from ad_hypotheses.distill.zoo import load
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.circuit import circuit
 from ad_hypotheses.known.make import LARGEST, agreement, known_config, random_histories, wired
 from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.rooms import ROOMS
-from ad_hypotheses.language.discover import listing
+from ad_hypotheses.language.load import listing
 from ad_hypotheses.sources.rules import RULES
+from ad_hypotheses.studies.scrub.study import Settings
 from ad_hypotheses.tasks import make_task
 from ad_hypotheses.tasks.play import play
 

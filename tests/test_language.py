@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from ad_hypotheses.errors import HypothesisError
 from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.check import Bound, bind, check_structure, classes
-from ad_hypotheses.language.discover import load
-from ad_hypotheses.language.features import Feature
+from ad_hypotheses.language.feature_check import Feature
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis, Node, node
+from ad_hypotheses.language.load import load
 from ad_hypotheses.language.sites import SiteSet, embed, head, logits, mlp, pos
 
 ANATOMY = Anatomy(("x", "y", "action", "reward"), n_layers=2, n_heads=4)

@@ -17,14 +17,14 @@ from test_scrub import OPTIONS, bound, replay
 from torch.testing import assert_close
 
 from ad_hypotheses import distill
-from ad_hypotheses.causal.alone import propagate
 from ad_hypotheses.causal.clean import Clean, Strand
+from ad_hypotheses.causal.rewire import propagate
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.causal.twin import Twin
+from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.distill.model import ADTransformer, KVCache, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
-from ad_hypotheses.distill.zoo import load
 from ad_hypotheses.errors import ConfigError, HypothesisError
 from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
 

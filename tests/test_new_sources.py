@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from ad_hypotheses.cli.card import _learned_from
-from ad_hypotheses.cli.living import keep_source_curve, live
 from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.distill.train import split, training_histories
 from ad_hypotheses.errors import ConfigError, DataError
@@ -33,6 +31,8 @@ from ad_hypotheses.sources.actor_critic import _Learners
 from ad_hypotheses.sources.recorded import select
 from ad_hypotheses.sources.recording import keep_episodes
 from ad_hypotheses.sources.variants import early, every, expert_only
+from ad_hypotheses.studies.histories.study import keep_source_curve, live
+from ad_hypotheses.studies.train.card import _learned_from
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom, Task, make_task
 
 ROOM = DarkRoom(size=3, horizon=6)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ad_hypotheses.cli import patching
-from ad_hypotheses.report import files
-from ad_hypotheses.report.tidy import PATCH_COLUMNS
+from ad_hypotheses import storage as files
+from ad_hypotheses.cli import patch as patching
+from ad_hypotheses.studies.tables import PATCH_COLUMNS
 
 QUICK = ("--samples", "6", "--threads", "1")
 EDGES = ("--edges", "head(0, 0) -> logits", "--edges", "mlp(1) -> logits")

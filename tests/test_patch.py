@@ -14,8 +14,8 @@ from test_transformer_cases import dataset, network, wire
 from torch.testing import assert_close
 
 from ad_hypotheses.causal import patch
-from ad_hypotheses.causal.paired import Change, Norm, Pair
 from ad_hypotheses.causal.patch import patch_edges, patch_path, patch_writers
+from ad_hypotheses.causal.run_pair import Change, Norm, Pair
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.language.edges import Edge, all_edges, find_edges

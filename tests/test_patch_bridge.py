@@ -11,7 +11,7 @@ from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_f
 from transformer_lens.patching import get_act_patch_direct_path
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from ad_hypotheses.causal.paired import Pair
+from ad_hypotheses.causal.run_pair import Pair
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.language.edges import find_edges
 

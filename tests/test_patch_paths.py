@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from ad_hypotheses.causal import patch, together
-from ad_hypotheses.causal.paired import Change
 from ad_hypotheses.causal.patch import patch_path, patch_writers
+from ad_hypotheses.causal.run_pair import Change
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.language.edges import Edge, all_edges, find_edges

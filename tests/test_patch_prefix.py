@@ -17,15 +17,15 @@ from torch.testing import assert_close
 
 from ad_hypotheses.causal import clean, effects, twin
 from ad_hypotheses.causal.attribute import attribute
-from ad_hypotheses.causal.donors import Pairs, make_pairs
 from ad_hypotheses.causal.effects import Chain, Nodes, Together, measure, plan
-from ad_hypotheses.causal.paired import Pair
+from ad_hypotheses.causal.history_pairs import Pairs, make_pairs
 from ad_hypotheses.causal.patch import patch_edges, patch_path, patch_writers
-from ad_hypotheses.causal.screening import attribute_or_resume
+from ad_hypotheses.causal.run_pair import Pair
 from ad_hypotheses.causal.search import Losses
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.language.edges import all_edges, find_edges
+from ad_hypotheses.studies.patch.screen import attribute_or_resume
 from ad_hypotheses.tasks.counterfactuals import tokens_differ
 from ad_hypotheses.tasks.dark_room import DarkRoom
 

@@ -12,11 +12,11 @@ import matplotlib.image
 import pytest
 
 from ad_hypotheses.causal import effects
-from ad_hypotheses.cli import patching
+from ad_hypotheses.cli import patch as patching
 from ad_hypotheses.evidence.effects import Effect, PatchRecord, PatchStudy
-from ad_hypotheses.evidence.record import Number
-from ad_hypotheses.report.patch_answer import answer
-from ad_hypotheses.report.patch_page import draw_pictures, page, write_patch_report
+from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.studies.patch.answer import answer
+from ad_hypotheses.studies.patch.page import draw_pictures, page, write_patch_report
 
 CLAIMS = '''"""Stay: it stays where it was paid."""
 import numpy as np

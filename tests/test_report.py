@@ -15,16 +15,17 @@ from make_study import NOT_ESTIMABLE, bandit_study, claim, dark_room_study, node
 from rich.console import Console
 
 from ad_hypotheses.errors import UserError
-from ad_hypotheses.evidence.record import Claim, Curve, Study, read_study
-from ad_hypotheses.report import page as page_module
-from ad_hypotheses.report.console import show
+from ad_hypotheses.evidence.plain_data import Curve
 from ad_hypotheses.report.draw import _apart, draw_learning_curves, learning_curves
-from ad_hypotheses.report.graph import MAX_EDGES, mermaid
-from ad_hypotheses.report.page import draw_pictures, page, write_report
-from ad_hypotheses.report.places import positions
-from ad_hypotheses.report.plots import losses, recovered
-from ad_hypotheses.report.tidy import tidy
-from ad_hypotheses.report.words import code, did_as_well, figure, interval, percent, prose, report_name
+from ad_hypotheses.report.words import code, figure, interval, percent, prose
+from ad_hypotheses.studies.scrub import page as page_module
+from ad_hypotheses.studies.scrub.graph import MAX_EDGES, mermaid
+from ad_hypotheses.studies.scrub.page import draw_pictures, page, write_report
+from ad_hypotheses.studies.scrub.pictures import losses, recovered
+from ad_hypotheses.studies.scrub.position_pictures import positions
+from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well, read_study, report_name
+from ad_hypotheses.studies.scrub.summary import show
+from ad_hypotheses.studies.tables import tidy
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PICTURES = ["recovered.png", "losses.png", "worst.png", "curves.png"]

@@ -14,14 +14,14 @@ from expand import tiny_history, tiny_model
 from numpy.testing import assert_allclose
 from test_patch_report import CLAIMS
 
-from ad_hypotheses.causal import screening
 from ad_hypotheses.causal.attribute import attribute, screen
-from ad_hypotheses.causal.donors import Pairs
-from ad_hypotheses.causal.screening import agreements, attribute_or_resume, default_steps, pick
+from ad_hypotheses.causal.history_pairs import Pairs
 from ad_hypotheses.errors import CapacityError, DataError
 from ad_hypotheses.evidence.effects import benjamini_hochberg, weigh
 from ad_hypotheses.evidence.verdict import holm
 from ad_hypotheses.language.edges import all_edges
+from ad_hypotheses.studies.patch import screen as screening
+from ad_hypotheses.studies.patch.screen import agreements, attribute_or_resume, default_steps, pick
 
 N_ROWS, N_STEPS = 5, 6
 QUICK = ("--samples", "6", "--threads", "1")

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ad_hypotheses.causal import oracle
-from ad_hypotheses.causal.alone import scrub_alone
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
-from ad_hypotheses.causal.measure import measure
+from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.tree import tree_paths, without_features
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.language.check import BoundNode
 from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
+from ad_hypotheses.studies.scrub.measure import measure
 
 OPTIONS = [
     Options(),

@@ -15,15 +15,15 @@ from expand import tiny_history, tiny_model
 from test_transformer_cases import dataset, network, wire
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.donors import Pairs
+from ad_hypotheses.causal.history_pairs import Pairs
 from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.search import Losses, search
 from ad_hypotheses.errors import DataError, HypothesisError
 from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.check import bind, check_structure
-from ad_hypotheses.language.discover import load
 from ad_hypotheses.language.edges import all_edges, connected, find_edges
+from ad_hypotheses.language.load import load
 from ad_hypotheses.language.write import hypothesis_source
 
 ANATOMY = Anatomy(("x", "y", "action", "reward"), 3, 4)

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from expand import tiny_history, tiny_model
 
-from ad_hypotheses.causal import search_study
-from ad_hypotheses.causal.donors import Pairs
-from ad_hypotheses.causal.patch_study import Asked
+from ad_hypotheses.causal.history_pairs import Pairs
 from ad_hypotheses.causal.resume import Numbers
 from ad_hypotheses.causal.search import Circuit, Losses, search
-from ad_hypotheses.causal.search_study import share_kept
-from ad_hypotheses.cli import searching
-from ad_hypotheses.language.discover import load
+from ad_hypotheses.cli import search as searching
 from ad_hypotheses.language.edges import all_edges
+from ad_hypotheses.language.load import load
 from ad_hypotheses.language.write import hypothesis_source
+from ad_hypotheses.studies.patch import search as search_study
+from ad_hypotheses.studies.patch.search import share_kept
+from ad_hypotheses.studies.patch.study import Asked
 
 QUICK = ("--samples", "12", "--threads", "1")
 FILE = "hypotheses/found_tiny.py"

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ad_hypotheses.causal.study import Settings, reference_histories
-from ad_hypotheses.distill.evaluate import spread
+from ad_hypotheses.distill.checkpoint import load, names
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.train import split
-from ad_hypotheses.distill.zoo import load, names
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.language.check import bind
-from ad_hypotheses.language.control import wrong_site
-from ad_hypotheses.language.discover import load as load_hypotheses
+from ad_hypotheses.language.load import load as load_hypotheses
+from ad_hypotheses.language.wrong_site import wrong_site
 from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.sources.rules import RULES
+from ad_hypotheses.studies.evaluate.curves import spread
+from ad_hypotheses.studies.scrub.study import Settings, reference_histories
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "models"

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_study import dark_room_study, node
 
-from ad_hypotheses.causal.claims import node_bits
 from ad_hypotheses.errors import DataError
-from ad_hypotheses.evidence.record import read_study
 from ad_hypotheses.evidence.specificity import Specificity, of_claim, specificity
 from ad_hypotheses.language.anatomy import Part, Reader
 from ad_hypotheses.language.check import BoundNode
-from ad_hypotheses.report.challenge import at_stake
-from ad_hypotheses.report.sections import nodes
-from ad_hypotheses.report.tidy import tidy
+from ad_hypotheses.studies.adversary.page import at_stake
+from ad_hypotheses.studies.scrub.claim import node_bits
+from ad_hypotheses.studies.scrub.record import read_study
+from ad_hypotheses.studies.scrub.sections import nodes
+from ad_hypotheses.studies.tables import tidy
 
 PARTS = (Part(None, (Reader(5, "logits"),)),)
 

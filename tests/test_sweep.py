@@ -17,15 +17,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ad_hypotheses.cli import sweeping, workers
 from ad_hypotheses.cli.app import main
-from ad_hypotheses.cli.listing import checkpoints
-from ad_hypotheses.cli.sweep_plan import Estimate, Run
-from ad_hypotheses.distill import zoo
+from ad_hypotheses.cli.list import checkpoints
+from ad_hypotheses.distill import checkpoint as zoo
 from ad_hypotheses.distill.config import check_config
-from ad_hypotheses.distill.grid import labels, read_sweep
 from ad_hypotheses.errors import ConfigError, UserError
-from ad_hypotheses.report.sweep import Earned, Sweep, Trained, plot, rows, text
+from ad_hypotheses.studies.sweep import study as sweeping
+from ad_hypotheses.studies.sweep import workers
+from ad_hypotheses.studies.sweep.grid import labels, read_sweep
+from ad_hypotheses.studies.sweep.page import Earned, Sweep, Trained, plot, rows, text
+from ad_hypotheses.studies.sweep.plan import Estimate, Run
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG"
@@ -236,7 +237,7 @@ def in_process(monkeypatch):
         return ended(name, int(end.value.code or 0), slot, log)
 
     monkeypatch.setattr(sweeping, "start", start)
-    monkeypatch.setattr("ad_hypotheses.cli.training.ROLLOUTS", 14)
+    monkeypatch.setattr("ad_hypotheses.studies.train.study.ROLLOUTS", 14)
     return commands, failing
 
 
@@ -341,7 +342,7 @@ def test_the_time_left_is_told_by_what_models_cost():
 def test_workers_are_spread_over_what_computes(place, monkeypatch):
     grid = read_sweep(Path("rooms.yaml"))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
-    monkeypatch.setattr("ad_hypotheses.cli.sweep_plan.n_cpus", lambda: 6)
+    monkeypatch.setattr("ad_hypotheses.studies.sweep.plan.n_cpus", lambda: 6)
     for device, asked, threads, devices, n_workers in (
         ("cpu", None, 1, ["cpu"], 6),
         ("cpu", None, 4, ["cpu"], 1),

@@ -13,18 +13,17 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from ad_hypotheses.cli import teaching
-from ad_hypotheses.cli.progress import Meter
-from ad_hypotheses.cli.teaching import claims_of
-from ad_hypotheses.cli.trained_card import percent, trained_card
-from ad_hypotheses.distill.zoo import load
+from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.errors import DataError
-from ad_hypotheses.known import interchange
+from ad_hypotheses.known import interchange, teaching
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.proof import Proof, Share, require_proof
-from ad_hypotheses.known.taught import digest
+from ad_hypotheses.known.teaching import claims_of
 from ad_hypotheses.known.trained import TRAINED
-from ad_hypotheses.language.discover import load as load_claims
+from ad_hypotheses.known.trained_card import percent, trained_card
+from ad_hypotheses.known.training_digest import digest
+from ad_hypotheses.language.load import load as load_claims
+from ad_hypotheses.report.progress import Meter
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "win-stay-trained"

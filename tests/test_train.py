@@ -13,11 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ad_hypotheses.distill import train as training
+from ad_hypotheses.distill.checkpoint import build
 from ad_hypotheses.distill.config import Config, Training, check_config, read_config
 from ad_hypotheses.distill.feasible import infeasible
 from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.train import METRICS, STATE, Progress, learning_rate, split, train
-from ad_hypotheses.distill.zoo import build
 from ad_hypotheses.errors import CheckpointError, ConfigError, UserError
 
 BANDIT = {"task": {"name": "bandit", "arms": 2, "horizon": 6}, "source": {"name": "ucb1"}}
@@ -202,7 +202,7 @@ def test_a_full_disk_is_said_so_and_leaves_the_old_state(tmp_path, monkeypatch, 
         raise OSError(28, "No space left on device")
 
     # histories are flushed too, so only the checkpoints' own `os` is replaced
-    monkeypatch.setattr("ad_hypotheses.distill.zoo.os", SimpleNamespace(fsync=full, getpid=os.getpid))
+    monkeypatch.setattr("ad_hypotheses.distill.checkpoint.os", SimpleNamespace(fsync=full, getpid=os.getpid))
     with pytest.raises(UserError, match=r"No space left on device\. Free space or choose another place"):
         train(tiny(), tmp_path)
     assert (tmp_path / STATE).read_bytes() == before

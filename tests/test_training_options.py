@@ -17,12 +17,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ad_hypotheses.distill import train as training
+from ad_hypotheses.distill.checkpoint import build
 from ad_hypotheses.distill.config import Config, check_config
 from ad_hypotheses.distill.optimisers import make_optimiser, orthogonalised
 from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.train import HISTORIES, STATE, Progress, train, training_histories
 from ad_hypotheses.distill.updates import Batch, Sampler, accumulate, compiled, update
-from ad_hypotheses.distill.zoo import build
 from ad_hypotheses.errors import ConfigError, UserError
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from ad_hypotheses.causal.alone import propagate
 from ad_hypotheses.causal.clean import Clean, Strand
+from ad_hypotheses.causal.rewire import propagate
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer, Shape

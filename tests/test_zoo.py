@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import save as save_tensors
 
 import ad_hypotheses
-from ad_hypotheses.distill import zoo
+from ad_hypotheses.distill import checkpoint as zoo
 from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.errors import CheckpointError, ConfigError, UserError
 

@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ad_hypotheses.causal.donors import Pairs
 from ad_hypotheses.causal.effects import Direction
+from ad_hypotheses.causal.history_pairs import Pairs
 from ad_hypotheses.causal.metrics import METRICS, Asked, Metric, require_metric
-from ad_hypotheses.causal.paired import Pair
 from ad_hypotheses.causal.patch import Roles, holds_at, holds_seen_from, role_masks
+from ad_hypotheses.causal.run_pair import Pair
 from ad_hypotheses.causal.twin import Stream, Twin, continued
 from ad_hypotheses.distill.model import ADTransformer, LayerNorm
 from ad_hypotheses.errors import DataError

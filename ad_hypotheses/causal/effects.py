@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.donors import Pairs
+from ad_hypotheses.causal.history_pairs import Pairs
 from ad_hypotheses.causal.metrics import METRICS, Asked, require_metric
-from ad_hypotheses.causal.paired import Pair
 from ad_hypotheses.causal.patch import TOKENS_AT_ONCE, patch_edges, patch_path, patch_writers, role_masks
 from ad_hypotheses.causal.resume import fingerprint, kept_or_made
+from ad_hypotheses.causal.run_pair import Pair
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer

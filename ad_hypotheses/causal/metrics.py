@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.donors import Pairs
+from ad_hypotheses.causal.history_pairs import Pairs
 from ad_hypotheses.errors import DataError, did_you_mean
 
 

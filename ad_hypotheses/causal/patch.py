@@ -2,7 +2,7 @@
 
 Goldowsky-Dill et al. 2023, "Localizing Model Behavior with Path Patching" (arXiv 2304.05969), with LayerNorm and every
 later component computed anew. Everything before the reader is taken from the plain run; patches of one stage are
-computed together; a change is carried in the few directions that it has (:mod:`ad_hypotheses.causal.paired`), and
+computed together; a change is carried in the few directions that it has (:mod:`ad_hypotheses.causal.run_pair`), and
 what no longer looks at other steps is computed for as many tokens at a time as stay in a core's cache. Steps before
 the first at which the two runs differ are the plain run's, and are not computed: all logits are of the pair's steps.
 """
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ad_hypotheses.causal.paired import Change, Pair
+from ad_hypotheses.causal.run_pair import Change, Pair
 from ad_hypotheses.causal.twin import continued
 from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.edges import Edge, Path

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ad_hypotheses.causal.donors import Pairs
-from ad_hypotheses.causal.measure import UNREADABLE
+from ad_hypotheses.causal.history_pairs import Pairs
 from ad_hypotheses.distill.model import ADTransformer
-from ad_hypotheses.distill.zoo import replacing
+from ad_hypotheses.storage import UNREADABLE, replacing
 
 Arrays = dict[str, np.ndarray]
 

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from ad_hypotheses.causal.attribute import attribute, screen
 from ad_hypotheses.causal.clean import CHUNK_TOKENS, chunks
-from ad_hypotheses.causal.donors import Pairs
+from ad_hypotheses.causal.history_pairs import Pairs
 from ad_hypotheses.causal.metrics import cross_entropy
-from ad_hypotheses.causal.paired import Pair
 from ad_hypotheses.causal.resume import Numbers, fingerprint
+from ad_hypotheses.causal.run_pair import Pair
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ad_hypotheses.causal.paired import Pair
+from ad_hypotheses.causal.run_pair import Pair
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.language.anatomy import Reader, Writer
 from ad_hypotheses.language.edges import Edge

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ad_hypotheses.cli import known_verbs, verbs
-from ad_hypotheses.cli.interrupt import STOPPED, Stopped, leaving_at_once
-from ad_hypotheses.cli.terminal import aside, say, say_error
+from ad_hypotheses.cli import known as known_verbs
+from ad_hypotheses.cli import verbs
 from ad_hypotheses.errors import UserError
+from ad_hypotheses.report.screen import aside, say, say_error
+from ad_hypotheses.studies.interrupt import STOPPED, Stopped, leaving_at_once
 
 TRACEBACK = "AD_HYPOTHESES_TRACEBACK"
 NAMES = ("cli.py", "ad-hypotheses")

@@ -21,9 +21,8 @@ from ad_hypotheses.cli.options import (
     at_least,
     parse_memory,
     parse_share,
-    require_writable,
-    set_up_torch,
 )
+from ad_hypotheses.studies.machine import require_writable, set_up_torch
 
 Hypotheses = Annotated[Path, typer.Option("--hypotheses", metavar="FOLDER", help="Where the hypothesis files are.")]
 HypothesisFile = Annotated[
@@ -42,7 +41,7 @@ def list_all(
 
     Hypothesis files are read, not run.
     """
-    from ad_hypotheses.cli.listing import show_all
+    from ad_hypotheses.cli.list import show_all
 
     show_all(hypotheses, models, as_json)
 
@@ -63,8 +62,8 @@ def train(
     from ad_hypotheses.distill.config import read_config
 
     settings = read_config(config)
-    from ad_hypotheses.cli.training import command, default_name, train_or_go_on
     from ad_hypotheses.distill.parallel import Ranks
+    from ad_hypotheses.studies.train.study import command, default_name, train_or_go_on
 
     set_up_torch(Ranks.from_environment().device(device), threads)
     target = Path("models") / default_name(config) if folder is None else folder
@@ -100,12 +99,12 @@ def sweep(
 
     Ctrl-C stops it; the same command goes on.
     """
-    from ad_hypotheses.distill.grid import read_sweep
+    from ad_hypotheses.studies.sweep.grid import read_sweep
 
     grid = read_sweep(config)
-    from ad_hypotheses.cli.sweep_plan import Run
-    from ad_hypotheses.cli.sweeping import show_plan, sweep_all, sweep_command
-    from ad_hypotheses.cli.training import default_name
+    from ad_hypotheses.studies.sweep.plan import Run
+    from ad_hypotheses.studies.sweep.study import show_plan, sweep_all, sweep_command
+    from ad_hypotheses.studies.train.study import default_name
 
     set_up_torch(device, threads)
     target = Path("models") / default_name(config) if folder is None else folder
@@ -140,8 +139,8 @@ def histories(
     from ad_hypotheses.distill.config import read_config
 
     settings = read_config(config)
-    from ad_hypotheses.cli.living import live
-    from ad_hypotheses.cli.training import default_name
+    from ad_hypotheses.studies.histories.study import live
+    from ad_hypotheses.studies.train.study import default_name
 
     set_up_torch("cpu", threads)
     if learners is not None:
@@ -176,9 +175,9 @@ def evaluate(
 
     Ctrl-C stops it; the same command goes on.
     """
-    from ad_hypotheses.cli.choosing import choose
-    from ad_hypotheses.cli.evaluation import Asked, evaluate_all
     from ad_hypotheses.errors import CheckpointError, UserError
+    from ad_hypotheses.studies.evaluate.choose import choose
+    from ad_hypotheses.studies.evaluate.study import Asked, evaluate_all
 
     set_up_torch(device, threads)
     damaged: dict[str, UserError] = {}
@@ -197,9 +196,9 @@ def new(
     ),
 ) -> None:
     """Begin a hypothesis file that runs as it is."""
-    from ad_hypotheses.cli.terminal import out, say
     from ad_hypotheses.language.problems import shown_path
     from ad_hypotheses.language.template import write_template
+    from ad_hypotheses.report.screen import out, say
 
     file = shown_path(write_template(name, folder))
     say(out(), f"wrote {file}", "green")
@@ -213,10 +212,10 @@ def check(
 
     Sites, arrows and features are tried on the model's anatomy and on 64 fresh histories.
     """
-    from ad_hypotheses.language.discover import load
+    from ad_hypotheses.language.load import load
 
     hypotheses = load(file)
-    from ad_hypotheses.cli.checking import check_all
+    from ad_hypotheses.cli.check import check_all
 
     check_all(hypotheses, file, model, models, as_json)
 
@@ -268,12 +267,12 @@ def scrub(
     Ctrl-C stops it; the same command goes on.
     """
     given = dict(locals())
-    from ad_hypotheses.language.discover import load
+    from ad_hypotheses.language.load import load
 
     hypotheses = load(file)
     require_writable(reports, "--reports")
-    from ad_hypotheses.causal.study import Settings
-    from ad_hypotheses.cli.scrubbing import Run, command, findings_of, scrub_all
+    from ad_hypotheses.cli.scrub import Run, command, findings_of, scrub_all
+    from ad_hypotheses.studies.scrub.study import Settings
 
     set_up_torch(device, threads)
     budget = None if memory is None else parse_memory(memory)
@@ -379,9 +378,9 @@ def patch(
     given = {name: [] if value is None and name in ("edges", "nodes", "path", "metric") else value
              for name, value in locals().items()} | {"out": file}  # fmt: skip
     require_writable(reports, "--reports")
-    from ad_hypotheses.causal.patch_study import Asked
-    from ad_hypotheses.cli.patching import Typed, command, patch_all, refuse_loose_options, subjects
-    from ad_hypotheses.cli.searching import Wanted, refuse_what_does_not_go_with_it, search_model
+    from ad_hypotheses.cli.patch import Typed, command, patch_all, refuse_loose_options, subjects
+    from ad_hypotheses.cli.search import Wanted, refuse_what_does_not_go_with_it, search_model
+    from ad_hypotheses.studies.patch.study import Asked
 
     set_up_torch(device, threads)
     typed = Typed(

@@ -15,8 +15,8 @@ from safetensors.torch import save as save_tensors
 
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.model import ADTransformer
-from ad_hypotheses.distill.zoo import write_atomically
 from ad_hypotheses.errors import CheckpointError
+from ad_hypotheses.storage import write_atomically
 
 
 @dataclass

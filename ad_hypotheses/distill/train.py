@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ad_hypotheses.distill.checkpoint import build, versions
 from ad_hypotheses.distill.config import Config, Training
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.optimisers import make_optimiser
@@ -25,11 +26,11 @@ from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.state import Run, resume, save
 from ad_hypotheses.distill.updates import Forward, Sampler, compiled, update
-from ad_hypotheses.distill.zoo import build, versions, write_atomically
 from ad_hypotheses.sources.histories import Histories, generate
 from ad_hypotheses.sources.learning import require_learning
 from ad_hypotheses.sources.recorded import Recorded, select
 from ad_hypotheses.sources.recording import episode_returns
+from ad_hypotheses.storage import write_atomically
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.task import n_tasks_of
 

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from ad_hypotheses.evidence.bootstrap import Resampling, crossed_bootstrap
-from ad_hypotheses.evidence.record import Number, plain
+from ad_hypotheses.evidence.plain_data import Number, plain
 from ad_hypotheses.evidence.verdict import holm
 
 SCHEMA = 2

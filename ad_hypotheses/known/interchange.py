@@ -29,13 +29,13 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Options, Others, Scrubber
 from ad_hypotheses.causal.tree import Path as TreePath
 from ad_hypotheses.causal.twin import Twin
+from ad_hypotheses.distill.checkpoint import build, versions
 from ad_hypotheses.distill.config import Config, Training
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.state import Run, resume, save
 from ad_hypotheses.distill.train import HISTORIES, STATE, Progress, learning_rate, training_histories
-from ad_hypotheses.distill.zoo import build, versions
-from ad_hypotheses.known.taught import digest, keep_taught
+from ad_hypotheses.known.training_digest import digest, keep_taught
 from ad_hypotheses.language.check import BoundNode, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis, Node, as_policy

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from ad_hypotheses.distill.checkpoint import CONFIG, build
 from ad_hypotheses.distill.config import Config, read_config
 from ad_hypotheses.distill.model import ADTransformer
-from ad_hypotheses.distill.zoo import CONFIG, build
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.wiring import Wiring

@@ -10,13 +10,13 @@ from jaxtyping import Float
 
 from ad_hypotheses.causal.clean import Clean, plain_part
 from ad_hypotheses.causal.losses import cross_entropy
-from ad_hypotheses.causal.measure import expected_baseline, measure
 from ad_hypotheses.causal.scrub import Options, Others, Scrubber
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.check import Bound, BoundNode, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.studies.scrub.measure import expected_baseline, measure
 
 PASSES = 3
 LEAST_RECOVERED = 0.97  # of what is claimed to be true, features alone and with independent others too

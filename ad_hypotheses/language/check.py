@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 
 from ad_hypotheses.errors import did_you_mean
 from ad_hypotheses.language.anatomy import Anatomy, Part
-from ad_hypotheses.language.features import Feature, examine_features
+from ad_hypotheses.language.feature_check import Feature, examine_features
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
 from ad_hypotheses.language.problems import Problem, failure, listed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from ad_hypotheses.evidence.record import Claim, Number, Study
+from ad_hypotheses.evidence.plain_data import Number
 
 NOT_ESTIMABLE = "not estimable"
 
@@ -41,24 +41,9 @@ def sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) or not text else text + "."
 
 
-def report_name(study: Study) -> str:
-    """Return the name of the study's files without their ending, `"mimic-dark-room"`."""
-    return file_name(study.claims[0].name, study.model)
-
-
 def file_name(*parts: str) -> str:
     """Return a name for files that says what is in them."""
     return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") or "unnamed" for part in parts)
-
-
-def did_as_well(control: Claim, claim: Claim) -> bool:
-    """Whether a control recovers as much as the claim, or cannot be told from one that does.
-
-    Compared is `recovered`: its two losses are the same for every claim about a model, while the structure that
-    `beyond structure` is measured against depends on the sites.
-    """
-    mine, other = claim.regimes[0].recovered, control.regimes[0].recovered
-    return mine.estimable and other.estimable and other.high >= mine.low
 
 
 def literal(text: str) -> str:

@@ -19,7 +19,7 @@ from jaxtyping import Int
 
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.sources.lives import lived, variant_recipe
+from ad_hypotheses.sources.kept_episodes import lived, variant_recipe
 from ad_hypotheses.sources.shards import (
     AGAIN,
     ARRAYS,

@@ -1,0 +1,174 @@
+"""`list`: which checkpoints and hypothesis files there are, read without running or loading any of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ad_hypotheses.distill.config import SCRATCH, read_config
+from ad_hypotheses.language.load import Found, listing
+from ad_hypotheses.report.markdown import describe
+from ad_hypotheses.report.screen import duration, out, print_json, say
+
+WEIGHTS, CONFIG, RECORD = "weights.safetensors", "config.yaml", "record.json"  # as in distill.zoo, which needs torch
+
+NUMBERS = ("layers", "heads", "width", "weights", "held-out", "trained", "nodes")  # columns
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a checkpoint's files say of it.
+
+    Attributes:
+        name: Of its folder; of one that lies deeper, its path.
+        task: Its task family and the parameters.
+        channels: The parts of its tokens, each an embedding.
+        layers, heads, width: Size of the transformer.
+        parameters: How many weights it has.
+        held_out_of_optimum: Mean return of its last three episodes on held-out tasks, as a share of the optimum.
+        seconds: That its training took.
+        error: Why it cannot be read; None if it can.
+    """
+
+    name: str
+    task: str = ""
+    channels: tuple[str, ...] = ()
+    layers: int = 0
+    heads: int = 0
+    width: int = 0
+    parameters: int = 0
+    held_out_of_optimum: float | None = None
+    seconds: float | None = None
+    error: str | None = None
+
+
+def show_all(hypotheses: Path, models: Path, as_json: bool) -> None:
+    """Print what there is."""
+    rows = checkpoints(models)
+    found = listing(hypotheses) if hypotheses.exists() else []
+    if as_json:
+        files = [{**asdict(one), "file": str(one.file)} for one in found]
+        print_json({"models": [asdict(row) for row in rows], "hypotheses": files})
+        return
+    console = out()
+    _show_models(rows, models, console)
+    _show_hypotheses(found, hypotheses, console)
+
+
+def checkpoints(models: Path) -> list[Row]:
+    """Return what the checkpoints of a folder say of themselves, by name; a broken one has an error."""
+    rows = []
+    found = [path for depth in range(1, 4) for path in models.glob("*/" * depth + WEIGHTS)]
+    for folder in sorted(path.parent for path in found if SCRATCH not in path.relative_to(models).parts):
+        name = folder.relative_to(models).as_posix()
+        try:
+            rows.append(_read(folder, name))
+        except Exception as error:  # whatever is wrong with one must not hide the others
+            rows.append(Row(name, error=str(error).splitlines()[0]))
+    return rows
+
+
+def n_parameters(weights: Path) -> int:
+    """Return how many numbers a safetensors file holds, from its header.
+
+    Raises:
+        ValueError: It is no such file.
+    """
+    with weights.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 0 < length < weights.stat().st_size:
+            raise ValueError(f"{weights.name} is truncated or no safetensors file")
+        header = json.loads(file.read(length))
+    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+    if 8 + length + max((one["data_offsets"][1] for one in tensors), default=0) != weights.stat().st_size:
+        raise ValueError(f"{weights.name} is truncated")
+    return sum(math.prod(one["shape"]) for one in tensors)
+
+
+def shortened(channels: Sequence[str]) -> str:
+    """Return the parts of a token; of those that differ only in where they were seen, the first and the last."""
+    groups: dict[str, list[str]] = {}
+    for name in channels:
+        groups.setdefault(re.sub(r"_\d+_\d+$", "", name), []).append(name)
+    return ", ".join(group[0] if len(group) == 1 else f"{group[0]} to {group[-1]}" for group in groups.values())
+
+
+def _read(folder: Path, name: str) -> Row:
+    config = read_config(folder / CONFIG)
+    record = json.loads((folder / RECORD).read_text())
+    size, task = config.model, config.make_task()
+    return Row(
+        name,
+        describe(task),
+        (*task.channels, "action", "reward"),
+        size.n_layers,
+        size.n_heads,
+        size.d_model,
+        n_parameters(folder / WEIGHTS),
+        record.get("evaluation", {}).get("summary", {}).get("held_out_of_optimum"),
+        record.get("seconds"),
+    )
+
+
+def _show_models(rows: list[Row], models: Path, console: Console) -> None:
+    if not rows:
+        say(console, f"no checkpoints in {models}/; make one: python cli.py train CONFIG.yaml", "dim")
+        return
+    table = _table("model", "task", "layers", "heads", "width", "weights", "held-out", "trained")
+    for row in rows:
+        if row.error is not None:
+            _add_broken(table, row.name, row.error)
+            continue
+        share = "-" if row.held_out_of_optimum is None else f"{row.held_out_of_optimum:.0%}"
+        seconds = "-" if row.seconds is None else duration(row.seconds)
+        sizes = (str(row.layers), str(row.heads), str(row.width), f"{row.parameters:,}")
+        task = Text.assemble(row.task, "\nembed: ", (shortened(row.channels), "dim"))
+        table.add_row(Text(row.name), task, *map(Text, (*sizes, share, seconds)))
+    console.print(table)
+    say(
+        console,
+        "held-out: return of the last three episodes (or of the only one) on tasks never trained on, of the optimum",
+        "dim",
+    )
+
+
+def _show_hypotheses(found: list[Found], folder: Path, console: Console) -> None:
+    if not found:
+        say(console, f"no hypotheses in {folder}/; begin one: python cli.py new win_stay", "dim")
+        return
+    table = _table("file", "hypotheses", "nodes", "what it says")
+    for one in found:
+        if one.error is not None:
+            _add_broken(table, str(one.file), one.error)
+        else:
+            names = ", ".join(one.hypotheses) or "none"
+            table.add_row(*map(Text, (str(one.file), names, str(one.n_nodes), one.title)))
+    console.print(table)
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True)
+    for head in heads:
+        first = head == heads[0]
+        table.add_column(
+            head,
+            justify="right" if head in NUMBERS else "left",
+            no_wrap=first or head in NUMBERS,
+            style="cyan" if first else None,
+        )
+    return table
+
+
+def _add_broken(table: Table, name: str, error: str) -> None:
+    table.add_row(Text(name, style="red"), Text(error, style="red"))

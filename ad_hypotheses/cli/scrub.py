@@ -1,0 +1,165 @@
+"""`scrub`: test every hypothesis of a file by causal scrubbing, and write a report of each."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ad_hypotheses.distill.checkpoint import load
+from ad_hypotheses.errors import UserError
+from ad_hypotheses.language.claims import chosen, shown_file
+from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.report.progress import Meter, metered
+from ad_hypotheses.report.screen import out, print_json, size
+from ad_hypotheses.studies.interrupt import stoppable
+from ad_hypotheses.studies.machine import keep_freed_memory
+from ad_hypotheses.studies.scrub.page import write_report
+from ad_hypotheses.studies.scrub.record import Study
+from ad_hypotheses.studies.scrub.study import Cost, Progress, Settings, Trial, prepare, run_studies
+from ad_hypotheses.studies.scrub.summary import show
+
+PARTIAL = ".partial"  # folder in the reports for what is measured, so that an interrupted study goes on
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to scrub where.
+
+    Attributes:
+        name: Of the hypothesis file.
+        model: To test on; None for those that the file names.
+        models: Folder of the checkpoints.
+        reports: Folder of the reports.
+        device: Where to compute.
+        command: What makes the same study again.
+    """
+
+    name: str
+    model: str | None
+    models: Path
+    reports: Path
+    device: str
+    command: str
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for what is measured on the way."""
+        return self.reports / PARTIAL / self.name
+
+
+def scrub_all(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, as_json: bool) -> None:
+    """Test the hypotheses of a file together, write a report of each, and print the short form.
+
+    Raises:
+        UserError: Something cannot be tested, or a report cannot be written.
+        Stopped: The user pressed Ctrl-C.
+    """
+    keep_freed_memory()
+    with metered() as meter, stoppable(lambda: _stopped(run.scratch)):
+        trials = _prepared(hypotheses, run, settings, meter)
+        studies = run_studies(trials, settings, run.command, run.scratch, _progress(meter, trials))
+        meter.begin("writing reports", len(studies))
+        pages = [write_report(study, run.reports)[-1] for study in studies]
+    _discard(run.scratch)
+    _show(studies, pages, as_json)
+
+
+OPTIONS: dict[str, Any] = {
+    "model": None, "models": Path("models"), "samples": 256, "passes": 5, "tasks": "all", "others": "joint",
+    "align": "step", "shared": False, "seed": 0, "rollouts": 64, "adversary": False, "findings": None, "device": "cpu",
+    "threads": None,
+}  # fmt: skip
+
+
+FINDINGS = 3  # of an adversary that nobody asked for more
+
+
+def findings_of(adversary: bool, findings: int | None) -> int | None:
+    """Return how many findings an adversary may report; None if there is none.
+
+    Raises:
+        UserError: A number of findings was typed without an adversary.
+    """
+    if findings is not None and not adversary:
+        raise UserError(f"--findings {findings} is about what an adversary reports: add --adversary, or leave it out.")
+    return (findings or FINDINGS) if adversary else None
+
+
+def command(file: str, given: dict[str, Any]) -> str:
+    """Return what makes the same study again: options that change no number, or have their default, are left out.
+
+    Args:
+        file: As it was typed.
+        given: Every option by name.
+    """
+    words = ["python", "cli.py", "scrub", shown_file(file)]
+    for name, default in OPTIONS.items():
+        value = given[name]
+        if value != default:
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return shlex.join(words)
+
+
+def _prepared(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, meter: Meter) -> list[Trial]:
+    groups = chosen(hypotheses, run.model)
+    names = dict.fromkeys(main.model for main, _ in groups)
+    checkpoints = {name: load(name, run.models, run.device) for name in names}
+    meter.begin("letting learners live", len(groups), "hypotheses")
+    trials = []
+    for main, controls in groups:
+        trials.append(prepare(main, controls, checkpoints[main.model], settings))
+        meter.advance(1)
+    return trials
+
+
+def _progress(meter: Meter, trials: list[Trial]) -> Progress:
+    n_claims = sum(len(trial.bound) for trial in trials)
+    rows = trials[0].history.n_rows
+    begun = 0
+
+    def cost(predicted: Cost) -> None:
+        meter.say(
+            f"{n_claims} claims over {rows:,} histories: {predicted.forwards:,} partial forward passes, "
+            f"{size(predicted.bytes)} of memory"
+        )
+        meter.begin("scrubbing", predicted.forwards, "forwards")
+
+    def claim(name: str) -> None:
+        nonlocal begun
+        begun += 1
+        meter.reach(meter.done, f"{name} ({begun} of {n_claims})")
+
+    def adversary(name: str) -> None:
+        meter.reach(meter.done, f"adversary against {name}")
+
+    return Progress(cost, claim, adversary, meter.advance)
+
+
+def _stopped(scratch: Path) -> str:
+    if not any(scratch.glob("*.npz")):
+        return "stopped before a claim was measured; nothing was kept."
+    return f"stopped; what was measured is kept in {scratch}; the same command goes on."
+
+
+def _discard(scratch: Path) -> None:
+    """Remove what was kept for an interruption that did not come."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    with suppress(OSError):  # another study may keep something there
+        scratch.parent.rmdir()
+
+
+def _show(studies: list[Study], pages: list[Path], as_json: bool) -> None:
+    if as_json:
+        both = zip(studies, pages, strict=True)
+        print_json([{"report": str(page), **json.loads(study.to_json())} for study, page in both])
+        return
+    console = out()
+    for study, page in zip(studies, pages, strict=True):
+        show(study, console, page)
+        console.print()

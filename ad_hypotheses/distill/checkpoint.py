@@ -1,0 +1,266 @@
+"""Checkpoints on disk: `models/<name>/{config.yaml, weights.safetensors, record.json, card.md}`.
+
+Reading one never runs code: YAML and JSON are plain data, weights are safetensors. `record.json` holds the SHA-256 of
+the weights and the configuration, so that a truncated or altered checkpoint is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from ad_hypotheses.distill.config import SCRATCH, Config, differences, read_config
+from ad_hypotheses.distill.model import ADTransformer, Shape
+from ad_hypotheses.distill.tokens import Vocabulary
+from ad_hypotheses.errors import CheckpointError, did_you_mean
+from ad_hypotheses.storage import write_atomically
+
+CONFIG, WEIGHTS, RECORD, CARD, CURVE = "config.yaml", "weights.safetensors", "record.json", "card.md", "curve.png"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model with what made it.
+
+    Attributes:
+        name: Its folder's place among the named checkpoints, `"dark-room"` or `"dark-room-grid/l1-s0"`; elsewhere its
+            folder's name.
+        folder: Where it lies.
+        config: What it was trained with.
+        model: The transformer, in evaluation mode.
+        record: How training went: SHA-256 of the weights, versions, wall time, in-context learning curves.
+    """
+
+    name: str
+    folder: Path
+    config: Config
+    model: ADTransformer
+    record: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights file."""
+        return str(self.record["weights_sha256"])
+
+
+def build(config: Config) -> ADTransformer:
+    """Return the untrained transformer of a configuration."""
+    task = config.make_task()
+    vocabulary = Vocabulary(tuple(zip(task.channels, task.channel_sizes, strict=True)), task.n_actions, task.rewards)
+    shape = Shape(n_ctx=config.context_episodes * task.horizon, **config.model.model_dump())
+    return ADTransformer(vocabulary, shape, seed=config.training.seed)
+
+
+def load(name: str | Path, models: Path = Path("models"), device: str = "cpu") -> Checkpoint:
+    """Load a checkpoint by its name or folder.
+
+    Args:
+        name: `"dark-room"`, `"dark-room-grid/l1-s0"`, or a path to a checkpoint's folder.
+        models: Where named checkpoints lie.
+        device: Where to put the weights.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it is incomplete, truncated or altered.
+    """
+    folder = find(name, models)
+    config, record = _read_config(folder), _read_record(folder)
+    content = _read_bytes(folder / WEIGHTS)
+    found, recorded = hashlib.sha256(content).hexdigest(), record.get("weights_sha256")
+    if not isinstance(recorded, str):
+        raise CheckpointError(
+            f"{folder / RECORD} is at fault: it holds no weights_sha256, the SHA-256 of the weights.\n"
+            f"  Restore it (git checkout -- {folder}), or train again: python cli.py train {folder / CONFIG}"
+        )
+    if found != recorded:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} is not the file that was trained: it is truncated or was altered.\n"
+            f"  SHA-256 recorded: {recorded}\n  SHA-256 found:    {found}\n"
+            f"  Restore it (git checkout -- {folder}), or train it again: python cli.py train {folder / CONFIG}"
+        )
+    altered = alterations(folder, config)
+    if altered:
+        listed = "\n".join(f"  {one}" for one in altered)
+        raise CheckpointError(
+            f"{folder / CONFIG} is not what the model was trained with: it was altered.\n{listed}\n"
+            f"  Undo that (git checkout -- {folder / CONFIG}), or train this configuration into another folder:\n"
+            f"  python cli.py train {folder / CONFIG} --out FOLDER"
+        )
+    _require_fit(config, _tensors(content, folder / WEIGHTS), folder)
+    model = build(config)
+    fill(model, content, folder / WEIGHTS)
+    return Checkpoint(_name(folder, models), folder, config, model.to(device).eval(), record)
+
+
+def fill(model: ADTransformer, content: bytes, path: Path) -> None:
+    """Put the weights of a safetensors file into a model of the same shape.
+
+    Raises:
+        CheckpointError: It is no safetensors file, or its tensors are not those of the model.
+    """
+    tensors = _tensors(content, path)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        wrong = _misfits({name: tuple(one.shape) for name, one in model.state_dict().items()}, tensors)
+        listed = "".join(f"\n  {one}" for one in wrong)
+        raise CheckpointError(f"{path} does not fit the model that its {CONFIG} describes:{listed}") from error
+
+
+def alterations(folder: Path, config: Config) -> list[str]:
+    """Say in which keys a configuration differs from the one that the model in `folder` was trained with.
+
+    Returns:
+        One line a key; none where the record is of a version that kept no configuration.
+
+    Raises:
+        CheckpointError: The record cannot be read.
+    """
+    kept = _read_record(folder).get("config")
+    if kept is None:
+        return []
+    try:
+        return differences(config, Config.model_validate(kept))
+    except (ValueError, KeyError) as error:  # pydantic's errors are ValueErrors
+        raise CheckpointError(
+            f"{folder / RECORD} is at fault: its config is none of this version. Restore it or train again."
+        ) from error
+
+
+def _tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_tensors(content)
+    except Exception as error:
+        raise CheckpointError(f"{path} is no safetensors file: {error}") from error
+
+
+def _require_fit(config: Config, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Refuse sizes that are not those of the weights, before a model of that size is made."""
+    size, shapes = config.model, {name: tuple(one.shape) for name, one in tensors.items()}
+    context = config.context_episodes * config.make_task().horizon
+    layers = {int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")}
+    heads = shapes.get("blocks.0.attn.W_Q", (size.n_heads, size.d_model, 0))
+    mlp = shapes.get("blocks.0.mlp.W_in")
+    steps = shapes["W_pos"][0] if "W_pos" in shapes else None
+    pairs: list[tuple[str, Any, Any]] = [
+        ("model.n_layers", size.n_layers, len(layers)),
+        ("model.n_heads", size.n_heads, heads[0]),
+        ("model.d_model", size.d_model, heads[1]),
+        ("model.attention_only", size.attention_only, mlp is None),
+        ("whether model.positions are learned", size.positions == "learned", steps is not None),
+    ]
+    if mlp is not None and not size.attention_only:
+        pairs.append(("model.d_mlp", size.d_mlp or 4 * size.d_model, mlp[1]))
+    if steps is not None and size.positions == "learned":
+        pairs.append(("steps of a context (task.horizon, histories.episodes, training.crop)", context, steps))
+    wrong = [f"\n  {key}: {here} there, {there} in the weights" for key, here, there in pairs if here != there]
+    if wrong:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} does not fit the model that its {CONFIG} describes:{''.join(wrong)}\n"
+            f"  Restore the two (git checkout -- {folder}), or train again into another folder."
+        )
+
+
+def _misfits(wanted: Mapping[str, tuple[int, ...]], tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """Say which tensors a model lacks or has in another size."""
+    there = {name: tuple(one.shape) for name, one in tensors.items()}
+    words = [f"{name} is missing" for name in wanted if name not in there]
+    words += [f"{name} is none of the model's" for name in there if name not in wanted]
+    words += [
+        f"{name} is {list(there[name])}, but the model's is {list(shape)}"
+        for name, shape in wanted.items()
+        if name in there and there[name] != shape
+    ]
+    return words
+
+
+def find(name: str | Path, models: Path = Path("models")) -> Path:
+    """Return the folder of a checkpoint.
+
+    Raises:
+        CheckpointError: There is none of that name, or it has no weights; says which exist.
+    """
+    folder = models / name if (models / name).is_dir() else Path(name)
+    if (folder / WEIGHTS).is_file():
+        return folder
+    known = names(models)
+    if folder.is_dir() and not (folder / CONFIG).is_file():
+        inside = [one for one in known if one.startswith(f"{name}/")]
+        advice = f"Models in it: {', '.join(inside)}." if inside else f"Models there: {', '.join(known) or 'none'}."
+        raise CheckpointError(f"{folder} has no {WEIGHTS} and no {CONFIG}: it is no checkpoint. {advice}")
+    if folder.is_dir():
+        raise CheckpointError(f"{folder} has no {WEIGHTS}: train it first: python cli.py train {folder / CONFIG}")
+    listed = ", ".join(known) or "none"
+    raise CheckpointError(
+        f"there is no model {str(name)!r} in {models.resolve()}.{did_you_mean(str(name), known)}\n"
+        f"  models there: {listed}"
+    )
+
+
+def names(models: Path = Path("models")) -> list[str]:
+    """Names of the checkpoints in a folder and in folders in it: `"dark-room"`, `"dark-room-grid/l1-s0"`."""
+    folders = [path.parent.relative_to(models) for depth in range(1, 4) for path in models.glob("*/" * depth + WEIGHTS)]
+    return sorted(folder.as_posix() for folder in folders if SCRATCH not in folder.parts)
+
+
+def _name(folder: Path, models: Path) -> str:
+    """Return what a checkpoint is called; links are not followed, they may be what gives it its name."""
+    here, there = Path(os.path.abspath(folder)), Path(os.path.abspath(models))  # noqa: PTH100
+    return here.relative_to(there).as_posix() if there in here.parents else here.name
+
+
+def save(folder: Path, config: Config, model: ADTransformer, record: dict[str, Any]) -> str:
+    """Write a checkpoint, each file at once or not at all; returns the SHA-256 of its weights."""
+    content = save_tensors({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+    digest = hashlib.sha256(content).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / CONFIG).exists() or read_config(folder / CONFIG) != config:  # else keep its comments
+        write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
+    write_atomically(folder / WEIGHTS, content)
+    kept = {"weights_sha256": digest, "config": config.model_dump(), **record}
+    write_atomically(folder / RECORD, json.dumps(kept, indent=1).encode())
+    return digest
+
+
+def _read_config(folder: Path) -> Config:
+    path = folder / CONFIG
+    if not path.exists():
+        raise CheckpointError(
+            f"cannot read the configuration {path}: No such file or directory. It belongs to the weights beside it.\n"
+            f"  Restore it (git checkout -- {path}), or copy the one that the model was trained with there."
+        )
+    return read_config(path)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(_read_bytes(folder / RECORD))
+    except ValueError as error:
+        raise CheckpointError(f"{folder / RECORD} is not valid JSON: {error}. Restore it or train again.") from error
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{folder / RECORD} must hold a JSON object. Restore it or train again.")
+    return record
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}. Restore it or train again.") from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a number may depend on."""
+    from importlib.metadata import version
+
+    packages = ("numpy", "scipy", "torch", "transformer-lens")
+    return {**{name: version(name) for name in packages}, "torch build": torch.__version__}

@@ -1,0 +1,1 @@
+"""Measure on known networks how often verdicts are wrong."""

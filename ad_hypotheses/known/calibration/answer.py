@@ -1,0 +1,216 @@
+"""What a calibration says in the end: rates by group, measures side by side, what got through, what to use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ad_hypotheses.known.calibration.error_rates import Rate, Separation, rate, said, separate
+from ad_hypotheses.known.calibration.record import REFUSED, Calibration, ClaimFacts, Outcome
+
+VERDICTS = ("supported", "refuted", "inconclusive", "vacuous", REFUSED)
+ROUNDING = 1e-3  # differences of a measure up to this are none
+VISIBLE = 0.01  # differences of a measure from that of the true claims from which on somebody would notice
+ENOUGH = 0.95  # share of trials in which a true claim should be supported
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure that might tell true claims from wrong ones.
+
+    Attributes:
+        name: On the page.
+        larger_is_better: Whether a true claim should have more of it.
+        where: What it comes from.
+    """
+
+    name: str
+    larger_is_better: bool
+    where: str
+
+
+MEASURES = (
+    Measure("recovered", True, "scrub"),
+    Measure("beyond structure", True, "scrub"),
+    Measure("KL recovered", True, "scrub"),
+    Measure("loss change recovered", True, "scrub"),
+    Measure("likeliest action kept", True, "scrub"),
+    Measure("swap share", True, "scrub"),
+    Measure("root movement", True, "scrub"),
+    Measure("specificity", True, "scrub"),
+    Measure("with donors from any step", True, "scrub --align any"),
+    Measure("with independent others", True, "scrub --others independent"),
+    Measure("undeclared edges", False, "patch"),
+    Measure("weakest arrow", True, "patch"),
+    Measure("policy agreement", True, "behaviour"),
+)
+
+
+def true_claims(calibration: Calibration) -> list[ClaimFacts]:
+    """The claims that deserve support."""
+    return [one for one in calibration.claims if one.expected == "supported"]
+
+
+def wrong_claims(calibration: Calibration) -> list[ClaimFacts]:
+    """The claims that deserve refutation."""
+    return [one for one in calibration.claims if one.expected == "refuted"]
+
+
+def kinds(calibration: Calibration) -> list[str]:
+    """Kinds of claims, the true ones first."""
+    return list(dict.fromkeys(one.kind for one in (*true_claims(calibration), *calibration.claims)))
+
+
+def about(outcomes: Sequence[Outcome], claims: Sequence[ClaimFacts]) -> list[Outcome]:
+    """The trials of some claims."""
+    wanted = {(one.network, one.claim) for one in claims}
+    return [one for one in outcomes if (one.network, one.claim) in wanted]
+
+
+def name_of(one: ClaimFacts | Outcome) -> str:
+    """Return `win-stay: two_pulls`."""
+    return f"{one.network}: {one.claim}"
+
+
+def values(calibration: Calibration) -> dict[str, dict[str, float]]:
+    """Return what every measure gives to every claim, means over standard trials. {measure: {claim: value}}"""
+    found: dict[str, dict[str, float]] = {measure.name: {} for measure in MEASURES}
+    for claim in calibration.claims:
+        trials = about(calibration.trials(), [claim])
+        for name, value in (_from_trials(trials) | _from_facts(claim)).items():
+            found[name][name_of(claim)] = value
+    return found
+
+
+def _from_trials(trials: Sequence[Outcome]) -> dict[str, float]:
+    def mean(numbers: Sequence[float]) -> float:
+        known = [number for number in numbers if np.isfinite(number)]
+        return float(np.mean(known)) if known else float("nan")
+
+    return {
+        "recovered": mean([one.recovered.value for one in trials]),
+        "beyond structure": mean([one.beyond_structure.value for one in trials if one.beyond_structure.estimable]),
+        "KL recovered": mean([1 - one.kl / one.kl_baseline for one in trials]),
+        "loss change recovered": mean([1 - one.loss_change / one.loss_change_baseline for one in trials]),
+        "likeliest action kept": mean([one.same_argmax for one in trials]),
+        "swap share": mean([one.swapped for one in trials]),
+        "root movement": mean([one.root_movement for one in trials]),
+    }
+
+
+def _from_facts(claim: ClaimFacts) -> dict[str, float]:
+    return {
+        "specificity": claim.specificity,
+        "with donors from any step": claim.any_step,
+        "with independent others": claim.independent,
+        "undeclared edges": claim.undeclared,
+        "weakest arrow": claim.weakest_arrow,
+        "policy agreement": claim.agreement,
+    }
+
+
+def separations(calibration: Calibration) -> list[Separation]:
+    """Compare what every measure gives to true claims with what it gives to wrong ones."""
+    by_measure = values(calibration)
+    true, wrong = ([name_of(one) for one in some] for some in (true_claims(calibration), wrong_claims(calibration)))
+    found = []
+    for measure in MEASURES:
+        given: Mapping[str, float] = by_measure[measure.name]
+        good, bad = ({name: given[name] for name in some} for some in (true, wrong))
+        found.append(separate(measure.name, good, bad, measure.larger_is_better, ROUNDING))
+    return [one for one in found if one is not None]
+
+
+def got_through(calibration: Calibration) -> list[tuple[ClaimFacts, Rate]]:
+    """The wrong claims that were supported in any trial of the standard size, the most often supported first."""
+    found = []
+    for claim in wrong_claims(calibration):
+        supported = rate(about(calibration.trials(), [claim]), said(calibration.accept, "supported"))
+        if supported.count:
+            found.append((claim, supported))
+    return sorted(found, key=lambda one: (-one[1].count / one[1].trials, name_of(one[0])))
+
+
+def catches(calibration: Calibration) -> dict[str, list[str]]:
+    """Return by which measures each wrong claim looks worse than every true one about its network. {claim: [measure]}
+
+    Only differences that can be seen count, of :data:`VISIBLE` or more.
+    """
+    given = values(calibration)
+    found: dict[str, list[str]] = {}
+    for wrong in wrong_claims(calibration):
+        mine = [name_of(one) for one in true_claims(calibration) if one.network == wrong.network]
+        name = name_of(wrong)
+        found[name] = []
+        for measure in MEASURES:
+            sign = 1 if measure.larger_is_better else -1
+            true = [sign * given[measure.name][one] for one in mine if np.isfinite(given[measure.name][one])]
+            if true and sign * given[measure.name][name] < min(true) - VISIBLE:
+                found[name].append(measure.name)
+    return found
+
+
+def not_supported(calibration: Calibration) -> list[tuple[ClaimFacts, list[Outcome]]]:
+    """The true claims that were not supported in some trial of the standard size, with those trials."""
+    found = []
+    for claim in true_claims(calibration):
+        supported = said(calibration.accept, "supported")
+        failed = [one for one in about(calibration.trials(), [claim]) if not supported(one)]
+        found += [(claim, failed)] if failed else []
+    return found
+
+
+def supported_share(calibration: Calibration, rows: int, passes: int, accept: float, true: bool) -> Rate:
+    """How often true, or wrong, claims were supported at a size."""
+    claims = true_claims(calibration) if true else wrong_claims(calibration)
+    return rate(about(calibration.trials(rows, passes), claims), said(accept, "supported"))
+
+
+def sizes(calibration: Calibration) -> list[tuple[int, int]]:
+    """Rows and passes of all trials."""
+    return sorted({(one.rows, one.passes) for one in calibration.outcomes})
+
+
+def accepts(calibration: Calibration) -> list[float]:
+    """Accepted shares that were tried."""
+    return sorted(map(float, calibration.outcomes[0].verdicts))
+
+
+def enough_rows(calibration: Calibration) -> int | None:
+    """The fewest rows from which on true claims were supported in 95 % of the trials, None if there are none."""
+    passes = calibration.standard[1]
+    tried = [rows for rows, n in sizes(calibration) if n == passes]
+    good = [_share(supported_share(calibration, rows, passes, calibration.accept, True)) >= ENOUGH for rows in tried]
+    fewest = None
+    for rows, fine in zip(reversed(tried), reversed(good), strict=True):
+        if not fine:
+            break
+        fewest = rows
+    return fewest
+
+
+def enough_passes(calibration: Calibration) -> tuple[int, int] | None:
+    """Where several numbers of passes were tried on the same rows: the rows, and the fewest that do as well as most."""
+    by_rows: dict[int, list[int]] = {}
+    for rows, passes in sizes(calibration):
+        by_rows.setdefault(rows, []).append(passes)
+    several = [rows for rows, some in by_rows.items() if len(some) > 2]
+    if not several:
+        return None
+    rows = max(several)
+    shares = {
+        n: (
+            _share(supported_share(calibration, rows, n, calibration.accept, True)),
+            _share(supported_share(calibration, rows, n, calibration.accept, False)),
+        )
+        for n in by_rows[rows]
+    }
+    most = shares[max(shares)]
+    as_good = [n for n, (true, wrong) in shares.items() if true >= most[0] - 0.01 and wrong <= most[1] + 0.01]
+    return rows, min(as_good)
+
+
+def _share(one: Rate) -> float:
+    return one.count / one.trials if one.trials else 0.0

@@ -1,0 +1,101 @@
+"""Do intervals hold the exact value? One claim over many fresh datasets, and over a very large one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
+from ad_hypotheses.causal.scrub import Scrubber
+from ad_hypotheses.causal.tree import without_features
+from ad_hypotheses.evidence.estimate import LossSums, estimate
+from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.known.calibration.cases import Case
+from ad_hypotheses.known.calibration.trials import RATIOS, SEEDS, number
+from ad_hypotheses.language.check import bind
+from ad_hypotheses.studies.scrub.halves import n_splits, scrub_in_halves
+from ad_hypotheses.studies.scrub.measure import REPEATS
+from ad_hypotheses.studies.scrub.study import Settings, reference_histories
+
+DRAWS = 2000  # of the bootstrap, for an interval alone
+FIRST = 2_000  # replicates are counted from here on, so that none shares its histories with a trial
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """Some of the fresh datasets on which one claim is estimated.
+
+    Attributes:
+        network, claim: Which.
+        rows, passes: Size of each.
+        first, count: Which of them.
+        seed: Of the whole calibration.
+        exact: Whether they are only to be pooled, so that no intervals are needed.
+    """
+
+    network: str
+    claim: str
+    rows: int
+    passes: int
+    first: int
+    count: int
+    seed: int
+    exact: bool = False
+
+    @property
+    def settings(self) -> list[Settings]:
+        """One a dataset."""
+        base = (self.seed * SEEDS + self.rows) * 10_000 + FIRST + self.first
+        return [Settings(rows=self.rows, passes=self.passes, seed=base + n, rollouts=0) for n in range(self.count)]
+
+
+def estimates(case: Case, datasets: Datasets) -> list[dict[str, Number]]:
+    """Estimate the two ratios with their intervals on each dataset, as a study does."""
+    found = []
+    for settings in datasets.settings:
+        losses = _losses(case, datasets.claim, settings, halves=True)
+        resampling = losses.resampling(np.random.default_rng(settings.seed), DRAWS)
+        evidence = estimate(losses, resampling)
+        found.append({name: number(getattr(evidence, name)) for name in RATIOS})
+    return found
+
+
+def sums(case: Case, datasets: Datasets) -> list[list[float]]:
+    """Return what the two ratios are made of on each dataset: `[model, scrubbed, baseline, structure]`, nats a row."""
+    found = []
+    for settings in datasets.settings:
+        losses = _losses(case, datasets.claim, settings)
+        arrays = (losses.model, losses.scrubbed, losses.baseline, losses.structure)
+        found.append([float(one.sum() / one.size) for one in arrays])
+    return found
+
+
+def _losses(case: Case, claim: str, settings: Settings, halves: bool = False) -> LossSums:
+    """Scrub one claim on fresh histories, donors from other rows only."""
+    history = reference_histories(case.checkpoint, settings)
+    regimes = case.checkpoint.config.make_task().regimes(history)
+    hypothesis = next(one.hypothesis for one in case.claims if one.name == claim)
+    bound = bind(hypothesis, case.checkpoint.model.anatomy, history, regimes, settings.seed)
+    clean, actions = Clean.run(case.checkpoint.model, history), history.actions
+
+    def scrubbed(nodes: dict, first: int) -> np.ndarray:
+        scrubber = Scrubber(clean, nodes, bound.root, settings.options, settings.seed)
+        runs = (scrubber.run(first + n).log_probs for n in range(settings.passes))
+        return np.stack([cross_entropy(run, actions).sum(axis=1, dtype=np.float64) for run in runs])
+
+    baseline, sums = exact_baseline(clean.log_probs, actions, self_donors=False), None
+    if halves and n_splits(history):
+        how = (settings.options, settings.seed, n_splits(history), baseline)
+        apart = scrub_in_halves(clean, bound.nodes, bound.root, *how)
+        sums = apart.sums(np.ones_like(actions, dtype=bool))
+    return LossSums(
+        model=cross_entropy(clean.log_probs, actions).sum(axis=1, dtype=np.float64),
+        scrubbed=scrubbed(dict(bound.nodes), 0),
+        baseline=baseline.sum(axis=1),
+        structure=scrubbed(without_features(bound.nodes), REPEATS),
+        counts=np.full(history.n_rows, history.n_steps),
+        clusters=history.learner,
+        halves=sums,
+    )

@@ -1,0 +1,274 @@
+"""Calibration: many small jobs on known networks, each kept when it is done, put together to one record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ad_hypotheses.distill.checkpoint import versions
+from ad_hypotheses.errors import UserError
+from ad_hypotheses.evidence.plain_data import Number, build, plain
+from ad_hypotheses.known.calibration.cases import Case, case_of
+from ad_hypotheses.known.calibration.coverage import Datasets, estimates, sums
+from ad_hypotheses.known.calibration.error_rates import coverage_of, pooled_ratio
+from ad_hypotheses.known.calibration.measures import Measures, facts
+from ad_hypotheses.known.calibration.record import Calibration, ClaimFacts, Coverage, Network, Outcome
+from ad_hypotheses.known.calibration.trials import RATIOS, Trial, n_forwards, run_trial
+from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.studies.scrub.halves import SPLITS
+from ad_hypotheses.studies.scrub.study import MEASURED_AS, Settings
+
+CALIBRATED_AS = 2  # raise it when jobs measure something else: interrupted calibrations then start anew
+ACCEPT = 0.9  # of a claim that names none
+INSIDE = (0.2, 0.98)  # what a claim must recover for its intervals to be of interest: neither nothing nor all
+TARGETS = (0.9, 0.75, 0.6, 0.4)  # about what they should recover, so that they differ
+AT_ONCE = 20  # datasets of a job
+
+Job = Trial | Measures | Datasets
+
+
+@dataclass(frozen=True)
+class Design:
+    """How much is run.
+
+    Attributes:
+        replicates: Datasets of each size on which all claims are tested. {rows: number}
+        passes: Numbers of passes to judge by. {rows: numbers}
+        covered: Datasets of each size on which intervals are counted. {rows: number}
+        pairs: On how many claims.
+        exact: Rows, passes and number of the datasets whose pooled value counts as exact.
+        compared: Histories on which features are compared.
+        seed: Of everything.
+    """
+
+    replicates: dict[int, int]
+    passes: dict[int, tuple[int, ...]]
+    covered: dict[int, int]
+    pairs: int
+    exact: tuple[int, int, int]
+    compared: int
+    seed: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and passes of a study that nobody changed, or of the largest trial."""
+        standard = Settings()
+        if standard.passes in self.passes.get(standard.rows, ()):
+            return standard.rows, standard.passes
+        rows = max(self.replicates)
+        return rows, max(self.passes[rows])
+
+
+FULL = Design(
+    replicates={32: 6, 64: 4, 128: 3, 256: 3},
+    passes={32: (5,), 64: (1, 3, 5), 128: (5,), 256: (5,)},
+    covered={40: 200, 64: 200, 256: 200},
+    pairs=3,
+    exact=(2048, 2, 16),
+    compared=256,
+)
+QUICK = Design(
+    replicates={32: 2, 64: 2, 256: 1},
+    passes={32: (5,), 64: (1, 3, 5), 256: (5,)},
+    covered={64: 20},
+    pairs=1,
+    exact=(1024, 1, 4),
+    compared=256,
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where everything is.
+
+    Attributes:
+        models: The checkpoints.
+        hypotheses: The hypothesis files of known networks.
+        scratch: What was done, job by job, so that an interrupted calibration goes on.
+    """
+
+    models: Path
+    hypotheses: Path
+    scratch: Path
+
+    def case(self, network: str) -> Case:
+        """Load a known network and its claims."""
+        return case_of(network, self.models, self.hypotheses)
+
+    def kept(self, job: Job) -> Path:
+        """File for what a job found: another one if the weights, the claims or the job change."""
+        what = (CALIBRATED_AS, MEASURED_AS, self.case(job.network).digest, type(job).__name__, job)
+        return self.scratch / f"{job.network}-{hashlib.sha256(repr(what).encode()).hexdigest()[:20]}.json"
+
+
+def trial_jobs(networks: Sequence[str], design: Design) -> list[Job]:
+    """Return what is to be done before claims are chosen whose intervals are counted; the longest jobs first."""
+    jobs: list[Job] = []
+    for rows in sorted(design.replicates, reverse=True):
+        for replicate in range(design.replicates[rows]):
+            jobs += [Trial(network, rows, design.passes[rows], replicate, design.seed) for network in networks]
+    return jobs + [Measures(network, design.seed, design.compared) for network in networks]
+
+
+def coverage_jobs(pairs: Sequence[tuple[str, str]], design: Design) -> list[Job]:
+    """Return the datasets on which intervals are counted, and those whose pooled value counts as exact."""
+    jobs: list[Job] = []
+    rows, passes, n_sets = design.exact
+    for pair in pairs:
+        jobs += [Datasets(*pair, rows, passes, first, 1, design.seed, exact=True) for first in range(n_sets)]
+    standard = design.size[1]
+    for n, count in sorted(design.covered.items(), reverse=True):
+        for first in range(0, count, AT_ONCE):
+            some = min(AT_ONCE, count - first)
+            jobs += [Datasets(*pair, n, standard, first, some, design.seed) for pair in pairs]
+    return jobs
+
+
+def cost(job: Job, place: Place) -> float:
+    """Return what a job takes: partial forward passes, times rows, times a constant for what is done around them."""
+    case = place.case(job.network)
+    if isinstance(job, Trial):
+        return n_forwards(case, job) * (job.rows + 8) * (1 + 0.3 * len(job.passes))
+    if isinstance(job, Measures):
+        return float(len(case.claims) * (job.rows + 400))
+    hypothesis = next(one.hypothesis for one in case.claims if one.name == job.claim)
+    inner = sum(1 for _ in hypothesis.tree())
+    runs = 2.0 * (job.passes + (0 if job.exact else SPLITS))
+    return runs * inner * (job.rows + 8) * job.count
+
+
+def run(job: Job, path: Path, place: Place) -> None:
+    """Do a job, unless it was done before, and keep what it found.
+
+    Args:
+        job: Which.
+        path: From `Place.kept`, as it was when the calibration began.
+        place: Where everything is.
+
+    Raises:
+        UserError: The network or its claims were changed since.
+    """
+    if path.exists():
+        return
+    if place.kept(job) != path:
+        raise UserError(
+            f"known-{job.network} or its claims were changed while they were calibrated.\n"
+            "  The same command begins anew with that network, and keeps what was done on the others."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    began = time.process_time()
+    case, parts = place.case(job.network), path.with_suffix(".parts")
+    if isinstance(job, Trial):
+        found: Any = [asdict(one) for one in run_trial(case, job, parts)]
+    elif isinstance(job, Measures):
+        found = [asdict(one) for one in facts(case, job)]
+    elif job.exact:
+        found = sums(case, job)
+    else:
+        found = [{name: asdict(one) for name, one in both.items()} for both in estimates(case, job)]
+    kept = {"seconds": time.process_time() - began, "found": plain(found)}
+    write_atomically(path, json.dumps(kept, separators=(",", ":")).encode())
+    rmtree(parts, ignore_errors=True)
+
+
+def read(jobs: Iterable[Job], place: Place, kind: type[Job]) -> Iterator[tuple[Job, Any]]:
+    """Yield what the jobs of a kind found, as it was kept."""
+    for job in jobs:
+        if isinstance(job, kind):
+            yield job, json.loads(place.kept(job).read_text())["found"]
+
+
+def seconds(jobs: Iterable[Job], place: Place) -> float:
+    """Return the processor time that jobs took, whenever that was."""
+    return sum(float(json.loads(place.kept(job).read_text())["seconds"]) for job in jobs)
+
+
+def outcomes(jobs: Sequence[Job], place: Place) -> list[Outcome]:
+    """Return what all trials found."""
+    return [build(Outcome, one) for _, found in read(jobs, place, Trial) for one in found]
+
+
+def choose_pairs(found: Sequence[Outcome], design: Design) -> list[tuple[str, str]]:
+    """Return the claims whose intervals are counted: of different networks, and recovering neither nothing nor all.
+
+    Of each network the claim counts that lies nearest to one of a few targets, the targets in turn.
+    """
+    values: dict[tuple[str, str], list[float]] = {}
+    for one in found:
+        if (one.rows, one.passes) == design.size and one.recovered.estimable and one.beyond_structure.estimable:
+            values.setdefault((one.network, one.claim), []).append(one.recovered.value)
+    means = {pair: float(np.mean(some)) for pair, some in values.items()}
+    left = {pair: mean for pair, mean in means.items() if INSIDE[0] < mean < INSIDE[1]}
+    pairs: list[tuple[str, str]] = []
+    for turn in range(design.pairs):
+        target = TARGETS[turn % len(TARGETS)]
+        if not left:
+            break
+        pair = min(left, key=lambda pair: (abs(left[pair] - target), pair))
+        pairs.append(pair)
+        others = {one: mean for one, mean in left.items() if one[0] != pair[0]}
+        left = others or {one: mean for one, mean in left.items() if one != pair}
+    return pairs
+
+
+def coverage(jobs: Sequence[Job], place: Place) -> list[Coverage]:
+    """Count how often the intervals of each claim hold the exact value."""
+    pooled: dict[tuple[str, str], list[list[float]]] = {}
+    found: dict[tuple[str, str, int, int], list[dict[str, Number]]] = {}
+    for job, content in read(jobs, place, Datasets):
+        assert isinstance(job, Datasets)
+        if job.exact:
+            pooled.setdefault((job.network, job.claim), []).extend(content)
+        else:
+            both = [{name: build(Number, one) for name, one in some.items()} for some in content]
+            found.setdefault((job.network, job.claim, job.rows, job.passes), []).extend(both)
+    exact = {pair: _exact(np.array(some)) for pair, some in pooled.items()}
+    return [
+        coverage_of(
+            (network, claim, figure), (rows, passes), exact[network, claim][figure], [one[figure] for one in some]
+        )
+        for (network, claim, rows, passes), some in found.items()
+        for figure in RATIOS
+    ]
+
+
+def _exact(losses: Float[np.ndarray, "dataset loss"]) -> dict[str, tuple[float, float]]:
+    model, scrubbed, baseline, structure = losses.T
+    return {
+        "recovered": pooled_ratio(scrubbed - baseline, model - baseline),
+        "beyond_structure": pooled_ratio(scrubbed - structure, model - structure),
+    }
+
+
+def put_together(
+    networks: Sequence[str], jobs: Sequence[Job], design: Design, place: Place, command: str
+) -> Calibration:
+    """Make the record of what all jobs found."""
+    cases = [place.case(name) for name in networks]
+    return Calibration(
+        networks=[_network(case) for case in cases],
+        claims=[build(ClaimFacts, one) for _, found in read(jobs, place, Measures) for one in found],
+        outcomes=outcomes(jobs, place),
+        coverage=coverage(jobs, place),
+        standard=list(design.size),
+        accept=ACCEPT,
+        options=asdict(design),
+        command=command,
+        versions=versions(),
+        seconds=seconds(jobs, place),
+    )
+
+
+def _network(case: Case) -> Network:
+    shape, config = case.checkpoint.model.shape, case.checkpoint.config
+    size = f"{shape.n_layers} layers, {shape.n_heads} heads, width {shape.d_model}, context {shape.n_ctx}"
+    return Network(case.name, case.checkpoint.sha256, f"{case.words} ({config.make_task().name}; {size})")

@@ -1,0 +1,372 @@
+"""The report of a calibration: headline, tables, pictures, what got through, and how to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ad_hypotheses.known.calibration.advice import advice
+from ad_hypotheses.known.calibration.answer import (
+    MEASURES,
+    VERDICTS,
+    about,
+    accepts,
+    catches,
+    got_through,
+    kinds,
+    name_of,
+    not_supported,
+    separations,
+    sizes,
+    true_claims,
+    values,
+    wrong_claims,
+)
+from ad_hypotheses.known.calibration.error_rates import Rate, exact_interval, rate, said
+from ad_hypotheses.known.calibration.pictures import AIM, by_kind, correlated, coverage, errors, measures
+from ad_hypotheses.known.calibration.record import REFUSED, Calibration, ClaimFacts, Outcome
+from ad_hypotheses.report.words import code, figure, interval, literal, percent
+from ad_hypotheses.storage import report_files
+from ad_hypotheses.studies.evaluate.learners import counted
+from ad_hypotheses.studies.tables import calibration_csv
+
+NAME = "calibration"
+
+
+def write_calibration(calibration: Calibration, folder: Path) -> list[Path]:
+    """Write `calibration.md` with its pictures, its figures as CSV and its record; returns the paths, the page last.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    pictures = {"kinds.png": by_kind(calibration), "errors.png": errors(calibration)}
+    pictures["measures.png"] = measures(calibration)
+    pictures["features.png"] = correlated(calibration)
+    if calibration.coverage:
+        pictures["coverage.png"] = coverage(calibration.coverage)
+    table = calibration_csv(rows(calibration))
+    return report_files(folder, NAME, pictures, calibration.to_json(), table, page(calibration))
+
+
+def rows(calibration: Calibration) -> list[dict[str, Any]]:
+    """Return one row for each claim and size of study, for a spreadsheet."""
+    found: list[dict[str, Any]] = []
+    for claim in calibration.claims:
+        for n_rows, passes in sizes(calibration):
+            trials = about(calibration.trials(n_rows, passes), [claim])
+            verdicts = [one.verdicts[f"{calibration.accept:.2f}"] for one in trials]
+            ratios = {
+                name: [number.value for number in (getattr(one, name) for one in trials) if number.estimable]
+                for name in ("recovered", "beyond_structure")
+            }
+            found.append(
+                {"network": claim.network, "claim": claim.claim, "kind": claim.kind, "deserves": claim.expected}
+                | {"rows": n_rows, "passes": passes, "trials": len(trials)}
+                | {verdict: verdicts.count(verdict) for verdict in VERDICTS}
+                | {name: float(np.mean(some)) if some else None for name, some in ratios.items()}
+                | {"depth": claim.depth, "kept": claim.kept}
+            )
+    return found
+
+
+def headline(calibration: Calibration) -> list[str]:
+    """Return the sentences that matter most."""
+    trials, accept = calibration.trials(), calibration.accept
+    n_rows, passes = calibration.standard
+    true, wrong = about(trials, true_claims(calibration)), about(trials, wrong_claims(calibration))
+    refuted, vacuous = (rate(true, said(accept, verdict)) for verdict in ("refuted", "vacuous"))
+    open_ = rate(true, said(accept, "inconclusive", REFUSED))
+    through = rate(wrong, said(accept, "supported"))
+    kept = [one for one in calibration.claims if one.kind in ("injective", "cancellation")]
+    rest = rate([one for one in wrong if one not in about(trials, kept)], said(accept, "supported"))
+    lines = [
+        f"**True claims called refuted:** {_counted(refuted)}; inconclusive or refused: {_counted(open_, True)}; "
+        f"vacuous: {_counted(vacuous, True)}.",
+        f"**Wrong claims called supported:** {_counted(through)}; {_counted(rest)} without those that were made so "
+        "that scrubbing cannot see them (injective features, cancellation).",
+    ]
+    large = [one for one in calibration.coverage if one.rows == max(two.rows for two in calibration.coverage)]
+    if large:
+        shares = [one.covered / one.replicates for one in large]
+        lines.append(
+            f"**95 % intervals hold the exact value** in {percent(min(shares))} to {percent(max(shares))} of "
+            f"{large[0].replicates} fresh datasets of {large[0].rows} histories ({len(large)} figures of "
+            f"{counted(len({(one.network, one.claim) for one in large}), 'claim')}; aimed at: 92 to 98 %)."
+        )
+    size = f"{n_rows} histories, {passes} passes, accept {accept:.2f}"
+    what = f"{counted(len(calibration.claims), 'claim')} about {counted(len(calibration.networks), 'network')}"
+    return [f"{what}; {size}.", *lines]
+
+
+def _counted(one: Rate, brief: bool = False) -> str:
+    claims = f"{one.claims} of {counted(one.of_claims, 'claim')} ever"
+    if brief:
+        return f"{one.count} ({claims})"
+    return (
+        f"{one.count} of {one.trials} studies ({percent(one.interval.value)}, 95 % interval "
+        f"{percent(one.interval.low)} to {percent(one.interval.high)}; {claims})"
+    )
+
+
+def page(calibration: Calibration) -> str:
+    """Return the page as Markdown."""
+    parts = [
+        "# Calibration: how often verdicts are wrong",
+        "Networks whose algorithm is known node by node were tested as any model is: their true claims, and wrong ones "
+        "that are tempting. Every study has fresh histories and fresh draws; the claims of a network are judged "
+        "together, with one control that the tool makes, as `scrub` does with a file.",
+        "\n".join(f"- {line}" for line in headline(calibration)),
+        _by_kind(calibration),
+        "![What every claim recovers, by kind](calibration/kinds.png)",
+        advice(calibration),
+        _errors(calibration),
+        _coverage(calibration),
+        _measures(calibration),
+        _through(calibration),
+        _features(calibration),
+        _claims(calibration),
+        _again(calibration),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _by_kind(calibration: Calibration) -> str:
+    lines = []
+    for kind in kinds(calibration):
+        claims = [one for one in calibration.claims if one.kind == kind]
+        trials = about(calibration.trials(), claims)
+        deserved = {name_of(one): one.expected for one in claims}
+        wrong = rate(trials, lambda one: one.verdicts[_key(calibration)] != deserved[name_of(one)])  # noqa: B023
+        found = [one.verdicts[_key(calibration)] for one in trials]
+        expected = ", ".join(dict.fromkeys(deserved.values()))
+        counts = [str(found.count(verdict)) for verdict in VERDICTS]
+        lines.append([kind, str(len(claims)), expected, str(len(trials)), *counts, _share(wrong)])
+    heads = ["kind of claim", "claims", "deserves", "studies", *VERDICTS, "another verdict than deserved"]
+    return (
+        table(heads, lines, left=3)
+        + "\n\n*Refused*: on so few histories a node has nobody to swap with, and `scrub` says so instead of testing."
+    )
+
+
+def _share(one: Rate) -> str:
+    return f"{percent(one.interval.value)} [{percent(one.interval.low)}, {percent(one.interval.high)}]"
+
+
+def _key(calibration: Calibration) -> str:
+    return f"{calibration.accept:.2f}"
+
+
+def _errors(calibration: Calibration) -> str:
+    parts = [
+        "## Sample size, passes and accept",
+        "![Share of true and of wrong claims called supported](calibration/errors.png)",
+    ]
+    by_size, by_accept = [], []
+    for n_rows, passes in sizes(calibration):
+        by_size.append(
+            [str(n_rows), str(passes), *_two_rates(calibration, calibration.trials(n_rows, passes), _key(calibration))]
+        )
+    for accept in accepts(calibration):
+        by_accept.append([f"{accept:.2f}", *_two_rates(calibration, calibration.trials(), f"{accept:.2f}")])
+    heads = [
+        "true: refuted",
+        "true: inconclusive",
+        "true: vacuous",
+        "true: refused",
+        "wrong: supported",
+        "wrong: inconclusive",
+    ]
+    parts.append(table(["histories", "passes", *heads], by_size, left=0))
+    parts.append("By the share that must be recovered, on the same studies of the standard size:")
+    parts.append(table(["accept", *heads], by_accept, left=0))
+    parts.append(
+        "Brackets: 95 % intervals (Clopper and Pearson) of the share for fresh data on these claims. Studies of "
+        "several numbers of passes on as many histories share their first passes."
+    )
+    return "\n\n".join(parts)
+
+
+def _two_rates(calibration: Calibration, trials: Sequence[Outcome], key: str) -> list[str]:
+    true, wrong = about(trials, true_claims(calibration)), about(trials, wrong_claims(calibration))
+    asked: list[tuple[list[Outcome], str]] = [
+        (true, verdict) for verdict in ("refuted", "inconclusive", "vacuous", "refused")
+    ] + [(wrong, "supported"), (wrong, "inconclusive")]
+    return [_share(rate(some, _was(key, verdict))) for some, verdict in asked]
+
+
+def _was(key: str, verdict: str) -> Callable[[Outcome], bool]:
+    return lambda one: one.verdicts[key] == verdict
+
+
+def _coverage(calibration: Calibration) -> str:
+    if not calibration.coverage:
+        return "## Do intervals hold the exact value?\n\nNo claim recovers a share strictly inside (0.2, 0.98)."
+    lines = []
+    for one in sorted(calibration.coverage, key=lambda one: (-one.rows, one.network, one.claim, one.figure)):
+        share = exact_interval(one.covered, one.replicates)
+        mark = "" if AIM[0] <= share.value <= AIM[1] else "below" if share.value < AIM[0] else "above"
+        lines.append(
+            [code(f"{one.network}: {one.claim}"), one.figure.replace("_", " "), str(one.rows),
+             f"{one.exact:.4f} ± {one.exact_error:.4f}", interval(share, 3), mark, f"{one.too_high}, {one.too_low}",
+             f"{one.covered_mean / one.replicates:.3f}", f"{one.mean - one.exact:+.4f}", f"{one.deviation:.4f}",
+             f"{one.claimed:.4f}"]
+        )  # fmt: skip
+    heads = [
+        "claim",
+        "figure",
+        "rows",
+        "exact",
+        "covered",
+        "",
+        "too high, low",
+        "mean covered",
+        "bias",
+        "scatter",
+        "claimed",
+    ]
+    first = calibration.coverage[0]
+    return "\n\n".join(
+        [
+            "## Do intervals hold the exact value?",
+            "![Share of intervals that hold the exact value](calibration/coverage.png)",
+            f"{first.replicates} fresh datasets each, {first.passes} passes. *Exact*: pooled over "
+            f"{calibration.options['exact'][2]} datasets of {calibration.options['exact'][0]:,} histories, with its "
+            "standard error, read from how those datasets differ. *Mean covered*: intervals that hold the mean of all "
+            "estimates, so what *covered* lacks of it is bias, of donors that are too few. *Scatter*: standard "
+            "deviation of the estimates; *claimed*: what the intervals say it is.",
+            table(heads, lines, left=2),
+        ]
+    )
+
+
+def _measures(calibration: Calibration) -> str:
+    where = {one.name: one.where for one in MEASURES}
+    lines, caught = [], catches(calibration).values()
+    for one in separations(calibration):
+        apart = one.wrong - len(one.not_told_apart)
+        lines.append(
+            [one.measure, where[one.measure], figure(one.worst_true, 3), code(one.worst_true_claim),
+             figure(one.best_wrong, 3), code(one.best_wrong_claim), f"{one.area:.3f}", f"{apart} of {one.wrong}",
+             f"{sum(one.measure in some for some in caught)} of {len(caught)}"]
+        )  # fmt: skip
+    heads = ["measure", "from", "worst true", "", "best wrong", "", "area", "told apart", "in its network"]
+    return "\n\n".join(
+        [
+            "## Which measure tells wrong claims from true ones?",
+            "![Measures on true and on wrong claims](calibration/measures.png)",
+            table(heads, lines, left=2),
+            "*Told apart*: wrong claims that look worse than the worst true one; *in its network*: by 0.01 or more "
+            "than the worst true one about the same network, which needs no common scale. *Area*: chance that a true "
+            "claim looks better than a wrong one, ties half. *KL recovered*, *loss change recovered*: one less the "
+            "mean KL divergence (size of the change of the loss) under scrubbing, as a share of that between two "
+            "rows; errors of opposite sign cannot cancel in them. *Undeclared edges*, *weakest arrow*: KL divergence "
+            "when all edges that no arrow speaks of, or the weakest arrow alone, read from another history, as a "
+            "share of patching everything. *With donors from any step*, *with independent others*: recovered with "
+            "these options, on 64 histories with one pass. *Policy agreement*: how often the explanation likes best "
+            "what the model likes best.",
+        ]
+    )
+
+
+def _through(calibration: Calibration) -> str:
+    found, caught = got_through(calibration), catches(calibration)
+    lines = [
+        [code(name_of(one)), one.kind, f"{supported.count} of {supported.trials}", literal(one.why),
+         ", ".join(caught[name_of(one)]) or "none of these"]
+        for one, supported in found
+    ]  # fmt: skip
+    heads = ["claim", "kind", "supported", "what is wrong with it", "told apart by"]
+    wrong = "No wrong claim was called supported in a study of the standard size."
+    if found:
+        wrong = (
+            "Wrong claims that were called supported in at least one study of the standard size, and the measures by "
+            "which they look worse, by 0.01 or more, than every true claim about the same network:\n\n"
+            + table(heads, lines, left=5)
+        )
+    return f"## What got through\n\n{wrong}{_missed(calibration)}"
+
+
+def _missed(calibration: Calibration) -> str:
+    """Say which true claims were not supported, and how far the logits' input moved under them."""
+    lines = []
+    for claim, failed in not_supported(calibration):
+        verdicts = [one.verdicts[_key(calibration)] for one in failed]
+        counts = ", ".join(f"{verdict} {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
+        moved = figure(float(np.mean([one.root_movement for one in failed])), 3)
+        recovered = figure(float(np.mean([one.recovered.value for one in failed])), 3)
+        lines.append([code(name_of(claim)), counts, recovered, moved])
+    if not lines:
+        return ""
+    heads = ["claim", "verdicts", "recovered", "root movement"]
+    return "\n\nTrue claims that were not called supported:\n\n" + table(heads, lines, left=2)
+
+
+def _features(calibration: Calibration) -> str:
+    lines = []
+    for depth in sorted({one.depth for one in calibration.claims}):
+        claims = [one for one in calibration.claims if one.depth == depth]
+        trials = about(calibration.trials(), claims)
+        true, wrong = (about(trials, some(calibration)) for some in (true_claims, wrong_claims))
+        accept = calibration.accept
+        lines.append(
+            [str(depth), _or_none(rate(true, lambda one: not said(accept, "supported")(one))),  # noqa: B023
+             _or_none(rate(wrong, said(accept, "supported")))]
+        )  # fmt: skip
+    return "\n\n".join(
+        [
+            "## Depth, and features that go together",
+            table(["depth of the claim", "true claims not supported", "wrong claims supported"], lines, left=0),
+            "![What wrong claims recover over how much of the true feature their swaps keep](calibration/features.png)",
+            "A wrong feature may go together with the true one. Across: how often two histories that agree on what the "
+            "claim's last node reads also agree on what the true claim's last node reads, corrected for chance (1: a "
+            "swap that the claim allows changes nothing that matters, so no sampling of swaps can reject it).",
+        ]
+    )
+
+
+def _or_none(one: Rate) -> str:
+    return f"{one.count} of {one.trials}, {_share(one)}" if one.trials else "-"
+
+
+def _claims(calibration: Calibration) -> str:
+    given = values(calibration)
+    lines = [_claim(calibration, one, given) for one in calibration.claims]
+    heads = ["claim", "kind", "deserves", "verdicts", "model", "scrubbed", "baseline", "structure", "recovered",
+             "beyond structure", "swap share", "root movement"]  # fmt: skip
+    words = "Means over the studies of the standard size; losses in nats."
+    return f"## Every claim\n\n{words}\n\n{table(heads, lines, left=4)}"
+
+
+def _claim(calibration: Calibration, one: ClaimFacts, given: dict[str, dict[str, float]]) -> list[str]:
+    trials = about(calibration.trials(), [one])
+    verdicts = [trial.verdicts[_key(calibration)] for trial in trials]
+    counts = ", ".join(f"{verdict} {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
+    losses = [
+        figure(float(np.mean([getattr(trial, name) for trial in trials])), 3)
+        for name in ("model", "scrubbed", "baseline", "structure")
+    ]
+    ratios = [figure(given[name][name_of(one)], 3) for name in ("recovered", "beyond structure")]
+    rest = [figure(given[name][name_of(one)]) for name in ("swap share", "root movement")]
+    return [code(name_of(one)), one.kind, one.expected, counts, *losses, *ratios, *rest]
+
+
+def _again(calibration: Calibration) -> str:
+    minutes = calibration.seconds / 60
+    lasted = f" It took {minutes:.0f} minutes of processor time; two processes share them."
+    versions = ", ".join(f"{name} {version}" for name, version in calibration.versions.items())
+    lines = [[code(f"known-{one.name}"), literal(one.words), code(one.sha256[:16])] for one in calibration.networks]
+    return (
+        f"## Make it again\n\n```sh\n{calibration.command}\n```\n\n"
+        f"Seed {calibration.options['seed']}.{lasted} {versions}. "
+        "Figures by claim and size: [calibration.csv](calibration.csv).\n\n"
+        + table(["network", "how it works", "SHA-256 of the weights"], lines, left=3)
+    )
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]], left: int) -> str:
+    """Return a Markdown table whose first `left` columns are words."""
+    rule = ["---"] * left + ["--:"] * (len(heads) - left)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *lines))

@@ -1,0 +1,192 @@
+"""The pictures of a calibration: what claims recover, how errors fall, what intervals hold, what measures tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ad_hypotheses.known.calibration.answer import (
+    MEASURES,
+    accepts,
+    kinds,
+    name_of,
+    separations,
+    sizes,
+    supported_share,
+    true_claims,
+    values,
+    wrong_claims,
+)
+from ad_hypotheses.known.calibration.error_rates import Rate, exact_interval
+from ad_hypotheses.known.calibration.record import Calibration, ClaimFacts, Coverage
+from ad_hypotheses.report.draw import BLUE, FAINT, GREEN, GREY, INK, ORANGE, VERMILION, picture
+
+AIM = (0.92, 0.98)  # what the coverage of a 95 % interval should be
+SPREAD = 0.28  # half the height over which the dots of a kind are spread, so that equals can be seen
+_EXPECTED = {"supported": BLUE, "refuted": VERMILION, "vacuous": GREY}
+
+
+def by_kind(calibration: Calibration) -> bytes:
+    """Draw what every claim recovers, a line a kind: the smaller of recovered and beyond structure."""
+    given = values(calibration)
+    names = kinds(calibration)
+
+    def draw(figure: Figure) -> None:
+        ax = figure.subplots()
+        for place, kind in enumerate(names):
+            some = [one for one in calibration.claims if one.kind == kind]
+            x = [_least(given, one) for one in some]
+            for value, y, one in zip(x, place + _apart(len(some)), some, strict=True):
+                if np.isfinite(value):
+                    ax.plot(value, y, "o", color=_EXPECTED[one.expected], markersize=6, alpha=0.75)
+        ax.axvline(calibration.accept, color=GREEN, linestyle=(0, (4, 3)), linewidth=1.3, zorder=0)
+        ax.set_yticks(range(len(names)), names)
+        ax.set_ylim(len(names) - 0.4, -0.6)
+        for place in range(1, len(names)):
+            ax.axhline(place - 0.5, color=FAINT, linewidth=0.8, zorder=0)
+        ax.spines["left"].set_visible(False)
+        ax.set_xlabel(
+            f"share of the loss recovered, beyond structure where that is less    ({calibration.accept:.2f} is needed)"
+        )
+        for expected in dict.fromkeys(one.expected for one in calibration.claims):
+            ax.plot([], [], "o", color=_EXPECTED[expected], label=f"deserves: {expected}")
+        figure.legend(loc="outside upper left", ncols=3, fontsize=9)
+
+    return picture(draw, 1.2 + 0.5 * len(names))
+
+
+def _least(given: dict[str, dict[str, float]], one: ClaimFacts) -> float:
+    found = [given[name][name_of(one)] for name in ("recovered", "beyond structure")]
+    known = [value for value in found if np.isfinite(value)]
+    return min(known) if known else float("nan")
+
+
+def _apart(n: int) -> np.ndarray:
+    return np.linspace(-SPREAD, SPREAD, n) if n > 1 else np.zeros(n)
+
+
+def errors(calibration: Calibration) -> bytes:
+    """Draw how often true and wrong claims are supported: over rows, over passes, and over what must be recovered."""
+    rows, passes = calibration.standard
+    by_rows = [n for n, p in sizes(calibration) if p == passes]
+    several = {n: [p for m, p in sizes(calibration) if m == n] for n, _ in sizes(calibration)}
+    at = max(several, key=lambda n: (len(several[n]), n))
+    accept = calibration.accept
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(1, 3, sharey=True)
+        series = {
+            true: [supported_share(calibration, n, passes, accept, true) for n in by_rows] for true in (True, False)
+        }
+        _two(axes[0], by_rows, series, f"histories ({passes} passes)", log=True)
+        series = {
+            true: [supported_share(calibration, at, p, accept, true) for p in several[at]] for true in (True, False)
+        }
+        _two(axes[1], several[at], series, f"passes ({at} histories)", log=True)
+        tried = accepts(calibration)
+        series = {true: [supported_share(calibration, rows, passes, a, true) for a in tried] for true in (True, False)}
+        _two(axes[2], tried, series, f"accept ({rows} histories, {passes} passes)", log=False)
+        axes[0].set_ylabel("share of trials called supported")
+        axes[0].set_ylim(-0.03, 1.03)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=9)
+
+    return picture(draw, 3.2)
+
+
+def _two(ax: Axes, x: Sequence[int | float], series: dict[bool, list[Rate]], label: str, log: bool) -> None:
+    for true, colour, name in ((True, BLUE, "true claims"), (False, VERMILION, "wrong claims")):
+        found = [one.interval for one in series[true]]
+        ax.plot(x, [one.value for one in found], color=colour, marker="o", markersize=5, linewidth=1.9, label=name)
+        ax.fill_between(
+            x, [one.low for one in found], [one.high for one in found], color=colour, alpha=0.13, linewidth=0
+        )
+    if log:
+        ax.set_xscale("log")
+        ax.minorticks_off()
+    ax.set_xticks(x, [f"{one:g}" for one in x], rotation=0 if log else 45)
+    ax.set_xlabel(label)
+    ax.grid(axis="y")
+
+
+def correlated(calibration: Calibration) -> bytes:
+    """Draw what wrong claims recover over how much of the true feature their swaps keep."""
+    given = values(calibration)
+    chosen = [one for one in wrong_claims(calibration) if one.kind not in ("wrong site", "made by the tool")]
+    colours = dict(
+        zip(dict.fromkeys(one.kind for one in chosen), (ORANGE, BLUE, VERMILION, GREEN, GREY, INK), strict=False)
+    )
+
+    def draw(figure: Figure) -> None:
+        ax = figure.subplots()
+        for kind, colour in colours.items():
+            some = [one for one in chosen if one.kind == kind]
+            ax.plot([one.kept for one in some], [_least(given, one) for one in some], "o", color=colour, markersize=6.5,
+                    alpha=0.75, label=kind)  # fmt: skip
+        ax.axhline(calibration.accept, color=GREEN, linestyle=(0, (4, 3)), linewidth=1.3, zorder=0)
+        ax.set_xlabel("how often a swap keeps the true feature    (0: by chance, 1: always)")
+        ax.set_ylabel("recovered")
+        ax.grid()
+        if chosen:
+            figure.legend(loc="outside upper left", ncols=4, fontsize=9)
+
+    return picture(draw, 3.6)
+
+
+def coverage(found: Sequence[Coverage]) -> bytes:
+    """Draw the share of intervals that hold the exact value, over the number of rows."""
+    groups = list(dict.fromkeys((one.network, one.claim, one.figure) for one in found))
+    by_rows = sorted({one.rows for one in found})
+    colours = dict(zip(dict.fromkeys(group[:2] for group in groups), (BLUE, ORANGE, GREEN, VERMILION), strict=False))
+
+    def draw(figure: Figure) -> None:
+        ax = figure.subplots()
+        ax.axhspan(*AIM, color=GREEN, alpha=0.12, linewidth=0)
+        ax.axhline(0.95, color=GREEN, linewidth=1.0, linestyle=(0, (4, 3)))
+        offsets = np.linspace(-0.3, 0.3, len(groups)) if len(groups) > 1 else [0.0]
+        for offset, group in zip(offsets, groups, strict=True):
+            hollow = group[2] != "recovered"
+            for one in (one for one in found if (one.network, one.claim, one.figure) == group):
+                x, share = by_rows.index(one.rows) + offset, exact_interval(one.covered, one.replicates)
+                colour = colours[group[:2]]
+                ax.plot([x, x], [share.low, share.high], color=colour, linewidth=1.6)
+                ax.plot(x, share.value, "D" if hollow else "o", color=colour, markersize=6.5,
+                        markerfacecolor="white" if hollow else colour)  # fmt: skip
+            label = f"{group[0]}: {group[1]}, {group[2].replace('_', ' ')}"
+            ax.plot([], [], "D" if hollow else "o", color=colours[group[:2]], label=label,
+                    markerfacecolor="white" if hollow else colours[group[:2]])  # fmt: skip
+        ax.set_xticks(range(len(by_rows)), [f"{rows} histories" for rows in by_rows])
+        ax.set_xlim(-0.5, len(by_rows) - 0.5)
+        ax.set_ylabel("intervals that hold the exact value")
+        ax.grid(axis="y")
+        figure.legend(loc="outside upper left", ncols=2, fontsize=8.5)
+
+    return picture(draw, 3.6 + 0.12 * len(groups))
+
+
+def measures(calibration: Calibration) -> bytes:
+    """Draw what every measure gives to true and to wrong claims."""
+    given = values(calibration)
+    found = {one.measure: one for one in separations(calibration)}
+    shown = [one for one in MEASURES if one.name in found]
+    true, wrong = ({name_of(one) for one in some} for some in (true_claims(calibration), wrong_claims(calibration)))
+
+    def draw(figure: Figure) -> None:
+        n_rows = -(-len(shown) // 2)
+        axes = figure.subplots(n_rows, 2, squeeze=False).ravel()
+        for ax, measure in zip(axes, shown, strict=False):
+            for y, names, colour in ((0, true, BLUE), (1, wrong, VERMILION)):
+                x = [given[measure.name][name] for name in sorted(names) if np.isfinite(given[measure.name][name])]
+                ax.plot(x, y + _apart(len(x)), "o", color=colour, markersize=4, alpha=0.65)
+            ax.axvline(found[measure.name].worst_true, color=BLUE, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
+            ax.set_yticks([0, 1], ["true", "wrong"])
+            ax.set_ylim(1.5, -0.5)
+            better = "more is better" if measure.larger_is_better else "less is better"
+            ax.set_title(f"{measure.name} ({better})", fontsize=9.5)
+            ax.grid(axis="x")
+        for ax in axes[len(shown) :]:
+            ax.set_visible(False)
+
+    return picture(draw, 0.4 + 1.25 * -(-len(shown) // 2))

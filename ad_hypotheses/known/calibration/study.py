@@ -1,0 +1,189 @@
+"""`calibrate`: test claims whose truth is known, many times over, and report how often verdicts are wrong."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shlex
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ad_hypotheses.known.calibration.cases import chosen
+from ad_hypotheses.known.calibration.jobs import (
+    FULL,
+    QUICK,
+    Design,
+    Job,
+    Place,
+    choose_pairs,
+    cost,
+    coverage_jobs,
+    outcomes,
+    put_together,
+    run,
+    trial_jobs,
+)
+from ad_hypotheses.known.calibration.page import headline, write_calibration
+from ad_hypotheses.known.calibration.record import Calibration
+from ad_hypotheses.known.calibration.trials import Trial
+from ad_hypotheses.report.progress import Meter, metered
+from ad_hypotheses.report.screen import duration, out, print_json, say
+from ad_hypotheses.studies.evaluate.learners import counted
+from ad_hypotheses.studies.interrupt import stoppable
+from ad_hypotheses.studies.machine import keep_freed_memory
+
+Task = tuple[Job, Path]  # and the file that keeps what it finds
+Workers = Callable[[Callable[[Task], Job], Sequence[Task]], Iterable[Job]]
+PARTIAL = ".partial"  # folder in the reports for what is done, so that an interrupted calibration goes on
+SECONDS_MEASURED = 10  # of working, after which the time that all of it takes can be told
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of a calibration.
+
+    Attributes:
+        only: Names of networks; none for all of them.
+        quick: Whether a rough answer will do.
+        models: Folder of the checkpoints.
+        hypotheses: Folder of the hypothesis files of known networks.
+        reports: Folder of the report.
+        seed: Of everything random.
+        workers: Processes.
+    """
+
+    only: Sequence[str]
+    quick: bool
+    models: Path
+    hypotheses: Path
+    reports: Path
+    seed: int
+    workers: int
+
+    @property
+    def design(self) -> Design:
+        """How much is run."""
+        return replace(QUICK if self.quick else FULL, seed=self.seed)
+
+    @property
+    def place(self) -> Place:
+        """Where everything is."""
+        return Place(self.models, self.hypotheses, self.reports / PARTIAL / "calibration")
+
+    @property
+    def command(self) -> str:
+        """What makes the same report again; how many workers there are changes no number."""
+        words = ["python", "cli.py", "calibrate"]
+        words += [word for name in self.only for word in ("--only", name)]
+        words += ["--quick"] if self.quick else []
+        words += ["--seed", str(self.seed)] if self.seed else []
+        words += [] if self.models == Path("models") else ["--models", self.models.as_posix()]
+        return shlex.join(words)
+
+
+def calibrate_all(asked: Asked, as_json: bool) -> None:
+    """Run everything, write the report, and print its headline.
+
+    Raises:
+        UserError: A network does not exist or cannot be loaded, or the report cannot be written.
+        Stopped: The user pressed Ctrl-C.
+    """
+    networks, place, design = chosen(asked.only), asked.place, asked.design
+    keep_freed_memory()
+    with metered() as meter, stoppable(lambda: _stopped(place.scratch)):
+        meter.begin("loading", len(networks), "networks")
+        for network in networks:
+            place.case(network)
+            meter.advance(1)
+        jobs = trial_jobs(networks, design)
+        _announce(asked, jobs, meter)
+        with _processes(asked) as workers:
+            _work(workers, jobs, place, meter, "testing claims")
+            more = coverage_jobs(choose_pairs(outcomes(jobs, place), design), design)
+            _work(workers, more, place, meter, "counting intervals")
+        record = put_together(networks, [*jobs, *more], design, place, asked.command)
+        page = write_calibration(record, asked.reports)[-1]
+    _discard(place.scratch)
+    _show(record, page, as_json)
+
+
+def _announce(asked: Asked, jobs: Sequence[Job], meter: Meter) -> None:
+    place, design = asked.place, asked.design
+    trials = [job for job in jobs if isinstance(job, Trial)]
+    studies = sum(len(place.case(job.network).claims) for job in trials)
+    claims = sum(len(place.case(name).claims) for name in dict.fromkeys(job.network for job in jobs))
+    datasets = design.pairs * (sum(design.covered.values()) + design.exact[2])
+    networks = counted(len({job.network for job in jobs}), "network")
+    meter.say(
+        f"{counted(claims, 'claim')} about {networks}: {studies:,} studies of one claim, then {datasets:,} datasets to "
+        f"count intervals on; {counted(asked.workers, 'process', 'processes')}"
+    )
+
+
+@contextmanager
+def _processes(asked: Asked) -> Iterator[Workers]:
+    """Give what runs jobs: other processes, which end with this one's, or this process alone."""
+    if asked.workers == 1:
+        yield map
+        return
+    # a fork would copy the threads of torch in a state in which they never wake up
+    with multiprocessing.get_context("spawn").Pool(asked.workers, _begin) as pool:
+        yield pool.imap_unordered
+
+
+def _begin() -> None:
+    """Be a worker: one thread, and Ctrl-C is left to the process that began it."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    keep_freed_memory()
+
+
+def _work(workers: Workers, jobs: Sequence[Job], place: Place, meter: Meter, what: str) -> None:
+    costs, paths = {job: cost(job, place) for job in jobs}, {job: place.kept(job) for job in jobs}
+    todo = [(job, path) for job, path in paths.items() if not path.exists()]
+    total = sum(costs.values())
+    known = total - sum(costs[job] for job, _ in todo)
+    done, began, said = known, time.monotonic(), False
+    meter.begin(what, 100, "%", int(100 * known / max(total, 1)))
+    for job in workers(partial(_run, place=place), todo):
+        done += costs[job]
+        meter.reach(int(100 * done / max(total, 1)), job.network)
+        passed = time.monotonic() - began
+        if not said and passed > SECONDS_MEASURED:
+            said = True
+            meter.say(f"{what}: about {duration(passed * (total - known) / (done - known))} for all of it")
+
+
+def _run(task: Task, place: Place) -> Job:
+    run(*task, place)
+    return task[0]
+
+
+def _stopped(scratch: Path) -> str:
+    if not any(scratch.glob("*")):
+        return "stopped before anything was done; nothing was kept."
+    return f"stopped; what was done is kept in {scratch}; the same command goes on."
+
+
+def _discard(scratch: Path) -> None:
+    """Remove what was kept for an interruption that did not come."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    with suppress(OSError):  # a study may keep something there
+        scratch.parent.rmdir()
+
+
+def _show(record: Calibration, page: Path, as_json: bool) -> None:
+    if as_json:
+        print_json({"report": str(page), **json.loads(record.to_json())})
+        return
+    for line in headline(record):
+        say(out(), line.replace("*", ""))
+    say(out(), f"report: {page}")

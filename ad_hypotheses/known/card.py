@@ -1,0 +1,86 @@
+"""The card of a network whose weights are set by hand: its rule, its circuit, and how exactly it computes the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ad_hypotheses.distill.checkpoint import CARD, CURVE
+from ad_hypotheses.distill.config import Config
+from ad_hypotheses.report.draw import draw_learning_curves
+from ad_hypotheses.report.markdown import describe
+from ad_hypotheses.sources.rules import RULES
+from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.studies.evaluate.learners import counted, markdown_table
+from ad_hypotheses.studies.evaluate.record import headline
+from ad_hypotheses.studies.evaluate.summary import curve_unit, curves, markdown, seen
+
+
+def write_known_card(folder: Path, config: Config, record: Mapping[str, Any], sha256: str) -> None:
+    """Write `card.md` and `curve.png` into a checkpoint's folder.
+
+    Args:
+        folder: Of the checkpoint.
+        config: Its configuration.
+        record: Its record.
+        sha256: Of its weights.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    results = dict(record["evaluation"])
+    title = f"{folder.name}: return as the context grows, held-out tasks"
+    draw_learning_curves(folder / CURVE, curves(results), title, unit=curve_unit(config))
+    write_atomically(folder / CARD, known_card(folder.name, config, record, sha256).encode())
+
+
+def known_card(name: str, config: Config, record: Mapping[str, Any], sha256: str) -> str:
+    """Return the card of a network that is set by hand, as Markdown."""
+    size, told, results = config.model, record["known"], record["evaluation"]
+    match = told["agreement"]
+    layers, heads = counted(size.n_layers, "layer"), counted(size.n_heads, "head")
+    facts = {
+        "Size": f"{layers}, {heads}, width {size.d_model}, no LayerNorm",
+        "Parameters": f"{record['parameters']:,}",
+        "Context": f"{counted(record['context'], 'step')}, {counted(config.context_episodes, 'episode')}",
+        "Task": describe(config.make_task()),
+        "Versions": ", ".join(f"{package} {version}" for package, version in record["versions"].items()),
+        "Weights (SHA-256)": f"`{sha256}`",
+    }
+    return (
+        f"# {name}\n\n"
+        f"Set by hand, not trained: {told['words']}. It computes the rule `{told['rule']}`: "
+        f"{RULES[told['rule']].words}.\n\n"
+        f"Over {match['decisions']:,} decisions of {match['histories']:,} random histories (a third lived by the rule, "
+        f"the others at random) its probabilities differ from the rule's by at most {match['largest']:.1e}.\n\n"
+        f"## The circuit\n\n{_circuit(told)}\n\n"
+        f"## What it earns\n\n{headline(results, config.kept_episodes, curve_unit(config), seen(config))}\n\n"
+        f"{markdown(results, config)}\n\n"
+        "![Mean return as the context grows](curve.png)\n\n"
+        f"## How it was made\n\n```sh\n{record['command']}\n```\n\n"
+        f"{markdown_table(['', ''], [[what, text] for what, text in facts.items()])}\n\n"
+        "Every setting is in [config.yaml](config.yaml), every figure in [record.json](record.json).\n"
+    )
+
+
+def _circuit(told: Mapping[str, Any]) -> str:
+    """Return the tables of the parts that compute, and of the subspaces through which they speak."""
+    parts = [
+        [f"`{wire['part']}`", _listed(wire["looks_by"]), _listed(wire["reads"]), _listed(wire["writes"])]
+        for wire in told["circuit"]
+    ]
+    spaces = [[name, _coordinates(start, size)] for name, (start, size) in told["spaces"].items()]
+    return (
+        f"{markdown_table(['part', 'looks by', 'reads', 'writes'], parts, left=4)}\n\n"
+        "All other parts are silent: their weights are 0. A head that looks by nothing averages over all steps.\n\n"
+        f"{markdown_table(['subspace', 'coordinates of the residual stream'], spaces, left=2)}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _coordinates(start: int, size: int) -> str:
+    return str(start) if size == 1 else f"{start} to {start + size - 1}"

@@ -1,0 +1,203 @@
+"""The part of `known` that trains: networks whose circuit interchange interventions put where a claim says it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ad_hypotheses.distill.checkpoint import build, load, save
+from ad_hypotheses.distill.config import SCRATCH, Config
+from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.train import Progress
+from ad_hypotheses.errors import HypothesisError
+from ad_hypotheses.known.interchange import teach
+from ad_hypotheses.known.make import FRESH, ROWS, agreement, random_histories
+from ad_hypotheses.known.network import Known
+from ad_hypotheses.known.proof import prove, require_proof
+from ad_hypotheses.known.trained_card import percent, write_trained_card
+from ad_hypotheses.known.training_digest import digest, was_taught_otherwise
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.language.load import FOLDER
+from ad_hypotheses.language.load import load as load_hypotheses
+from ad_hypotheses.report.progress import Meter
+from ad_hypotheses.sources.rules import RULES
+from ad_hypotheses.studies.evaluate.study import evaluated
+from ad_hypotheses.studies.interrupt import Brake, braking, stoppable
+from ad_hypotheses.studies.train.card import machine
+from ad_hypotheses.studies.train.study import MEASURED, ROLLOUTS, is_finished
+
+PROVED = 256  # histories behind the figures of a card
+
+
+def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> list[str]:
+    """Train a known network, going on where an earlier run stopped, prove what it is, and keep it.
+
+    Args:
+        known: Which.
+        config: Its configuration.
+        models: Folder of the checkpoints.
+        meter: Shows what is done.
+
+    Returns:
+        Its row in the table of `known`.
+
+    Raises:
+        UserError: Its folder holds another network, its hypothesis file is not there, or it did not become true.
+        Stopped: The user pressed Ctrl-C.
+    """
+    folder, claims, rule = models / known.model, claims_of(known), RULES[known.rule]
+    taught = digest(claims[0], known.rule, known.steady, known.others)
+    if is_finished(folder, config):
+        record = load(folder).record
+        if record["known"].get("taught") == taught and "outside_independent" not in record["known"]["proof"]:
+            meter.say(f"{folder} was proved before independent others counted; it is trained again.")
+        elif record["known"].get("taught") == taught:
+            meter.say(
+                f"{folder} is trained already, with this very configuration; delete its weights to train it anew."
+            )
+            meter.say(proved(known, record))
+            return row_of(known, record)
+        else:
+            meter.say(f"{folder} was taught another truth than {known.file} holds now; it is trained again.")
+    task = config.make_task()
+
+    def policy(history: History) -> Float[np.ndarray, "batch step action"]:
+        return rule.policy(history, task)
+
+    _announce(known, config, meter)
+    scratch = folder / SCRATCH
+    if was_taught_otherwise(scratch, taught):
+        meter.say(f"the state in {scratch} was taught another truth; the training starts anew.")
+    run = _Run(known, config, scratch, meter)
+    with braking(run.stopped) as brake:
+        progress = run.progress(brake)
+        model, record = teach(config, claims[0], policy, scratch, known.steady, progress, known.rule, known.others)
+    with stoppable(lambda: f"stopped; {known.model} is trained, its state is kept in {scratch}; "
+                           "the same command goes on with its proof."):  # fmt: skip
+        return _finish(known, config, folder, claims, taught, model, record, meter)
+
+
+def _finish(
+    known: Known,
+    config: Config,
+    folder: Path,
+    claims: Sequence[Hypothesis],
+    taught: str,
+    model: ADTransformer,
+    record: dict[str, Any],
+    meter: Meter,
+) -> list[str]:
+    """Prove what a trained network is, evaluate it and keep it."""
+    meter.begin(f"proving {known.name}", 0)
+    task, rng = config.make_task(), np.random.default_rng([config.histories.seed + FRESH])
+    history = config.live(task.sample_tasks(rng, PROVED), rng)
+    proof = prove(model, claims, history, RULES[known.rule].policy(history, task))
+    require_proof(known.model, proof)
+    record |= {
+        "machine": machine(record["threads"], record["device"]),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "context": model.shape.n_ctx,
+        "command": f"python cli.py known {known.name}",
+        "known": {
+            "rule": known.rule,
+            "words": known.words,
+            "taught": taught,
+            "agreement": asdict(agreement(model, known.rule, task, random_histories(config, ROWS, rng))),
+            "proof": asdict(proof),
+            "claims": {name: asdict(expected) for name, expected in known.claims.items()},
+        },
+        "evaluation": evaluated(model, config, ROLLOUTS, 0, meter),
+    }
+    weights = save(folder, config, model, record)
+    write_trained_card(folder, config, record, weights)
+    meter.say(proved(known, record))
+    return row_of(known, record)
+
+
+def claims_of(known: Known, folder: Path = FOLDER / "known") -> list[Hypothesis]:
+    """Return the claims about a known network, in the order of the catalogue: `truth` first.
+
+    Raises:
+        HypothesisError: Its file is not there, does not run, or lacks one of them.
+    """
+    found = {str(one.name): one for one in load_hypotheses(folder / known.file)}
+    missing = [name for name in known.claims if name not in found]
+    if missing:
+        raise HypothesisError(f"{folder / known.file} lacks {', '.join(missing)}, which the catalogue names.")
+    return [found[name] for name in known.claims]
+
+
+def _announce(known: Known, config: Config, meter: Meter) -> None:
+    training = config.training
+    n_parameters = sum(weight.numel() for weight in build(config).parameters())
+    meter.say(
+        f"training {known.model}: {n_parameters:,} parameters, {training.updates:,} updates of {training.batch} "
+        "histories, each plainly and in two scrubbed runs"
+    )
+
+
+@dataclass
+class _Run:
+    """What is said of a training, and where it may stop."""
+
+    known: Known
+    config: Config
+    scratch: Path
+    meter: Meter
+    first: int = -1
+    update: int = 0
+
+    def progress(self, brake: Brake) -> Progress:
+        """Return what training reports to; it stops only where the state that is saved is whole."""
+
+        def lived(done: int, total: int) -> None:
+            brake.stop_if_pulled()
+
+        def updated(done: int, total: int, loss: float) -> None:
+            self._note(done, total, loss)
+            brake.stop_if_pulled()
+
+        return Progress(lived, updated)
+
+    def _note(self, done: int, total: int, loss: float) -> None:
+        self.update = done
+        if self.first < 0:
+            self.first = done
+            self.meter.begin("updates", total, done=done)
+            if done > 1:
+                self.meter.say(f"going on after update {done - 1:,}")
+        self.meter.reach(done, f"loss {loss:.4f}")
+        if done == self.first + MEASURED and self.meter.time_left:
+            self.meter.say(f"about {self.meter.time_left} for the other {total - done:,} updates")
+
+    def stopped(self) -> str:
+        """Return what to say when the user stopped the training."""
+        if not self.update:
+            return f"stopped before an update of {self.known.model}; the same command goes on."
+        return (
+            f"stopped after update {self.update:,} of {self.config.training.updates:,} of {self.known.model}, "
+            f"which is kept in {self.scratch}; the same command goes on."
+        )
+
+
+def proved(known: Known, record: dict[str, Any]) -> str:
+    """Return what is proved of a trained network in a sentence, from the record of its checkpoint."""
+    proof = record["known"]["proof"]
+    truth = proof["claims"]["truth"]
+    return (
+        f"{known.model}: truth recovers {truth['recovered']:.3f}, with independent others {truth['independent']:.3f}; "
+        f"what it does not name is good for {percent(proof['outside'])} of the gain, with independent others for "
+        f"{percent(proof['outside_independent'])}"
+    )
+
+
+def row_of(known: Known, record: dict[str, Any]) -> list[str]:
+    """Return a network's row in the table of `known`, from the record of its checkpoint."""
+    found, share = record["known"]["agreement"], record["evaluation"]["summary"]["held_out_of_optimum"]
+    return [known.name, f"{found['decisions']:,}", f"{found['largest']:.1e}", f"{share:.0%}"]

@@ -1,0 +1,119 @@
+"""How far a long run is: a bar on a terminal, a plain line now and then in a log."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+from ad_hypotheses.report.screen import aside, duration, is_live, say
+
+SECONDS_A_LINE = 5.0
+WINDOW = 60.0  # seconds that the estimate of the time left looks back
+
+
+class Pace:
+    """How fast something goes, from what was done when."""
+
+    def __init__(self) -> None:
+        self.seen: deque[tuple[float, int]] = deque()
+
+    def note(self, done: int) -> None:
+        """Remember that so much is done by now."""
+        now = time.monotonic()
+        self.seen.append((now, done))
+        while len(self.seen) > 2 and self.seen[1][0] < now - WINDOW:
+            self.seen.popleft()
+
+    def left(self, total: int) -> float | None:
+        """Return the seconds until `total` is done, None if nobody can tell yet."""
+        if not self.seen:
+            return None
+        (began, first), (now, last) = self.seen[0], self.seen[-1]
+        return (total - last) * (now - began) / (last - first) if last > first and now > began else None
+
+
+class Meter:
+    """Shows one phase of a run at a time; made by :func:`metered`."""
+
+    def __init__(self, console: Console, bars: Progress | None) -> None:
+        self.console, self._bars = console, bars
+        self._bar = None if bars is None else bars.add_task("", visible=False, counts="", note="", left="")
+        self._said = time.monotonic()
+        self.begin("", 0)
+
+    def begin(self, what: str, total: int, unit: str = "", done: int = 0) -> None:
+        """Start a phase.
+
+        Args:
+            what: It is called.
+            total: How much there is to do; 0 if unknown.
+            unit: What is counted.
+            done: How much of it an earlier run did already.
+        """
+        self.what, self.total, self.unit, self.done, self.note = what, total, unit, done, ""
+        self.pace = Pace()
+        self.pace.note(done)
+        if self._bars is not None and self._bar is not None:
+            self._bars.reset(self._bar, total=total or None, completed=done, visible=bool(what), description=what)
+        self._show()
+
+    def reach(self, done: int, note: str = "") -> None:
+        """Say that so much of the phase is done, and something about it."""
+        self.done, self.note = done, note
+        self.pace.note(done)
+        self._show()
+
+    def advance(self, by: int) -> None:
+        """Say that so much more of the phase is done."""
+        self.reach(self.done + by, self.note)
+
+    def name(self, what: str) -> None:
+        """Say what the phase is busy with."""
+        self.what = what
+        self._show()
+
+    def say(self, line: str, style: str = "") -> None:
+        """Print a line that stays."""
+        say(self.console, line, style)
+
+    @property
+    def time_left(self) -> str:
+        """`12 min`, empty if nobody can tell yet."""
+        seconds = self.pace.left(self.total) if self.total else None
+        return "" if seconds is None or self.done >= self.total else duration(seconds)
+
+    def _show(self) -> None:
+        counts = f"{self.done:,.0f} of {self.total:,.0f} {self.unit}".rstrip() if self.total else ""
+        left = f"{self.time_left} left" if self.time_left else ""
+        if self._bars is not None and self._bar is not None:
+            self._bars.update(
+                self._bar, description=self.what, completed=self.done, counts=counts, note=self.note, left=left
+            )
+        elif time.monotonic() - self._said >= SECONDS_A_LINE and self.what:
+            self._said = time.monotonic()
+            share = f"{counts} ({self.done / self.total:.0%})" if self.total else ""
+            self.say(f"{self.what}: " + ", ".join(part for part in (share, self.note, left) if part))
+
+
+@contextmanager
+def metered() -> Iterator[Meter]:
+    """Give a meter that shows progress on stderr and clears itself away at the end."""
+    console = aside()
+    if not is_live(console):
+        yield Meter(console, None)
+        return
+    columns = (
+        SpinnerColumn(style="cyan"),
+        TextColumn("{task.description}", style="bold"),
+        BarColumn(bar_width=28, complete_style="cyan", finished_style="cyan"),
+        TextColumn("{task.fields[counts]}"),
+        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[left]}", style="cyan"),
+    )
+    with Progress(*columns, console=console, transient=True, refresh_per_second=8) as bars:
+        yield Meter(console, bars)

@@ -1,0 +1,119 @@
+"""Files that exist whole or not at all, and results that are kept on disk so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ad_hypotheses.errors import UserError
+
+_OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_files(files: Mapping[Path, bytes]) -> list[Path]:
+    """Write every file under a temporary name beside it, then rename all of them; folders are made as needed.
+
+    Args:
+        files: What to write where, in the order of the renames: a file comes after those that it refers to.
+
+    Returns:
+        The paths.
+
+    Raises:
+        UserError: A folder cannot be written or the disk is full. What was there before is still there.
+    """
+    partials = {path: path.with_name(f".{path.name}.partial") for path in files}
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partials[path].write_bytes(content)
+        for path, partial in partials.items():
+            partial.replace(path)
+    except OSError as error:
+        raise UserError(_message(path, error)) from error
+    finally:
+        for partial in partials.values():
+            _discard(partial)
+    return list(files)
+
+
+def report_files(
+    folder: Path, name: str, pictures: Mapping[str, bytes], record: str, table: str, page: str, parquet: bytes = b""
+) -> list[Path]:
+    """Write the files of a report: pictures in a folder of its name, the record, the figures as CSV, the page last.
+
+    Args:
+        folder: Where to.
+        name: Of the files.
+        pictures: By file name.
+        record: As JSON.
+        table: As CSV.
+        page: As Markdown.
+        parquet: The table once more, if somebody asked for that.
+
+    Raises:
+        UserError: A folder cannot be written or the disk is full. An older report is then still whole.
+    """
+    files = {folder / name / picture: content for picture, content in pictures.items()}
+    files[folder / f"{name}.json"] = (record + "\n").encode()
+    files[folder / f"{name}.csv"] = table.encode()
+    if parquet:
+        files[folder / f"{name}.parquet"] = parquet
+    files[folder / f"{name}.md"] = page.encode()
+    written = write_files(files)
+    if not parquet:
+        _discard(folder / f"{name}.parquet")  # of an older report
+    return written
+
+
+def _message(path: Path, error: OSError) -> str:
+    if error.errno in _OUT_OF_SPACE:
+        return f"the disk is full: {path} could not be written. Make room and run the same command again."
+    return (
+        f"cannot write {path.name} into {path.parent}: {error.strerror or error}. "
+        "Make it a folder that you may write to, or choose another one."
+    )
+
+
+def _discard(partial: Path) -> None:
+    try:
+        partial.unlink(missing_ok=True)
+    except OSError:
+        return  # the folder cannot be written or is none: nothing was left in it either
+
+
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that a crash leaves the old one.
+
+    Raises:
+        UserError: The disk is full or the place cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to, which takes the place of `path` at the end.
+
+    Raises:
+        UserError: The disk is full or the place cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}. Free space or choose another place.") from error
+    finally:
+        with suppress(OSError):  # it is gone after a rename, and was never there where nothing can be written
+            temporary.unlink()

@@ -1,0 +1,1 @@
+"""The questions that can be put to a model, a folder each."""

@@ -1,0 +1,1 @@
+"""Search for what a hypothesis leaves out."""

@@ -1,0 +1,354 @@
+"""An adversary that tries to break a claim: it chooses the donors that the claim must accept, as badly as it can.
+
+A feature that the claim leaves out is tried like this: at one node donors agree on what the claim says and *differ* in
+the feature, while at every other node they *agree* on it too, so that nothing blurs the difference. And the other way
+round: they agree on it at all nodes, which is the claim with the feature added. Under a right claim neither changes
+anything. Both are also tried at the places that the claim does not name, which is an arrow added.
+
+One half of the histories chooses among all candidates, a pass each; the other half measures the few that were chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.causal.scrub import Scrubber
+from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.evidence.bootstrap import Resampling
+from ad_hypotheses.evidence.verdict import ALPHA
+from ad_hypotheses.language.history import History
+from ad_hypotheses.studies.adversary.attempts import Half, Kept, Restriction, ground_of
+from ad_hypotheses.studies.adversary.findings import Apart, Beyond, Challenge, Finding, Refined
+from ad_hypotheses.studies.adversary.outcomes import (
+    MATERIAL,
+    Effects,
+    Outcome,
+    corrected,
+    divergence,
+    number,
+    passed,
+    recovered,
+    resamples_for,
+    rough,
+    smallest,
+    stands_out,
+    worse,
+)
+from ad_hypotheses.studies.adversary.plan import DEEPEST, Plan
+
+IDLE = 0.01  # share of a node's positions below which a feature splits hardly any class
+ENOUGH = 0.8  # share of the effect of agreeing everywhere from which on agreeing at fewer nodes will do
+TESTS = ("lost", "kl_lost", "gained", "kl_gained")  # of a finding, in the order of its p-values
+HALVES = 50_000  # with the seed: which rows choose is no draw of the scrubbing itself
+CHOOSING, MEASURING = 0, 1
+CLAIM, WIDER, APART = "claim", "wider", "apart"  # as it is; with the places it does not name; with others independent
+
+
+def challenge(
+    plan: Plan,
+    model: ADTransformer,
+    history: History,
+    regimes: Mapping[str, Bool[np.ndarray, "row step"]],
+    baseline: Float[np.ndarray, "row step"],
+    path: Path,
+    done: Callable[[int], None] = lambda done: None,
+) -> Challenge:
+    """Attack a claim, and say what was found.
+
+    Args:
+        plan: From :func:`plan`.
+        model: That the claim is about.
+        history: The dataset of the study.
+        regimes: Which steps belong to which regime, `"all"` first. {name: [row, step]}
+        baseline: Loss when nothing is important, in nats. [row, step]
+        path: File for what is measured on the way.
+        done: Called with the number of partial forwards that were done; all of :attr:`Plan.forwards` in the end.
+    """
+    told = _Told(plan, done)
+    order = np.random.default_rng([plan.seed, HALVES]).permutation(history.n_rows)
+    halves = [np.sort(order[: history.n_rows // 2]), np.sort(order[history.n_rows // 2 :])]
+    kept = Kept.load(path)
+    made = []
+    for name, rows in zip(("choosing", "measuring"), halves, strict=True):
+        clean = Clean.run(model, history[rows])
+        masks = {regime: mask[rows] for regime, mask in regimes.items()}
+        ground = ground_of(clean, baseline[rows])
+        made.append(Half(name, clean, _scrubbers(plan, clean, rows), masks, ground, kept, told.one))
+    found = _Attack(plan, made, halves).result()
+    told.all()
+    return found
+
+
+def _scrubbers(plan: Plan, clean: Clean, rows: Int[np.ndarray, " half"]) -> dict[str, Callable[[], Scrubber]]:
+    def scrubber(widened: bool, others: Literal["joint", "independent"]) -> Scrubber:
+        nodes = (plan.nodes if widened else plan.bound.nodes).values()
+        there = {node.name: node.of_rows(rows) for node in nodes}
+        return Scrubber(clean, there, plan.root, replace(plan.options, others=others), plan.seed)
+
+    others = plan.options.others
+    return {
+        CLAIM: partial(scrubber, False, others),
+        WIDER: partial(scrubber, True, others),
+        APART: partial(scrubber, False, "independent"),
+    }
+
+
+class _Told:
+    """Turns passes over half of the histories into partial forwards over all of them."""
+
+    def __init__(self, plan: Plan, done: Callable[[int], None]) -> None:
+        self.total, self.runs, self.done = plan.forwards, plan.runs, done
+        self.passes = self.forwards = 0
+
+    def one(self) -> None:
+        self.passes += 1
+        self._reach(self.total * min(self.passes, self.runs) // self.runs)
+
+    def all(self) -> None:
+        self._reach(self.total)
+
+    def _reach(self, forwards: int) -> None:
+        if forwards > self.forwards:
+            self.done(forwards - self.forwards)
+            self.forwards = forwards
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A candidate, by its number, that is worth a second look: where it comes in, and which nodes must agree on it."""
+
+    candidate: int
+    node: str
+    agreeing: tuple[str, ...]
+
+
+class _Attack:
+    """The search on one half, and the measurement on the other."""
+
+    def __init__(self, plan: Plan, halves: Sequence[Half], rows: Sequence[np.ndarray]) -> None:
+        self.plan, self.halves, self.rows = plan, halves, rows
+        self.everywhere = (*plan.named, *plan.elsewhere)
+        self.idle, self.largest = 0, 0.0
+
+    def result(self) -> Challenge:
+        return self._measured([self._placed(*one) for one in self._screened()])
+
+    def _differ(self, one: int, at: Sequence[str], half: int, passes: int = 1) -> Outcome:
+        """Scrub with donors that differ in a candidate at some nodes, and agree on it at all others."""
+        variant, restriction = self._differing(one, at, half)
+        return self.halves[half].run(variant, f"differ in {one} at {'+'.join(at)}", restriction, passes)
+
+    def _agree(self, added: Mapping[str, Sequence[int]], half: int, passes: int = 1) -> Outcome:
+        """Scrub with donors that agree on candidates as well, node by node."""
+        what = "; ".join(f"{name} agrees on {'+'.join(map(str, numbers))}" for name, numbers in added.items())
+        restriction = {name: (self._feature(numbers, half), True) for name, numbers in added.items()}
+        variant = CLAIM if added.keys().isdisjoint(self.plan.elsewhere) else WIDER
+        return self.halves[half].run(variant, what or "as it is", restriction, passes)
+
+    def _differing(self, one: int, at: Sequence[str], half: int) -> tuple[str, Restriction]:
+        wider = not set(at).isdisjoint(self.plan.elsewhere)
+        feature = self._feature([one], half)
+        nodes = self.everywhere if wider else self.plan.named
+        return WIDER if wider else CLAIM, {name: (feature, name not in at) for name in self._open(one, nodes)}
+
+    def _open(self, one: int, nodes: Sequence[str]) -> tuple[str, ...]:
+        """Those of some nodes that could say a candidate besides: not what they, or nodes below them, say already."""
+        return tuple(name for name in nodes if self.plan.writable({name: [one]}))
+
+    def _reach(self, one: int, node: str, half: int) -> float:
+        """At what share of a node's positions there are donors that differ, and others that do not."""
+        variant, restriction = self._differing(one, [node], half)
+        return self.halves[half].reach(variant, {node: restriction[node]})[node]
+
+    def _feature(self, numbers: Sequence[int], half: int) -> Int[np.ndarray, "row step"]:
+        first, *others = (self.plan.candidates[one].labels[self.rows[half]] for one in numbers)
+        for column in others:
+            code = first.astype(np.int64) * (int(column.max()) + 1) + column
+            first = np.unique(code, return_inverse=True)[1].reshape(code.shape)
+        return first
+
+    def _entries(self, one: int) -> tuple[str, ...]:
+        """Nodes of the claim at which a candidate is lost: it splits their classes, and none above them."""
+        possible = self._open(one, self.plan.named)
+        split = {name for name in possible if self._reach(one, name, CHOOSING) >= IDLE}
+        return tuple(name for name in self.plan.named if name in split and split.isdisjoint(self.plan.above(name)))
+
+    def _screened(self) -> list[tuple[int, tuple[str, ...]]]:
+        """Try every candidate; return those worth a second look, the most harmful first, and where they may come in."""
+        plan, ground, ranked = self.plan, self.halves[CHOOSING].ground, []
+        base = self._agree({}, CHOOSING)
+        short = base.kl.mean(axis=0).sum() > MATERIAL * ground.kl_baseline.sum()  # of what it could be
+        for one in range(len(plan.candidates)):
+            entries = self._entries(one)
+            named, elsewhere = self._open(one, plan.named), self._open(one, plan.elsewhere)
+            together = self._agree({name: [one] for name in named} if entries else {}, CHOOSING)
+            found = []
+            if entries:
+                apart = self._differ(one, entries, CHOOSING)
+                found.append((_stronger(rough(base, apart, ground), rough(together, base, ground)), entries))
+            if short and elsewhere:
+                everywhere = self._agree({name: [one] for name in (*named, *elsewhere)}, CHOOSING)
+                found.append((rough(everywhere, together, ground), elsewhere))
+            self.idle += not found
+            for (effect, cautious), places in found:
+                self.largest = max(self.largest, effect)
+                if effect > MATERIAL and cautious > 0:
+                    ranked.append((-cautious, one, places))
+        # what gives the very same numbers restricts the very same donors: it is said once
+        distinct = {(cautious, places): one for cautious, one, places in sorted(ranked, reverse=True)}
+        best: dict[int, tuple[str, ...]] = {}
+        for (_, places), one in sorted(distinct.items()):
+            best.setdefault(one, places)  # where it does most harm: what helps there would be counted twice elsewhere
+        return list(best.items())[: plan.findings]
+
+    def _placed(self, one: int, places: Sequence[str]) -> _Chosen:
+        """Find out at which place a candidate comes in, and the fewest nodes that must agree on it."""
+        plan, ground, tried = self.plan, self.halves[CHOOSING].ground, []
+        base = self._agree({}, CHOOSING)
+        most = self._open(one, plan.named if places[0] in plan.named else self.everywhere)
+        whole = rough(self._agree({name: [one] for name in most}, CHOOSING), base, ground)[0]
+        for place in places:
+            below = tuple(name for name in plan.below(place) if name in (*plan.named, place))
+            harm = rough(base, self._differ(one, [place], CHOOSING), ground)[0]
+            relief = rough(self._agree({name: [one] for name in below}, CHOOSING), base, ground)[0]
+            tried.append((harm + relief, relief, place, below))
+        _, relief, place, below = max(tried, key=lambda one: one[0])
+        return _Chosen(one, place, below if relief >= ENOUGH * whole else most)
+
+    def _refined(self, found: Sequence[_Chosen]) -> list[_Chosen]:
+        """Add feature after feature to the claim, each time the one that helps most, as long as one does."""
+        ground, now, taken = self.halves[CHOOSING].ground, self._agree({}, CHOOSING), list[_Chosen]()
+        while len(taken) < min(DEEPEST, len(found)):
+            rest = [one for one in found if one not in taken and self.plan.writable(_added([*taken, one]))]
+            if not rest:
+                break
+            tried = [self._agree(_added([*taken, one]), CHOOSING) for one in rest]
+            gains = [rough(outcome, now, ground)[0] for outcome in tried]
+            best = int(np.argmax(gains))
+            if gains[best] <= MATERIAL:
+                break
+            taken, now = [*taken, rest[best]], tried[best]
+        return taken
+
+    def _measured(self, found: Sequence[_Chosen]) -> Challenge:
+        plan, half = self.plan, self.halves[MEASURING]
+        rng = np.random.default_rng([plan.seed, HALVES, 1])
+        resampling = Resampling.draw(half.clean.n_rows, plan.passes, rng, resamples_for(len(found)))
+        weigh = partial(worse, ground=half.ground, resampling=resampling)
+        base = self._agree({}, MEASURING, plan.passes)
+        pairs = [
+            (
+                self._differ(one.candidate, [one.node], MEASURING, plan.passes),
+                self._agree(_added([one]), MEASURING, plan.passes),
+            )
+            for one in found
+        ]
+        effects = [[weigh(base, differing), weigh(agreeing, base)] for differing, agreeing in pairs]
+        single = self._pulled_apart(base, weigh)
+        *p_values, p_apart = corrected([*effects, single])
+        proven = [one for one, p in zip(found, p_values, strict=True) if smallest(p) < ALPHA]
+        refined = self._refined(proven)
+        beyond = self._beyond(refined, proven, weigh)
+        findings = [
+            replace(self._finding(one, (base, *outcomes), weighed, p, resampling), beyond=beyond.get(one))
+            for one, outcomes, weighed, p in zip(found, pairs, effects, p_values, strict=True)
+        ]
+        return Challenge(
+            rows=half.clean.n_rows,
+            tried=len(plan.candidates),
+            idle=self.idle,
+            largest=self.largest,
+            recovered=recovered(base, half.ground, resampling),
+            kl=divergence(base, half.ground, resampling),
+            findings=sorted(findings, key=lambda one: (one.p, -max(one.lost.value, one.kl_lost.value))),
+            refined=self._suggested(refined, resampling),
+            apart=_apart(single[0], p_apart) if single else None,
+        )
+
+    def _beyond(
+        self, refined: Sequence[_Chosen], proven: Sequence[_Chosen], weigh: Callable[[Outcome, Outcome], Effects]
+    ) -> dict[_Chosen, Beyond]:
+        """Measure what each finding that the refined claim does without would add to it."""
+        rest = [one for one in proven if one not in refined]
+        if not refined or not rest:
+            return {}
+        now = self._agree(_added(refined), MEASURING, self.plan.passes)
+        more = [weigh(self._agree(_added([*refined, one]), MEASURING, self.plan.passes), now) for one in rest]
+        return {
+            one: Beyond(number(effects.loss_nats), number(effects.kl_nats), smallest(p))
+            for one, effects, p in zip(rest, more, corrected([[effects] for effects in more]), strict=True)
+        }
+
+    def _pulled_apart(self, base: Outcome, weigh: Callable[[Outcome, Outcome], Effects]) -> list[Effects]:
+        """Let each unimportant input come from a history of its own, if that makes a difference on the first half."""
+        if self.plan.options.others == "independent":
+            return []
+        choosing, measuring = self.halves
+        tried = choosing.run(APART, "as it is", {}, 1)
+        if rough(self._agree({}, CHOOSING), tried, choosing.ground)[0] <= MATERIAL:
+            return []
+        return [weigh(base, measuring.run(APART, "as it is", {}, self.plan.passes))]
+
+    def _finding(
+        self,
+        one: _Chosen,
+        outcomes: tuple[Outcome, Outcome, Outcome],
+        effects: Sequence[Effects],
+        p_values: Float[np.ndarray, " test"],
+        resampling: Resampling,
+    ) -> Finding:
+        half, candidate = self.halves[MEASURING], self.plan.candidates[one.candidate]
+        (harm, relief), (base, differing, agreeing) = effects, outcomes
+        found = passed(TESTS, p_values)
+        regimes = {name: mask.sum(axis=1, dtype=np.float64) for name, mask in half.regimes.items()}
+        return Finding(
+            node=one.node,
+            feature=candidate.name,
+            code=candidate.code,
+            agreeing_at=list(one.agreeing),
+            reach=self._reach(one.candidate, one.node, MEASURING),
+            lost=number(harm.loss_nats),
+            recovered_differing=recovered(differing, half.ground, resampling),
+            recovered_agreeing=recovered(agreeing, half.ground, resampling),
+            gained=number(relief.loss_nats),
+            kl_lost=number(harm.kl_nats),
+            kl_gained=number(relief.kl_nats),
+            p=smallest(p_values),
+            passed=found,
+            regime=stands_out("loss" if "lost" in found else "kl", base, differing, regimes, resampling),
+        )
+
+    def _suggested(self, chosen: Sequence[_Chosen], resampling: Resampling) -> Refined | None:
+        if not chosen:
+            return None
+        ground, added = self.halves[MEASURING].ground, _added(chosen)
+        outcome = self._agree(added, MEASURING, self.plan.passes)
+        codes = {name: [self.plan.candidates[one].code for one in numbers] for name, numbers in added.items()}
+        names = [self.plan.candidates[one.candidate].name for one in chosen]
+        return Refined(names, codes, recovered(outcome, ground, resampling), divergence(outcome, ground, resampling))
+
+
+def _stronger(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return max(one[0], other[0]), max(one[1], other[1])
+
+
+def _added(chosen: Sequence[_Chosen]) -> dict[str, list[int]]:
+    """Return the candidates that each node must agree on besides, each once."""
+    added: dict[str, dict[int, None]] = {}
+    for one in chosen:
+        for name in one.agreeing:
+            added.setdefault(name, {})[one.candidate] = None
+    return {name: list(numbers) for name, numbers in added.items()}
+
+
+def _apart(effects: Effects, p_values: Float[np.ndarray, " test"]) -> Apart:
+    found = passed(TESTS[:2], p_values)
+    return Apart(number(effects.loss_nats), number(effects.kl_nats), smallest(p_values), found)

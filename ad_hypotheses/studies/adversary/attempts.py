@@ -1,0 +1,150 @@
+"""One half of the histories, on which a claim is scrubbed with donors that an adversary chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.causal.draws import Classes, restricted
+from ad_hypotheses.causal.losses import cross_entropy
+from ad_hypotheses.causal.scrub import Scrubber
+from ad_hypotheses.storage import UNREADABLE, replacing
+from ad_hypotheses.studies.adversary.outcomes import Ground, Outcome
+
+Restriction = Mapping[str, tuple[Int[np.ndarray, "row step"], bool]]  # node: feature, and whether donors agree on it
+PARTS = ("loss", "kl", "loss_by_regime", "kl_by_regime")
+
+
+@dataclass
+class Kept:
+    """What was measured already, in a file, so that an interrupted search goes on where it stopped."""
+
+    path: Path
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Kept:
+        """Read what is there, if it can be read."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+                names = {name.rpartition("|")[0] for name in content.files}
+                outcomes = {name: Outcome(*(content[f"{name}|{part}"] for part in PARTS)) for name in names}
+        except UNREADABLE:
+            outcomes = {}
+        return cls(path, outcomes)
+
+    def add(self, name: str, outcome: Outcome) -> None:
+        """Keep one more."""
+        self.outcomes[name] = outcome
+        arrays = {f"{key}|{part}": getattr(one, part) for key, one in self.outcomes.items() for part in PARTS}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+
+@dataclass
+class Half:
+    """Some of the histories, and a claim on them.
+
+    Attributes:
+        name: What it is called in what is kept.
+        clean: The model's own run over them.
+        scrubbers: Of the claim, and of variants of it, by what those are called; made when they are needed.
+        regimes: Which steps belong to which regime, `"all"` first. {name: [row, step]}
+        ground: What these histories give without a claim.
+        kept: What was measured already.
+        done: Called after each pass.
+    """
+
+    name: str
+    clean: Clean
+    scrubbers: Mapping[str, Callable[[], Scrubber]]
+    regimes: Mapping[str, Bool[np.ndarray, "row step"]]
+    ground: Ground
+    kept: Kept
+    done: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        self._made: dict[str, tuple[Scrubber, dict[str, Classes]]] = {}
+        self._told: set[str] = set()
+
+    def reach(self, variant: str, restriction: Restriction) -> dict[str, float]:
+        """Return at what share of its positions each node has fewer donors than without the restriction."""
+        scrubber, _ = self._scrubber(variant)
+        return {name: there for name, (_, there) in _donors(scrubber, restriction).items()}
+
+    def run(self, variant: str, what: str, restriction: Restriction, passes: int) -> Outcome:
+        """Scrub with restricted donors, unless it was done already.
+
+        Args:
+            variant: Which of the scrubbers.
+            what: The restriction, by a name that no other one has.
+            restriction: Node by node; the others' donors stay as the claim has them.
+            passes: How often.
+        """
+        key = f"{self.name}, {variant}, {what}, {passes} passes"
+        if key not in self.kept.outcomes:
+            scrubber, plain = self._scrubber(variant)
+            drawn = {name: donors for name, (donors, _) in _donors(scrubber, restriction).items()}
+            scrubber.classes = plain | drawn
+            self.kept.add(key, self._scrub(scrubber, passes))
+        if key not in self._told:
+            self._told.add(key)
+            for _ in range(passes):
+                self.done()
+        return self.kept.outcomes[key]
+
+    def _scrubber(self, variant: str) -> tuple[Scrubber, dict[str, Classes]]:
+        if variant not in self._made:
+            scrubber = self.scrubbers[variant]()
+            self._made[variant] = scrubber, scrubber.classes
+        return self._made[variant]
+
+    def _scrub(self, scrubber: Scrubber, passes: int) -> Outcome:
+        clean, losses, kls = self.clean, [], []
+        chances = np.exp(clean.log_probs)
+        for number in range(passes):
+            log_probs = scrubber.run(number).log_probs
+            losses.append(cross_entropy(log_probs, clean.history.actions))
+            kls.append((chances * (clean.log_probs - log_probs)).sum(axis=-1, dtype=np.float64))
+        loss, kl = np.stack(losses).astype(np.float64), np.stack(kls)
+        masks = self.regimes.values()
+        by_regime = (np.stack([(one * mask).sum(axis=2) for mask in masks]) for one in (loss, kl))
+        return Outcome(loss.sum(axis=2), kl.sum(axis=2), *by_regime)
+
+
+def _donors(scrubber: Scrubber, restriction: Restriction) -> dict[str, tuple[Classes, float]]:
+    found = {}
+    for name, (feature, agree) in restriction.items():
+        node = scrubber.nodes[name]
+        assert node.labels is not None
+        donors, there = restricted(node.labels, feature, agree, node.selected)
+        found[name] = donors, float((there if node.selected is None else there[node.selected]).mean())
+    return found
+
+
+def ground_of(clean: Clean, baseline: Float[np.ndarray, "row step"]) -> Ground:
+    """Return what some histories give without a claim.
+
+    Args:
+        clean: The model's own run over them.
+        baseline: Loss when nothing is important, in nats. [row, step]
+    """
+    model = cross_entropy(clean.log_probs, clean.history.actions)
+    return Ground(
+        model=model.sum(axis=1, dtype=np.float64),
+        baseline=baseline.sum(axis=1, dtype=np.float64),
+        kl_baseline=_divergence_from_others(clean.log_probs.astype(np.float64)),
+        counts=np.full(clean.n_rows, float(clean.n_steps)),
+    )
+
+
+def _divergence_from_others(log_probs: Float[np.ndarray, "row step action"]) -> Float[np.ndarray, " row"]:
+    """Return the expected KL divergence of another row's distribution from a row's own, over its steps. [row]"""
+    others = (log_probs.sum(axis=0) - log_probs) / (len(log_probs) - 1)
+    return np.asarray((np.exp(log_probs) * (log_probs - others)).sum(axis=(1, 2)))

@@ -1,0 +1,200 @@
+"""What a claim puts at stake, and what an adversary found against it, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.evidence.verdict import ALPHA
+from ad_hypotheses.report.words import chance, code, figure, interval, literal, percent
+from ad_hypotheses.studies.adversary.findings import Apart, Challenge, Finding
+from ad_hypotheses.studies.adversary.outcomes import MATERIAL
+from ad_hypotheses.studies.scrub.record import Claim
+
+ELSEWHERE = "elsewhere for "
+
+
+def at_stake(claim: Claim) -> str:
+    """Return the specificity of a claim as a sentence; empty if it was not recorded."""
+    bits = [(n.free_bits, n.history_bits, n.name) for n in claim.nodes if n.free_bits is not None and n.history_bits]
+    if claim.specificity is None or not bits:
+        return ""
+    free, carried, name = min(bits, key=lambda one: one[0] / one[1])
+    return (
+        f"specificity {figure(free / carried)}: of the {figure(carried, 1)} bits that tell these histories apart at a "
+        f"step, {name} leaves {figure(free, 1)} free to be swapped{', the least of all nodes' if len(bits) > 1 else ''}"
+    )
+
+
+def sentences(challenge: Challenge, name: Callable[[str], str] = str) -> list[str]:
+    """Return what was found as plain sentences, the strongest first; one that says so if nothing was.
+
+    Args:
+        challenge: What an adversary did.
+        name: How the name of a node is written.
+    """
+    real = [one for one in challenge.findings if one.p < ALPHA]
+    found = [_sentence(one, challenge, name) for one in real]
+    if challenge.apart is not None and challenge.apart.p < ALPHA:
+        found.append(_cancelling(challenge.apart))
+    refined = challenge.refined
+    if refined is not None and real:
+        found.append(
+            f"With {_listed([f'the {one}' for one in refined.features])} added, the claim recovers "
+            f"{interval(refined.recovered)} instead of {interval(challenge.recovered)}."
+        )
+    return found or [_nothing(challenge)]
+
+
+def _nothing(challenge: Challenge) -> str:
+    active = challenge.tried - challenge.idle
+    text = f"None of {active} features that could have been left out makes a difference"
+    if not challenge.findings:
+        return f"{text}: the largest effect is {percent(max(challenge.largest, 0.0))} of what there is to lose."
+    return f"{text} that {challenge.rows} other histories confirm."
+
+
+def _cancelling(apart: Apart) -> str:
+    said = {
+        "lost": f"lose {interval(apart.lost)} nats more",
+        "kl_lost": f"move the distribution by {interval(apart.kl_lost)} nats more",
+    }
+    return (
+        "The inputs that the claim calls unimportant cancel as long as they come from one history: each from one of "
+        f"its own, they {' and '.join(said[test] for test in apart.passed)}."
+    )
+
+
+def _sentence(finding: Finding, challenge: Challenge, name: Callable[[str], str]) -> str:
+    """Say what passed its test, and nothing else."""
+    most = "" if finding.regime == "all" else f", most in {finding.regime}"
+    harmful, by_loss = {"lost", "kl_lost"} & set(finding.passed), {"lost", "gained"} & set(finding.passed)
+    hidden = "" if by_loss else f", while the loss hides it ({interval(finding.lost)})"
+    differ = f"donors that differ in the {finding.feature}"
+    agree = "agreeing on it as well" if harmful else f"agreeing on the {finding.feature} as well"
+    said = []
+    if "lost" in finding.passed:
+        said.append(f"{differ} lose {interval(finding.lost)} nats more{most}")
+    elif "kl_lost" in finding.passed:
+        said.append(f"{differ} move the distribution by {interval(finding.kl_lost)} nats more{most}{hidden}")
+    if "gained" in finding.passed:
+        instead = f"{interval(finding.recovered_agreeing)} instead of {interval(challenge.recovered)}"
+        said.append(f"{agree} recovers {instead}")
+    elif "kl_gained" in finding.passed:
+        said.append(f"{agree} brings the distribution {interval(finding.kl_gained)} nats nearer")
+    return f"{_place(finding.node, name)}, {'; '.join(said)}: {_meaning(finding, challenge)}."
+
+
+def _meaning(finding: Finding, challenge: Challenge) -> str:
+    kept = [] if challenge.refined is None else challenge.refined.features
+    if finding.feature in kept or (finding.beyond is not None and finding.beyond.p < ALPHA):
+        return "the claim leaves it out"
+    if not kept:
+        return "the claim leaves it out, or something that goes along with it"
+    there = "that is" if len(kept) == 1 else "they are"
+    return f"it goes along with {_listed([f'the {one}' for one in kept])}, and adds nothing once {there} there"
+
+
+def _place(node: str, name: Callable[[str], str]) -> str:
+    if node.startswith(ELSEWHERE):
+        return f"At what {name(node.removeprefix(ELSEWHERE))} reads and the claim does not name"
+    return f"At {name(node)}"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def section(claim: Claim) -> str:
+    """Return the section of a report about the adversary; empty if none was asked."""
+    challenge = claim.challenge
+    if challenge is None:
+        return ""
+    parts = [
+        "## What the adversary found",
+        "\n".join(f"- {line}" for line in sentences(challenge, code)),
+        *_table(challenge),
+        f"{challenge.tried} features that a history shows were tried on one half of the histories, a pass each; "
+        f"{challenge.idle} of them split hardly any class, so nothing could change. The figures come from the other "
+        f"half, {challenge.rows} histories, on which the claim recovers {interval(challenge.recovered)} and moves the "
+        f"distribution {interval(challenge.kl)} nats from the model's. Donors always agree on what the claim says. "
+        "*Differ*: at this node they differ in the feature besides, at all others they agree on it. *Agree*: they "
+        "agree on it. Under a right claim neither changes anything. P-values are corrected over the findings of this "
+        f"claim, and are about more than {MATERIAL:.0%} of what there is to lose.",
+        *_suggestion(challenge, {node.name for node in claim.nodes}),
+    ]
+    return "\n\n".join(parts)
+
+
+def _table(challenge: Challenge) -> Iterator[str]:
+    if not challenge.findings:
+        return
+    heads = ["Node", "Feature", "Splits", "Differ: lost more", "Differ: recovered", "Agree: recovered", "P"]
+    lines = [heads, ["---"] * len(heads)]
+    for one in challenge.findings:
+        lines.append(
+            [
+                _cell(one.node),
+                literal(one.feature),
+                percent(one.reach),
+                interval(one.lost),
+                interval(one.recovered_differing),
+                interval(one.recovered_agreeing),
+                chance(one.p),
+            ]
+        )
+    yield "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(node: str) -> str:
+    return f"elsewhere, for {code(node.removeprefix(ELSEWHERE))}" if node.startswith(ELSEWHERE) else code(node)
+
+
+def _suggestion(challenge: Challenge, known: set[str]) -> Iterator[str]:
+    refined = challenge.refined
+    if refined is None:
+        return
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for node, codes in refined.added.items():
+        groups.setdefault(tuple(codes), []).append(node)
+    lines = []
+    for added, nodes in groups.items():
+        named = [node for node in nodes if not node.startswith(ELSEWHERE)]
+        readers = [node.removeprefix(ELSEWHERE) for node in nodes if node.startswith(ELSEWHERE)]
+        if named:
+            lines += [f"# {_listed(named)}", f"return np.dstack([what_it_returns_now, {', '.join(added)}])"]
+        if readers:
+            lines += [f"# a node of its own, read by {_listed(readers)}, at places that the claim does not name"]
+            lines += [f"return np.dstack([{', '.join(added)}])"]
+    values = sorted({one for added in refined.added.values() for one in added} & known)
+    must = [f"{code(one)} must become a parameter too, an arrow of the claim." for one in values]
+    yield " ".join(
+        ["To write it into the claim, let these functions return more; `history` is a parameter of each.", *must]
+    )
+    yield "```python\n" + "\n".join(lines) + "\n```"
+
+
+def figures(claim: Claim) -> Iterator[tuple[str, str, str, float | None, float | None, float | None]]:
+    """Yield what a table of all figures has of the adversary: scope, of, figure, value and its interval."""
+    challenge = claim.challenge
+    if challenge is None:
+        return
+    for one in challenge.findings:
+        of = f"{one.feature} at {one.node}"
+        for name, value in vars(one).items():
+            if isinstance(value, Number):
+                yield "adversary", of, name, *_shown(value)
+        yield "adversary", of, "reach", one.reach, None, None
+        yield "adversary", of, "p", one.p, None, None
+        if one.beyond is not None:
+            yield "adversary", of, "gained_beyond_refined", *_shown(one.beyond.gained)
+            yield "adversary", of, "kl_gained_beyond_refined", *_shown(one.beyond.kl_gained)
+            yield "adversary", of, "p_beyond_refined", one.beyond.p, None, None
+    for of, record in (("claim", challenge), ("refined", challenge.refined)):
+        if record is not None:
+            yield "adversary", of, "recovered", *_shown(record.recovered)
+            yield "adversary", of, "kl", *_shown(record.kl)
+
+
+def _shown(value: Number) -> tuple[float | None, float | None, float | None]:
+    return (value.value, value.low, value.high) if value.estimable else (None, None, None)

@@ -1,0 +1,1 @@
+"""Compare how models learn in their context."""

@@ -1,0 +1,101 @@
+"""Which checkpoints are meant by names, folders of checkpoints, and patterns such as `models/grid/*`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ad_hypotheses.distill.checkpoint import WEIGHTS, Checkpoint, find, load
+from ad_hypotheses.errors import CheckpointError, UserError
+from ad_hypotheses.report.screen import aside, say
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A checkpoint and what it is called, with the folders above it below that of all models."""
+
+    name: str
+    checkpoint: Checkpoint
+
+
+def choose(
+    typed: Sequence[str], models: Path, device: str, damaged: dict[str, UserError] | None = None
+) -> list[Chosen]:
+    """Load the checkpoints that are meant, each once, in the order in which they were typed.
+
+    A folder of checkpoints means all of them. Where a pattern, or a shell, names what is no checkpoint besides, that
+    is left out, with a word.
+
+    Args:
+        typed: Names, folders and patterns.
+        models: Where named checkpoints lie.
+        device: Where to load them.
+        damaged: Takes what is wrong with those that are damaged, by name, if others are not; without it the first such
+            is refused.
+
+    Raises:
+        CheckpointError: A name or pattern means no checkpoint, or one is damaged.
+    """
+    folders: dict[Path, Path] = {}
+    for text in typed:
+        for folder in _meant(text, models, alone=len(typed) == 1):
+            folders.setdefault(folder.resolve(), folder)
+    if not folders:
+        raise CheckpointError(f"none of what was typed is a trained model: {', '.join(typed)}.")
+    called = _names(list(folders.values()), models)
+    found: list[Chosen] = []
+    wrong: dict[str, UserError] = {}
+    for name, folder in zip(called, folders.values(), strict=True):
+        try:
+            found.append(Chosen(name, load(folder, models, device)))
+        except UserError as error:  # of its weights, its record or its configuration
+            wrong[name] = error
+            if damaged is None:
+                raise
+    if not found:
+        raise next(iter(wrong.values()))
+    if damaged is not None:
+        damaged |= wrong
+    return found
+
+
+def _meant(text: str, models: Path, alone: bool) -> list[Path]:
+    places = [models / text, Path(text)]
+    if any(sign in text for sign in "*?["):
+        matched = sorted(
+            {path for root in (models, Path()) if not Path(text).is_absolute() for path in root.glob(text)}
+        )
+        found = [folder for path in matched for folder in _below(path)]
+        if not found:
+            raise CheckpointError(f"no trained model matches {text!r}, in {models.resolve()} or {Path().resolve()}.")
+        return found
+    for place in places:
+        if found := _below(place):
+            return found
+    if not alone and any(place.exists() for place in places):
+        say(aside(), f"left out: {text} holds no trained model", "dim")
+        return []
+    return [find(text, models)]
+
+
+def _below(place: Path) -> list[Path]:
+    """Return the folder if it is a checkpoint, else those below it that are."""
+    if (place / WEIGHTS).is_file():
+        return [place]
+    return sorted(path.parent for path in place.rglob(WEIGHTS)) if place.is_dir() else []
+
+
+def _names(folders: Sequence[Path], models: Path) -> list[str]:
+    """Return what checkpoints are called: their place below the models, else their folder, in full where two agree."""
+    root = models.resolve()
+    names = [
+        folder.resolve().relative_to(root).as_posix()
+        if folder.resolve().is_relative_to(root)
+        else folder.resolve().name
+        for folder in folders
+    ]
+    return [
+        name if names.count(name) == 1 else folder.resolve().as_posix().strip("/")
+        for name, folder in zip(names, folders, strict=True)
+    ]

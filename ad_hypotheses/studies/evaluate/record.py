@@ -1,0 +1,290 @@
+"""What was found of a model, as plain data, and what is told of it in a sentence, a row and a table of all figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ad_hypotheses.evidence.bootstrap import Resampling
+from ad_hypotheses.studies.evaluate.learners import NONE, SETS, judged_on, plain, points, sets_of, share
+
+_LONG = {"width", "mean", "train:\nregret"}  # columns that a terminal has no room for
+FEWEST = 5  # tasks below which no interval is told
+ENOUGH = 0.05  # of the optimum, that a model must gain to be said to improve
+_DRAWS, _TAILS = 1000, (0.025, 0.975)
+Number = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model and what was found of it.
+
+    Attributes:
+        name: Of the checkpoint.
+        sha256: Of its weights.
+        command: What trained it.
+        task, source: As people write them, with their parameters.
+        layers, heads, width, parameters: Its size.
+        train_tasks, held_out_tasks: How many there are.
+        episodes: Of a context, as it was played.
+        horizon: Steps an episode.
+        skip, keep_every: The source's episodes before the first that is kept, and how many go for one that is.
+        seeds: Of its histories and of its training.
+        unit: What a point of a learning curve is, `"episode"` or `"10 steps"`.
+        optimum: Mean optimal return of an episode of the tasks that were played, by set.
+        seen: Episodes that it sees at a time; None for all of its context.
+        positions: How it tells steps apart.
+        facts: A digest of the tasks, by set.
+        by_task: What its last episodes are judged by, summed over the lives on each task, by set: `last`, `optimum`,
+            `lives`.
+        results: Learning curves, figures, and, unless only those were asked for, `memory` and `starts`.
+    """
+
+    name: str
+    sha256: str
+    command: str
+    task: str
+    source: str
+    layers: int
+    heads: int
+    width: int
+    parameters: int
+    train_tasks: int
+    held_out_tasks: int
+    episodes: int
+    horizon: int
+    skip: int
+    keep_every: int
+    seeds: Mapping[str, int]
+    unit: str
+    optimum: Mapping[str, float]
+    results: Mapping[str, Any]
+    seen: int | None = None
+    positions: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    by_task: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+
+    @property
+    def judged_on(self) -> str:
+        """The set of tasks that it is judged by."""
+        return judged_on(self.results)
+
+    @property
+    def has_share(self) -> bool:
+        """Whether shares of the optimum mean something on its tasks."""
+        return self.figure(self.judged_on, "share") is not None
+
+    def figure(self, tasks: str, key: str, learner: str = "model") -> dict[str, Any] | None:
+        """Return a figure of a learner; None where it has none."""
+        found = self.results["figures"].get(tasks, {}).get(learner, {}).get(key)
+        return found if found is None or isinstance(found, dict) else {"value": found, "low": None, "high": None}
+
+    def point_optimum(self, tasks: str) -> float:
+        """Return the optimum of one point of a learning curve."""
+        steps = int(self.unit.split()[0]) / self.horizon if self.unit.endswith("steps") else 1.0
+        return self.optimum[tasks] * steps
+
+
+def by_task(models: Sequence[Evaluated]) -> list[list[Evaluated]]:
+    """Return the models in groups of the same task, with histories of the same length."""
+    groups: dict[tuple[str, int], list[Evaluated]] = {}
+    for model in models:
+        groups.setdefault((model.task, model.episodes), []).append(model)
+    return list(groups.values())
+
+
+def task_letters(group: Sequence[Evaluated]) -> list[str]:
+    """Return a letter for every model, the same for those that are judged by the same tasks; `A` for the first."""
+    digests = [model.facts.get(model.judged_on, "") for model in group]
+    known = list(dict.fromkeys(digests))
+    return [chr(ord("A") + known.index(digest)) if known.index(digest) < 26 else "?" for digest in digests]
+
+
+def same_references(model: Evaluated, other: Evaluated) -> bool:
+    """Whether source, random and optimal of two models are those of the same tasks, and the same source."""
+
+    def key(one: Evaluated) -> tuple[Any, ...]:
+        return one.facts.get(one.judged_on, ""), one.source, one.skip, one.keep_every
+
+    return key(model) == key(other)
+
+
+def paired(model: Evaluated, other: Evaluated) -> bool:
+    """Whether two models lived on the same tasks, so that they are compared task by task."""
+    mine, others = (one.by_task.get(one.judged_on, {}).get("lives") for one in (model, other))
+    digests = [one.facts.get(one.judged_on) for one in (model, other)]
+    return None not in digests and digests[0] == digests[1] and mine == others
+
+
+def difference(model: Evaluated, other: Evaluated) -> Number | None:
+    """Return by how much the last episodes of one model exceed those of another: a share, or a return without shares.
+
+    The interval is a bootstrap over tasks, pair by pair where they are the same; none below 5 tasks.
+
+    Returns:
+        None where it is not known what was earned on each task, or one is judged by training tasks and one is not.
+    """
+    below = "optimum" if model.has_share and other.has_share else "lives"
+    sums = [one.by_task.get(one.judged_on) for one in (model, other)]
+    known = [found for found in sums if found]
+    if model.judged_on != other.judged_on or len(known) < 2:
+        return None
+    means, draws = [], []
+    for place, found in enumerate(known):
+        above, under = np.array(found["last"], dtype=float), np.array(found[below], dtype=float)
+        rng = np.random.default_rng(0 if paired(model, other) else place)
+        drawn = Resampling.draw(len(above), 1, rng, _DRAWS).clusters
+        means.append(above.sum() / under.sum())
+        with np.errstate(invalid="ignore", divide="ignore"):  # the optimum of all drawn tasks may be 0
+            draws.append(drawn @ above / (drawn @ under))
+    value, apart = means[0] - means[1], draws[0] - draws[1]
+    if min(len(found["last"]) for found in sums if found) < FEWEST:
+        return {"value": round(float(value), 4), "low": None, "high": None}
+    low, high = np.quantile(apart[np.isfinite(apart)], _TAILS)
+    return {"value": round(float(value), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+
+
+def improves(number: Mapping[str, Any]) -> bool:
+    """Whether an improvement is more than chance, and at least 5 points of the optimum."""
+    return number["low"] is not None and number["low"] > 0 and number["value"] >= ENOUGH
+
+
+def headline(results: Mapping[str, Any], episodes: int, unit: str, seen: int | None = None) -> str:
+    """Return in a few sentences whether a model learns in its context.
+
+    Args:
+        results: Of its evaluation.
+        episodes: Of a context.
+        unit: What a point of a learning curve is.
+        seen: Episodes that the model sees at a time; None for all of them.
+    """
+    name = judged_on(results)
+    told, where = results["figures"][name]["model"], SETS[name]
+    said = []
+    if told["share"] and episodes > 1:
+        whole = "its whole context" if seen is None else f"all {episodes:,}, of which it sees {seen:,} at a time"
+        said.append(
+            f"On {where} it earns {share(told['first_share'], False)} of the optimum in its first episode and "
+            f"{share(told['share'])} in its last three, {share(told['mean_share'])} over {whole}."
+        )
+    elif told["share"]:
+        said.append(f"On {where} it earns {share(told['share'])} of the optimum.")
+    if told["regret"]:
+        ratio = results["summary"].get(f"{name}_regret_of_ucb1")
+        beside = "" if ratio is None else f", {ratio:.2f} times that of UCB1"
+        said.append(f"Its regret on {where} is {plain(told['regret'])}{beside}.")
+    if told["improvement"]:
+        said.append(_verdict(told["improvement"], unit))
+    return " ".join(said)
+
+
+def _verdict(improvement: Mapping[str, Any], unit: str) -> str:
+    what = f"{points(improvement)} points of the optimum, {improvement_is(unit)}"
+    if improvement["low"] is None:
+        return f"Within its context: {what}; fewer than {FEWEST} tasks, so that chance cannot be told from learning."
+    verdict = "It improves" if improves(improvement) else "No improvement can be told from chance"
+    if improvement["low"] > 0 and not improves(improvement):
+        verdict = f"It improves by less than {100 * ENOUGH:.0f} points, too little to count as learning,"
+    return f"**{verdict} within its context: {what}.**"
+
+
+def improvement_is(unit: str) -> str:
+    """Say what an improvement is, where a point of the curve is `unit`."""
+    what = "episodes minus the first" if unit == "episode" else f"blocks of {unit} minus the first block"
+    return f"the mean of the last three {what}"
+
+
+def overview_rows(models: Sequence[Evaluated], brief: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Return the heads and the cells of one row a model; columns that are empty for all are left out.
+
+    Args:
+        models: What to compare.
+        brief: Whether to tell no more than fits into a terminal.
+    """
+    bounds = not brief
+    columns: dict[str, list[str]] = {
+        "model": [model.name for model in models],
+        "task": _task_names(models),
+        "held-out\ntasks": _letters(models),
+        "sees": [NONE if model.seen is None else f"{model.seen:,} of {model.episodes:,}" for model in models],
+        "layers": [str(model.layers) for model in models],
+        "width": [str(model.width) for model in models],
+        "train\ntasks": [f"{model.train_tasks:,}" for model in models],
+        "held-out:\nfirst": [share(model.figure("held_out", "first_share"), False) for model in models],
+        "last": [share(model.figure("held_out", "share"), bounds) for model in models],
+        "improvement": [points(model.figure("held_out", "improvement"), bounds) for model in models],
+        "mean": [share(model.figure("held_out", "mean_share"), False) for model in models],
+        "argmax": [share(model.figure("held_out", "share", "model, argmax"), False) for model in models],
+        "regret": [plain(model.figure("held_out", "regret"), bounds) for model in models],
+        "of\nUCB1's": [_ratio(model.results["summary"].get("held_out_regret_of_ucb1")) for model in models],
+        "train:\nlast": [share(model.figure("train", "share"), False) for model in models],
+        "train:\nregret": [plain(model.figure("train", "regret"), False) for model in models],
+    }
+    empty = {head for head, cells in columns.items() if set(cells) == {NONE}}
+    shown = {head: cells for head, cells in columns.items() if head not in empty | (_LONG if brief else set())}
+    return list(shown), [list(row) for row in zip(*shown.values(), strict=True)]
+
+
+def _letters(models: Sequence[Evaluated]) -> list[str]:
+    """Return which models of a family were judged by the same tasks; nothing where all of each family were."""
+    letters = {model.name: letter for group in by_task(models) for model, letter in _lettered(group)}
+    return [letters[model.name] for model in models] if set(letters.values()) != {"A"} else [NONE] * len(models)
+
+
+def _lettered(group: Sequence[Evaluated]) -> list[tuple[Evaluated, str]]:
+    return list(zip(group, task_letters(group), strict=True))
+
+
+def _task_names(models: Sequence[Evaluated]) -> list[str]:
+    """Return the tasks without their parameters, if that tells them apart; nothing if there is one only."""
+    tasks = {model.task for model in models}
+    if len(tasks) == 1:
+        return [NONE] * len(models)
+    short = {task: task.split(" (")[0] for task in tasks}
+    return [short[model.task] if len(set(short.values())) == len(tasks) else model.task for model in models]
+
+
+def figure_rows(models: Sequence[Evaluated]) -> list[tuple[Any, ...]]:
+    """Return every figure: model, task, set of tasks, learner, figure, of what, value, low, high."""
+    found: list[tuple[Any, ...]] = [
+        (model.name, model.task, model.judged_on, "model", "last: difference", group[0].name, *number.values())
+        for group in by_task(models)
+        for model in group[1:]
+        if (number := difference(model, group[0])) is not None
+    ]
+    for model in models:
+        for tasks in sets_of(model.results):
+            for learner, figures in model.results["figures"][tasks].items():
+                start = (model.name, model.task, tasks, learner)
+                for key in figures:
+                    for of, number in _numbers(figures[key]):
+                        found.append((*start, key, of, number["value"], number["low"], number["high"]))
+            for curve in model.results[tasks]:
+                start, empty = (model.name, model.task, tasks, curve["name"]), [None] * len(curve["returns"])
+                bounds = zip(curve["returns"], curve["low"] or empty, curve["high"] or empty, strict=True)
+                found += [(*start, "return", place, *numbers) for place, numbers in enumerate(bounds, 1)]
+        for what, of, keys in (
+            ("memory", "episodes", ("last", "share")),
+            ("starts", "start", ("return", "share", "change")),
+        ):
+            for one in model.results.get(what) or ():
+                for key in keys:
+                    for _, number in _numbers(one[key]):
+                        found.append((model.name, model.task, model.judged_on, "model", f"{what}: {key}", one[of],
+                                      number["value"], number["low"], number["high"]))  # fmt: skip
+    return found
+
+
+def _numbers(figure: Any) -> list[tuple[str, dict[str, Any]]]:
+    if figure is None:
+        return []
+    if not isinstance(figure, dict):
+        return [("", {"value": figure, "low": None, "high": None})]
+    return [("", figure)] if "value" in figure else list(figure.items())
+
+
+def _ratio(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}"

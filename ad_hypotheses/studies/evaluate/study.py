@@ -1,0 +1,322 @@
+"""`evaluate`: let checkpoints live on training and held-out tasks, beside their source and the baselines."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import re
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ad_hypotheses.distill.config import Config
+from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.train import split
+from ad_hypotheses.errors import UserError
+from ad_hypotheses.report.markdown import describe
+from ad_hypotheses.report.progress import Meter, metered
+from ad_hypotheses.report.screen import duration, out, print_json, say
+from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.studies.evaluate.ablations import ablation_parts, ablations
+from ad_hypotheses.studies.evaluate.choose import Chosen
+from ad_hypotheses.studies.evaluate.curves import TASK_SETS, Part, curve_parts, in_context
+from ad_hypotheses.studies.evaluate.learners import counted
+from ad_hypotheses.studies.evaluate.page import write_comparison
+from ad_hypotheses.studies.evaluate.record import Evaluated, headline, overview_rows
+from ad_hypotheses.studies.evaluate.summary import curve_unit, drawn, mean_optimum, meaning, seen, table
+from ad_hypotheses.studies.interrupt import stoppable
+from ad_hypotheses.tasks import Facts
+from ad_hypotheses.tasks.task import n_tasks_of
+
+KEPT = ".evaluated"  # folder in the reports for what was measured, so that no run measures it again
+CODE = Path(__file__).resolve().parent.parent
+SECONDS_MEASURED = 5  # of living, after which the time that all of it takes can be told
+LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of an evaluation.
+
+    Attributes:
+        typed: The models, as they were typed.
+        models: Where named checkpoints lie.
+        rollouts: Lives of each learner.
+        seed: Of the tasks and of all sampling.
+        quick: Whether learning curves are enough.
+        device: Where to compute.
+        reports: Where the report goes.
+    """
+
+    typed: Sequence[str]
+    models: Path
+    rollouts: int
+    seed: int
+    quick: bool
+    device: str
+    reports: Path
+
+    @property
+    def command(self) -> str:
+        """What makes the same report again."""
+        words = ["python", "cli.py", "evaluate", *self.typed]
+        words += [] if self.models == Path("models") else ["--models", self.models.as_posix()]
+        words += ["--rollouts", str(self.rollouts), "--seed", str(self.seed)]
+        words += ["--quick"] if self.quick else []
+        words += [] if self.device == "cpu" else ["--device", self.device]
+        words += [] if self.reports == Path("reports") else ["--out", self.reports.as_posix()]
+        return shlex.join(words)
+
+
+@dataclass
+class Kept:
+    """The results of a model's parts, kept in a file so that no run measures them again.
+
+    Attributes:
+        path: Of the file; None to keep nothing.
+        key: What they were measured with; results of another key are not read.
+        results: By the name of the part.
+    """
+
+    path: Path | None
+    key: str
+    results: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: Path, key: str) -> Kept:
+        """Read what is there; what is damaged or older is measured again."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            content = json.loads(path.read_text())
+            if content["key"] == key:
+                return cls(path, key, dict(content["results"]))
+        return cls(path, key)
+
+    def add(self, name: str, result: Any) -> None:
+        """Keep a result; a disk that takes nothing stops no evaluation."""
+        self.results[name] = result
+        if self.path is None:
+            return
+        with suppress(OSError, UserError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path, json.dumps({"key": self.key, "results": self.results}).encode())
+
+
+def evaluate_all(chosen: Sequence[Chosen], asked: Asked, as_json: bool) -> None:
+    """Evaluate checkpoints, write one report of all and print what they earn.
+
+    Raises:
+        UserError: The report cannot be written.
+        Stopped: The user pressed Ctrl-C.
+    """
+    kept = [Kept.open(_file(asked.reports, one.name), _key(one, asked)) for one in chosen]
+    with metered() as meter, stoppable(lambda: _stopped(asked.reports, kept)):
+        parts = [_parts(one.checkpoint.model, one.checkpoint.config, asked) for one in chosen]
+        _announce(chosen, parts, kept, asked.rollouts, meter)
+        works = zip(chosen, parts, kept, strict=True)
+        _run([_Work(one.name, one.checkpoint.model, mine, store) for one, mine, store in works], meter)
+        found = [
+            _evaluated(one, {part.name: store.results[part.name] for part in mine}, asked)
+            for one, mine, store in zip(chosen, parts, kept, strict=True)
+        ]
+        page = write_comparison(found, report_name([one.name for one in chosen]), asked.command, asked.reports)
+    if as_json:
+        print_json({"report": page.as_posix(), "models": [_plain(one) for one in found]})
+    else:
+        _show(chosen, found, page)
+
+
+def evaluated(model: ADTransformer, config: Config, rollouts: int, seed: int, meter: Meter) -> dict[str, Any]:
+    """Return the learning curves of a model, showing what is done."""
+    results: dict[str, Any] = {}
+    _run([_Work("", model, curve_parts(model, config, rollouts, seed), Kept(None, "", results))], meter)
+    return in_context(results, rollouts, seed)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The parts of a model, and where their results go."""
+
+    name: str
+    model: ADTransformer
+    parts: Sequence[Part]
+    kept: Kept
+
+
+def _parts(model: ADTransformer, config: Config, asked: Asked) -> list[Part]:
+    parts = curve_parts(model, config, asked.rollouts, asked.seed)
+    return parts if asked.quick else [*parts, *ablation_parts(model, config, asked.rollouts, asked.seed)]
+
+
+def _announce(
+    chosen: Sequence[Chosen], parts: Sequence[Sequence[Part]], kept: Sequence[Kept], rollouts: int, meter: Meter
+) -> None:
+    n_parts = sum(map(len, parts))
+    known = sum(part.name in store.results for mine, store in zip(parts, kept, strict=True) for part in mine)
+    steps = sum(
+        part.steps for mine, store in zip(parts, kept, strict=True) for part in mine if part.name not in store.results
+    )
+    lives = f"in which models live {counted(steps, 'step')} in up to {counted(rollouts, 'life', 'lives')} at once"
+    models = chosen[0].name if len(chosen) == 1 else f"{len(chosen)} models"
+    meter.say(f"evaluating {models}: {counted(n_parts - known, 'part')}, {lives}")
+    if known:
+        where = ", ".join(str(store.path) for store in kept[:2]) + (", ..." if len(kept) > 2 else "")
+        meter.say(f"{known} more are known from an earlier run ({where}; delete it to measure them anew)", "dim")
+
+
+def _run(works: Sequence[_Work], meter: Meter) -> None:
+    """Run every part that is not known yet; time is told by what the models cost, baselines hardly cost any."""
+    left = [
+        (work, part, part.steps * _cost(work.model))
+        for work in works
+        for part in work.parts
+        if part.name not in work.kept.results
+    ]
+    total, done, said = sum(cost for _, _, cost in left), 0.0, False
+    meter.begin("evaluating", 100, "%")
+    began = time.monotonic()
+    for work, part, cost in left:
+        says = f"{work.name}: {part.says}" if len(works) > 1 else part.says
+
+        def lived(steps: int, part: Part = part, cost: float = cost, done: float = done, says: str = says) -> None:
+            nonlocal said
+            share = (done + cost * min(1.0, steps / max(part.steps, 1))) / max(total, 1)
+            meter.reach(int(100 * share), says)
+            passed = time.monotonic() - began
+            if not said and share and passed > SECONDS_MEASURED:
+                said = True
+                meter.say(f"about {duration(passed / share)} for all of it")
+
+        lived(0)
+        work.kept.add(part.name, part.run(lived))
+        done += cost
+    meter.reach(100)
+
+
+def _cost(model: ADTransformer) -> int:
+    """What a step costs, about: every weight once, and attention to half of the context."""
+    shape = model.shape
+    return sum(weight.numel() for weight in model.parameters()) + shape.n_layers * shape.d_model * shape.n_ctx
+
+
+def _evaluated(one: Chosen, results: Mapping[str, Any], asked: Asked) -> Evaluated:
+    checkpoint = one.checkpoint
+    config, model = checkpoint.config, checkpoint.model
+    found = in_context(results, asked.rollouts, asked.seed)
+    facts = dict(zip(TASK_SETS, split(config), strict=True))
+    train, held_out = map(n_tasks_of, facts.values())
+    histories, task = config.histories, config.make_task()
+    return Evaluated(
+        name=one.name,
+        sha256=checkpoint.sha256,
+        command=str(checkpoint.record.get("command", "")),
+        task=describe(task),
+        source=describe(config.make_source()),
+        layers=config.model.n_layers,
+        heads=config.model.n_heads,
+        width=config.model.d_model,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        train_tasks=train,
+        held_out_tasks=held_out,
+        episodes=config.kept_episodes,
+        horizon=task.horizon,
+        skip=histories.skip,
+        keep_every=histories.keep_every,
+        seeds={"histories": histories.seed, "training": config.training.seed},
+        unit=curve_unit(config),
+        optimum={name: round(mean_optimum(found, config, name), 4) for name in found["figures"]},
+        results={**found, **ablations(results, config, asked.rollouts, asked.seed)},
+        seen=seen(config),
+        positions=config.model.positions,
+        facts={tasks: _digest(facts[tasks]) for tasks in found["figures"]},
+        by_task={tasks: results[f"{tasks}/model"]["by_task"] for tasks in found["figures"]},
+    )
+
+
+def _digest(facts: Facts) -> str:
+    """Return a digest of tasks, by which those of two models are known to be the same."""
+    digest = hashlib.sha256()
+    for name, fact in sorted(facts.items()):
+        values = np.ascontiguousarray(fact)
+        digest.update(f"{name} {values.dtype.str} {values.shape} ".encode() + values.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def report_name(names: Sequence[str]) -> str:
+    """Return what the report of models is called: after all of them, or their folder, or how many there are."""
+    parents = {Path(name).parent.as_posix() for name in names}
+    flat = [re.sub(r"[^\w.]+", "-", name).strip("-.") for name in names]
+    if len(names) > 1 and len(parents) == 1 and parents != {"."}:
+        flat = [re.sub(r"[^\w.]+", "-", parents.pop())]
+    elif len("-".join(flat)) > LONGEST_NAME:
+        flat = [flat[0], "and", str(len(names) - 1), "more"]
+    return "-".join(["evaluate", *flat])
+
+
+def _file(reports: Path, name: str) -> Path:
+    return reports / KEPT / f"{name}.json"
+
+
+def _key(one: Chosen, asked: Asked) -> str:
+    """Return a digest of everything that results depend on, this program's own code among it."""
+    config = one.checkpoint.config
+    asks = {"seed": asked.seed, "rollouts": asked.rollouts, "device": asked.device}
+    digest = hashlib.sha256(json.dumps([one.checkpoint.sha256, config.model_dump(), asks]).encode())
+    for made in (config.make_task(), config.make_source()):
+        digest.update(_bytes(Path(inspect.getfile(type(made)))))  # which may be a file of the user's own
+    digest.update(_code())
+    return digest.hexdigest()
+
+
+@cache
+def _code() -> bytes:
+    """Return a digest of the code that plays, as it was when this process began."""
+    digest = hashlib.sha256()
+    for folder in ("language", "evidence", "tasks", "sources", "distill"):
+        for path in sorted((CODE / folder).rglob("*.py")):
+            digest.update(_bytes(path))
+    return digest.digest()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # a class that was made by hand has no file
+        return b""
+
+
+def _stopped(reports: Path, kept: Sequence[Kept]) -> str:
+    if not any(store.results for store in kept):
+        return "stopped before anything was measured; nothing was written."
+    return f"stopped; what was measured is kept in {reports / KEPT}; the same command goes on."
+
+
+def _plain(one: Evaluated) -> dict[str, Any]:
+    return {
+        "model": one.name,
+        "weights_sha256": one.sha256,
+        "task": one.task,
+        "parameters": one.parameters,
+        **one.results,
+    }
+
+
+def _show(chosen: Sequence[Chosen], found: Sequence[Evaluated], page: Path) -> None:
+    console = out()
+    if len(found) == 1:
+        config, results = chosen[0].checkpoint.config, dict(found[0].results)
+        say(console, f"{found[0].name}, {counted(results['rollouts'], 'rollout')}", "bold")
+        console.print(table(results, config))
+        say(console, headline(results, found[0].episodes, found[0].unit, found[0].seen).replace("*", ""))
+        say(console, meaning(results, config).replace("*", ""), "dim")
+    else:
+        heads, rows = overview_rows(found, brief=True)
+        console.print(drawn(heads, rows))
+    say(console, f"report: {page}")

@@ -1,0 +1,1 @@
+"""Generate the histories of a source, and show whether it learns."""

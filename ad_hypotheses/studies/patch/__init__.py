@@ -1,0 +1,1 @@
+"""Measure by path patching which edges of a model matter."""

@@ -1,0 +1,1 @@
+"""Test a hypothesis by causal scrubbing: the study, its record, its page."""

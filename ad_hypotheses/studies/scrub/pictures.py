@@ -1,0 +1,165 @@
+"""The plots of one claim: its losses along the context, and what it recovered by regime."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.report.draw import BLACK, BLUE, FAINT, GREEN, GREY, INK, ORANGE, array, episode_ticks, picture
+from ad_hypotheses.studies.scrub.record import Claim
+
+LOSSES = {
+    "baseline": (GREY, "baseline: nothing matters"),
+    "structure": (ORANGE, "structure: constant features"),
+    "scrubbed": (BLUE, "scrubbed: the hypothesis"),
+    "model": (BLACK, "model"),
+}
+
+
+def losses(claim: Claim, horizon: int, n_actions: int) -> bytes:
+    """Draw the four losses by step of the context and, if it holds several episodes, by episode.
+
+    Args:
+        claim: Whose losses.
+        horizon: Steps an episode.
+        n_actions: For the loss of a uniform guess.
+    """
+    by_episode = max(map(len, claim.episodes.values()), default=0) > 1
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(1 + by_episode, squeeze=False)[:, 0]
+        _by_step(axes[0], claim, horizon, n_actions)
+        if by_episode:
+            _by_episode(axes[1], claim, n_actions)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles[::-1], labels[::-1], loc="outside upper left", ncols=4, columnspacing=1.4, fontsize=9)
+
+    return picture(draw, 5.6 if by_episode else 3.2)
+
+
+def _by_step(ax: Axes, claim: Claim, horizon: int, n_actions: int) -> None:
+    n_steps = max(map(len, claim.steps.values()), default=0)
+    for start in range(horizon, n_steps if horizon * 60 > n_steps else 0, 2 * horizon):
+        ax.axvspan(start - 0.5, min(start + horizon, n_steps) - 0.5, color="#F4F4F4", linewidth=0)
+    window = 1 + 2 * (n_steps // 100)
+    for name, (colour, label) in LOSSES.items():
+        loss = array(claim.steps.get(name, []))
+        if np.isfinite(loss).any():
+            ax.plot(loss, color=colour, linewidth=0.7, alpha=0.3 if window > 1 else 0)
+            ax.plot(_smooth(loss, window), color=colour, linewidth=1.9, label=label)
+    smoothed = f"  (thick: mean over {window} steps)" if window > 1 else ""
+    several = ", episodes in bands" if horizon < n_steps else ""
+    _loss_axis(ax, n_actions, f"Loss at each step of the context{several}{smoothed}", "step", n_steps)
+
+
+def _by_episode(ax: Axes, claim: Claim, n_actions: int) -> None:
+    n_episodes = max(map(len, claim.episodes.values()))
+    for name, (colour, _) in LOSSES.items():
+        loss = array(claim.episodes.get(name, []))
+        if np.isfinite(loss).any():
+            numbers = np.arange(1, len(loss) + 1)
+            ax.plot(numbers, loss, color=colour, linewidth=1.9, marker="o", markersize=4.5, markeredgecolor="white")
+    _loss_axis(ax, n_actions, "Mean loss of each episode", "episode", n_episodes)
+    ax.set_xlim(0.5, n_episodes + 0.5)
+    episode_ticks(ax, n_episodes)
+
+
+def _loss_axis(ax: Axes, n_actions: int, title: str, unit: str, length: int) -> None:
+    ax.set_title(title)
+    ax.set(xlabel=unit, ylabel="loss in nats", xlim=(-0.5, max(length, 1) - 0.5))
+    ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]) if ax.lines else 0.0)
+    ax.grid(axis="y")
+    guess = math.log(n_actions) if n_actions > 1 else 0.0
+    if 0 < guess < 1.25 * ax.get_ylim()[1]:
+        ax.set_ylim(top=max(ax.get_ylim()[1], 1.08 * guess))
+        ax.axhline(guess, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+        ax.annotate("uniform guess", (1, guess), (-2, 2), ax.get_yaxis_transform(), "offset points", ha="right",
+                    va="bottom", fontsize=8)  # fmt: skip
+
+
+def recovered(claim: Claim) -> bytes:
+    """Draw the two ratios of a claim by regime, with their intervals, against what it must recover."""
+
+    def draw(figure: Figure) -> None:
+        ax = figure.subplots()
+        rows = [
+            (regime.name, offset, number, colour, marker, filled)
+            for regime in claim.regimes
+            for offset, number, colour, marker, filled in (
+                (-0.24, regime.recovered, BLUE, "o", True),
+                (-0.08, regime.recovered_with_self, BLUE, "o", False),
+                (0.08, regime.beyond_structure, ORANGE, "D", True),
+                (0.24, regime.beyond_structure_with_self, ORANGE, "D", False),
+            )
+        ]
+        low, high = _ratio_limits([number for _, _, number, *_ in rows], claim.accept)
+        ax.set_xlim(low, high)
+        places = {regime.name: index for index, regime in enumerate(claim.regimes)}
+        for name, offset, number, colour, marker, filled in rows:
+            _ratio(ax, places[name] + offset, number, colour, marker, filled)
+        _ratio_axis(ax, claim, list(places))
+        for name, place in places.items():
+            crosses = [offset for regime, offset, number, *_ in rows if regime == name and not _readable(number)]
+            if crosses:
+                y = place + float(np.mean(crosses))
+                ax.text(0.015, y, "not estimable", color="#6B6B6B", fontsize=8, style="italic", va="center")
+
+    return picture(draw, 1.15 + 0.62 * len(claim.regimes))
+
+
+def _ratio(ax: Axes, y: float, number: Number, colour: str, marker: str, filled: bool) -> None:
+    """Draw one estimate; what lies outside the axis becomes an arrow at its edge."""
+    low, high = ax.get_xlim()
+    if not _readable(number):
+        ax.plot(0, y, "x", color=colour, markersize=4.5, markeredgewidth=1.2, alpha=0.6)
+        return
+    ax.plot(np.clip([number.low, number.high], low, high), [y, y], color=colour, linewidth=2.2 if filled else 1.2)
+    inside = low <= number.value <= high
+    shape = marker if inside else ("<" if number.value < low else ">")
+    ax.plot(np.clip(number.value, low, high), y, shape, color=colour, markersize=6.5 if filled else 5.5,
+            markerfacecolor=colour if filled else "white", markeredgewidth=1.3, clip_on=False, zorder=3)  # fmt: skip
+
+
+def _readable(number: Number) -> bool:
+    return number.estimable and all(map(math.isfinite, (number.value, number.low, number.high)))
+
+
+def _ratio_limits(numbers: Sequence[Number], accept: float) -> tuple[float, float]:
+    """Return an axis that holds 0, 1 and the intervals, unless those are so wide that nothing could be read."""
+    ends = [end for number in numbers if _readable(number) for end in (number.low, number.high)]
+    return max(-1.5, min([0.0, *ends]) - 0.06), min(2.5, max([1.0, accept, *ends]) + 0.06)
+
+
+def _ratio_axis(ax: Axes, claim: Claim, names: list[str]) -> None:
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.45, -0.55)
+    for place in range(1, len(names)):
+        ax.axhline(place - 0.5, color=FAINT, linewidth=0.8)
+    ax.axvspan(claim.accept, ax.get_xlim()[1], color=GREEN, alpha=0.08, linewidth=0)
+    for x, style in ((0.0, "-"), (1.0, "-"), (claim.accept, (0, (4, 3)))):
+        ax.axvline(x, color=GREEN if x == claim.accept else "#B0B0B0", linewidth=1.2, linestyle=style, zorder=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel(f"share of the loss recovered    (0: none, 1: all of it; needed: {claim.accept:.2f}, dashed)")
+    for colour, marker, filled, label in (
+        (BLUE, "o", True, "recovered"),
+        (BLUE, "o", False, "recovered, self-donors"),
+        (ORANGE, "D", True, "beyond structure"),
+        (ORANGE, "D", False, "beyond structure, self-donors"),
+    ):
+        ax.plot([], [], marker, color=colour, markerfacecolor=colour if filled else "white", label=label)
+    ax.figure.legend(loc="outside upper left", ncols=4, columnspacing=1.4, fontsize=9)  # type: ignore[union-attr]
+
+
+def _smooth(values: Float[np.ndarray, " n"], window: int) -> Float[np.ndarray, " n"]:
+    """Return the centred running mean over `window` values, fewer at the ends, without those that are NaN."""
+    known = np.isfinite(values)
+    kernel = np.ones(window)
+    total = np.convolve(np.where(known, values, 0.0), kernel, mode="same")
+    count = np.convolve(known.astype(float), kernel, mode="same")
+    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0.5)

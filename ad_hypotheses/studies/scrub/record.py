@@ -1,0 +1,273 @@
+"""The record of a study: every number of a report, as plain data that goes to JSON and back.
+
+Reports are drawn from records, never from tensors, so a report can be drawn again, compared or read by a machine.
+Losses are cross-entropies in nats; `steps` are positions in the context, from 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.evidence.plain_data import Curve, Number, build, plain
+from ad_hypotheses.report.words import file_name
+from ad_hypotheses.studies.adversary.findings import Challenge
+
+SCHEMA = 3
+READABLE = (1, 2, SCHEMA)  # what was added since is not recorded in older ones
+
+
+@dataclass(frozen=True)
+class Regime:
+    """Losses and what was recovered of them over the steps of one regime (`"all"`: over all steps).
+
+    Attributes:
+        name: Of the regime.
+        positions: Number of reference positions.
+        model, scrubbed, baseline, structure: The four losses.
+        recovered, beyond_structure: The two ratios, donors from other rows only.
+        recovered_with_self, beyond_structure_with_self: The same with rows allowed to stand in for themselves.
+        loss_change: Mean absolute change of the loss.
+        kl: Mean KL divergence of the scrubbed from the model's distribution, in nats.
+        same_argmax: Share of positions whose likeliest action stays the same.
+        agreement: How often the explanation, run as a policy, gives the model's likeliest action its own highest
+            probability; None if the claim has no opinion there.
+        opinion: Share of the positions where the explanation has an opinion (is not uniform).
+    """
+
+    name: str
+    positions: int
+    model: Number
+    scrubbed: Number
+    baseline: Number
+    structure: Number
+    recovered: Number
+    beyond_structure: Number
+    recovered_with_self: Number
+    beyond_structure_with_self: Number
+    loss_change: float
+    kl: float
+    same_argmax: float
+    agreement: float | None
+    opinion: float
+
+
+@dataclass(frozen=True)
+class NodeRecord:
+    """What is known about one node.
+
+    Attributes:
+        name: Of the node.
+        site: As the researcher wrote it.
+        parents: Names of the nodes that it reads.
+        doc: First line of its docstring.
+        level: `"step"`, `"history"` or `"root"`.
+        role: The step role that it is narrowed to, if any.
+        hidden: Whether it reads facts that the model cannot see.
+        class_sizes: How many references have a class of 1, 2-3, 4-7, 8-15, ... members, by upper bound.
+        alone: Share of the references that nobody else agrees with.
+        swapped: Share of the draws whose donor is another row, mean over the tree nodes.
+        moved: Relative norm of the change of what it delivers.
+        spread: The same for clean donors; 0 if the site is a function of the feature.
+        exact: Whether the site is a function of the feature ("exact by construction").
+        recovered: What is recovered if this node alone is scrubbed and everything else is left clean.
+        resampled: What is recovered if this node's sites alone get random donors; 1 if they do not matter.
+        free_bits: What its donors leave free, in bits, out of `history_bits`; None in older records.
+        history_bits: By how many bits the histories differ at a step of its, as far as the model can see.
+    """
+
+    name: str
+    site: str
+    parents: list[str]
+    doc: str
+    level: str
+    role: str | None
+    hidden: bool
+    class_sizes: dict[str, int]
+    alone: float
+    swapped: float
+    moved: float
+    spread: float
+    exact: bool
+    recovered: float | None
+    resampled: float | None
+    free_bits: float | None = None
+    history_bits: float | None = None
+
+
+@dataclass(frozen=True)
+class WorstPosition:
+    """One position where scrubbing did most harm.
+
+    Attributes:
+        row, step, episode, episode_step: Where it is.
+        regime: Its regime.
+        path: What was observed in this episode up to and including this step. [step][channel]
+        actions, rewards: What was done and paid at the steps of `path` before the last.
+        seen: Cells observed earlier in the context (Dark Room), or `[pulls, wins]` of every arm (bandit).
+        last_rewarded: The last rewarded observation in the context, if any.
+        facts: The hidden facts of the task.
+        taken: The action that the history took.
+        model, scrubbed: Distributions over actions.
+        loss_model, loss_scrubbed: In nats.
+    """
+
+    row: int
+    step: int
+    episode: int
+    episode_step: int
+    regime: str
+    path: list[list[int]]
+    actions: list[int]
+    rewards: list[float]
+    seen: list[list[int]]
+    last_rewarded: list[int] | None
+    facts: dict[str, list[float]]
+    taken: int
+    model: list[float]
+    scrubbed: list[float]
+    loss_model: float
+    loss_scrubbed: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A hypothesis, or a control, and what scrubbing said about it.
+
+    Attributes:
+        name: Of the hypothesis.
+        kind: `"hypothesis"`, `"control"` (written by the researcher) or `"wrong site"` (made by the tool).
+        doc: What it claims.
+        moved_sites: For controls: which nodes sit elsewhere, `{node: "head(1, 2) -> head(1, 3)"}`.
+        accept: Share of the loss that it must recover.
+        verdict: `"supported"`, `"refuted"`, `"inconclusive"` or `"vacuous"`.
+        reason: One sentence.
+        p_supported, p_refuted: Holm-adjusted over the claims of the report.
+        root_movement: How far the logits' input moved, relative to the baseline.
+        nodes: Parents before children, the root last.
+        regimes: `"all"` first.
+        steps: Mean loss at each step: `{"model" | "scrubbed" | "baseline" | "structure": [step]}`.
+        episodes: The same by episode of the window. [episode]
+        worst_share: Share of the whole loss change that falls on the worst 1 % of the positions.
+        worst: The worst positions.
+        tree_nodes: Nodes of the hypothesis written out as a tree.
+        warnings: What was allowed but was hardly meant, and what could not be tested.
+        specificity: Share of the bits by which histories differ that the node which leaves least leaves free, 0 to 1;
+            None in older records, and where a claim has no node besides its root.
+        challenge: What an adversary found, if one was asked.
+        any_step: Share recovered with donors from any step, in one pass; None in older records, for controls, and where
+            all donors are.
+        independent: Share recovered if each unimportant input has a history of its own, on the first 64 histories and
+            in one pass; None likewise.
+        together: The same on those histories where all of a visit have one.
+    """
+
+    name: str
+    kind: str
+    doc: str
+    moved_sites: dict[str, str]
+    accept: float
+    verdict: str
+    reason: str
+    p_supported: float
+    p_refuted: float
+    root_movement: float
+    nodes: list[NodeRecord]
+    regimes: list[Regime]
+    steps: dict[str, list[float]]
+    episodes: dict[str, list[float]]
+    worst_share: float
+    worst: list[WorstPosition]
+    tree_nodes: int
+    warnings: list[str]
+    specificity: float | None = None
+    challenge: Challenge | None = None
+    any_step: float | None = None
+    independent: float | None = None
+    together: float | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything a report says.
+
+    Attributes:
+        title: First line of the hypothesis file's docstring.
+        text: The rest of it.
+        file: The hypothesis file.
+        model: Name of the checkpoint.
+        model_sha256: Of its weights.
+        task: Name of the task family.
+        task_facts: What is needed to draw the task: `{"size": 9}`.
+        action_names: Of every action.
+        model_text: One line about the model: its size and its context.
+        data_text: One line about the histories.
+        rows, n_steps, horizon: Size of the dataset; steps an episode.
+        options: Of the run: passes, resamples, others, align, seed, ...
+        command: What reruns the study.
+        versions: Of the packages that numbers depend on.
+        claims: The hypothesis first, then its controls.
+        curves: In-context learning curves on held-out tasks: model, explanation, source, optimum, random.
+        curve_unit: What a point of a curve is: `"episode"`, or `"10 steps"` where there is only one episode.
+        schema: Version of this format.
+    """
+
+    title: str
+    text: str
+    file: str
+    model: str
+    model_sha256: str
+    task: str
+    task_facts: dict[str, int]
+    action_names: list[str]
+    model_text: str
+    data_text: str
+    rows: int
+    n_steps: int
+    horizon: int
+    options: dict[str, Any]
+    command: str
+    versions: dict[str, str]
+    claims: list[Claim]
+    curves: list[Curve]
+    curve_unit: str = "episode"
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """Return the record as JSON; NaN and infinity, which JSON does not know, are null."""
+        return json.dumps(plain(dataclasses.asdict(self)), indent=1)
+
+
+def read_study(path: Path) -> Study:
+    """Read a record that :meth:`Study.to_json` wrote.
+
+    Raises:
+        DataError: The file is missing, damaged or of another version.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the record {path}: {error}. Run the study again.") from error
+    if not isinstance(content, dict) or content.get("schema") not in READABLE:
+        raise DataError(f"{path} is not a record of version {SCHEMA}. Run the study again.")
+    return typing.cast(Study, build(Study, content))
+
+
+def report_name(study: Study) -> str:
+    """Return the name of the study's files without their ending, `"mimic-dark-room"`."""
+    return file_name(study.claims[0].name, study.model)
+
+
+def did_as_well(control: Claim, claim: Claim) -> bool:
+    """Whether a control recovers as much as the claim, or cannot be told from one that does.
+
+    Compared is `recovered`: its two losses are the same for every claim about a model, while the structure that
+    `beyond structure` is measured against depends on the sites.
+    """
+    mine, other = claim.regimes[0].recovered, control.regimes[0].recovered
+    return mine.estimable and other.estimable and other.high >= mine.low

@@ -1,0 +1,371 @@
+"""From a hypothesis and a checkpoint to the record that a report is drawn from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+from ad_hypotheses.causal.clean import Clean, strands_of
+from ad_hypotheses.causal.draws import Align, classes
+from ad_hypotheses.causal.scrub import Options
+from ad_hypotheses.causal.tree import tree_paths
+from ad_hypotheses.distill.checkpoint import Checkpoint, versions
+from ad_hypotheses.distill.memory import free_memory
+from ad_hypotheses.distill.train import split
+from ad_hypotheses.errors import CapacityError, DataError
+from ad_hypotheses.evidence.bootstrap import Resampling
+from ad_hypotheses.evidence.estimate import require_estimable
+from ad_hypotheses.evidence.plain_data import Curve
+from ad_hypotheses.evidence.verdict import Judgement, draws_for, judge
+from ad_hypotheses.language.check import Bound, bind
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.language.wrong_site import wrong_site
+from ad_hypotheses.studies.adversary.attack import challenge
+from ad_hypotheses.studies.adversary.plan import Plan, plan
+from ad_hypotheses.studies.evaluate.curves import explanation_curve, spread
+from ad_hypotheses.studies.evaluate.figures import BLOCK
+from ad_hypotheses.studies.scrub.claim import Tried, claim_record, weigh
+from ad_hypotheses.studies.scrub.halves import HALVED, clusters_of, n_splits
+from ad_hypotheses.studies.scrub.measure import VARIANTS, Measured, forwards, kept_or_measured, measure
+from ad_hypotheses.studies.scrub.record import Challenge, Study
+from ad_hypotheses.tasks.task import n_tasks_of
+
+MEASURED_AS = 4  # raise it when the engine measures something else: interrupted studies then start anew
+FRESH = 1_000_003  # added to the seed of the training histories: a study's histories were never trained on
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study is made.
+
+    Attributes:
+        rows: Histories in the dataset.
+        passes: How often every reference is scrubbed, in each variant.
+        tasks: Which tasks the histories come from.
+        others: As in :class:`Options`.
+        align: As in :class:`Options`.
+        shared: As in :class:`Options`.
+        seed: Of the histories, all draws and the bootstrap.
+        rollouts: Episodes-long lives of the explanation as a policy; 0 for none.
+        memory: Bytes that the run may use; None for what is free.
+        findings: How many features an adversary reports that the hypothesis leaves out; None for no adversary.
+    """
+
+    rows: int = 256
+    passes: int = 5
+    tasks: str = "all"
+    others: str = "joint"
+    align: Align = "step"
+    shared: bool = False
+    seed: int = 0
+    rollouts: int = 64
+    memory: int | None = None
+    findings: int | None = None
+
+    @property
+    def options(self) -> Options:
+        """What the engine needs of it."""
+        return Options(others=self.others, align=self.align, shared=self.shared)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study will cost, known beforehand.
+
+    Attributes:
+        forwards: Partial forward passes over the dataset.
+        bytes: Memory for activations.
+    """
+
+    forwards: int
+    bytes: int
+
+
+@dataclass
+class Progress:
+    """What a study says while it runs.
+
+    Attributes:
+        cost: Called once, before the long part.
+        claim: Called with a claim's name when its turn comes.
+        adversary: Called with a claim's name when it is attacked.
+        done: Called with the number of partial forwards that were done.
+    """
+
+    cost: Callable[[Cost], None] = lambda cost: None
+    claim: Callable[[str], None] = lambda name: None
+    adversary: Callable[[str], None] = lambda name: None
+    done: Callable[[int], None] = lambda done: None
+
+
+def reference_histories(checkpoint: Checkpoint, settings: Settings) -> History:
+    """Let fresh learners live: the histories whose loss is to be explained, one learner a row.
+
+    Raises:
+        DataError: Too few rows were asked for.
+    """
+    if settings.rows < 2:
+        raise DataError(f"--samples is {settings.rows}, but donors need at least 2 histories; 256 is a good number.")
+    config = checkpoint.config
+    trained, held_out = split(config)
+    pools = {"train": [trained], "held-out": [held_out], "all": [trained, held_out]}[settings.tasks]
+    facts = {name: np.concatenate([pool[name] for pool in pools]) for name in trained}
+    if not n_tasks_of(facts):
+        raise DataError(f"{checkpoint.name} has no {settings.tasks} tasks: histories.held_out is 0.")
+    rng = np.random.default_rng([config.histories.seed + FRESH, settings.seed])
+    chosen = spread(facts, settings.rows, rng)
+    return config.live(chosen, rng)
+
+
+@dataclass
+class Trial:
+    """A hypothesis and its controls on one checkpoint, bound to data and, later, measured.
+
+    Attributes:
+        checkpoint: The model.
+        history: The dataset.
+        regimes: Which steps belong to which regime, `"all"` first. {name: [row, step]}
+        bound: The claims with their kinds, as in :class:`Claim`; the hypothesis first.
+        clean: The model's own run, once it was made.
+        tried: What was measured, claim by claim.
+        attack: What an adversary will try on the hypothesis, if one was asked.
+        challenge: What it found.
+    """
+
+    checkpoint: Checkpoint
+    history: History
+    regimes: dict[str, Bool[np.ndarray, "row step"]]
+    bound: list[tuple[str, Bound]]
+    clean: Clean | None = None
+    tried: list[Tried] = field(default_factory=list)
+    attack: Plan | None = None
+    challenge: Challenge | None = None
+
+    @property
+    def hypothesis(self) -> Hypothesis:
+        """The hypothesis itself."""
+        return self.bound[0][1].hypothesis
+
+
+def prepare(
+    hypothesis: Hypothesis, controls: Sequence[Hypothesis], checkpoint: Checkpoint, settings: Settings
+) -> Trial:
+    """Bind a hypothesis, the researcher's controls and the tool's wrong-site control to a model and to fresh data.
+
+    Raises:
+        HypothesisError: A claim does not fit the model or the data.
+        DataError: The histories leave nothing to test.
+    """
+    history = reference_histories(checkpoint, settings)
+    regimes = checkpoint.config.make_task().regimes(history)
+    made = wrong_site(hypothesis, checkpoint.model.anatomy)
+    claims = [("hypothesis", hypothesis), *(("control", control) for control in controls)]
+    claims += [] if made is None else [("wrong site", made)]
+    anatomy = checkpoint.model.anatomy
+    bound = [(kind, bind(claim, anatomy, history, regimes, settings.seed)) for kind, claim in claims]
+    for _, one in bound:
+        refuse_untestable(one, history, settings.align)
+    return Trial(checkpoint, history, {"all": np.ones_like(history.actions, dtype=bool), **regimes}, bound)
+
+
+def run_studies(
+    trials: Sequence[Trial], settings: Settings, command: str, scratch: Path, progress: Progress | None = None
+) -> list[Study]:
+    """Test all that stands in one file, and judge it together.
+
+    Args:
+        trials: From :func:`prepare`.
+        settings: How.
+        command: What reruns the study.
+        scratch: Folder for what is measured claim by claim, so that an interrupted study goes on where it stopped.
+        progress: What to call on the way.
+
+    Raises:
+        DataError: The model does no better than the baseline: there is nothing to explain.
+        CapacityError: A run would not fit into memory; says so before it starts.
+    """
+    progress = progress or Progress()
+    n_claims = sum(len(trial.bound) for trial in trials)
+    for trial in trials:
+        trial.attack = _attack(trial, settings)
+        trial.clean = Clean.run(trial.checkpoint.model, trial.history)
+    costs = [_cost(trial, trial.clean, settings) for trial in trials if trial.clean]
+    for trial, cost in zip(trials, costs, strict=True):
+        refuse_too_large(cost, settings.memory, str(trial.checkpoint.model.device))
+    progress.cost(Cost(sum(cost.forwards for cost in costs), max(cost.bytes for cost in costs)))
+    for trial in trials:
+        _measure(trial, settings, scratch, draws_for(n_claims), progress)
+        if trial.attack is not None:
+            trial.challenge = _attacked(trial, trial.attack, settings, scratch, progress)
+    judgements = iter(judge([one.tested() for trial in trials for one in trial.tried]))
+    return [_study(trial, list(islice(judgements, len(trial.tried))), settings, command) for trial in trials]
+
+
+def _measure(trial: Trial, settings: Settings, scratch: Path, n_boot: int, progress: Progress) -> None:
+    clean, history = trial.clean, trial.history
+    assert clean is not None
+    clusters = len(np.unique(clusters_of(history)))
+    resampling = Resampling.draw(clusters, settings.passes, np.random.default_rng(settings.seed), n_boot)
+    for kind, one in trial.bound:
+        progress.claim(one.hypothesis.name or one.root)
+        path = scratch / f"{_key(trial.checkpoint, one, history, settings)}.npz"
+        measured = _measured(clean, one, settings, kind == "hypothesis", path, progress.done)
+        evidence = weigh(measured, clean.log_probs, history, trial.regimes, resampling)
+        require_estimable(evidence["all"][0])
+        measured.halves = None  # large, and all in the evidence
+        trial.tried.append(Tried(one, kind, measured, evidence, one.hypothesis.policy(history)))
+        clean.forget()
+
+
+def _cost(trial: Trial, clean: Clean, settings: Settings) -> Cost:
+    cost = predict(clean, trial.bound, settings)
+    if trial.attack is None:
+        return cost
+    apart = predict(clean, trial.bound[:1], replace(settings, others="independent"))  # its hungriest run, on one half
+    return Cost(cost.forwards + trial.attack.forwards, max(cost.bytes, apart.bytes // 2))
+
+
+def _attack(trial: Trial, settings: Settings) -> Plan | None:
+    if settings.findings is None:
+        return None
+    how = (settings.findings, settings.passes, settings.seed, settings.options)
+    return plan(trial.bound[0][1], trial.history, *how)
+
+
+def _attacked(trial: Trial, attack: Plan, settings: Settings, scratch: Path, progress: Progress) -> Challenge:
+    one, model, history = trial.bound[0][1], trial.checkpoint.model, trial.history
+    progress.adversary(one.hypothesis.name or one.root)
+    path = scratch / f"{_key(trial.checkpoint, one, history, settings)}-adversary-{attack.key}.npz"
+    return challenge(attack, model, history, trial.regimes, trial.tried[0].measured.baseline, path, progress.done)
+
+
+def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
+    """Refuse a claim under which nothing could ever be swapped.
+
+    Raises:
+        DataError: At some node no history shares its feature value with another.
+    """
+    for node in bound.nodes.values():
+        if node.labels is None:
+            continue
+        alone = classes(node.labels, node.selected, align, history.episode_step).alone
+        if (alone if node.selected is None else alone[node.selected]).all():
+            raise DataError(
+                f"{node.name}: each of the {history.n_rows} histories is alone in its class, so there is nobody to "
+                f"swap it with.\n  Use more histories (--samples), or let {node.name}() return something coarser."
+            )
+
+
+def predict(clean: Clean, bounds: Sequence[tuple[str, Bound]], settings: Settings) -> Cost:
+    """Return what testing some claims, given with their kinds, one after another will cost."""
+    splits = n_splits(clean.history)
+    total = sum(forwards(one.nodes, one.root, settings.passes, kind == "hypothesis", splits) for kind, one in bounds)
+    vectors = max(_streams(bound, clean, settings) for _, bound in bounds)
+    runs = len(VARIANTS) * settings.passes + len(HALVED) * splits
+    outcomes = (runs + 4 * clean.twin.model.cfg.d_vocab) * clean.n_rows * clean.n_steps * 4
+    return Cost(total, vectors * clean.bytes_per_stream + outcomes)
+
+
+def _streams(bound: Bound, clean: Clean, settings: Settings) -> int:
+    """Vectors per position that are held at once: what readers see, what parts write, and open visits."""
+    stages = {reader.stage for node in bound.nodes.values() for part in node.parts for reader in part.readers}
+    parts = sum(len(strands_of(node.parts)) for node in bound.nodes.values())
+    open_visits = sum(len(bound.nodes[path[-1]].parts) for path in tree_paths(bound.nodes, bound.root))
+    everything = len(clean.twin.anatomy.writers) if settings.others == "independent" else 0
+    return len(stages) + 1 + parts + open_visits + everything
+
+
+def refuse_too_large(cost: Cost, memory: int | None, device: str) -> None:
+    """Refuse a run that would not fit.
+
+    Raises:
+        CapacityError: It needs more memory than `memory`, or than is free.
+    """
+    free = memory if memory is not None else free_memory(device)
+    if free is not None and cost.bytes > free:
+        raise CapacityError(
+            f"the run needs {cost.bytes / 1e9:.2f} GB for activations, but only {free / 1e9:.2f} GB may be used.\n"
+            f"  Use fewer histories (--samples), or allow more (--memory)."
+        )
+
+
+def _measured(
+    clean: Clean, bound: Bound, settings: Settings, nodes_alone: bool, path: Path, done: Callable[[int], None]
+) -> Measured:
+    splits = n_splits(clean.history)
+    how = (settings.passes, settings.options, settings.seed, nodes_alone, splits)
+    return kept_or_measured(
+        path,
+        lambda: measure(clean, bound.nodes, bound.root, *how, progress=done),
+        lambda: done(forwards(bound.nodes, bound.root, settings.passes, nodes_alone, splits)),
+    )
+
+
+def _key(checkpoint: Checkpoint, bound: Bound, history: History, settings: Settings) -> str:
+    """Name of what was measured: changes with the weights, the data, the claim, the settings and the engine."""
+    how = (MEASURED_AS, checkpoint.sha256, replace(settings, memory=None, rollouts=0, findings=None), bound.root)
+    digest = hashlib.sha256(repr(how).encode())
+    for array in (history.observations, history.actions, history.rewards):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for node in bound.nodes.values():
+        digest.update(repr((node.name, [str(part) for part in node.parts], node.parents)).encode())
+        for part in node.parts:
+            digest.update(b"" if part.directions is None else part.directions.tobytes())
+        for values in (node.labels, node.selected):
+            digest.update(b"-" if values is None else np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:24]
+
+
+def _study(trial: Trial, judgements: Sequence[Judgement], settings: Settings, command: str) -> Study:
+    hypothesis, checkpoint, history = trial.hypothesis, trial.checkpoint, trial.history
+    assert trial.clean is not None
+    claims = [
+        claim_record(one, judgement, trial.clean.log_probs, history, trial.regimes, settings.align)
+        for one, judgement in zip(trial.tried, judgements, strict=True)
+    ]
+    claims[0] = replace(claims[0], challenge=trial.challenge)
+    if all(kind != "wrong site" for kind, _ in trial.bound):
+        claims[0].warnings.append("No wrong-site control could be made: no other place of the model fits the claim.")
+    config, task, shape = checkpoint.config, checkpoint.config.make_task(), checkpoint.model.shape
+    title, _, text = hypothesis.doc.partition("\n")
+    size = f"{shape.n_layers} layers, {shape.n_heads} heads, width {shape.d_model}"
+    kept = f", 1 in {config.histories.keep_every} kept" if config.histories.keep_every > 1 else ""
+    return Study(
+        title=title or hypothesis.title,
+        text=text.strip(),
+        file=hypothesis.root.place.rpartition(":")[0],
+        model=checkpoint.name,
+        model_sha256=checkpoint.sha256,
+        task=task.name,
+        task_facts={name: value for name, value in vars(task).items() if isinstance(value, int) and value is not False},
+        action_names=list(task.action_names),
+        model_text=f"{size}, context {shape.n_ctx} steps",
+        data_text=(
+            f"{history.n_rows} learning histories of {history.n_steps} steps, one a learner, never trained on; source "
+            f"{config.source['name']}, {config.histories.episodes} episodes{kept}; tasks: {settings.tasks}"
+        ),
+        rows=history.n_rows,
+        n_steps=history.n_steps,
+        horizon=task.horizon,
+        options={**asdict(settings), "device": str(checkpoint.model.device)},
+        command=command,
+        versions=versions(),
+        claims=claims,
+        curves=_curves(hypothesis, checkpoint, settings),
+        curve_unit="episode" if config.kept_episodes > 1 else f"{BLOCK} steps",
+    )
+
+
+def _curves(hypothesis: Hypothesis, checkpoint: Checkpoint, settings: Settings) -> list[Curve]:
+    known = checkpoint.record.get("evaluation", {}).get("held_out", [])
+    curves = [Curve(**one) for one in known if one["name"] != "model, argmax"]
+    if settings.rollouts:
+        curves.insert(1, explanation_curve(hypothesis, checkpoint.config, settings.rollouts, settings.seed))
+    return curves

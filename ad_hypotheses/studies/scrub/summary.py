@@ -1,0 +1,110 @@
+"""The short form of a report, for the terminal or a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ad_hypotheses.report.words import figure, interval, sentence
+from ad_hypotheses.studies.adversary.page import at_stake, sentences
+from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well
+
+_COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "vacuous": "magenta"}
+
+
+def show(study: Study, console: Console, report: Path | None = None) -> None:
+    """Print the verdict and its reason, the ratios by regime, a line for each control, and where the report is.
+
+    On something that is not a terminal there are no colours, no boxes and no wrapped lines.
+
+    Args:
+        study: What to show.
+        console: Where to.
+        report: The page that was written, if one was.
+    """
+    claim = study.claims[0]
+    if console.is_terminal:
+        console.print(_panel(study), _table(claim))
+    else:
+        for line in (Text(f"{claim.name} on {study.model}: {claim.verdict}"), *_reason(claim), *_plain_table(claim)):
+            _print(console, line)
+    for control in study.claims[1:]:
+        _print(console, _control(control, claim))
+    if claim.challenge is not None:
+        for found in sentences(claim.challenge):
+            _print(console, Text(f"adversary: {found}"))
+    if claim.warnings:
+        count = len(claim.warnings)
+        _print(console, Text(f"{count} {'warning' if count == 1 else 'warnings'}, see the report", style="yellow"))
+    if report is not None:
+        _print(console, Text(f"report: {report}"))
+
+
+def _print(console: Console, text: Text) -> None:
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
+def _panel(study: Study) -> Panel:
+    claim = study.claims[0]
+    colour = _COLOURS.get(claim.verdict, "white")
+    title = Text.assemble((f"{claim.name} on {study.model}: ", "bold"), (claim.verdict, f"bold {colour}"))
+    return Panel(Group(*_reason(claim)), title=title, title_align="left", border_style=colour, padding=(0, 1))
+
+
+def _reason(claim: Claim) -> list[Text]:
+    overall = claim.regimes[0]
+    stake = at_stake(claim)
+    return [
+        Text(sentence(claim.reason)),
+        Text(
+            f"recovered {interval(overall.recovered)}, beyond structure {interval(overall.beyond_structure)}, "
+            f"needed {figure(claim.accept)}"
+        ),
+        *([Text(stake)] if stake else []),
+    ]
+
+
+def _rows(claim: Claim) -> list[list[str]]:
+    heads = ["regime", "positions", "model", "scrubbed", "recovered", "beyond structure"]
+    return [heads] + [
+        [
+            regime.name,
+            str(regime.positions),
+            figure(regime.model.value, 3),
+            figure(regime.scrubbed.value, 3),
+            interval(regime.recovered),
+            interval(regime.beyond_structure),
+        ]
+        for regime in claim.regimes
+    ]
+
+
+def _table(claim: Claim) -> Table:
+    heads, *rows = _rows(claim)
+    table = Table(box=box.SIMPLE)
+    for head in heads:
+        table.add_column(head, justify="left" if head == "regime" else "right")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _plain_table(claim: Claim) -> list[Text]:
+    rows = _rows(claim)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [Text("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])) for row in rows]
+
+
+def _control(control: Claim, claim: Claim) -> Text:
+    moved = ", ".join(f"{node}: {change}" for node, change in control.moved_sites.items())
+    line = Text(control.name if control.name.startswith(control.kind) else f"{control.kind} {control.name}")
+    line.append(f" ({moved})" if moved else "")
+    line.append(f": {control.verdict}, recovered {interval(control.regimes[0].recovered)}")
+    if did_as_well(control, claim):
+        line.append(" - as well as the hypothesis, or better", style="bold yellow")
+    return line

@@ -1,0 +1,383 @@
+"""The report of a sweep: a page, a plot and a table of how well every model learns in its context."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator, PercentFormatter
+
+from ad_hypotheses.report.draw import BLACK, BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, array, picture
+from ad_hypotheses.report.words import code, literal
+from ad_hypotheses.storage import write_files
+from ad_hypotheses.studies.tables import sweep_csv
+
+COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY)
+LOG_FROM = 8  # largest number of an axis over its smallest, from which on it is drawn on a logarithmic scale
+DASHED = (0, (4, 2.5))
+
+
+@dataclass(frozen=True)
+class Earned:
+    """What a model earned on a set of tasks; None what means nothing there.
+
+    Attributes:
+        last: Mean return of its last episodes as a share of the optimum.
+        first: The same of its first episode.
+        improvement: By how much the share grows within a context.
+        regret: What it missed over the whole context.
+    """
+
+    last: float | None = None
+    first: float | None = None
+    improvement: float | None = None
+    regret: float | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One model of a sweep.
+
+    Attributes:
+        name: Of its folder.
+        at: What it is called on every axis.
+        parameters: How many weights it has.
+        train, held_out: What it earned on tasks that it was trained on, and on tasks that it was not, if there are any.
+        seconds: That its training took.
+    """
+
+    name: str
+    at: tuple[str, ...]
+    parameters: int
+    train: Earned
+    held_out: Earned | None
+    seconds: float
+
+    @property
+    def judged(self) -> Earned:
+        """What it is judged by: what it earned on held-out tasks, if there are any."""
+        return self.held_out or self.train
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep found.
+
+    Attributes:
+        name: Of the sweep.
+        command: What makes it again.
+        base: What its configurations start from.
+        axes: The values of every axis, as they are called.
+        seeds: Axes that are averaged over.
+        fixed: What was set for all models.
+        models: Those that are trained.
+        missing: Names of those that are not.
+        unit: What a point of a learning curve is, `"episode"` or `"10 steps"`.
+    """
+
+    name: str
+    command: str
+    base: str
+    axes: Mapping[str, Sequence[str]]
+    seeds: Sequence[str]
+    fixed: Mapping[str, str]
+    models: Sequence[Trained]
+    missing: Sequence[str]
+    unit: str = "episode"
+
+    @property
+    def settings(self) -> list[str]:
+        """Axes that are no seeds."""
+        return [axis for axis in self.axes if axis not in self.seeds]
+
+    def by_setting(self) -> dict[tuple[str, ...], list[Trained]]:
+        """Return the models of every setting, one a seed."""
+        places = [list(self.axes).index(axis) for axis in self.settings]
+        found: dict[tuple[str, ...], list[Trained]] = {}
+        for model in self.models:
+            found.setdefault(tuple(model.at[place] for place in places), []).append(model)
+        return found
+
+
+def write_sweep(sweep: Sweep, folder: Path) -> Path:
+    """Write `sweep-<name>.md` with its plot and its table as CSV; returns the page.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    stem = folder / f"sweep-{sweep.name}"
+    page = stem.with_name(f"{stem.name}.md")
+    write_files(
+        {
+            stem.with_name(f"{stem.name}.png"): plot(sweep),
+            stem.with_name(f"{stem.name}.csv"): sweep_csv(rows(sweep)).encode(),
+            page: text(sweep).encode(),
+        }
+    )
+    return page
+
+
+def rows(sweep: Sweep) -> list[dict[str, Any]]:
+    """Return one row a model, for a spreadsheet."""
+    names = {"last": "of_optimum", "first": "first_of_optimum", "improvement": "improvement", "regret": "regret"}
+    return [
+        {
+            "model": one.name,
+            **dict(zip(sweep.axes, one.at, strict=True)),
+            "parameters": one.parameters,
+            **{
+                f"{tasks}_{name}": getattr(earned, key)
+                for tasks, earned in (("train", one.train), ("held_out", one.held_out or Earned()))
+                for key, name in names.items()
+            },
+            "seconds": one.seconds,
+        }
+        for one in sweep.models
+    ]
+
+
+def summary(sweep: Sweep, ranges: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Return the heads and rows of the table by setting.
+
+    Args:
+        sweep: Which.
+        ranges: Whether the mean over seeds comes with the least and the greatest.
+    """
+    lines = []
+    for setting, models in sweep.by_setting().items():
+        values = [([figure(one) for one in models], shown) for figure, shown in _columns(sweep).values()]
+        figures = [shown(found if ranges else [_mean(found)]) for found, shown in values]
+        lines.append([*setting, f"{models[0].parameters:,}", *figures, str(len(models))])
+    return [*sweep.settings, "weights", *_columns(sweep), "models"], lines
+
+
+def text(sweep: Sweep) -> str:
+    """Return the page as Markdown."""
+    n_models = len(sweep.models) + len(sweep.missing)
+    heads, lines = summary(sweep)
+    columns = _columns(sweep)
+    each = [
+        [code(one.name), *one.at, f"{one.parameters:,}", *(shown([figure(one)]) for figure, shown in columns.values()),
+         f"{one.seconds:,.0f} s"]
+        for one in sweep.models
+    ]  # fmt: skip
+    over = ", ".join(f"{literal(axis)} ({', '.join(map(literal, values))})" for axis, values in sweep.axes.items())
+    fixed = "".join(f"; {literal(key)} {literal(value)}" for key, value in sweep.fixed.items())
+    parts = [
+        f"# {literal(sweep.name)}: {n_models} models",
+        f"{_best(sweep)}\n\nOver {over}. Everything else is as in {code(sweep.base)}{fixed}.",
+        f"![{_drawn(sweep)[1].partition(',')[0].capitalize()} by setting](sweep-{sweep.name}.png)",
+        "*A dot is a model; lines join means.* Solid: held-out tasks; dashed: train tasks.",
+        f"## By setting\n\n{_markdown(heads, lines, len(sweep.settings))}\n\n{_meaning(sweep)}",
+        "## Every model\n\n"
+        + _markdown(["model", *sweep.axes, "weights", *columns, "training"], each, 1 + len(sweep.axes)),
+    ]
+    if sweep.missing:
+        parts.append(f"Not trained: {', '.join(map(code, sweep.missing))}.")
+    parts.append(
+        f"The figures as a table: [sweep-{sweep.name}.csv](sweep-{sweep.name}.csv)\n\n```sh\n{sweep.command}\n```"
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+Figured = Callable[[Trained], float | None]
+Shown = Callable[[Sequence[float | None]], str]
+
+
+def _columns(sweep: Sweep) -> dict[str, tuple[Figured, Shown]]:
+    """Return the figures that mean something for these models, by the head of their column."""
+    last = "last episodes" if sweep.unit == "episode" else "share"
+    columns: dict[str, tuple[Figured, Shown]] = {
+        f"held-out, {last}": (lambda one: one.held_out.last if one.held_out else None, _shares),
+        f"train, {last}": (lambda one: one.train.last, _shares),
+        f"first {sweep.unit}": (lambda one: one.judged.first, _shares),
+        "improvement": (lambda one: one.judged.improvement, _points),
+        "regret": (lambda one: one.judged.regret, _numbers),
+    }
+    return {
+        head: (figure, shown)
+        for head, (figure, shown) in columns.items()
+        if any(figure(one) is not None for one in sweep.models)
+    }
+
+
+def plot(sweep: Sweep) -> bytes:
+    """Draw the share of the optimum over the last axis, a line a value of the first one and a dot a model.
+
+    Axes in between get a panel for each of their values.
+    """
+    settings = sweep.settings or list(sweep.axes)[-1:]
+    x, line, panels = settings[-1], settings[0] if len(settings) > 1 else None, settings[1:-1]
+    chosen = list(itertools.product(*(sweep.axes[axis] for axis in panels)))
+    n_columns = min(2, len(chosen))
+    n_rows = math.ceil(len(chosen) / n_columns)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for ax, values in zip(axes, chosen, strict=False):
+            here = dict(zip(panels, values, strict=True))
+            _panel(ax, sweep, x, line, here)
+            ax.set_title(", ".join(f"{_words(axis)} {value}" for axis, value in here.items()))
+        for ax in axes[len(chosen) :]:
+            ax.set_visible(False)
+        figure.supylabel(_drawn(sweep)[1], fontsize=9.5, color=INK)
+        handles = _legend(sweep, line)
+        figure.legend(handles=handles, loc="outside upper left", ncols=min(6, len(handles)), columnspacing=1.4,
+                      handlelength=3, fontsize=9)  # fmt: skip
+
+    return picture(draw, 0.7 + (3.4 if n_rows == 1 else 2.7 * n_rows))
+
+
+def _panel(ax: Axes, sweep: Sweep, x: str, line: str | None, here: Mapping[str, str]) -> None:
+    places, (figure, _) = _places(sweep.axes[x]), _drawn(sweep)
+    for value, colour in _lines(sweep, line):
+        wanted = {**here, **({} if line is None else {line: value})}
+        models = [one for one in sweep.models if wanted.items() <= dict(zip(sweep.axes, one.at, strict=True)).items()]
+        for style, filled, tasks in ((DASHED, False, "train"), ("-", True, "held_out")):
+            seen: dict[str, list[float | None]] = {}
+            for one in models:
+                earned = getattr(one, tasks) or Earned()
+                seen.setdefault(dict(zip(sweep.axes, one.at, strict=True))[x], []).append(getattr(earned, figure))
+            at = [label for label in places if label in seen]
+            ax.plot([places[label] for label in at], array([_mean(seen[label]) for label in at]), color=colour,
+                    linestyle=style, linewidth=1.9, alpha=1 if filled else 0.75, zorder=3 if filled else 2)  # fmt: skip
+            dots = [(places[label], found) for label in at for found in seen[label] if found is not None]
+            if dots:
+                ax.scatter(*zip(*dots, strict=True), s=24, facecolor=colour if filled else "white", edgecolor=colour,
+                           linewidth=0.9, alpha=0.85, zorder=5 if filled else 4)  # fmt: skip
+    _axes(ax, sweep.axes[x], places, x)
+    if figure == "last":
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _axes(ax: Axes, labels: Sequence[str], places: Mapping[str, float], x: str) -> None:
+    numbers = sorted(places.values())
+    if _numeric(labels) and numbers[0] > 0 and numbers[-1] / numbers[0] >= LOG_FROM:
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(list(places.values()), list(places), rotation=0 if sum(map(len, places)) < 60 else 25)
+    if not _numeric(labels):
+        ax.set_xlim(-0.4, len(labels) - 0.6)
+    ax.set_xlabel(_words(x))
+    ax.tick_params(labelbottom=True)
+    low, high = ax.dataLim.intervaly
+    if math.isfinite(low) and low < 0.4 * high:  # otherwise a zero on the axis would only press the lines together
+        ax.set_ylim(min(0.0, 1.05 * low), 1.06 * high)
+    ax.grid(axis="y")
+
+
+def _places(labels: Sequence[str]) -> dict[str, float]:
+    """Return where the values of an axis are drawn: numbers to scale, others side by side."""
+    return {label: float(label) if _numeric(labels) else float(index) for index, label in enumerate(labels)}
+
+
+def _numeric(labels: Sequence[str]) -> bool:
+    try:
+        return bool(np.isfinite([float(label) for label in labels]).all())
+    except ValueError:
+        return False
+
+
+def _lines(sweep: Sweep, line: str | None) -> list[tuple[str, str]]:
+    values = [""] if line is None else list(sweep.axes[line])
+    return list(zip(values, itertools.cycle(COLOURS), strict=False))
+
+
+def _legend(sweep: Sweep, line: str | None) -> list[Line2D]:
+    by_value = [
+        Line2D([], [], color=colour, linewidth=1.9, label=f"{_words(line)} {value}")
+        for value, colour in _lines(sweep, line)
+        if line is not None
+    ]
+    colour = INK if line is not None else COLOURS[0]
+    held_out = any(one.held_out is not None for one in sweep.models)
+    solid = Line2D([], [], color=colour, marker="o", markersize=5, label="held-out tasks")
+    dashed = Line2D([], [], color=colour, linestyle=DASHED, marker="o", markersize=5, markerfacecolor="white",
+                    label="train tasks")  # fmt: skip
+    return [*by_value, *([solid] if held_out else []), dashed]
+
+
+def _drawn(sweep: Sweep) -> tuple[str, str]:
+    """Return the figure that models are compared by and what it is called: regret only where shares mean nothing."""
+    if all(one.judged.last is None for one in sweep.models) and any(one.judged.regret for one in sweep.models):
+        return "regret", "regret over the context"
+    return "last", "share of the optimum, last episodes" if sweep.unit == "episode" else "share of the optimum"
+
+
+def _best(sweep: Sweep) -> str:
+    figure, _ = _drawn(sweep)
+    by_setting = {
+        setting: [getattr(one.judged, figure) for one in models] for setting, models in sweep.by_setting().items()
+    }
+    known = {setting: mean for setting, values in by_setting.items() if (mean := _mean(values)) is not None}
+    if not known:
+        return "No model was evaluated."
+    better = min if figure == "regret" else max
+    best = better(known, key=lambda setting: known[setting])
+    held_out = any(one.held_out for one in sweep.models)
+    where = "held-out tasks" if held_out else "train tasks (none are held out)"
+    what = ", ".join(f"{literal(axis)} {literal(value)}" for axis, value in zip(sweep.settings, best, strict=True))
+    found = f"{_shares(by_setting[best])} of the optimum"
+    found = f"a regret of {_numbers(by_setting[best])}" if figure == "regret" else found
+    return f"Best on {where}: {what or 'the one setting'}, {found}."
+
+
+def _meaning(sweep: Sweep) -> str:
+    several = (
+        f" Means over {' and '.join(map(literal, sweep.seeds))}, with the least and the greatest in brackets."
+        if sweep.seeds
+        else ""
+    )
+    if sweep.unit == "episode":
+        what = "Mean return of the last three episodes and of the first one, as shares of what is earned by whoever"
+    else:
+        what = f"Return of the one episode, and of its first {sweep.unit}, as shares of what is earned by whoever"
+    regret = " *Regret* is what was missed over the whole context." if "regret" in _columns(sweep) else ""
+    return (
+        f"{what} knows the task; weights frozen, actions sampled. *First* and *improvement*, by how many percentage "
+        f"points the last are above the first, are of held-out tasks if there are any.{regret}{several}"
+    )
+
+
+def _markdown(heads: Sequence[str], lines: Sequence[Sequence[str]], n_left: int) -> str:
+    cells = [[literal(head) for head in heads], ["---"] * n_left + ["--:"] * (len(heads) - n_left)]
+    cells += [[cell if cell.startswith("`") else literal(cell) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def _words(axis: str) -> str:
+    return axis.replace("_", " ")
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _shares(values: Sequence[float | None]) -> str:
+    return _range(values, ".0%")
+
+
+def _numbers(values: Sequence[float | None]) -> str:
+    return _range(values, ".2f")
+
+
+def _points(values: Sequence[float | None]) -> str:
+    return _range([None if value is None else 100 * value for value in values], "+.0f")
+
+
+def _range(values: Sequence[float | None], form: str) -> str:
+    """Return a mean and, of several values, the least and the greatest: `"90% (88% to 91%)"`."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = format(sum(known) / len(known), form)
+    return mean if len(known) == 1 else f"{mean} ({min(known):{form}} to {max(known):{form}})"

@@ -1,0 +1,127 @@
+"""The figures of a study as one tidy table, a row a figure, for people who go on with pandas or a spreadsheet."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ad_hypotheses.errors import UserError
+from ad_hypotheses.evidence.effects import PatchStudy
+from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.studies.adversary import page as challenge
+from ad_hypotheses.studies.scrub.record import Claim, Study
+
+COLUMNS = ["claim", "kind", "scope", "of", "figure", "value", "low", "high"]
+PATCH_COLUMNS = [
+    "patch", "kind", "writer", "reader", "arrow", "edges", "metric", "regime", "value", "low", "high", "p", "holm",
+    "bh", "attribution", "attribution size",
+]  # fmt: skip
+EVALUATION_COLUMNS = ["model", "task", "tasks", "learner", "figure", "of", "value", "low", "high"]
+
+
+def tidy(study: Study) -> pd.DataFrame:
+    """Return every figure of every claim.
+
+    Returns:
+        Columns `claim`, `kind`; `scope` (`claim`, `regime`, `node`, `adversary`, `step` or `episode`) and which one it
+        is `of`; `figure`, its `value`, and the bounds `low` and `high` of its interval where it has one. What is not
+        estimable is missing.
+    """
+    rows = [(claim.name, claim.kind, *row) for claim in study.claims for row in _figures(claim)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def tidy_csv(study: Study) -> str:
+    """Return the table as CSV."""
+    return str(tidy(study).to_csv(index=False, float_format="%.6g"))
+
+
+def sweep_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the models of a sweep, a row each, as CSV."""
+    return str(pd.DataFrame(list(rows)).to_csv(index=False, float_format="%.6g"))
+
+
+def calibration_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the claims of a calibration, a row for each and each size of study, as CSV."""
+    return str(pd.DataFrame(list(rows)).to_csv(index=False, float_format="%.6g"))
+
+
+def evaluation_csv(rows: Sequence[Sequence[Any]]) -> str:
+    """Return the figures of an evaluation, a row each in the order of `EVALUATION_COLUMNS`, as CSV."""
+    return str(pd.DataFrame(list(rows), columns=EVALUATION_COLUMNS).to_csv(index=False, float_format="%.6g"))
+
+
+def _figures(claim: Claim) -> Iterator[tuple[str, str, str, float | None, float | None, float | None]]:
+    for regime in claim.regimes:
+        for name, value in vars(regime).items():
+            if isinstance(value, Number):
+                shown = (value.value, value.low, value.high) if value.estimable else (None, None, None)
+                yield "regime", regime.name, name, *shown
+            elif name != "name":
+                yield "regime", regime.name, name, value, None, None
+    for node in claim.nodes:
+        for name in ("alone", "swapped", "moved", "spread", "recovered", "resampled", "free_bits", "history_bits"):
+            yield "node", node.name, name, getattr(node, name), None, None
+    yield "claim", claim.name, "specificity", claim.specificity, None, None
+    yield from challenge.figures(claim)
+    for scope, curves in (("step", claim.steps), ("episode", claim.episodes)):
+        for name, losses in curves.items():
+            for number, loss in enumerate(losses):
+                yield scope, str(number), name, loss, None, None
+
+
+def patch_table(study: PatchStudy) -> pd.DataFrame:
+    """Return every effect of a study of patches, a row each.
+
+    Returns:
+        Columns `patch` and its `kind`, `writer`, `reader`, `arrow` and number of `edges`; `metric` and `regime`; the
+        effect's `value`, the bounds `low` and `high` of its interval, and its p-values, as they are and corrected.
+        Where edges were screened, what `attribution` says of the first metric over all steps, and the mean of its
+        size over histories; edges that were left out have nothing else.
+    """
+    rows, ranked = [], (study.metrics[0], "all")
+    for one in study.patches:
+        what = (one.name, one.kind, " + ".join(one.writers), one.reader, one.arrow, one.n_edges)
+        for metric, by_regime in one.effects.items():
+            for regime, effect in by_regime.items():
+                number = effect.value
+                shown = (number.value, number.low, number.high) if number.estimable else (None, None, None)
+                screened = (one.attribution, one.attribution_size) if (metric, regime) == ranked else (None, None)
+                rows.append((*what, metric, regime, *shown, effect.p, effect.holm, effect.bh, *screened))
+    for one in study.screening.unmeasured if study.screening else ():
+        what = (one.name, one.kind, " + ".join(one.writers), one.reader, one.arrow, one.n_edges)
+        rows.append((*what, *ranked, *[None] * 6, one.attribution, one.attribution_size))
+    numbers = dict.fromkeys(PATCH_COLUMNS[PATCH_COLUMNS.index("value") :], float)  # also where all are missing
+    return pd.DataFrame(rows, columns=PATCH_COLUMNS).astype(numbers)
+
+
+def patch_csv(study: PatchStudy) -> str:
+    """Return that table as CSV."""
+    return str(patch_table(study).to_csv(index=False, float_format="%.6g"))
+
+
+def patch_parquet(study: PatchStudy) -> bytes:
+    """Return that table as a parquet file, with all digits.
+
+    Raises:
+        UserError: What writes it is not installed.
+    """
+    require_parquet()
+    return bytes(patch_table(study).to_parquet(engine="pyarrow", index=False))
+
+
+def require_parquet() -> None:
+    """Refuse to promise a parquet file that cannot be written.
+
+    Raises:
+        UserError: What writes it is not installed.
+    """
+    try:
+        importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise UserError(
+            "--parquet needs pyarrow, which is not installed. Install it: pip install 'ad-hypotheses[parquet]'."
+        ) from error

@@ -1,0 +1,1 @@
+"""Distil a checkpoint from one configuration."""
