@@ -40,7 +40,7 @@ PLAIN = ("record", "page", "pictures", "tables", "graph", "answer")  # files of 
 HOMES = {
     "transformer_lens": {"distill/model.py"},
     "minigrid": {"tasks/"},
-    "gymnasium": {"tasks/", "sources/fixed_horizon.py", "sources/minari_data.py"},
+    "gymnasium": {"tasks/", "sources/sb3.py", "sources/minari_data.py"},
     "stable_baselines3": {"sources/sb3.py"},
     "minari": {"sources/minari_data.py"},
     "typer": {"cli/"},

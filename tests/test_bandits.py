@@ -15,7 +15,7 @@ from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import UCB1, GaussianThompson, Thompson
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom, GaussianBandit, check_task, make_task
-from ad_hypotheses.tasks.adversarial_bandit import place_best_arm
+from ad_hypotheses.tasks.bandit import place_best_arm
 from ad_hypotheses.tasks.bandit_policies import bayes_greedy, thompson, ucb1
 from ad_hypotheses.tasks.play import play, play_expert
 

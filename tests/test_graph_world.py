@@ -16,10 +16,8 @@ from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import DynaQ, episode_returns
 from ad_hypotheses.tasks import GraphWorld, check_task, make_task
-from ad_hypotheses.tasks.baselines import baselines
-from ad_hypotheses.tasks.graph_policies import LITTLE_HOPE, plan_with_hope
-from ad_hypotheses.tasks.graph_world import strongly_connected
-from ad_hypotheses.tasks.play import play, play_expert
+from ad_hypotheses.tasks.graph_world import LITTLE_HOPE, plan_with_hope, strongly_connected
+from ad_hypotheses.tasks.play import baselines, play, play_expert
 
 ENVIRONMENT = "ad_hypotheses/GraphWorld-v0"
 # 0 -> 1, 2; 1 -> 2, 3; 2 -> 3, 0; 3 -> 0, 1

@@ -14,8 +14,8 @@ from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.train import split, train
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.tasks import TASKS, check_task, make_task
-from ad_hypotheses.tasks.own import MEMBERS
 from ad_hypotheses.tasks.play import play
+from ad_hypotheses.tasks.task import MEMBERS
 
 DOCS = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text()
 CODE = next(block for block in re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL) if "class " in block)

@@ -19,8 +19,8 @@ from test_new_sources import BANDIT, ROOM, config, obeys, same
 from ad_hypotheses.distill.train import training_histories
 from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.sources import DynaQ, Thompson, learning_curve, minari_data, open_histories, sb3, write_histories
-from ad_hypotheses.sources.fixed_horizon import FixedHorizon, grid_channels, laps
 from ad_hypotheses.sources.recording import Recording
+from ad_hypotheses.sources.sb3 import FixedHorizon, grid_channels, laps
 from ad_hypotheses.studies.histories.study import live
 from ad_hypotheses.tasks import DarkRoom, Task, make_task
 

@@ -15,11 +15,10 @@ from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import DynaQ, EpsilonGreedyQ, learning_curve
 from ad_hypotheses.tasks import DarkRoom, KeyToDoor, make_task
-from ad_hypotheses.tasks.baselines import baselines, uniform
 from ad_hypotheses.tasks.key_to_door import KeyToDoorState
 from ad_hypotheses.tasks.planning import optimal_value
-from ad_hypotheses.tasks.play import play, play_expert
-from ad_hypotheses.tasks.room_policies import gate_and_walk
+from ad_hypotheses.tasks.play import baselines, play, play_expert, uniform
+from ad_hypotheses.tasks.room import gate_and_walk
 
 STAY, UP, DOWN, LEFT, RIGHT = range(5)
 HARD, KEYS = "ad_hypotheses/DarkRoomHard-v0", "ad_hypotheses/KeyToDoor-v0"

@@ -13,9 +13,8 @@ from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom, make_task
 from ad_hypotheses.tasks.bandit_policies import pulls_and_wins, thompson, ucb1, ucb1_index
-from ad_hypotheses.tasks.baselines import baselines
-from ad_hypotheses.tasks.play import draw, play, play_expert
-from ad_hypotheses.tasks.room_policies import gate_and_walk
+from ad_hypotheses.tasks.play import baselines, draw, play, play_expert
+from ad_hypotheses.tasks.room import gate_and_walk
 
 STAY, UP, DOWN, LEFT, RIGHT = range(5)
 ENVIRONMENTS = ("ad_hypotheses/DarkRoom-v0", "ad_hypotheses/BernoulliBandit-v0")

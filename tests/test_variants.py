@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import AnnealedExpert, DynaQ, Thompson, episode_returns, generate
-from ad_hypotheses.sources.kept_episodes import lived
 from ad_hypotheses.sources.learning import complaint, learning_of, learning_of_histories, require_improvement
 from ad_hypotheses.sources.recording import keep_episodes
-from ad_hypotheses.sources.variants import early, every, expert_only, joined, shuffled_rewards
+from ad_hypotheses.sources.variants import early, every, expert_only, joined, lived, shuffled_rewards
 from ad_hypotheses.studies.histories.pictures import source_curve
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom
 

@@ -15,7 +15,7 @@ from ad_hypotheses.distill.shape import Positions, size_problems
 from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import SOURCES, Source, make_source
-from ad_hypotheses.sources.kept_episodes import lived
+from ad_hypotheses.sources.variants import lived
 from ad_hypotheses.tasks import OTHERS, TASKS, Facts, Task, make_task
 from ad_hypotheses.tasks.task import as_number
 

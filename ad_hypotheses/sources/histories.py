@@ -19,7 +19,6 @@ from jaxtyping import Int
 
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.sources.kept_episodes import lived, variant_recipe
 from ad_hypotheses.sources.shards import (
     AGAIN,
     ARRAYS,
@@ -33,6 +32,7 @@ from ad_hypotheses.sources.shards import (
     write_json,
     write_shard,
 )
+from ad_hypotheses.sources.variants import lived, variant_recipe
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.task import check_range, n_tasks_of
 

@@ -13,10 +13,9 @@ from jaxtyping import Bool
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.histories import Histories, Progress, make_shards, open_histories, recipe_of
-from ad_hypotheses.sources.kept_episodes import check_skip, variant_recipe
 from ad_hypotheses.sources.recording import check_episodes
 from ad_hypotheses.sources.shards import FACT
-from ad_hypotheses.sources.variants import early, every, expert_only, shuffled_rewards
+from ad_hypotheses.sources.variants import check_skip, early, every, expert_only, shuffled_rewards, variant_recipe
 from ad_hypotheses.tasks import Facts, Task
 
 SHARD = 1024

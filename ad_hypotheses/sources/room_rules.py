@@ -11,12 +11,15 @@ from jaxtyping import Bool, Float, Int
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.rule import Rule, soft
 from ad_hypotheses.tasks import DarkRoom, Task
-from ad_hypotheses.tasks.square import MOVES
+from ad_hypotheses.tasks.room import MOVES
 
 SHARPNESS = 3.0  # a score that is 1 higher is 20 times as likely
 WANDER = 0.5  # score of a move that is liked before anything is known
 EPSILON = (0.9, 0.75, 0.6, 0.45, 0.3, 0.15)  # chance of a random action by episode; the last one from then on
+
+
 STAY, UP, DOWN, LEFT, RIGHT = range(len(MOVES))
+
 
 Scores = Float[np.ndarray, "batch step action"]
 

@@ -8,16 +8,13 @@ from typing import Any
 import gymnasium
 
 from ad_hypotheses.errors import ConfigError
-from ad_hypotheses.tasks.adversarial_bandit import ADVERSARIAL
-from ad_hypotheses.tasks.bandit import BernoulliBandit
+from ad_hypotheses.tasks.bandit import ADVERSARIAL, BernoulliBandit, GaussianBandit
 from ad_hypotheses.tasks.check import check_task
 from ad_hypotheses.tasks.dark_room import HARD, DarkRoom
-from ad_hypotheses.tasks.gaussian_bandit import GaussianBandit
 from ad_hypotheses.tasks.graph_world import GraphWorld
 from ad_hypotheses.tasks.key_to_door import KeyToDoor
 from ad_hypotheses.tasks.minigrid_task import PREFIX, MinigridTask
-from ad_hypotheses.tasks.own import family_in_file
-from ad_hypotheses.tasks.task import Facts, Task, make_from
+from ad_hypotheses.tasks.task import Facts, Task, family_in_file, make_from
 
 TASKS: Mapping[str, type] = {
     "dark-room": DarkRoom,
@@ -58,17 +55,17 @@ def make_task(name: str, **params: Any) -> Task:
 
 
 # by name, so that MiniGrid (and pygame with it) is loaded only where an environment is made
-gymnasium.register("ad_hypotheses/DarkRoom-v0", "ad_hypotheses.tasks.dark_room_env:DarkRoomEnv")
-gymnasium.register("ad_hypotheses/DarkRoomHard-v0", "ad_hypotheses.tasks.dark_room_env:DarkRoomEnv", kwargs={**HARD})
-gymnasium.register("ad_hypotheses/KeyToDoor-v0", "ad_hypotheses.tasks.key_to_door_env:KeyToDoorEnv")
-gymnasium.register("ad_hypotheses/BernoulliBandit-v0", "ad_hypotheses.tasks.bandit_env:BanditEnv")
+gymnasium.register("ad_hypotheses/DarkRoom-v0", "ad_hypotheses.tasks.room_env:DarkRoomEnv")
+gymnasium.register("ad_hypotheses/DarkRoomHard-v0", "ad_hypotheses.tasks.room_env:DarkRoomEnv", kwargs={**HARD})
+gymnasium.register("ad_hypotheses/KeyToDoor-v0", "ad_hypotheses.tasks.room_env:KeyToDoorEnv")
+gymnasium.register("ad_hypotheses/BernoulliBandit-v0", "ad_hypotheses.tasks.task_env:BanditEnv")
 gymnasium.register(
-    "ad_hypotheses/AdversarialBandit-v0", "ad_hypotheses.tasks.bandit_env:BanditEnv", kwargs={**ADVERSARIAL}
+    "ad_hypotheses/AdversarialBandit-v0", "ad_hypotheses.tasks.task_env:BanditEnv", kwargs={**ADVERSARIAL}
 )
 gymnasium.register(
-    "ad_hypotheses/GaussianBandit-v0", "ad_hypotheses.tasks.bandit_env:BanditEnv", kwargs={"family": "gaussian-bandit"}
+    "ad_hypotheses/GaussianBandit-v0", "ad_hypotheses.tasks.task_env:BanditEnv", kwargs={"family": "gaussian-bandit"}
 )
-gymnasium.register("ad_hypotheses/GraphWorld-v0", "ad_hypotheses.tasks.graph_world_env:GraphWorldEnv")
+gymnasium.register("ad_hypotheses/GraphWorld-v0", "ad_hypotheses.tasks.task_env:GraphWorldEnv")
 gymnasium.register("ad_hypotheses/HiddenGoal-v0", "ad_hypotheses.tasks.hidden_goal_env:HiddenGoalEnv")
 
 __all__ = [

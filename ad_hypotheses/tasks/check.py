@@ -9,10 +9,8 @@ import numpy as np
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.baselines import uniform
-from ad_hypotheses.tasks.own import missing_members
-from ad_hypotheses.tasks.play import play, play_expert
-from ad_hypotheses.tasks.task import Facts, Task, n_tasks_of
+from ad_hypotheses.tasks.play import play, play_expert, uniform
+from ad_hypotheses.tasks.task import Facts, Task, missing_members, n_tasks_of
 
 N_TASKS = 6
 COPIES = 24  # lives of every task where returns are compared with the optimum

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 from ad_hypotheses.errors import ConfigError, DataError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.rewarded_places import UNKNOWN, Place, explains, lives, other_cell, rewarded_place, rewards_of
-from ad_hypotheses.tasks.room_memory import Room
+from ad_hypotheses.tasks.room import Room
 from ad_hypotheses.tasks.task import Task
 
 

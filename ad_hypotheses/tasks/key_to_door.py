@@ -15,10 +15,18 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.finite import split_numbers
-from ad_hypotheses.tasks.room_memory import last_paid_cell, rewards_this_episode
-from ad_hypotheses.tasks.room_policies import gate_and_walk, nearest_unvisited, thompson_over_goals
-from ad_hypotheses.tasks.square import ACTION_NAMES, MOVES, Square, walk
+from ad_hypotheses.tasks.room import (
+    ACTION_NAMES,
+    MOVES,
+    Square,
+    gate_and_walk,
+    last_paid_cell,
+    nearest_unvisited,
+    rewards_this_episode,
+    thompson_over_goals,
+    walk,
+)
+from ad_hypotheses.tasks.split import split_numbers
 from ad_hypotheses.tasks.task import Facts, Policy, check_range
 
 STARTS = ("random", "centre")

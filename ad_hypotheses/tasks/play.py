@@ -93,3 +93,18 @@ def _blank(task: Task, facts: Facts, episodes: int) -> History:
         task=dict(facts),
         learner=np.arange(n_rows),
     )
+
+
+def baselines(task: Task, rng: np.random.Generator) -> dict[str, Policy]:
+    """Return "random" and every baseline of the family of `task`, by name.
+
+    Args:
+        task: The family to be played.
+        rng: What the baselines that sample a belief (Thompson) draw from.
+    """
+    return {"random": uniform(task), **task.baselines(rng)}
+
+
+def uniform(task: Task) -> Policy:
+    """Do anything, always."""
+    return lambda history: np.full((history.n_rows, task.n_actions), 1 / task.n_actions)

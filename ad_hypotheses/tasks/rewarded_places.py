@@ -14,8 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.room_memory import Room
-from ad_hypotheses.tasks.square import walk
+from ad_hypotheses.tasks.room import Room, walk
 from ad_hypotheses.tasks.task import Task
 
 UNKNOWN = -1  # every channel of what was not seen

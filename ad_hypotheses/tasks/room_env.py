@@ -9,11 +9,13 @@ import numpy as np
 from gymnasium import spaces
 from minigrid.core.grid import Grid
 from minigrid.core.mission import MissionSpace
-from minigrid.core.world_object import Wall, WorldObj
+from minigrid.core.world_object import Door, Goal, Key, Wall, WorldObj
 from minigrid.minigrid_env import MiniGridEnv
 
 from ad_hypotheses.errors import ConfigError
-from ad_hypotheses.tasks.square import MOVES
+from ad_hypotheses.tasks.dark_room import DarkRoom
+from ad_hypotheses.tasks.key_to_door import KeyToDoor
+from ad_hypotheses.tasks.room import MOVES
 
 FACING_UP = 3  # MiniGrid's number of the direction that the drawn agent points in
 Cell = tuple[int, int]
@@ -121,3 +123,88 @@ class RoomEnv(MiniGridEnv):
         if position.shape != (2,) or position.dtype.kind not in "iu" or not self.observation_space.contains(position):
             raise ConfigError(f"{name} {cell!r} is no cell (x, y) of a room of {self.size} x {self.size}.")
         return int(position[0]), int(position[1])
+
+
+class DarkRoomEnv(RoomEnv):
+    """A walled MiniGrid room whose goal is drawn for the viewer and invisible to the agent.
+
+    The five actions and the reward are those of :class:`ad_hypotheses.tasks.DarkRoom`, which this environment follows
+    step by step. `reset(options={"goal": (x, y)})` puts the goal there.
+
+    Args:
+        size: Cells a side.
+        horizon: Steps an episode.
+        once: Whether the goal pays once an episode.
+        render_mode: None or `"rgb_array"`.
+    """
+
+    places = ("goal",)
+    task_of_the_agent = "find the cell that pays"
+
+    def __init__(self, size: int = 9, horizon: int = 20, once: bool = False, render_mode: str | None = None) -> None:
+        self.room = DarkRoom(size=size, horizon=horizon, once=once)
+        super().__init__(size, horizon, render_mode)
+
+    def begin(self) -> Cell:
+        """Begin in the centre."""
+        self._paid = False
+        return self.room.start
+
+    def show(self) -> None:
+        """Draw the goal."""
+        self.draw("goal", Goal())
+
+    def pay(self, cell: Cell) -> float:
+        """Pay 1 on the goal, or nothing if it has and pays once."""
+        pays = cell == self.hidden["goal"] and not (self.room.once and self._paid)
+        self._paid |= pays
+        return float(pays)
+
+
+class KeyToDoorEnv(RoomEnv):
+    """A walled MiniGrid room with a key and a door, drawn for the viewer and invisible to the agent.
+
+    The five actions and the rewards are those of :class:`ad_hypotheses.tasks.KeyToDoor`, which this environment follows
+    step by step. `reset(options={"key": (x, y), "door": (x, y), "start": (x, y)})` puts them, and the agent, there.
+    The key is drawn until it is taken, and the door shut until it is opened.
+
+    Args:
+        size: Cells a side.
+        horizon: Steps an episode.
+        start: Where an episode begins, "random" or "centre".
+        render_mode: None or `"rgb_array"`.
+    """
+
+    places = ("key", "door")
+    task_of_the_agent = "find the key, then the door"
+
+    def __init__(self, size: int = 9, horizon: int = 50, start: str = "random", render_mode: str | None = None) -> None:
+        self.room = KeyToDoor(size=size, horizon=horizon, start=start)
+        super().__init__(size, horizon, render_mode)
+
+    def begin(self) -> Cell:
+        """Begin in the centre or in a cell drawn anew."""
+        self._held = self._done = False
+        if self.room.start == "centre":
+            return self.room.square.centre
+        x, y = self.np_random.integers(self.size, size=2)
+        return int(x), int(y)
+
+    def show(self) -> None:
+        """Draw the door and the key, which hides a door below it."""
+        self.draw("door", Door("yellow", is_locked=True))
+        self.draw("key", Key("yellow"))
+
+    def pay(self, cell: Cell) -> float:
+        """Pay 1 for the key, then 1 for the door."""
+        if not self._held:
+            self._held = cell == self.hidden["key"]
+            if self._held:
+                self.draw("key", None)
+                self.draw("door", Door("yellow", is_locked=True))
+            return float(self._held)
+        if self._done or cell != self.hidden["door"]:
+            return 0.0
+        self._done = True
+        self.draw("door", Door("yellow", is_open=True))
+        return 1.0

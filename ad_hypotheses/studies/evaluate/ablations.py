@@ -21,8 +21,7 @@ from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.studies.evaluate.curves import Lived, Part, memory_needed, rng_of, spread
 from ad_hypotheses.studies.evaluate.figures import LAST, Measure, in_expectation
 from ad_hypotheses.tasks import Facts, Task
-from ad_hypotheses.tasks.baselines import uniform
-from ad_hypotheses.tasks.play import play, play_expert
+from ad_hypotheses.tasks.play import play, play_expert, uniform
 from ad_hypotheses.tasks.task import n_tasks_of
 
 MOST_LIVES = 200

@@ -32,8 +32,7 @@ from ad_hypotheses.studies.evaluate.figures import (
     task_numbers,
 )
 from ad_hypotheses.tasks import Facts
-from ad_hypotheses.tasks.baselines import baselines
-from ad_hypotheses.tasks.play import play, play_expert
+from ad_hypotheses.tasks.play import baselines, play, play_expert
 from ad_hypotheses.tasks.task import n_tasks_of
 
 TASK_SETS = ("train", "held_out")

@@ -1,14 +1,84 @@
-"""What a history shows of places that are hidden in a room and pay in order, the first, then the second."""
+"""Rooms: squares of cells, what a history shows of their hidden places, and policies that have learned nothing."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.square import Square, walk
+from ad_hypotheses.tasks.play import draw
+from ad_hypotheses.tasks.task import Policy
+
+MOVES = np.array([[0, 0], [0, -1], [0, 1], [-1, 0], [1, 0]], dtype=np.int8)  # (dx, dy): stay, up, down, left, right
+ACTION_NAMES = ("stay", "up", "down", "left", "right")
+
+
+@dataclass(frozen=True)
+class Square:
+    """A walled square of cells. Cell `(x, y)` has the number `x * size + y`; `x` grows to the right, `y` downwards.
+
+    Attributes:
+        size: Cells a side.
+    """
+
+    size: int
+
+    @property
+    def n_cells(self) -> int:
+        """How many cells there are."""
+        return self.size**2
+
+    @property
+    def centre(self) -> tuple[int, int]:
+        """The cell `(x, y)` in the middle; of an even size, the one right and below of it."""
+        return (self.size // 2, self.size // 2)
+
+    @cached_property
+    def all_positions(self) -> Int[np.ndarray, "cell 2"]:
+        """Every cell `(x, y)`, ordered by x, then y. [cell, 2]"""
+        return np.stack(np.divmod(np.arange(self.n_cells), self.size), axis=1).astype(np.int8)
+
+    def cells(self, positions: Int[np.ndarray, "batch 2"]) -> Int[np.ndarray, " batch"]:
+        """Return the numbers of cells. [batch]"""
+        return np.asarray(positions, dtype=np.intp) @ [self.size, 1]
+
+    def positions(self, cells: Int[np.ndarray, " batch"]) -> Int[np.ndarray, "batch 2"]:
+        """Return `(x, y)` of numbered cells. [batch, 2]"""
+        return self._coordinates.take(cells).view(np.int8).reshape(-1, 2)
+
+    def move(self, cells: Int[np.ndarray, " batch"], actions: Int[np.ndarray, " batch"]) -> Int[np.ndarray, " batch"]:
+        """Return where the moves `0 .. 4` lead; whoever walks into a wall stays where it is. [batch]"""
+        return self._next_cell.take(cells * len(MOVES) + actions)
+
+    @cached_property
+    def _next_cell(self) -> np.ndarray:
+        """Where each action leads, flat over (cell, action); a table because one gather beats clipping twice."""
+        after = np.clip(self.all_positions.astype(int)[:, None] + MOVES, 0, self.size - 1)
+        return (after @ [self.size, 1]).reshape(-1)
+
+    @cached_property
+    def _coordinates(self) -> np.ndarray:
+        """Each cell's two int8 coordinates packed into one int16, so that a single gather fetches both."""
+        return np.ascontiguousarray(self.all_positions).view(np.int16).reshape(-1)
+
+
+def walk(
+    positions: Int[np.ndarray, "batch 2"], targets: Int[np.ndarray, "batch 2"]
+) -> Float[np.ndarray, "batch action"]:
+    """Return the distribution that is uniform over the moves that shorten the way, staying on the target.
+
+    Args:
+        positions: Where the agents stand. [batch, 2]
+        targets: Where they want to be. [batch, 2]
+    """
+    heading = np.sign(targets.astype(int) - positions)
+    useful = np.where((heading == 0).all(axis=1)[:, None], MOVES @ [1, 1] == 0, heading @ MOVES.T > 0)
+    return useful / useful.sum(axis=1, keepdims=True)
+
 
 UNKNOWN = -1  # the cell of a place that has not been found
 
@@ -124,3 +194,52 @@ class RoomMemory:
         self.found_at[full, self.next[full]] = step
         if self.room.once:
             self.next[full] += 1
+
+
+FAR = np.int16(2**14)  # further than any cell
+
+
+def gate_and_walk(room: Room, window: int = 60) -> Policy:
+    """Do anything until the next place that pays is visible in the last `window` steps, then walk there and stay.
+
+    The null that improves within its context without learning anything but a place.
+    """
+    memory = RoomMemory(room)
+
+    def policy(history: History) -> np.ndarray:
+        memory.update(history)
+        return memory.way(window=window)
+
+    return policy
+
+
+def nearest_unvisited(room: Room) -> Policy:
+    """Walk to the nearest cell not known to be empty until a reward is visible, then to where it was."""
+    memory = RoomMemory(room)
+    position = room.square.all_positions.astype(np.int16)
+    distance = np.abs(position[:, None] - position).sum(axis=2, dtype=np.int16)
+
+    def policy(history: History) -> np.ndarray:
+        memory.update(history)
+        return memory.way(np.where(memory.candidates, distance[memory.here], FAR).argmin(axis=1))
+
+    return policy
+
+
+def thompson_over_goals(room: Room, rng: np.random.Generator) -> Policy:
+    """Sample one of the cells that may pay, walk there; sample again once refuted or paid, and as an episode starts."""
+    memory = RoomMemory(room)
+    target = wanted = np.zeros(0, dtype=np.intp)
+
+    def policy(history: History) -> np.ndarray:
+        nonlocal target, wanted
+        memory.update(history)
+        candidates = memory.candidates
+        sampled = draw(candidates / candidates.sum(axis=1, keepdims=True), rng)
+        if history.n_steps == 1:
+            target, wanted = sampled, memory.wanted
+        again = history.episode_start[:, -1] | (memory.wanted != wanted) | ~candidates[np.arange(len(target)), target]
+        target, wanted = np.where(again, sampled, target), memory.wanted
+        return memory.way(target)
+
+    return policy
