@@ -22,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ad_hypotheses.causal.effects import measure
-from ad_hypotheses.causal.history_pairs import ANY, Pairs, make_pairs
+from ad_hypotheses.causal.history_pairs import ANY, HistoryPairs, make_pairs
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.language.edges import Edge, all_edges
@@ -53,14 +53,14 @@ class Timed:
     computing: float
 
 
-def seconds_of(model: ADTransformer, pairs: Pairs, edges: Sequence[Edge]) -> tuple[float, np.ndarray]:
+def seconds_of(model: ADTransformer, pairs: HistoryPairs, edges: Sequence[Edge]) -> tuple[float, np.ndarray]:
     """CPU seconds, and the effects. [edge, row, regime]"""
     began = time.process_time()
     changes = measure(model, pairs, edges, ("loss",)).changes["loss"]
     return time.process_time() - began, changes
 
 
-def timed(model: ADTransformer, pairs: Pairs, edges: Sequence[Edge], rounds: int) -> Timed:
+def timed(model: ADTransformer, pairs: HistoryPairs, edges: Sequence[Edge], rounds: int) -> Timed:
     """Time both ways in turn, and refuse effects that differ."""
     ways, seconds = (pairs, replace(pairs, first_step=None)), []
     for _ in range(rounds):

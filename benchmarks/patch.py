@@ -32,7 +32,7 @@ from transformers.utils.logging import set_verbosity_error
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ad_hypotheses.causal.patch import patch_edges
-from ad_hypotheses.causal.run_pair import Pair
+from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
@@ -141,7 +141,7 @@ def our_engine(model: ADTransformer) -> Engine:
 
     def run(runs: Runs, edges: Sequence[Edge]) -> list[float]:
         losses = {}
-        for numbers, logits in patch_edges(Pair.of(Twin(model), *runs.tokens), edges):
+        for numbers, logits in patch_edges(RunPair.of(Twin(model), *runs.tokens), edges):
             losses |= {number: runs.loss(some) for number, some in zip(numbers, logits, strict=True)}
         return [losses[number] for number in range(len(edges))]
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ad_hypotheses.causal.patch import patch_edges
-from ad_hypotheses.causal.run_pair import Pair
+from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.language.anatomy import Reader, Writer
@@ -62,8 +62,8 @@ class Setting:
         shape = self.n_rows, self.n_steps, self.n_steps
         return {name: torch.rand(shape, generator=generator) < 0.5 for name in (HERE, THERE)}
 
-    def pair(self, dtype: torch.dtype = torch.float64) -> Pair:
-        return Pair.of(Twin(self.model().to(dtype)), self.tokens(0), self.tokens(1))
+    def pair(self, dtype: torch.dtype = torch.float64) -> RunPair:
+        return RunPair.of(Twin(self.model().to(dtype)), self.tokens(0), self.tokens(1))
 
     def naive(self, dtype: torch.dtype = torch.float64) -> Naive:
         return Naive(self.model().to(dtype), self.tokens(0), self.tokens(1))
@@ -256,7 +256,7 @@ def _place(reader: Reader, anatomy: Any, of_stream: bool = False) -> str:
     return f"blocks.{reader.layer}." + ("hook_resid_pre" if of_stream else f"attn.hook_{reader.kind}")
 
 
-def patched(pair: Pair, edges: Sequence[Edge], roles: Roles | None = None, **options: int) -> Tensor:
+def patched(pair: RunPair, edges: Sequence[Edge], roles: Roles | None = None, **options: int) -> Tensor:
     """The engine's logits when each edge alone is patched, in the order given. [edge, batch, step, action]"""
     found: dict[int, Tensor] = {}
     for numbers, logits in patch_edges(pair, edges, roles, **options):
@@ -266,7 +266,7 @@ def patched(pair: Pair, edges: Sequence[Edge], roles: Roles | None = None, **opt
     return torch.stack([found[number] for number in range(len(edges))])
 
 
-def furthest(pair: Pair, naive: Naive, edges: Sequence[Edge], roles: Roles | None = None) -> float:
+def furthest(pair: RunPair, naive: Naive, edges: Sequence[Edge], roles: Roles | None = None) -> float:
     """The largest difference between the engine and hooks over some edges."""
     expected = torch.stack([naive.edge(edge, roles) for edge in edges])
     return (patched(pair, edges, roles) - expected).abs().max().item()

@@ -11,14 +11,14 @@ import torch
 from expand import tiny_history, tiny_model
 
 from ad_hypotheses.causal.attribute import agreement, attribute, screen
-from ad_hypotheses.causal.history_pairs import Pairs
-from ad_hypotheses.causal.metrics import METRICS, Asked
+from ad_hypotheses.causal.history_pairs import HistoryPairs
+from ad_hypotheses.causal.metrics import METRICS, MetricContext
 from ad_hypotheses.causal.patch import patch_edges
-from ad_hypotheses.causal.run_pair import Change, Pair
+from ad_hypotheses.causal.run_pair import Change, RunPair
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.edges import all_edges
-from ad_hypotheses.language.roles import ROLES
+from ad_hypotheses.language.roles import PAIR_ROLES
 
 STEPS = 5
 VARIANTS = {
@@ -37,13 +37,13 @@ def random_task(variant, rows=4):
             weight.data *= 0.5
     rng = np.random.default_rng(4)
     towards = {name: rng.random((rows, STEPS, 3)) < 0.4 for name in ("old", "new")}
-    return model, Pairs(tiny_history(1, rows, STEPS), tiny_history(2, rows, STEPS), "any", towards=towards)
+    return model, HistoryPairs(tiny_history(1, rows, STEPS), tiny_history(2, rows, STEPS), "any", towards=towards)
 
 
 def exact_change(model, pairs, edges, metric, mask, share, direction="noising", roles=None):
     """How a metric's mean changes when edges carry a share of the donor's change. [edge, row]"""
     runs = [model.to_tokens(pairs.reference), model.to_tokens(pairs.donor)]
-    pair = Pair.of(Twin(model), *(runs if direction == "noising" else runs[::-1]))
+    pair = RunPair.of(Twin(model), *(runs if direction == "noising" else runs[::-1]))
     asked = question(model, pairs)
     scaled = {writer: Change(share * one.along, one.directions) for writer, one in pair.changes.items()}
     pair = replace(pair, changes=scaled)
@@ -57,9 +57,9 @@ def exact_change(model, pairs, edges, metric, mask, share, direction="noising", 
 
 
 def question(model, pairs):
-    log_probs = Pair.of(Twin(model), model.to_tokens(pairs.reference), model.to_tokens(pairs.donor)).log_probs
+    log_probs = RunPair.of(Twin(model), model.to_tokens(pairs.reference), model.to_tokens(pairs.donor)).log_probs
     towards = {name: torch.as_tensor(actions) for name, actions in pairs.towards.items()}
-    return Asked(log_probs, torch.as_tensor(pairs.reference.actions.astype(np.int64)), towards)
+    return MetricContext(log_probs, torch.as_tensor(pairs.reference.actions.astype(np.int64)), towards)
 
 
 def finite_difference(*task, share=1e-4, **how):
@@ -80,10 +80,10 @@ def test_attribution_is_the_derivative_of_the_exact_patch(name, metric):
 
 def test_edges_that_speak_of_roles_are_differentiated_as_they_are_patched():
     model, pairs = random_task({}, rows=6)
-    ends = [("same-state", None), (None, "rewarded"), ("current-episode", "rewarded"), ("itself", None)]
+    ends = [("same_state", None), (None, "rewarded"), ("current_episode", "rewarded"), ("itself", None)]
     edges = [edge.at(written, read) for edge in all_edges(model.anatomy, together=True) for written, read in ends]
     mask = np.ones((6, STEPS), dtype=bool)
-    roles = {name: torch.as_tensor(np.array(role(pairs.reference))) for name, role in ROLES.items()}
+    roles = {name: torch.as_tensor(np.array(role(pairs.reference))) for name, role in PAIR_ROLES.items()}
     slopes = finite_difference(model, pairs, edges, "loss", mask, roles=roles)
     found = attribute(model, pairs, edges)
     np.testing.assert_allclose(found, slopes, atol=1e-6, rtol=1e-6)
@@ -92,7 +92,7 @@ def test_edges_that_speak_of_roles_are_differentiated_as_they_are_patched():
         numbers = range(number, len(edges), len(ends))
         heard = {readers[e] for e in numbers if np.abs(found[e]).max() > 1e-6}
         assert heard >= {"k", "v"}
-        assert heard == {"q", "k", "v", "mlp", "logits"} or ends[number][0] == "same-state"
+        assert heard == {"q", "k", "v", "mlp", "logits"} or ends[number][0] == "same_state"
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -120,7 +120,7 @@ def test_integrated_gradients_from_all_embeddings_add_up_to_the_whole_change(met
 def test_a_linear_model_is_attributed_exactly_whatever_the_number_of_steps():
     # with one step every head copies its value, and nothing is normalised or bent
     model = tiny_model(5, 1, layer_norm=False, attention_only=True)
-    pairs = Pairs(tiny_history(1, 12, 1), tiny_history(2, 12, 1), "any")
+    pairs = HistoryPairs(tiny_history(1, 12, 1), tiny_history(2, 12, 1), "any")
     edges, mask = all_edges(model.anatomy), np.ones((12, 1), dtype=bool)
     exact = exact_change(model, pairs, edges, "logit-difference", mask, 1.0)
     assert np.abs(exact).max() > 0.1

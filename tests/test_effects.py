@@ -13,7 +13,7 @@ from scipy import stats
 
 from ad_hypotheses.causal import effects
 from ad_hypotheses.causal.effects import Chain, Nodes, Together, measure, plan
-from ad_hypotheses.causal.history_pairs import Pairs, make_pairs
+from ad_hypotheses.causal.history_pairs import HistoryPairs, make_pairs
 from ad_hypotheses.errors import CapacityError, DataError
 from ad_hypotheses.evidence.effects import benjamini_hochberg, flip_test, weigh
 from ad_hypotheses.language.check import bind
@@ -35,7 +35,7 @@ def model():
 @pytest.fixture(scope="module")
 def pairs():
     history = tiny_history(1, N_ROWS, N_STEPS)
-    return Pairs(history, history[np.roll(np.arange(N_ROWS), 1)], "any")
+    return HistoryPairs(history, history[np.roll(np.arange(N_ROWS), 1)], "any")
 
 
 def plain(model, history):

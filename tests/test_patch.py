@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from ad_hypotheses.causal import patch
 from ad_hypotheses.causal.patch import patch_edges, patch_path, patch_writers
-from ad_hypotheses.causal.run_pair import Change, Norm, Pair
+from ad_hypotheses.causal.run_pair import Change, Norm, RunPair
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.language.edges import Edge, all_edges, find_edges
@@ -105,7 +105,7 @@ def test_a_pair_holds_two_plain_runs(setting):
 @settings(max_examples=5)
 def test_a_donor_that_is_the_reference_changes_nothing(setting):
     tokens, model = setting.tokens(0), setting.model()
-    pair, plain = Pair.of(Twin(model), tokens, tokens), setting.naive().plain
+    pair, plain = RunPair.of(Twin(model), tokens, tokens), setting.naive().plain
     edges = all_edges(pair.twin.anatomy)
     assert_close(patched(pair, edges), plain.expand(len(edges), -1, -1, -1), **EXACT)
     assert_close(patched(pair, [edge.at(HERE, THERE) for edge in edges], setting.roles())[0], plain, **EXACT)
@@ -127,7 +127,7 @@ def test_the_logits_of_a_step_do_not_depend_on_later_donor_steps():
     later[:, 3:] = setting.tokens(0)[:, 3:]
     twin = Twin(setting.model())
     edges = all_edges(twin.anatomy)
-    one, other = (patched(Pair.of(twin, setting.tokens(0), tokens), edges) for tokens in (donor, later))
+    one, other = (patched(RunPair.of(twin, setting.tokens(0), tokens), edges) for tokens in (donor, later))
     assert_close(one[:, :, :3], other[:, :, :3], **EXACT)
     assert (one - other).abs().max() > NOTICED
 
@@ -200,8 +200,8 @@ def without_the_mlp_beside(right):
 MISTAKES = {
     "wrong head": (patch, "_inputs", of_the_next_head),
     "q and k swapped": (patch, "_inputs", q_and_k_swapped),
-    "wrong step": (Pair, "change", a_step_late),
-    "donor and reference swapped": (Pair, "change", the_other_way),
+    "wrong step": (RunPair, "change", a_step_late),
+    "donor and reference swapped": (RunPair, "change", the_other_way),
     "LayerNorm frozen": (Norm, "scale", frozen),
     "a second reader": (patch, "_moved", read_by_k_and_q),
     "later components frozen": (patch, "finish", the_rest_as_it_was),
@@ -242,7 +242,7 @@ def test_t20_the_direct_edge_the_way_through_m_and_both():
         ["head(0, 0) -> logits", "head(0, 0) -> head(1, 0).v", "head(1, 0) -> logits"], model.anatomy
     )
     draws = [list(draw) for draw in product(range(2), repeat=2)]
-    pairs = [Pair.of(twin, tokens, tokens[draw]) for draw in draws]
+    pairs = [RunPair.of(twin, tokens, tokens[draw]) for draw in draws]
 
     def f(logits):
         return (logits[..., 0, 1] - logits[..., 0, 0]).numpy()
@@ -263,7 +263,7 @@ def test_t20_the_direct_edge_the_way_through_m_and_both():
 
 def everything(setting, device):
     """The results of all that patches, on a device."""
-    pair = Pair.of(Twin(setting.model().to(device)), setting.tokens(0).to(device), setting.tokens(1).to(device))
+    pair = RunPair.of(Twin(setting.model().to(device)), setting.tokens(0).to(device), setting.tokens(1).to(device))
     edges = all_edges(pair.twin.anatomy)
     roles = {name: role.to(device) for name, role in setting.roles().items()}
     yield patched(pair, edges)

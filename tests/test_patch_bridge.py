@@ -11,7 +11,7 @@ from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_f
 from transformer_lens.patching import get_act_patch_direct_path
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from ad_hypotheses.causal.run_pair import Pair
+from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.language.edges import find_edges
 
@@ -82,7 +82,7 @@ def test_edges_between_heads_agree_with_transformer_lens(model, bridge):
     with torch.no_grad():
         (logits, reference), (_, donor) = bridge.run_with_cache(words), bridge.run_with_cache(others)
     tokens = [torch.stack([w, torch.zeros_like(w), torch.zeros_like(w)], -1) for w in (words, others)]
-    pair = Pair.of(Twin(model), *tokens)
+    pair = RunPair.of(Twin(model), *tokens)
     assert_close(logits.log_softmax(-1), pair.log_probs, atol=1e-10, rtol=0)
 
     seen: list[torch.Tensor] = []

@@ -18,9 +18,9 @@ from torch.testing import assert_close
 from ad_hypotheses.causal import clean, effects, twin
 from ad_hypotheses.causal.attribute import attribute
 from ad_hypotheses.causal.effects import Chain, Nodes, Together, measure, plan
-from ad_hypotheses.causal.history_pairs import Pairs, make_pairs
+from ad_hypotheses.causal.history_pairs import HistoryPairs, make_pairs
 from ad_hypotheses.causal.patch import patch_edges, patch_path, patch_writers
-from ad_hypotheses.causal.run_pair import Pair
+from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.search import Losses
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
@@ -44,7 +44,7 @@ def tokens_of(setting, since):
 def both(setting, since, dtype=torch.float64):
     """The same two runs, all steps computed and only those that may differ."""
     model, tokens = Twin(setting.model().to(dtype)), tokens_of(setting, since)
-    return Pair.of(model, *tokens), Pair.of(model, *tokens, since)
+    return RunPair.of(model, *tokens), RunPair.of(model, *tokens, since)
 
 
 def assert_same(short, whole, pair, **close):
@@ -111,7 +111,7 @@ def test_queries_in_several_blocks_are_the_same(setting):
 def test_nothing_is_made_on_another_device(setting):
     """A device without data refuses to meet tensors of the processor, as a GPU would."""
     model = Twin(setting.model().to("meta"))
-    pair = Pair.of(model, *(tokens.to("meta") for tokens in tokens_of(setting, 2)), 2)
+    pair = RunPair.of(model, *(tokens.to("meta") for tokens in tokens_of(setting, 2)), 2)
     edges, roles = all_edges(model.anatomy), {name: role.to("meta") for name, role in setting.roles().items()}
     for logits in (patched(pair, edges), patched(pair, [edge.at(HERE, THERE) for edge in edges], roles)):
         assert logits.is_meta
@@ -123,7 +123,7 @@ def test_nothing_is_made_on_another_device(setting):
 @pytest.mark.parametrize("setting", [Setting(10), Setting(11, positions="rotary", window=2)], ids=str)
 def test_a_gpu_gives_the_same(setting):
     here = both(setting, 2)[1]
-    there = Pair.of(Twin(setting.model().to("cuda")), *(tokens.to("cuda") for tokens in tokens_of(setting, 2)), 2)
+    there = RunPair.of(Twin(setting.model().to("cuda")), *(tokens.to("cuda") for tokens in tokens_of(setting, 2)), 2)
     edges = all_edges(here.twin.anatomy)
     assert_close(patched(there, edges).cpu(), patched(here, edges), atol=1e-10, rtol=0)
 
@@ -177,8 +177,8 @@ def test_a_pair_keeps_nothing_of_the_steps_before_but_keys_and_values():
 def test_a_step_too_late_shows(setting):
     model, tokens = Twin(setting.model()), tokens_of(setting, 2)
     tokens[1][:, 2] = (tokens[0][:, 2] + 1) % torch.tensor([3, 4, 2])
-    edges, whole = all_edges(model.anatomy), Pair.of(model, *tokens)
-    right, late = (patched(Pair.of(model, *tokens, since), edges) for since in (2, 3))
+    edges, whole = all_edges(model.anatomy), RunPair.of(model, *tokens)
+    right, late = (patched(RunPair.of(model, *tokens, since), edges) for since in (2, 3))
     assert_close(right, patched(whole, edges)[:, :, 2:], **EXACT)
     assert (late - right[:, :, 1:]).abs().max() > NOTICED
 
@@ -243,7 +243,7 @@ def pairs():
     assert len(set(first_step.tolist())) > 3
     rng = np.random.default_rng(0)
     towards = {name: rng.random((N_ROWS, N_STEPS, 3)) < 0.4 for name in ("old", "new")}
-    return Pairs(reference, donor, "some", rows=np.arange(N_ROWS), first_step=first_step, towards=towards)
+    return HistoryPairs(reference, donor, "some", rows=np.arange(N_ROWS), first_step=first_step, towards=towards)
 
 
 def patches_of(model):
@@ -283,8 +283,8 @@ def test_effects_are_the_same_in_their_own_places(model, pairs, direction, rows)
 
 
 def test_whoever_patches_pairs_says_what_they_share(model, pairs, monkeypatch):
-    said, of = [], Pair.of.__func__
-    monkeypatch.setattr(Pair, "of", classmethod(lambda cls, *given: said.append(given[3]) or of(cls, *given)))
+    said, of = [], RunPair.of.__func__
+    monkeypatch.setattr(RunPair, "of", classmethod(lambda cls, *given: said.append(given[3]) or of(cls, *given)))
     edges, steps = all_edges(model.anatomy), sorted(pairs.first_step.tolist())
     measure(model, pairs, edges, ("loss",), memory=plan(model, 1, N_STEPS, 1).bytes)
     attribute(model, pairs, edges, memory=1)
@@ -375,5 +375,6 @@ def test_a_matched_counterfactual_says_where_it_begins(model):
     assert 0 < found.since < found.first_step.max() < N_STEPS
     assert make_pairs("any", task, history, 0).since == 0
     assert (
-        list(patch_edges(Pair.of(Twin(model), *[model.to_tokens(tiny_history(1, 2, N_STEPS))] * 2, N_STEPS), [])) == []
+        list(patch_edges(RunPair.of(Twin(model), *[model.to_tokens(tiny_history(1, 2, N_STEPS))] * 2, N_STEPS), []))
+        == []
     )

@@ -151,6 +151,13 @@ def test_roles_narrow_what_is_patched(cli, workplace):
     assert 0 < values[1] < values[0]
 
 
+@pytest.mark.parametrize("role", ["same_state", "same-state"])
+def test_a_role_is_typed_with_an_underscore_or_a_dash(cli, workplace, role):
+    ran = cli("patch", "tiny", "--edges", 'embed("reward") -> head(0, 0).v', "--read", role, *QUICK, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)[0]["patches"][0]["name"].endswith(" read at same_state")
+
+
 def test_matched_counterfactuals_are_donors_and_those_without_one_are_counted(cli, workplace):
     ran = cli("patch", "tiny", "--edges", "mlp(1) -> logits", "--donors", "goal-moved", "--samples", "24",
               "--metric", "towards-new", "--metric", "towards-old", "--json")  # fmt: skip

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from ad_hypotheses.causal import patch
 from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.roles import ROLES
+from ad_hypotheses.language.roles import PAIR_ROLES
 
 EXACT = {"atol": 1e-10, "rtol": 0}
 NOTICED = 1e-3
@@ -45,35 +45,35 @@ def history() -> History:
 BY_HAND = {  # looking step: the steps that have the role for it
     # tokens 2 and 5 show the rewards paid after 1 and 4; the -1 is no reward, the last one is not shown yet
     "rewarded": {2: {2}, 3: {2}, 4: {2}, 5: {2, 5}, 6: {2, 5}},
-    "same-state": {2: {0}, 3: {0, 2}, 4: {1}, 6: {1, 4}},  # never itself, and both coordinates count
-    "previous-episode": {3: {0, 1, 2}, 4: {0, 1, 2}, 5: {3, 4}, 6: {3, 4}},
-    "previous-same-step": {3: {0}, 4: {1}, 5: {3}, 6: {4}},
-    "current-episode": {0: {0}, 1: {0, 1}, 2: {0, 1, 2}, 3: {3}, 4: {3, 4}, 5: {5}, 6: {5, 6}},
-    "episode-start": {0: {0}, 1: {0}, 2: {0}, 3: {0, 3}, 4: {0, 3}, 5: {0, 3, 5}, 6: {0, 3, 5}},
+    "same_state": {2: {0}, 3: {0, 2}, 4: {1}, 6: {1, 4}},  # never itself, and both coordinates count
+    "previous_episode": {3: {0, 1, 2}, 4: {0, 1, 2}, 5: {3, 4}, 6: {3, 4}},
+    "previous_same_step": {3: {0}, 4: {1}, 5: {3}, 6: {4}},
+    "current_episode": {0: {0}, 1: {0, 1}, 2: {0, 1, 2}, 3: {3}, 4: {3, 4}, 5: {5}, 6: {5, 6}},
+    "episode_start": {0: {0}, 1: {0}, 2: {0}, 3: {0, 3}, 4: {0, 3}, 5: {0, 3, 5}, 6: {0, 3, 5}},
     "itself": {step: {step} for step in range(7)},
 }
 
 
 def test_each_role_has_an_answer():
-    assert BY_HAND.keys() == ROLES.keys()
+    assert BY_HAND.keys() == PAIR_ROLES.keys()
 
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_roles_by_hand(name, history):
-    found = ROLES[name](history)
+    found = PAIR_ROLES[name](history)
     assert found.shape == (1, 7, 7)
     assert {int(q): set(map(int, np.flatnonzero(row))) for q, row in enumerate(found[0]) if row.any()} == BY_HAND[name]
 
 
 def test_a_longer_episode_has_steps_that_the_one_before_did_not_reach(history):
     history = replace(history, episode=np.array([[0, 0, 1, 1, 1, 1, 2]]))
-    found = ROLES["previous-same-step"](history)[0]
+    found = PAIR_ROLES["previous_same_step"](history)[0]
     assert [set(map(int, np.flatnonzero(row))) for row in found] == [set(), set(), {0}, {1}, set(), set(), {2}]
 
 
 def test_where_nothing_is_observed_every_earlier_step_is_the_same_state(history):
     blind = replace(history, observations=np.zeros((1, 7, 0), int), channels=())
-    assert (ROLES["same-state"](blind)[0] == np.tri(7, k=-1, dtype=bool)).all()
+    assert (PAIR_ROLES["same_state"](blind)[0] == np.tri(7, k=-1, dtype=bool)).all()
 
 
 def random_history(seed: int) -> History:
@@ -95,18 +95,18 @@ def random_history(seed: int) -> History:
 @settings(max_examples=50)
 def test_roles_one_pair_of_steps_at_a_time(seed):
     history = random_history(seed)
-    roles = {name: role(history) for name, role in ROLES.items()}
+    roles = {name: role(history) for name, role in PAIR_ROLES.items()}
     for row, query, step in np.ndindex(history.n_rows, history.n_steps, history.n_steps):
         episode, cells, rewards = history.episode[row], history.observations[row], history.rewards[row]
         since = [t - int(np.flatnonzero(episode == episode[t])[0]) for t in (query, step)]
         just_before = episode[step] == episode[query] - 1
         expected = {
             "rewarded": 0 < step <= query and rewards[step - 1] > 0,
-            "same-state": step < query and tuple(cells[step]) == tuple(cells[query]),
-            "previous-episode": just_before,
-            "previous-same-step": just_before and since[0] == since[1],
-            "current-episode": step <= query and episode[step] == episode[query],
-            "episode-start": step <= query and since[1] == 0,
+            "same_state": step < query and tuple(cells[step]) == tuple(cells[query]),
+            "previous_episode": just_before,
+            "previous_same_step": just_before and since[0] == since[1],
+            "current_episode": step <= query and episode[step] == episode[query],
+            "episode_start": step <= query and since[1] == 0,
             "itself": step == query,
         }
         assert {name: role[row, query, step] for name, role in roles.items()} == expected
@@ -116,7 +116,7 @@ def test_roles_one_pair_of_steps_at_a_time(seed):
 @settings(max_examples=20)
 def test_no_role_looks_ahead(seed):
     history = random_history(seed)
-    for role in ROLES.values():
+    for role in PAIR_ROLES.values():
         found = role(history)
         assert found.dtype == bool
         assert not np.triu(found, k=1).any()
@@ -188,7 +188,7 @@ def test_real_roles_move_something_and_less_than_all_steps(history):
     """A value edge from the rewarded steps and one from all others make up the whole, where all is linear."""
     setting = Setting(6, n_steps=7, n_rows=1, n_layers=1, n_heads=2, layer_norm=False, attention_only=True)
     pair, plain = setting.pair(), setting.naive().plain
-    roles = {"rewarded": torch.from_numpy(ROLES["rewarded"](history))}
+    roles = {"rewarded": torch.from_numpy(PAIR_ROLES["rewarded"](history))}
     roles["other"] = ~roles["rewarded"]
     for edge in (edge for edge in all_edges(pair.twin.anatomy) if edge.reader.kind in ("v", "logits")):
         some, others, every = patched(pair, [edge.at("rewarded"), edge.at("other"), edge], roles) - plain

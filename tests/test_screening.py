@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 from test_patch_report import CLAIMS
 
 from ad_hypotheses.causal.attribute import attribute, screen
-from ad_hypotheses.causal.history_pairs import Pairs
+from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.errors import CapacityError, DataError
 from ad_hypotheses.evidence.effects import benjamini_hochberg, weigh
 from ad_hypotheses.evidence.verdict import holm
@@ -35,7 +35,7 @@ def model():
 @pytest.fixture(scope="module")
 def pairs():
     history = tiny_history(1, N_ROWS, N_STEPS)
-    return Pairs(history, history[np.roll(np.arange(N_ROWS), 1)], "any")
+    return HistoryPairs(history, history[np.roll(np.arange(N_ROWS), 1)], "any")
 
 
 # --- Picking -------------------------------------------------------------------------------------------------------

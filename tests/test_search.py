@@ -15,7 +15,7 @@ from expand import tiny_history, tiny_model
 from test_transformer_cases import dataset, network, wire
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.history_pairs import Pairs
+from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.search import Losses, search
@@ -41,7 +41,7 @@ def known_network():
         model.b_U[1] = -1.5
     chosen = list(product(rows, repeat=2))
     reference, donor = (dataset([pair[number] for pair in chosen]) for number in (0, 1))
-    return model, Pairs(replace(reference, actions=reference.observations[..., 0]), donor, "any")
+    return model, HistoryPairs(replace(reference, actions=reference.observations[..., 0]), donor, "any")
 
 
 def test_the_true_edges_are_found_and_no_others():
@@ -75,7 +75,7 @@ def test_the_budget_ends_the_search_with_a_set_that_keeps_enough():
 
 def test_edges_that_lead_nowhere_or_come_from_nowhere_change_nothing():
     model = tiny_model(1, 5)
-    pairs = Pairs(tiny_history(1, 6, 5), tiny_history(2, 6, 5), "any")
+    pairs = HistoryPairs(tiny_history(1, 6, 5), tiny_history(2, 6, 5), "any")
     edges = [edge for edge in all_edges(model.anatomy) if len(str(edge)) % 3]
     edges = [edge for edge in edges if str(edge.writers[0]) != "head(0, 1)" or edge.reader.kind != "logits"]
     without = [edge for edge in edges if (edge.reader.layer, edge.reader.head) != (0, 1)]  # head(0, 1) reads nothing

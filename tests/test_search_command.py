@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from expand import tiny_history, tiny_model
 
-from ad_hypotheses.causal.history_pairs import Pairs
+from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.causal.resume import Numbers
 from ad_hypotheses.causal.search import Circuit, Losses, search
 from ad_hypotheses.cli import search as searching
@@ -85,7 +85,7 @@ def test_a_model_that_has_no_name_is_found_again_by_its_folder(cli, workplace):
 def test_what_is_kept_is_a_ratio_of_mean_losses():
     model = tiny_model(0, 6)
     history = tiny_history(1, 9, 6)
-    pairs = Pairs(history, history[np.roll(np.arange(9), 1)], "any")
+    pairs = HistoryPairs(history, history[np.roll(np.arange(9), 1)], "any")
     losses, edges = Losses(model, pairs), all_edges(model.anatomy)
     for kept in (edges[::2], edges, []):
         circuit = Circuit(tuple(kept), 0.0, 0.9, 0.0, 0.0, 0.0, (), True)
@@ -99,10 +99,10 @@ def test_what_is_kept_is_a_ratio_of_mean_losses():
 def test_an_interrupted_search_goes_on_and_finds_the_same(tmp_path, monkeypatch):
     model = tiny_model(0, 6)
     history = tiny_history(1, 9, 6)
-    pairs = Pairs(history, history[np.roll(np.arange(9), 1)], "any")
+    pairs = HistoryPairs(history, history[np.roll(np.arange(9), 1)], "any")
     gain = Losses(model, pairs)
     if gain.of([]) < gain.of(all_edges(model.anatomy)):  # it predicts the donors' actions better: ask about those
-        pairs = Pairs(pairs.donor, pairs.reference, "any")
+        pairs = HistoryPairs(pairs.donor, pairs.reference, "any")
     whole = search(model, pairs, 0.7)
     really, worked = Losses._work_out, []
 

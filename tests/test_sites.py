@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ad_hypotheses.errors import HypothesisError
 from ad_hypotheses.language.anatomy import Anatomy, Part
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.sites import ROLES, embed, head, logits, mlp, pos
+from ad_hypotheses.language.roles import STEP_ROLES
+from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
 
 ANATOMY = Anatomy(("x", "y", "action", "reward"), n_layers=2, n_heads=4)
 DIRECTIONS = np.array([[3.0, 0.0, 0.0], [1.0, 2.0, 0.0]])
@@ -32,7 +33,7 @@ def typed() -> st.SearchStrategy[str]:
     summed = st.lists(summand, min_size=1, max_size=3).map(" + ".join)
     counted = summed | st.builds("({}).expect({})".format, summed, st.integers(1, 9))
     both = counted | st.builds("{} + {}".format, counted, counted)
-    return both | st.builds('({}).steps("{}")'.format, both, st.sampled_from(sorted(ROLES)))
+    return both | st.builds('({}).steps("{}")'.format, both, st.sampled_from(sorted(STEP_ROLES)))
 
 
 @given(typed())
@@ -153,7 +154,7 @@ def test_roles_see_what_the_token_shows() -> None:
         observations=np.zeros((1, 6, 1), dtype=np.int64), actions=np.zeros((1, 6), dtype=np.int64), rewards=rewards,
         episode=np.array([[0, 0, 0, 1, 1, 1]]), channels=("x",), n_actions=2,
     )  # fmt: skip
-    shown = {name: role(history)[0].astype(int).tolist() for name, role in ROLES.items()}
+    shown = {name: role(history)[0].astype(int).tolist() for name, role in STEP_ROLES.items()}
     assert shown == {
         "rewarded": [0, 0, 1, 0, 0, 1],
         "unrewarded": [1, 1, 0, 1, 1, 0],

@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ad_hypotheses.causal.effects import Direction
-from ad_hypotheses.causal.history_pairs import Pairs
-from ad_hypotheses.causal.metrics import METRICS, Asked, Metric, require_metric
+from ad_hypotheses.causal.history_pairs import HistoryPairs
+from ad_hypotheses.causal.metrics import METRICS, Metric, MetricContext, require_metric
 from ad_hypotheses.causal.patch import Roles, holds_at, holds_seen_from, role_masks
-from ad_hypotheses.causal.run_pair import Pair
+from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.twin import Stream, Twin, continued
 from ad_hypotheses.distill.model import ADTransformer, LayerNorm
 from ad_hypotheses.errors import DataError
@@ -33,7 +33,7 @@ KINDS = "qkv"
 
 def attribute(
     model: ADTransformer,
-    pairs: Pairs,
+    pairs: HistoryPairs,
     edges: Sequence[Edge],
     metric: str | Metric = "loss",
     steps: int = 1,
@@ -73,7 +73,7 @@ def attribute(
         steps_left = torch.as_tensor(counted[rows], device=model.device).to(model.dtype)
         weights = (steps_left / steps_left.sum(1, keepdim=True).clamp_min(1))[:, pair.since :]
 
-        def total(log_probs: Tensor, asked: Asked = asked, weights: Tensor = weights) -> Tensor:
+        def total(log_probs: Tensor, asked: MetricContext = asked, weights: Tensor = weights) -> Tensor:
             return (function(log_probs, asked) * weights).sum()
 
         roles = role_masks(edges, pairs.reference[rows], model.device)
@@ -84,16 +84,16 @@ def attribute(
     return found
 
 
-def _runs(twin: Twin, pairs: Pairs, direction: Direction) -> tuple[Pair, Asked]:
+def _runs(twin: Twin, pairs: HistoryPairs, direction: Direction) -> tuple[RunPair, MetricContext]:
     """The run that is patched and the one that writes, and what the metric is asked about at their steps."""
     model, device = twin.model, twin.model.device
     one, other = (model.to_tokens(history) for history in (pairs.reference, pairs.donor))
     noising = direction == "noising"
-    pair = Pair.of(twin, one, other, pairs.since) if noising else Pair.of(twin, other, one, pairs.since)
+    pair = RunPair.of(twin, one, other, pairs.since) if noising else RunPair.of(twin, other, one, pairs.since)
     reference = pair.log_probs if noising else pair.donor_log_probs
     actions = torch.as_tensor(pairs.reference.actions.astype(np.int64), device=device)
     towards = {name: torch.as_tensor(actions, device=device) for name, actions in pairs.towards.items()}
-    return pair, Asked(reference, actions, towards).after(pair.since)
+    return pair, MetricContext(reference, actions, towards).after(pair.since)
 
 
 def screen(attributions: Float[np.ndarray, "edge *row"], n: int) -> list[int]:
@@ -141,7 +141,7 @@ def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return (np.cumsum(counts) - (counts - 1) / 2)[number]
 
 
-def _metric(metric: str | Metric, steps: int, direction: Direction, pairs: Pairs) -> Metric:
+def _metric(metric: str | Metric, steps: int, direction: Direction, pairs: HistoryPairs) -> Metric:
     if not isinstance(metric, str):
         return metric
     require_metric(metric, pairs)
@@ -164,7 +164,7 @@ def _size(twin: Twin, history: History, edges: Sequence[Edge], memory: int) -> i
 
 
 @dataclass
-class _Run:
+class _GradientRun:
     """One run with gradients.
 
     Attributes:
@@ -185,10 +185,10 @@ class _Run:
         return self.gradients[id(tensor)]
 
 
-def _backwards(pair: Pair, x: Stream, total: Callable[[Tensor], Tensor]) -> _Run:
+def _backwards(pair: RunPair, x: Stream, total: Callable[[Tensor], Tensor]) -> _GradientRun:
     """Run the model from the embeddings on, and back; before the steps of the pair nothing changes."""
     twin = pair.twin
-    run = _Run({1: x.detach().requires_grad_()}, [], [], {}, {})
+    run = _GradientRun({1: x.detach().requires_grad_()}, [], [], {}, {})
     x, heads = run.seen[1], range(twin.shape.n_heads)
     with torch.enable_grad():
         for layer in range(twin.shape.n_layers):
@@ -215,7 +215,7 @@ def _backwards(pair: Pair, x: Stream, total: Callable[[Tensor], Tensor]) -> _Run
 
 
 def _first_order(
-    pair: Pair, place: float, total: Callable[[Tensor], Tensor], edges: Sequence[Edge], roles: Roles
+    pair: RunPair, place: float, total: Callable[[Tensor], Tensor], edges: Sequence[Edge], roles: Roles
 ) -> Float[np.ndarray, "edge row"]:
     """Gradient times change for every edge, the gradient taken at a place between donor (0) and reference (1)."""
     writers = pair.twin.anatomy.writers
@@ -236,7 +236,7 @@ def _first_order(
     return found
 
 
-def _towards(pair: Pair, run: _Run, end: Edge, roles: Roles) -> Stream:
+def _towards(pair: RunPair, run: _GradientRun, end: Edge, roles: Roles) -> Stream:
     """Gradient of the metric with respect to what a reader sees, as far as an edge that ends there speaks of it."""
     twin, reader, block = pair.twin, end.reader, pair.twin.block(end.reader.layer)
     if reader.kind in ("mlp", "logits"):
@@ -252,7 +252,7 @@ def _towards(pair: Pair, run: _Run, end: Edge, roles: Roles) -> Stream:
     return _through_norm(norm, run.seen[reader.stage], gradient)
 
 
-def _input_gradient(pair: Pair, run: _Run, end: Edge, roles: Roles) -> Float[Tensor, "batch step d_head"]:
+def _input_gradient(pair: RunPair, run: _GradientRun, end: Edge, roles: Roles) -> Float[Tensor, "batch step d_head"]:
     """Gradient with respect to a query, key or value; of keys and values as far as the roles of both ends go."""
     twin, reader = pair.twin, end.reader
     layer, kind, only = reader.layer, reader.kind, slice(reader.head, reader.head + 1)

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.history_pairs import Pairs
-from ad_hypotheses.causal.metrics import METRICS, Asked, require_metric
+from ad_hypotheses.causal.history_pairs import HistoryPairs
+from ad_hypotheses.causal.metrics import METRICS, MetricContext, require_metric
 from ad_hypotheses.causal.patch import TOKENS_AT_ONCE, patch_edges, patch_path, patch_writers, role_masks
 from ad_hypotheses.causal.resume import fingerprint, kept_or_made
-from ad_hypotheses.causal.run_pair import Pair
+from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer
@@ -24,7 +24,7 @@ from ad_hypotheses.errors import CapacityError
 from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.roles import ROLES
+from ad_hypotheses.language.roles import PAIR_ROLES
 
 MEASURED_AS = 3  # raise it when the same names come to mean other numbers: interrupted runs then start anew
 Direction = Literal["noising", "denoising"]
@@ -80,7 +80,7 @@ class Effects:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MeasurementPlan:
     """How a measurement is cut up, and what it will take.
 
     Attributes:
@@ -94,7 +94,7 @@ class Plan:
     patched: int
 
 
-def plan(model: ADTransformer, n_rows: int, n_steps: int, n_patches: int, memory: int | None = None) -> Plan:
+def plan(model: ADTransformer, n_rows: int, n_steps: int, n_patches: int, memory: int | None = None) -> MeasurementPlan:
     """Choose how many histories to compute together.
 
     Args:
@@ -120,16 +120,16 @@ def plan(model: ADTransformer, n_rows: int, n_steps: int, n_patches: int, memory
             f"patching one history needs {a_row / 1e6:.0f} MB for activations, but only {(memory or 0) / 1e6:.0f} MB "
             "may be used.\n  Allow more (--memory)."
         )
-    return Plan(rows, rows * a_row, n_rows * n_patches)
+    return MeasurementPlan(rows, rows * a_row, n_rows * n_patches)
 
 
 def measure(
     model: ADTransformer,
-    pairs: Pairs,
+    pairs: HistoryPairs,
     patches: Sequence[Patch],
     metrics: Sequence[str] = ("loss", "kl"),
     regimes: Mapping[str, Bool[np.ndarray, "row step"]] | None = None,
-    roles: Mapping[str, Callable[[History], Bool[np.ndarray, "row query step"]]] = ROLES,
+    roles: Mapping[str, Callable[[History], Bool[np.ndarray, "row query step"]]] = PAIR_ROLES,
     direction: Direction = "noising",
     memory: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -178,7 +178,7 @@ class _Task:
     """All that the numbers depend on."""
 
     twin: Twin
-    pairs: Pairs
+    pairs: HistoryPairs
     patches: tuple[Patch, ...]
     metrics: tuple[str, ...]
     regimes: Mapping[str, Bool[np.ndarray, "row step"]]
@@ -225,7 +225,7 @@ def _measure_rows(task: _Task, rows: slice, progress: Callable[[int], None]) -> 
     reference = pairs.reference
     noising = task.direction == "noising"
     one, other = (task.twin.model.to_tokens(history) for history in (reference, pairs.donor))
-    pair = Pair.of(task.twin, one, other, pairs.since) if noising else Pair.of(task.twin, other, one, pairs.since)
+    pair = RunPair.of(task.twin, one, other, pairs.since) if noising else RunPair.of(task.twin, other, one, pairs.since)
     runs = dict(zip(("reference", "donor") if noising else ("donor", "reference"),
                     (pair.log_probs, pair.donor_log_probs), strict=True))  # fmt: skip
     meter = _Meter(task, rows, runs["reference"])
@@ -242,7 +242,7 @@ def _measure_rows(task: _Task, rows: slice, progress: Callable[[int], None]) -> 
     return arrays | {f"changes {name}": value for name, value in changes.items()}
 
 
-def _patched(task: _Task, pair: Pair, reference: History) -> Iterator[tuple[list[int], Tensor]]:
+def _patched(task: _Task, pair: RunPair, reference: History) -> Iterator[tuple[list[int], Tensor]]:
     """Each patch's number with the logits that it leads to; some at a time."""
     spoken = (edge for patch in task.patches if not isinstance(patch, Nodes) for edge in _edges_of(patch))
     roles = role_masks(spoken, reference, pair.log_probs.device, task.roles)
@@ -270,7 +270,7 @@ class _Meter:
         device, self.metrics, pairs = log_probs.device, task.metrics, task.pairs.part(rows)
         labels = torch.from_numpy(pairs.reference.actions.astype(np.int64)).to(device)
         towards = {goal: torch.from_numpy(mask).to(device) for goal, mask in pairs.towards.items()}
-        self.asked = Asked(log_probs, labels, towards)
+        self.asked = MetricContext(log_probs, labels, towards)
         masks = np.stack([steps[rows] for steps in task.regimes.values()], axis=-1)  # [row, step, regime]
         with np.errstate(invalid="ignore", divide="ignore"):
             share = masks / masks.sum(axis=1, keepdims=True)  # NaN where a row has no such step

@@ -20,7 +20,7 @@ ANY, AGREE = "any", "agree:"
 
 
 @dataclass(frozen=True)
-class Pairs:
+class HistoryPairs:
     """Histories, and beside each the one that its donors' writing comes from.
 
     Attributes:
@@ -68,7 +68,7 @@ class Pairs:
         for start, stop in ((0, n_rows - alike), (n_rows - alike, n_rows)):
             yield from (slice(first, min(first + size, stop)) for first in range(start, stop, size))
 
-    def part(self, rows: slice | Int[np.ndarray, " some"]) -> Pairs:
+    def part(self, rows: slice | Int[np.ndarray, " some"]) -> HistoryPairs:
         """Return some of the pairs."""
         return replace(
             self,
@@ -80,7 +80,7 @@ class Pairs:
         )
 
 
-def make_pairs(donors: str, task: Task, history: History, seed: int, bound: Bound | None = None) -> Pairs:
+def make_pairs(donors: str, task: Task, history: History, seed: int, bound: Bound | None = None) -> HistoryPairs:
     """Find a donor for every history.
 
     Args:
@@ -97,7 +97,7 @@ def make_pairs(donors: str, task: Task, history: History, seed: int, bound: Boun
     if donors == ANY:
         table = draw_rows(history.n_rows, uniforms(seed, ("donors", ANY), (history.n_rows,)), self_donors=False)
         words = "each history reads from another one, drawn at random, never from itself"
-        return Pairs(history, history[table], donors, words, np.arange(history.n_rows))
+        return HistoryPairs(history, history[table], donors, words, np.arange(history.n_rows))
     if donors.startswith(AGREE):
         return _agreeing(_node(donors, bound), history, donors, seed)
     if donors not in COUNTERFACTUALS:
@@ -111,7 +111,7 @@ def make_pairs(donors: str, task: Task, history: History, seed: int, bound: Boun
     return replace(pairs, first_step=made.first_step[pairs.rows], towards=_towards(task, pairs, made))
 
 
-def _towards(task: Task, pairs: Pairs, made: Counterfactual) -> dict[str, Bool[np.ndarray, "row step action"]]:
+def _towards(task: Task, pairs: HistoryPairs, made: Counterfactual) -> dict[str, Bool[np.ndarray, "row step action"]]:
     """Which actions lead to where was paid before and after the change, if it moved that and the task has ways."""
     if made.old is None or made.new is None:
         return {}
@@ -124,7 +124,7 @@ def _towards(task: Task, pairs: Pairs, made: Counterfactual) -> dict[str, Bool[n
         return {}
 
 
-def _agreeing(node: BoundNode, history: History, donors: str, seed: int) -> Pairs:
+def _agreeing(node: BoundNode, history: History, donors: str, seed: int) -> HistoryPairs:
     labels = node.labels
     assert labels is not None
     u = uniforms(seed, ("donors", donors), (history.n_rows,))
@@ -137,7 +137,7 @@ def _agreeing(node: BoundNode, history: History, donors: str, seed: int) -> Pair
         f"{node.name} has a value at each step, and no other history has the same at all of them: each reads from the "
         f"one that agrees at most steps, {share:.0%} of them on average (two histories drawn at random: {usual:.0%})"
     )
-    return Pairs(history, history[table], donors, words, np.arange(history.n_rows))
+    return HistoryPairs(history, history[table], donors, words, np.arange(history.n_rows))
 
 
 def _most_alike(
@@ -158,14 +158,14 @@ def _most_alike(
     return table, float(shares.mean()), float(usual.mean())
 
 
-def _kept(history: History, donor: History, there: Bool[np.ndarray, " row"], donors: str, words: str) -> Pairs:
+def _kept(history: History, donor: History, there: Bool[np.ndarray, " row"], donors: str, words: str) -> HistoryPairs:
     rows = np.flatnonzero(there)
     if len(rows) < 2:
         raise DataError(
             f"--donors {donors}: only {len(rows)} of the {history.n_rows} histories have such a donor, and 2 are the "
             "least.\n  Use more histories (--samples), or other donors."
         )
-    return Pairs(history[rows], donor[rows], donors, words, rows, left_out=history.n_rows - len(rows))
+    return HistoryPairs(history[rows], donor[rows], donors, words, rows, left_out=history.n_rows - len(rows))
 
 
 def _names(bound: Bound | None) -> list[str]:

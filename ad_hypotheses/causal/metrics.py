@@ -8,58 +8,58 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.history_pairs import Pairs
+from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.errors import DataError, did_you_mean
 
 
 @dataclass(frozen=True)
-class Asked:
+class MetricContext:
     """What a metric may look at besides a run: always the reference's, whichever run is patched.
 
     Attributes:
         reference: Log-probabilities of the reference's plain run. [batch, step, action]
         actions: What its histories really did. [batch, step]
-        towards: Which actions lead to the old or the new goal; see `Pairs`. [batch, step, action]
+        towards: Which actions lead to the old or the new goal; see `HistoryPairs`. [batch, step, action]
     """
 
     reference: Float[Tensor, "batch step action"]
     actions: Int[Tensor, "batch step"]
     towards: Mapping[str, Bool[Tensor, "batch step action"]]
 
-    def after(self, since: int) -> Asked:
+    def after(self, since: int) -> MetricContext:
         """The same for the steps from one on."""
         towards = {name: actions[:, since:] for name, actions in self.towards.items()}
-        return Asked(self.reference[:, since:], self.actions[:, since:], towards)
+        return MetricContext(self.reference[:, since:], self.actions[:, since:], towards)
 
 
 LogProbs = Float[Tensor, "*patch batch step action"]
 PerStep = Float[Tensor, "*patch batch step"]
-Metric = Callable[[LogProbs, Asked], PerStep]
+Metric = Callable[[LogProbs, MetricContext], PerStep]
 """A number for every position, from the log-probabilities of a run or of several patched ones; differentiable."""
 
 
-def loss(log_probs: LogProbs, asked: Asked) -> PerStep:
+def loss(log_probs: LogProbs, asked: MetricContext) -> PerStep:
     """Cross-entropy of the actions that the reference took, in nats."""
     return cross_entropy(log_probs, asked.actions)
 
 
-def kl(log_probs: LogProbs, asked: Asked) -> PerStep:
+def kl(log_probs: LogProbs, asked: MetricContext) -> PerStep:
     """KL divergence from the reference's run, in nats."""
     return (asked.reference.exp() * (asked.reference - log_probs)).sum(-1)
 
 
-def logit_difference(log_probs: LogProbs, asked: Asked) -> PerStep:
+def logit_difference(log_probs: LogProbs, asked: MetricContext) -> PerStep:
     """Logit of the action that the reference took less the mean of the others."""
     taken = -loss(log_probs, asked)
     return taken - (log_probs.sum(-1) - taken) / (log_probs.shape[-1] - 1)
 
 
-def towards_old(log_probs: LogProbs, asked: Asked) -> PerStep:
+def towards_old(log_probs: LogProbs, asked: MetricContext) -> PerStep:
     """Probability of an action that leads to the old goal."""
     return (log_probs.exp() * asked.towards["old"]).sum(-1)
 
 
-def towards_new(log_probs: LogProbs, asked: Asked) -> PerStep:
+def towards_new(log_probs: LogProbs, asked: MetricContext) -> PerStep:
     """Probability of an action that leads to the new goal."""
     return (log_probs.exp() * asked.towards["new"]).sum(-1)
 
@@ -73,7 +73,7 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
-def require_metric(name: str, pairs: Pairs) -> None:
+def require_metric(name: str, pairs: HistoryPairs) -> None:
     """Refuse a metric that does not exist, or not for these donors.
 
     Raises:

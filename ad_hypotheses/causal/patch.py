@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ad_hypotheses.causal.run_pair import Change, Pair
+from ad_hypotheses.causal.run_pair import Change, RunPair
 from ad_hypotheses.causal.twin import continued
 from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.edges import Edge, Path
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.roles import ROLES
+from ad_hypotheses.language.roles import PAIR_ROLES
 
 TOKENS_AT_ONCE = 4096  # patched tokens computed together: enough to be worth a call, few enough for a core's cache
 Logits = Float[Tensor, "patch batch step action"]
@@ -33,7 +33,7 @@ Roles = Mapping[str, Bool[Tensor, "batch all_steps all_steps"]]
 
 
 def patch_edges(
-    pair: Pair, edges: Sequence[Edge], roles: Roles | None = None, tokens: int = TOKENS_AT_ONCE
+    pair: RunPair, edges: Sequence[Edge], roles: Roles | None = None, tokens: int = TOKENS_AT_ONCE
 ) -> Iterator[tuple[list[int], Logits]]:
     """Patch one edge at a time.
 
@@ -59,7 +59,7 @@ def patch_edges(
 
 
 def patch_writers(
-    pair: Pair, groups: Sequence[tuple[Writer, ...]], tokens: int = TOKENS_AT_ONCE
+    pair: RunPair, groups: Sequence[tuple[Writer, ...]], tokens: int = TOKENS_AT_ONCE
 ) -> Iterator[tuple[list[int], Logits]]:
     """Replace what writers write for all who read it, one group at a time.
 
@@ -80,7 +80,7 @@ def patch_writers(
 
 
 @torch.no_grad()
-def patch_path(pair: Pair, path: Path, roles: Roles | None = None) -> Float[Tensor, "batch step action"]:
+def patch_path(pair: RunPair, path: Path, roles: Roles | None = None) -> Float[Tensor, "batch step action"]:
     """Patch a chain of edges: only what passes along it changes, until its last reader, from where all flows on.
 
     Args:
@@ -98,7 +98,7 @@ def patch_path(pair: Pair, path: Path, roles: Roles | None = None) -> Float[Tens
     return finish(pair, last.stage + 1, pair.seen[last.stage + 1] + moved)[0]
 
 
-def at_once(pair: Pair, tokens: int) -> int:
+def at_once(pair: RunPair, tokens: int) -> int:
     """How many patches of these runs make so many tokens, with the steps that are looked at only."""
     n_rows, n_steps = pair.log_probs.shape[:2]
     return max(1, tokens // max(1, n_rows * n_steps))
@@ -113,7 +113,7 @@ def _split(numbers: list[int], size: int) -> Iterator[list[int]]:
     return (numbers[first : first + size] for first in range(0, len(numbers), size))
 
 
-def _patched(pair: Pair, stage: int, edges: Sequence[Edge], roles: Roles | None) -> Logits:
+def _patched(pair: RunPair, stage: int, edges: Sequence[Edge], roles: Roles | None) -> Logits:
     """The logits when each of some edges into one stage is patched."""
     shared = {writers: pair.change(writers) for writers in dict.fromkeys(edge.writers for edge in edges)}
     changes = [shared[edge.writers] for edge in edges]
@@ -133,7 +133,7 @@ def _patched(pair: Pair, stage: int, edges: Sequence[Edge], roles: Roles | None)
     return torch.stack([found[n] for n in range(len(edges))])
 
 
-def _at(pair: Pair, change: Change, edge: Edge, roles: Roles | None) -> Change:
+def _at(pair: RunPair, change: Change, edge: Edge, roles: Roles | None) -> Change:
     """What an edge carries to a reader that looks where it stands: only at steps of both its roles."""
     for role in (edge.written_at, edge.read_at):
         if role is not None:
@@ -145,25 +145,25 @@ def role_masks(
     edges: Iterable[Edge],
     history: History,
     device: torch.device,
-    roles: Mapping[str, Callable[[History], Bool[np.ndarray, "batch query step"]]] = ROLES,
+    roles: Mapping[str, Callable[[History], Bool[np.ndarray, "batch query step"]]] = PAIR_ROLES,
 ) -> Roles:
     """Return where the roles that edges speak of hold in the histories whose run is asked about."""
     names = {name for edge in edges for name in (edge.written_at, edge.read_at) if name is not None}
     return {name: torch.as_tensor(np.ascontiguousarray(roles[name](history)), device=device) for name in names}
 
 
-def holds_seen_from(pair: Pair, role: str, roles: Roles | None) -> Bool[Tensor, "batch query step"]:
+def holds_seen_from(pair: RunPair, role: str, roles: Roles | None) -> Bool[Tensor, "batch query step"]:
     """Return which steps have a role, judged from each of the steps of a pair."""
     assert roles is not None, "an edge speaks of roles, but none were given"
     return roles[role][:, pair.since :]
 
 
-def holds_at(pair: Pair, role: str, roles: Roles | None) -> Bool[Tensor, "batch query"]:
+def holds_at(pair: RunPair, role: str, roles: Roles | None) -> Bool[Tensor, "batch query"]:
     """Return which of the steps of a pair have a role where they stand."""
     return holds_seen_from(pair, role, roles).diagonal(pair.since, dim1=1, dim2=2)
 
 
-def _arrived(pair: Pair, edge: Edge, change: Change, roles: Roles | None) -> Change:
+def _arrived(pair: RunPair, edge: Edge, change: Change, roles: Roles | None) -> Change:
     """How differently the component that an edge arrives at writes."""
     stage = edge.stage
     if edge.reader.kind == "mlp":
@@ -175,7 +175,7 @@ def _arrived(pair: Pair, edge: Edge, change: Change, roles: Roles | None) -> Cha
 
 
 def _mixed_otherwise(
-    pair: Pair, stage: int, edges: Sequence[Edge], changes: Sequence[Change], roles: Roles | None
+    pair: RunPair, stage: int, edges: Sequence[Edge], changes: Sequence[Change], roles: Roles | None
 ) -> Float[Tensor, "edge batch step d_head"]:
     """How far the head of each edge into a layer mixes something else, along its own `W_O`."""
     found: list[Tensor] = [torch.empty(0)] * len(edges)
@@ -192,7 +192,7 @@ def _mixed_otherwise(
 
 
 def _moved(
-    pair: Pair, stage: int, edges: Sequence[Edge], changes: Sequence[Change], roles: Roles | None
+    pair: RunPair, stage: int, edges: Sequence[Edge], changes: Sequence[Change], roles: Roles | None
 ) -> Float[Tensor, "batch step edge d_head"]:
     """The same for edges into inputs of one kind, all of them with a role of what is written or none."""
     kind, heads, layer = edges[0].reader.kind, [edge.reader.head for edge in edges], edges[0].reader.layer
@@ -218,7 +218,7 @@ def _moved(
 
 
 def _inputs(
-    pair: Pair, stage: int, kind: str, heads: Sequence[int], changes: Sequence[Change]
+    pair: RunPair, stage: int, kind: str, heads: Sequence[int], changes: Sequence[Change]
 ) -> Float[Tensor, "batch step edge d_head"]:
     """Queries, keys or values of some heads, each of a stream with another change."""
     norm, d_head = pair.norm(stage), pair.twin.shape.d_head
@@ -258,7 +258,9 @@ def _looked_at(
     return found
 
 
-def _flow_on(pair: Pair, stage: int, heads: Sequence[int], moved: Float[Tensor, "patch batch step d_head"]) -> Logits:
+def _flow_on(
+    pair: RunPair, stage: int, heads: Sequence[int], moved: Float[Tensor, "patch batch step d_head"]
+) -> Logits:
     """The logits when a head of a layer mixes something else, one head a patch."""
     directions = pair.twin.block((stage - 1) // 2).attn.W_O[list(heads)]  # [patch, d_head, d_model]
     change = Change(moved.flatten(1, 2), directions)  # patches are batches of it, with all their tokens in a row
@@ -268,7 +270,7 @@ def _flow_on(pair: Pair, stage: int, heads: Sequence[int], moved: Float[Tensor, 
     return finish(pair, stage + 2, x.flatten(0, 1))
 
 
-def _through_mlp(pair: Pair, stage: int, changes: Change, carried: bool) -> Logits:
+def _through_mlp(pair: RunPair, stage: int, changes: Change, carried: bool) -> Logits:
     """The logits when what an MLP reads has changed, one change a patch.
 
     Args:
@@ -287,7 +289,7 @@ def _through_mlp(pair: Pair, stage: int, changes: Change, carried: bool) -> Logi
     return torch.cat(found)
 
 
-def _after_mlp(pair: Pair, stage: int, change: Change, carried: bool) -> Float[Tensor, "patch token d_model"]:
+def _after_mlp(pair: RunPair, stage: int, change: Change, carried: bool) -> Float[Tensor, "patch token d_model"]:
     """What is seen after an MLP; arguments as those of :func:`_through_mlp`."""
     norm, mlp = pair.norm(stage).flat, pair.twin.block((stage - 1) // 2).mlp
     weight = norm.weight if change.directions is None else change.directions @ norm.weight
@@ -304,12 +306,12 @@ def _after_mlp(pair: Pair, stage: int, change: Change, carried: bool) -> Float[T
     return x
 
 
-def _after_gelu(pair: Pair, stage: int, pre: Tensor) -> Tensor:
+def _after_gelu(pair: RunPair, stage: int, pre: Tensor) -> Tensor:
     mlp = pair.twin.block((stage - 1) // 2).mlp
     return F.linear(F.gelu(pre), mlp.W_out.T, mlp.b_out)
 
 
-def finish(pair: Pair, stage: int, x: Float[Tensor, "row step d_model"]) -> Logits:
+def finish(pair: RunPair, stage: int, x: Float[Tensor, "row step d_model"]) -> Logits:
     """Run the rest of the model on what the readers of a stage see; the rows are [patch * batch]."""
     earlier = pair.earlier if pair.since else ()
     return pair.twin.onward(x, stage, earlier).unflatten(0, (-1, len(pair.seen[1])))

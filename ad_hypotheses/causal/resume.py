@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ad_hypotheses.causal.history_pairs import Pairs
+from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.storage import UNREADABLE, replacing
 
 Arrays = dict[str, np.ndarray]
 
 
-def fingerprint(model: ADTransformer, pairs: Pairs, what: object, arrays: Iterable[np.ndarray] = ()) -> str:
+def fingerprint(model: ADTransformer, pairs: HistoryPairs, what: object, arrays: Iterable[np.ndarray] = ()) -> str:
     """Return a name for numbers: it changes with the weights, the data and what is asked.
 
     Args:

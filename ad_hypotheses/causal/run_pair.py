@@ -147,7 +147,7 @@ class Norm:
 
 
 @dataclass
-class Pair:
+class RunPair:
     """Plain runs of a reference and of a donor for the same rows, of the steps from `since` on if nothing else is said.
 
     Attributes:
@@ -182,7 +182,7 @@ class Pair:
         reference: Int[Tensor, "batch step channel"],
         donor: Int[Tensor, "batch step channel"],
         since: int = 0,
-    ) -> Pair:
+    ) -> RunPair:
         """Run the model on the tokens of both.
 
         Args:

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from ad_hypotheses.causal.attribute import attribute, screen
 from ad_hypotheses.causal.clean import CHUNK_TOKENS, chunks
-from ad_hypotheses.causal.history_pairs import Pairs
+from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.resume import Numbers, fingerprint
-from ad_hypotheses.causal.run_pair import Pair
+from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer
@@ -37,7 +37,7 @@ LEAST_GAIN = 1e-3  # nats by which the model must beat the donor for a share of 
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """One set of edges that was tried.
 
     Attributes:
@@ -74,19 +74,19 @@ class Circuit:
     loss_all: float
     loss_none: float
     loss: float
-    trials: tuple[Trial, ...]
+    trials: tuple[SearchTrial, ...]
     finished: bool
 
 
 def search(
     model: ADTransformer,
-    pairs: Pairs,
+    pairs: HistoryPairs,
     keep: float = 0.9,
     edges: Sequence[Edge] | None = None,
     attributions: Float[np.ndarray, "edge *row"] | None = None,
     mask: Bool[np.ndarray, "row step"] | None = None,
     budget: int = BUDGET,
-    progress: Callable[[Trial], None] = lambda trial: None,
+    progress: Callable[[SearchTrial], None] = lambda trial: None,
     scratch: Path | None = None,
 ) -> Circuit:
     """Find few edges that keep a share of what the model gains over the donors.
@@ -148,7 +148,7 @@ class Losses:
     def __init__(
         self,
         model: ADTransformer,
-        pairs: Pairs,
+        pairs: HistoryPairs,
         mask: Bool[np.ndarray, "row step"] | None = None,
         scratch: Path | None = None,
     ) -> None:
@@ -157,12 +157,12 @@ class Losses:
         if not mask.any():
             raise DataError("No step counts: nothing could be kept.")
         self.everything = frozenset(all_edges(model.anatomy))
-        self._parts: list[tuple[Pair, Tensor, Tensor]] = []
+        self._parts: list[tuple[RunPair, Tensor, Tensor]] = []
         twin, order = Twin(model.eval()), pairs.order
         for chunk in chunks(reference.n_rows, reference.n_steps):
             rows = order[chunk]
             since = pairs.part(rows).since
-            pair = Pair.of(twin, model.to_tokens(reference[rows]), model.to_tokens(donor[rows]), since)
+            pair = RunPair.of(twin, model.to_tokens(reference[rows]), model.to_tokens(donor[rows]), since)
             actions = torch.as_tensor(reference.actions[rows].astype(np.int64), device=model.device)
             self._parts.append((pair, actions, torch.as_tensor(mask[rows], device=model.device)))
         self._known: dict[frozenset[Edge], float] = {}
@@ -214,8 +214,8 @@ class _Attempts:
     edges: Sequence[Edge]
     keep: float
     budget: int
-    progress: Callable[[Trial], None]
-    trials: list[Trial] = field(default_factory=list)
+    progress: Callable[[SearchTrial], None]
+    trials: list[SearchTrial] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.best, self.worst = self.losses.of(self.edges), self.losses.of([])
@@ -231,7 +231,7 @@ class _Attempts:
     def enough(self, phase: str, kept: Sequence[Edge]) -> bool:
         new = not self.losses.knows(kept)
         share = self.share(kept)
-        trial = Trial(phase, len(kept), share, share >= self.keep)
+        trial = SearchTrial(phase, len(kept), share, share >= self.keep)
         if new:  # a set that was tried before costs nothing
             self.trials.append(trial)
             self.progress(trial)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ad_hypotheses.causal.run_pair import Pair
+from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.language.anatomy import Reader, Writer
 from ad_hypotheses.language.edges import Edge
@@ -18,7 +18,7 @@ KINDS: tuple[Literal["q", "k", "v"], ...] = ("q", "k", "v")
 
 
 @torch.no_grad()
-def patch_together(pair: Pair, edges: Iterable[Edge]) -> Float[Tensor, "batch step action"]:
+def patch_together(pair: RunPair, edges: Iterable[Edge]) -> Float[Tensor, "batch step action"]:
     """Patch edges at once: along them each reader sees the donor's writers, otherwise what is written now.
 
     The logits are of the pair's steps. All edges of a model make the donor's own run.

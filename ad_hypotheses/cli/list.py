@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ad_hypotheses.distill.config import SCRATCH, read_config
-from ad_hypotheses.language.load import Found, listing
+from ad_hypotheses.language.load import FileListing, listing
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.screen import duration, out, print_json, say
 
@@ -143,7 +143,7 @@ def _show_models(rows: list[Row], models: Path, console: Console) -> None:
     )
 
 
-def _show_hypotheses(found: list[Found], folder: Path, console: Console) -> None:
+def _show_hypotheses(found: list[FileListing], folder: Path, console: Console) -> None:
     if not found:
         say(console, f"no hypotheses in {folder}/; begin one: python cli.py new win_stay", "dim")
         return

@@ -25,7 +25,7 @@ from ad_hypotheses.language.edges import Edge, all_edges, find_edges
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import FOLDER, places
 from ad_hypotheses.language.load import load as load_hypotheses
-from ad_hypotheses.language.roles import ROLES
+from ad_hypotheses.language.roles import PAIR_ROLES
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import out, print_json, say, size
 from ad_hypotheses.report.words import chance, figure, interval
@@ -110,9 +110,11 @@ def subjects(typed: Typed) -> list[tuple[Checkpoint, Hypothesis | None]]:
         UserError: There is no such file or model, or nothing to patch.
     """
     for role in (typed.written, typed.read):
-        if role is not None and role not in ROLES:
-            hint = did_you_mean(role, ROLES)
-            raise DataError(f"there is no step role {role!r} (--written, --read).{hint}\n  roles: {', '.join(ROLES)}")
+        if role is not None and role not in PAIR_ROLES:
+            hint = did_you_mean(role, PAIR_ROLES)
+            raise DataError(
+                f"there is no step role {role!r} (--written, --read).{hint}\n  roles: {', '.join(PAIR_ROLES)}"
+            )
     if (typed.written or typed.read) and not (typed.edges or typed.paths):
         raise DataError("--written and --read narrow edges and paths that are typed. Add --edges or --path.")
     if is_hypothesis(typed.what, typed.models):

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.text import Text
 
-from ad_hypotheses.causal.search import BUDGET, STEPS, Trial
+from ad_hypotheses.causal.search import BUDGET, STEPS, SearchTrial
 from ad_hypotheses.cli.patch import Typed, is_hypothesis
 from ad_hypotheses.distill.checkpoint import Checkpoint, find, load
 from ad_hypotheses.distill.memory import free_memory
@@ -129,7 +129,7 @@ def _progress(meter: Meter, rows: int) -> SearchProgress:
         if meter.done >= rows:
             meter.begin("searching", 0)
 
-    def one(trial: Trial) -> None:
+    def one(trial: SearchTrial) -> None:
         nonlocal tried
         tried += 1
         meter.reach(tried, f"{tried:,} sets tried; {trial.kept:,} edges keep {figure(trial.share, 3)}")

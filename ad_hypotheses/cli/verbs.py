@@ -383,6 +383,8 @@ def patch(
     from ad_hypotheses.studies.patch.study import Asked
 
     set_up_torch(device, threads)
+    # roles are spelt with "_", as Python names; "-" is accepted on the command line
+    written, read = (None if role is None else role.replace("-", "_") for role in (written, read))
     typed = Typed(
         what, model, models, reports, device, tuple(edges or ()), tuple(nodes or ()), tuple(path or ()), written, read,
         command(what, given), parquet,

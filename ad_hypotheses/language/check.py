@@ -15,7 +15,7 @@ from ad_hypotheses.language.feature_check import Feature, examine_features
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
 from ad_hypotheses.language.problems import Problem, failure, listed
-from ad_hypotheses.language.sites import ROLES
+from ad_hypotheses.language.roles import STEP_ROLES
 from ad_hypotheses.language.structure import Parts, check_structure, examine_structure, subject
 
 SMALL_RANGE = 2**20  # a difference is far cheaper than sorting, as long as packing has room
@@ -84,7 +84,7 @@ def bind(
         hypothesis: The claim.
         anatomy: The model's sites.
         history: The data, N rows.
-        roles: Further step roles by name, the task's regimes; they join :data:`ROLES`.
+        roles: Further step roles by name, the task's regimes; they join :data:`STEP_ROLES`.
         seed: Chooses the changed histories on which features are tried.
 
     Raises:
@@ -92,7 +92,7 @@ def bind(
     """
     assert history.n_rows * history.n_steps, "no data to bind to"
     parts, problems = examine_structure(hypothesis, anatomy)
-    known = {name: role(history) for name, role in ROLES.items()} | dict(roles or {})
+    known = {name: role(history) for name, role in STEP_ROLES.items()} | dict(roles or {})
     problems += _wrong_roles(hypothesis, known)
     features, more = examine_features(hypothesis.nodes, history, np.random.default_rng(seed))
     problems += more

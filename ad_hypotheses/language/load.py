@@ -26,7 +26,7 @@ _numbers = itertools.count()
 
 
 @dataclass(frozen=True)
-class Found:
+class FileListing:
     """What a hypothesis file says of itself, as far as its syntax tree shows.
 
     Attributes:
@@ -44,7 +44,7 @@ class Found:
     error: str | None = None
 
 
-def listing(folder: str | Path = FOLDER) -> list[Found]:
+def listing(folder: str | Path = FOLDER) -> list[FileListing]:
     """Return what the Python files of a folder, and of folders in it, say of themselves, without running them.
 
     By name, those of the folder itself first. Files and folders whose name begins with `_` or `.` are left out; a
@@ -147,13 +147,13 @@ def _stems(folder: Path) -> list[str]:
     return sorted(file.stem for file in folder.glob("*.py") if file.name[0] not in "._")
 
 
-def _read(file: Path) -> Found:
+def _read(file: Path) -> FileListing:
     try:
         tree = _parse(file.read_bytes(), file)
     except SyntaxError as error:
-        return Found(file, error=f"line {error.lineno or 1}: {error.msg}")
+        return FileListing(file, error=f"line {error.lineno or 1}: {error.msg}")
     except (OSError, ValueError, RecursionError, MemoryError) as error:
-        return Found(file, error=str(error) or type(error).__name__)
+        return FileListing(file, error=str(error) or type(error).__name__)
     names: dict[str, None] = {}
     imported = _imported(tree)
     for statement in tree.body:
@@ -164,7 +164,7 @@ def _read(file: Path) -> Found:
         if isinstance(one, ast.FunctionDef) and any(_called(mark) == "node" for mark in one.decorator_list)
     ]
     title = ((ast.get_docstring(tree) or "").splitlines() or [""])[0]
-    return Found(file, tuple(names), title, len(nodes))
+    return FileListing(file, tuple(names), title, len(nodes))
 
 
 def _parse(source: bytes, file: Path) -> ast.Module:

@@ -6,17 +6,17 @@ Sites are values: `embed("x") + head(1, 2).to(mlp(1))` is a :class:`SiteSet`, an
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from ad_hypotheses.errors import did_you_mean
 from ad_hypotheses.language.anatomy import Anatomy, Part, Reader, Writer, head_readers, mlp_writer, typed
-from ad_hypotheses.language.history import History
 from ad_hypotheses.language.problems import Problem, failure, listed
+from ad_hypotheses.language.roles import STEP_ROLES
 
 RANK_TOLERANCE = (
     1e-8  # a direction shorter than this share of the longest, after the others are taken out, is dependent
@@ -144,10 +144,10 @@ class SiteSet:
         """Return the same site at the steps of one role.
 
         Args:
-            role: Name of a step role: one of :data:`ROLES` or a regime of the task, e.g. `"rewarded"`.
+            role: Name of a step role: one of :data:`STEP_ROLES` or a regime of the task, e.g. `"rewarded"`.
         """
         if not isinstance(role, str):
-            return self._wrong(f"{self}.steps({role!r}): a role is a name.", f"choose from: {listed(ROLES)}")
+            return self._wrong(f"{self}.steps({role!r}): a role is a name.", f"choose from: {listed(STEP_ROLES)}")
         if self.role not in (None, role):
             advice = "one node has one role: put the other role at another node"
             return self._wrong(f'{self}.steps("{role}"): the site has a role already.', advice)
@@ -262,21 +262,6 @@ def mlp(layer: Any) -> SiteSet:
 
 pos = SiteSet((Group((Term("pos"),)),))
 logits = SiteSet((Group((Term("logits"),)),))
-
-
-def _seen(history: History) -> Bool[np.ndarray, "batch step"]:
-    return np.logical_or.accumulate(history.previous_rewards > 0, axis=1)
-
-
-ROLES: Mapping[str, Callable[[History], Bool[np.ndarray, "batch step"]]] = {
-    "rewarded": lambda history: history.previous_rewards > 0,
-    "unrewarded": lambda history: history.previous_rewards <= 0,
-    "before_reward": lambda history: ~_seen(history),
-    "after_reward": _seen,
-    "episode_start": lambda history: history.episode_start,
-    "last_episode": lambda history: history.episode == history.episode[:, -1:],
-}
-"""Step roles by name, each from what is visible at the step. [batch, step]"""
 
 
 def _examine_term(term: Term, anatomy: Anatomy) -> tuple[list[Part], list[Problem]]:

@@ -21,7 +21,7 @@ from ad_hypotheses.distill.train import split
 from ad_hypotheses.evidence.plain_data import Curve
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.sources import kept_episodes as lives
+from ad_hypotheses.sources import variants
 from ad_hypotheses.studies.evaluate.figures import (
     FEWEST,
     Measure,
@@ -159,7 +159,7 @@ def source_lives(config: Config, facts: Facts, rng: np.random.Generator) -> Hist
     Its rewards are its own even where those of the histories were shuffled: this is what it earns.
     """
     kept = config.histories
-    return lives.lived(config.make_source(), config.make_task(), facts, kept.episodes, rng, kept.keep_every, kept.skip)
+    return variants.lived(config.make_source(), config.make_task(), facts, kept.episodes, rng, kept.keep_every, kept.skip)
 
 
 def curve(name: str, history: History) -> Curve:

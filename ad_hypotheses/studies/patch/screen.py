@@ -16,7 +16,7 @@ from jaxtyping import Float
 from ad_hypotheses.causal.attribute import MEMORY, agreement, attribute, screen
 from ad_hypotheses.causal.effects import Direction
 from ad_hypotheses.causal.effects import plan as cut_up
-from ad_hypotheses.causal.history_pairs import Pairs
+from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.causal.resume import fingerprint, kept_or_made
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.evidence.plain_data import Number
@@ -59,7 +59,7 @@ def default_steps(metric: str, direction: Direction) -> int:
 
 def attribute_or_resume(
     model: ADTransformer,
-    pairs: Pairs,
+    pairs: HistoryPairs,
     edges: Sequence[Edge],
     metric: str = "loss",
     steps: int = GRADIENT,
@@ -93,7 +93,7 @@ def attribute_or_resume(
     for rows in pairs.part(order).split(size):
         some = pairs.part(order[rows])
 
-        def make(some: Pairs = some) -> dict[str, np.ndarray]:
+        def make(some: HistoryPairs = some) -> dict[str, np.ndarray]:
             return {"found": attribute(model, some, edges, metric, steps, direction=direction, memory=limit)}
 
         path = None if scratch is None else scratch / f"{fingerprint(model, some, what)}.npz"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ad_hypotheses.causal.effects import Together, measure
-from ad_hypotheses.causal.history_pairs import Pairs, make_pairs
-from ad_hypotheses.causal.search import STEPS, Circuit, Trial, memory_needed, search
+from ad_hypotheses.causal.history_pairs import HistoryPairs, make_pairs
+from ad_hypotheses.causal.search import STEPS, Circuit, SearchTrial, memory_needed, search
 from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import CapacityError
@@ -49,10 +49,10 @@ class SearchProgress:
     """
 
     attributed: Callable[[int], None] = lambda rows: None
-    tried: Callable[[Trial], None] = lambda trial: None
+    tried: Callable[[SearchTrial], None] = lambda trial: None
 
 
-def histories_of(checkpoint: Checkpoint, asked: Asked) -> Pairs:
+def histories_of(checkpoint: Checkpoint, asked: Asked) -> HistoryPairs:
     """Let learners live and find their donors.
 
     Raises:
@@ -64,7 +64,7 @@ def histories_of(checkpoint: Checkpoint, asked: Asked) -> Pairs:
     )
 
 
-def require_memory(pairs: Pairs, model: ADTransformer, memory: int | None) -> int:
+def require_memory(pairs: HistoryPairs, model: ADTransformer, memory: int | None) -> int:
     """Return the bytes that a search takes.
 
     Raises:
@@ -81,7 +81,7 @@ def require_memory(pairs: Pairs, model: ADTransformer, memory: int | None) -> in
 
 def search_edges(
     checkpoint: Checkpoint,
-    pairs: Pairs,
+    pairs: HistoryPairs,
     keep: float,
     asked: Asked,
     progress: SearchProgress,
@@ -111,7 +111,7 @@ def search_edges(
     return Found(circuit, len(edges), share_kept(model, fresh, circuit, asked), pairs.words)
 
 
-def share_kept(model: ADTransformer, pairs: Pairs, circuit: Circuit, asked: Asked) -> Number:
+def share_kept(model: ADTransformer, pairs: HistoryPairs, circuit: Circuit, asked: Asked) -> Number:
     """Return what edges keep of the model's gain over the donors' run, a ratio of means, with its interval.
 
     Args:

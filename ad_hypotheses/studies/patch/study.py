@@ -20,7 +20,7 @@ from ad_hypotheses.causal.effects import (
     measure,
     plan,
 )
-from ad_hypotheses.causal.history_pairs import Pairs, make_pairs
+from ad_hypotheses.causal.history_pairs import HistoryPairs, make_pairs
 from ad_hypotheses.distill.checkpoint import Checkpoint, versions
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.effects import NEVER_NEGATIVE, Effect, PatchRecord, PatchStudy, Screening, weigh
@@ -97,7 +97,7 @@ class Trial:
     """
 
     checkpoint: Checkpoint
-    pairs: Pairs
+    pairs: HistoryPairs
     regimes: dict[str, np.ndarray]
     items: list[Item]
     bound: Bound | None = None
