@@ -159,7 +159,9 @@ def source_lives(config: Config, facts: Facts, rng: np.random.Generator) -> Hist
     Its rewards are its own even where those of the histories were shuffled: this is what it earns.
     """
     kept = config.histories
-    return variants.lived(config.make_source(), config.make_task(), facts, kept.episodes, rng, kept.keep_every, kept.skip)
+    return variants.lived(
+        config.make_source(), config.make_task(), facts, kept.episodes, rng, kept.keep_every, kept.skip
+    )
 
 
 def curve(name: str, history: History) -> Curve:

@@ -13,9 +13,9 @@ from ad_hypotheses.causal.effects import (
     Chain,
     Direction,
     Effects,
+    MeasurementPlan,
     Nodes,
     Patch,
-    Plan,
     Together,
     measure,
     plan,
@@ -105,7 +105,7 @@ class Trial:
     screened: Screened | None = None
     passed: Sequence[Item] = ()
 
-    def plan(self, memory: int | None) -> Plan:
+    def plan(self, memory: int | None) -> MeasurementPlan:
         """How the measurement will be cut up."""
         rows, steps = self.pairs.reference.actions.shape
         return plan(self.checkpoint.model, rows, steps, len(self.items), memory)
