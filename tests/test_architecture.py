@@ -49,7 +49,7 @@ HOMES = {
     "networkx": {"language/hypothesis.py"},
     "scipy": {"studies/evaluate/curves.py", "evidence/effects.py", "known/calibration/error_rates.py"},
     "pandas": {"studies/tables.py"},
-    "pydantic": {"distill/config.py"},
+    "pydantic": {"distill/config.py", "distill/record.py"},
     "yaml": {"distill/", "studies/sweep/grid.py"},
     "safetensors": {"distill/"},
     "torch": {"distill/", "causal/", "studies/", "known/", "cli/", "sources/actor_critic.py"},
@@ -59,7 +59,7 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "types", "base", "helpers",
 
 @cache
 def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 @cache
@@ -130,6 +130,44 @@ def test_what_needs_no_torch_does_not_load_it():
 def test_every_outside_library_has_its_home(library):
     using = [path for path in FILES if library in {module.partition(".")[0] for module in imports(path)}]
     assert [shown(path) for path in using if not inside(path, HOMES[library])] == []
+
+
+def opens_text_without_encoding(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in whatever encoding the machine has."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name not in ("read_text", "write_text", "open", "fdopen") or any(one.arg == "encoding" for one in call.keywords):
+        return False
+    if name.endswith("_text"):  # those of storage.reading and importlib.metadata know their encoding
+        return isinstance(call.func, ast.Attribute)
+    modes = [
+        one.value for one in (*call.args, *(word.value for word in call.keywords)) if isinstance(one, ast.Constant)
+    ]
+    return not call.args or any(isinstance(mode, str) and set(mode) <= set("rwxat+") for mode in modes)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("path.read_text()", True),
+        ("path.write_text(text)", True),
+        ('path.open("w")', True),
+        ("path.open()", True),
+        ('open(path, "a+")', True),
+        ('path.open("w", encoding="utf-8")', False),
+        ('path.open("rb")', False),
+        ("path.read_text(encoding='utf-8')", False),
+        ("source.open(task)", False),
+    ],
+)
+def test_text_without_an_encoding_is_noticed(code, expected):
+    (call,) = (one for one in ast.walk(ast.parse(code)) if isinstance(one, ast.Call))
+    assert opens_text_without_encoding(call) == expected
+
+
+def test_text_is_read_and_written_in_an_encoding_that_is_named():
+    paths = [*FILES, ROOT / "cli.py", *ROOT.glob("benchmarks/*.py"), *ROOT.glob("hypotheses/**/*.py")]
+    calls = [(path, one) for path in paths for one in ast.walk(tree(path)) if isinstance(one, ast.Call)]
+    assert [f"{path}:{call.lineno}" for path, call in calls if opens_text_without_encoding(call)] == []
 
 
 def test_no_file_is_called_something_that_says_nothing():

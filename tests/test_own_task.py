@@ -13,7 +13,7 @@ from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.train import split, train
 from ad_hypotheses.errors import ConfigError
-from ad_hypotheses.tasks import TASKS, check_task, make_task
+from ad_hypotheses.tasks import TASKS, check_task, make_task, trust
 from ad_hypotheses.tasks.play import play
 from ad_hypotheses.tasks.task import MEMBERS
 
@@ -28,6 +28,7 @@ def corridor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tasks").mkdir()
     path = Path("tasks/corridor.py")
     path.write_text(CODE)
+    trust(path)
     return path
 
 
@@ -101,6 +102,7 @@ def test_a_file_is_run_once_as_long_as_it_stays_the_same(corridor: Path) -> None
 
 
 def test_what_cannot_be_loaded_is_explained(corridor: Path) -> None:
+    trust("tasks/nowhere.py")
     assert "cannot read the task file tasks/nowhere.py" in said("tasks/nowhere.py:Corridor")
     assert "no class 'Corider' in tasks/corridor.py. Did you mean 'Corridor'?" in said("tasks/corridor.py:Corider")
     assert "no parameter 'lenght'. Did you mean 'length'?" in said("tasks/corridor.py:Corridor", lenght=3)

@@ -18,6 +18,7 @@ import ad_hypotheses
 from ad_hypotheses.distill import checkpoint as zoo
 from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.errors import CheckpointError, ConfigError, UserError
+from ad_hypotheses.storage.files import replacing
 
 RECORD = {"updates": 7, "seconds": 1.5, "metrics": [{"update": 7, "loss": 0.25}]}
 
@@ -208,7 +209,7 @@ def test_an_interruption_amid_writing_leaves_the_old_file(tmp_path, interruption
     path.write_text("old")
 
     def write():
-        with zoo.replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text("half of the ne")
             raise interruption
 

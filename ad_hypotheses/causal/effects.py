@@ -213,7 +213,7 @@ def _axes(metrics: Sequence[str]) -> dict[str, int]:
 
 def _done_or_resumed(task: _Task, rows: slice, progress: Callable[[int], None], scratch: File | None) -> dict:
     path = None if scratch is None else scratch / f"{task.key(rows)}.npz"
-    arrays, resumed = kept_or_made(path, _axes(task.metrics), lambda: _measure_rows(task, rows, progress))
+    arrays, resumed = kept_or_made(path, lambda: _measure_rows(task, rows, progress))
     if resumed:
         progress(len(task.patches) * (rows.stop - rows.start))
     return arrays

@@ -11,7 +11,9 @@ import numpy as np
 
 from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.distill.model import ADTransformer
-from ad_hypotheses.storage import UNREADABLE, replacing
+from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
+from ad_hypotheses.storage.files import replacing
+from ad_hypotheses.storage.reading import read_file
 
 Arrays = dict[str, np.ndarray]
 
@@ -36,12 +38,11 @@ def fingerprint(model: ADTransformer, pairs: HistoryPairs, what: object, arrays:
     return digest.hexdigest()[:24]
 
 
-def kept_or_made(path: Path | None, names: Iterable[str], make: Callable[[], Arrays]) -> tuple[Arrays, bool]:
+def kept_or_made(path: Path | None, make: Callable[[], Arrays]) -> tuple[Arrays, bool]:
     """Return arrays that lie on disk, or make them and keep them there.
 
     Args:
-        path: Where; None to keep nothing. A file that is damaged is made anew.
-        names: Of the arrays.
+        path: Where; None to keep nothing. A file that is not as it was written is made again.
         make: Works them out.
 
     Returns:
@@ -49,14 +50,13 @@ def kept_or_made(path: Path | None, names: Iterable[str], make: Callable[[], Arr
     """
     if path is None:
         return make(), False
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            return {name: content[name] for name in names}, True
-    except UNREADABLE:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = read_checked_arrays(path)
+    if arrays is not None:
+        return arrays, True
+    path.parent.mkdir(parents=True, exist_ok=True)
     arrays = make()
-    with replacing(path) as temporary, temporary.open("wb") as kept:
-        np.savez(kept, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        write_checked_arrays(file, arrays)
     return arrays, False
 
 
@@ -73,18 +73,26 @@ class Numbers:
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole, end, _ = (path.read_text() if path.exists() else "").rpartition("\n")
-        path.write_text(whole + end)  # without a line that was cut off
-        for line in whole.splitlines():
-            name, _, value = line.partition(" ")
-            with suppress(ValueError):
-                self._known[name] = float(value)
+        lines = []
+        with suppress(FileNotFoundError):
+            lines = read_file(path).decode("ascii", "replace").splitlines(keepends=True)
+        sound = [line for line in lines if line == _line(*line.split(" ")[:2])]
+        path.write_text("".join(sound), encoding="ascii")  # without what was cut off or damaged
+        for line in sound:
+            name, value, _ = line.split(" ")
+            self._known[name] = float(value)
 
     def get(self, name: str, make: Callable[[], float]) -> float:
         """Return the number of that name, worked out if it is not there yet."""
         if name not in self._known:
             self._known[name] = value = make()
             if self._path is not None:
-                with self._path.open("a") as file:
-                    file.write(f"{name} {value!r}\n")
+                with self._path.open("a", encoding="ascii") as file:
+                    file.write(_line(name, repr(value)))
         return self._known[name]
+
+
+def _line(name: str, value: str = "") -> str:
+    """Return what is kept of a number: its name, its value, and a checksum of the two."""
+    checksum = hashlib.sha256(f"{name} {value}".encode()).hexdigest()[:8]
+    return f"{name} {value} {checksum}\n"

@@ -63,7 +63,11 @@ def _own_version() -> str:
     except PackageNotFoundError:  # run from a checkout that was never installed
         import tomllib
 
-        return str(tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"])
+        return str(
+            tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+                "version"
+            ]
+        )
 
 
 @app.callback()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ad_hypotheses.cli.options import AsJson, Models, Reports, Seed, Threads, at_least
+from ad_hypotheses.cli.options import AsJson, Models, Reports, Seed, Threads, check_threads
 from ad_hypotheses.studies.machine import require_writable, set_up_torch
 
 
@@ -44,7 +44,8 @@ def calibrate(
     reports: Reports = Path("reports"),
     seed: Seed = 0,
     workers: Annotated[
-        int, typer.Option("--workers", metavar="N", callback=at_least(1), help="Processes, of one thread each.")
+        int,
+        typer.Option("--workers", metavar="N", callback=check_threads, help="Processes, of one thread each."),
     ] = 2,
     as_json: AsJson = False,
 ) -> None:

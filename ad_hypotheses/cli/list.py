@@ -1,8 +1,10 @@
-"""`list`: which checkpoints and hypothesis files there are, read without running or loading any of them."""
+"""`list`: which checkpoints and hypothesis files there are, read without running or loading any of them.
+
+Neither is the Python file of a checkpoint's task: what is said of such a checkpoint stands in its configuration.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import struct
@@ -15,12 +17,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ad_hypotheses.distill.config import SCRATCH, read_config
+from ad_hypotheses.distill.config import SCRATCH, Config, read_config
+from ad_hypotheses.distill.record import read_record
 from ad_hypotheses.language.load import FileListing, listing
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.screen import duration, out, print_json, say
+from ad_hypotheses.storage.reading import open_file, parse_json
+from ad_hypotheses.tasks.task_file import file_of
 
-WEIGHTS, CONFIG, RECORD = "weights.safetensors", "config.yaml", "record.json"  # as in distill.zoo, which needs torch
+WEIGHTS, CONFIG = "weights.safetensors", "config.yaml"  # as in distill.zoo, which needs torch
 
 NUMBERS = ("layers", "heads", "width", "weights", "held-out", "trained", "nodes")  # columns
 
@@ -32,7 +37,7 @@ class Row:
     Attributes:
         name: Of its folder; of one that lies deeper, its path.
         task: Its task family and the parameters.
-        channels: The parts of its tokens, each an embedding.
+        channels: The parts of its tokens, each an embedding; none of a task in a Python file, which is not run.
         layers, heads, width: Size of the transformer.
         parameters: How many weights it has.
         held_out_of_optimum: Mean return of its last three episodes on held-out tasks, as a share of the optimum.
@@ -74,7 +79,7 @@ def checkpoints(models: Path) -> list[Row]:
         try:
             rows.append(_read(folder, name))
         except Exception as error:  # whatever is wrong with one must not hide the others
-            rows.append(Row(name, error=str(error).splitlines()[0]))
+            rows.append(Row(name, error=(str(error).splitlines() or [type(error).__name__])[0]))
     return rows
 
 
@@ -84,12 +89,12 @@ def n_parameters(weights: Path) -> int:
     Raises:
         ValueError: It is no such file.
     """
-    with weights.open("rb") as file:
+    with open_file(weights) as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 0 < length < weights.stat().st_size:
             raise ValueError(f"{weights.name} is truncated or no safetensors file")
-        header = json.loads(file.read(length))
+        header = parse_json(file.read(length))
     tensors = [entry for name, entry in header.items() if name != "__metadata__"]
     if 8 + length + max((one["data_offsets"][1] for one in tensors), default=0) != weights.stat().st_size:
         raise ValueError(f"{weights.name} is truncated")
@@ -105,13 +110,11 @@ def shortened(channels: Sequence[str]) -> str:
 
 
 def _read(folder: Path, name: str) -> Row:
-    config = read_config(folder / CONFIG)
-    record = json.loads((folder / RECORD).read_text())
-    size, task = config.model, config.make_task()
+    config = read_config(folder / CONFIG, task_file="unmade")
+    record, size = read_record(folder), config.model
     return Row(
         name,
-        describe(task),
-        (*task.channels, "action", "reward"),
+        *_task(config),
         size.n_layers,
         size.n_heads,
         size.d_model,
@@ -119,6 +122,15 @@ def _read(folder: Path, name: str) -> Row:
         record.get("evaluation", {}).get("summary", {}).get("held_out_of_optimum"),
         record.get("seconds"),
     )
+
+
+def _task(config: Config) -> tuple[str, tuple[str, ...]]:
+    """Return a task with its parameters, and the parts of its tokens; of a file, only what the configuration says."""
+    if file_of(config.task["name"]) is None:
+        task = config.make_task()
+        return describe(task), (*task.channels, "action", "reward")
+    rest = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in config.task.items() if key != "name")
+    return config.task["name"] + (f" ({rest})" if rest else ""), ()
 
 
 def _show_models(rows: list[Row], models: Path, console: Console) -> None:
@@ -133,7 +145,8 @@ def _show_models(rows: list[Row], models: Path, console: Console) -> None:
         share = "-" if row.held_out_of_optimum is None else f"{row.held_out_of_optimum:.0%}"
         seconds = "-" if row.seconds is None else duration(row.seconds)
         sizes = (str(row.layers), str(row.heads), str(row.width), f"{row.parameters:,}")
-        task = Text.assemble(row.task, "\nembed: ", (shortened(row.channels), "dim"))
+        channels = shortened(row.channels) or "as its file says, which was not run"
+        task = Text.assemble(row.task, "\nembed: ", (channels, "dim"))
         table.add_row(Text(row.name), task, *map(Text, (*sizes, share, seconds)))
     console.print(table)
     say(

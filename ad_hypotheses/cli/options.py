@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+if TYPE_CHECKING:
+    from ad_hypotheses.language.hypothesis import Hypothesis
+
+MOST_THREADS = 1024  # more end in an abort inside of the thread library
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
@@ -26,6 +30,21 @@ def at_least(least: int, why: str = "") -> Callable[[int | None], int | None]:
         return value
 
     return check
+
+
+def between(least: int, most: int) -> Callable[[int | None], int | None]:
+    """Return a check that a number is neither too small nor too large."""
+    not_less = at_least(least)
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value > most:
+            raise typer.BadParameter(f"{value} is too many: at most {most:,}.")
+        return not_less(value)
+
+    return check
+
+
+check_threads = between(1, MOST_THREADS)
 
 
 def parse_share(text: str) -> float:
@@ -67,11 +86,56 @@ def parse_memory(text: str) -> int:
     return n_bytes
 
 
+def _trust(files: list[Path] | None) -> list[Path]:
+    """Let the named files run, wherever a checkpoint names one of them as its task."""
+    for file in files or []:
+        if not file.is_file() or file.suffix != ".py":
+            raise typer.BadParameter(f"{file} is not a Python file; name the file that the message names.")
+        from ad_hypotheses.tasks import trust  # which takes long to load
+
+        trust(file)
+    return files or []
+
+
+def load_named(file: str) -> list[Hypothesis]:
+    """Run a hypothesis file that the user named; a task family in it may be made from now on.
+
+    Raises:
+        HypothesisError: There is no such file, it does not run, or it holds no hypothesis.
+    """
+    from ad_hypotheses.language.load import load, places
+
+    hypotheses = load(file)
+    from ad_hypotheses.tasks import trust  # takes long to load, so a mistake in the file is told first
+
+    for place in places(file):
+        trust(place)
+    return hypotheses
+
+
+Hypotheses = Annotated[Path, typer.Option("--hypotheses", metavar="FOLDER", help="Where the hypothesis files are.")]
+HypothesisFile = Annotated[
+    str, typer.Argument(metavar="FILE", help="A hypothesis file; it is run.", show_default=False)
+]
+OneModel = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Use this model.", show_default="what the file names"),
+]
+Tasks = Annotated[
+    Literal["all", "train", "held-out"], typer.Option("--tasks", help="Which tasks the histories come from.")
+]
 Models = Annotated[Path, typer.Option("--models", metavar="FOLDER", help="Where the checkpoints are.")]
 Reports = Annotated[Path, typer.Option("--reports", metavar="FOLDER", help="Where to write the reports.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where to compute: cpu, cuda, cuda:1, mps.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", metavar="N", callback=at_least(1), help="Threads that torch may use.")
+    int | None,
+    typer.Option("--threads", metavar="N", callback=check_threads, help="Threads that torch may use."),
+]
+Trust = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trust", metavar="FILE", callback=_trust, help="Python file of a model's task, which may run; repeatable."
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", callback=_seed, help="Of everything random.")]
 Adversary = Annotated[bool, typer.Option("--adversary", help="Search for what each hypothesis leaves out.")]

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ad_hypotheses.causal.effects import Chain, Nodes
+from ad_hypotheses.cli.options import load_named
 from ad_hypotheses.distill.checkpoint import Checkpoint, load
 from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.errors import CheckpointError, DataError, HypothesisError, did_you_mean
@@ -24,7 +25,6 @@ from ad_hypotheses.language.claims import chosen, shown_file
 from ad_hypotheses.language.edges import Edge, all_edges, find_edges
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import FOLDER, places
-from ad_hypotheses.language.load import load as load_hypotheses
 from ad_hypotheses.language.roles import PAIR_ROLES
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import out, print_json, say, size
@@ -58,6 +58,7 @@ class Typed:
         read: Role of the steps that look, likewise.
         command: What makes the same study again.
         parquet: Whether to write the table as a parquet file too.
+        trusted: Python files that the user named, for models whose task is in one.
     """
 
     what: str
@@ -72,6 +73,7 @@ class Typed:
     read: str | None
     command: str
     parquet: bool = False
+    trusted: Sequence[Path] = ()
 
     @property
     def scratch(self) -> Path:
@@ -118,7 +120,7 @@ def subjects(typed: Typed) -> list[tuple[Checkpoint, Hypothesis | None]]:
     if (typed.written or typed.read) and not (typed.edges or typed.paths):
         raise DataError("--written and --read narrow edges and paths that are typed. Add --edges or --path.")
     if is_hypothesis(typed.what, typed.models):
-        groups = chosen(load_hypotheses(typed.what), typed.model)
+        groups = chosen(load_named(typed.what), typed.model)
         found = {main.model: None for main, _ in groups}
         checkpoints = {name: load(name, typed.models, typed.device) for name in found}
         return [(checkpoints[main.model], main) for main, _ in groups]
@@ -249,7 +251,7 @@ def _at(item: Item, typed: Typed) -> Item:
 OPTIONS: dict[str, Any] = {
     "model": None, "models": Path("models"), "edges": [], "nodes": [], "path": [], "written": None, "read": None,
     "donors": "any", "direction": "noising", "metric": [], "screen": None, "screen_steps": None, "search": None,
-    "out": None, "samples": 64, "tasks": "all", "seed": 0, "device": "cpu", "threads": 2,
+    "out": None, "samples": 64, "tasks": "all", "seed": 0, "trust": [], "device": "cpu", "threads": 2,
 }  # fmt: skip
 
 
@@ -264,7 +266,7 @@ def command(what: str, given: dict[str, Any]) -> str:
     for name, default in OPTIONS.items():
         value = given[name]
         if isinstance(value, list):
-            words += [word for one in value for word in (f"--{name}", one)]
+            words += [word for one in value for word in (f"--{name}", str(one))]
         elif value != default:
             words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)

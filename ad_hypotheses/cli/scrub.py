@@ -72,8 +72,8 @@ def scrub_all(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, as
 
 OPTIONS: dict[str, Any] = {
     "model": None, "models": Path("models"), "samples": 256, "passes": 5, "tasks": "all", "others": "joint",
-    "align": "step", "shared": False, "seed": 0, "rollouts": 64, "adversary": False, "findings": None, "device": "cpu",
-    "threads": None,
+    "align": "step", "shared": False, "seed": 0, "rollouts": 64, "adversary": False, "findings": None, "trust": [],
+    "device": "cpu", "threads": None,
 }  # fmt: skip
 
 
@@ -101,7 +101,9 @@ def command(file: str, given: dict[str, Any]) -> str:
     words = ["python", "cli.py", "scrub", shown_file(file)]
     for name, default in OPTIONS.items():
         value = given[name]
-        if value != default:
+        if isinstance(value, list):
+            words += [word for file in value for word in (f"--{name}", str(file))]
+        elif value != default:
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return shlex.join(words)
 

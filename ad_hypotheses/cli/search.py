@@ -173,6 +173,7 @@ def _name(checkpoint: Checkpoint, typed: Typed) -> str:
 def _scrub(file: Path, found: Found, checkpoint: Checkpoint, typed: Typed) -> str:
     words = ["python", "cli.py", "scrub", shown_path(file)]
     words += ["--models", str(typed.models)] if typed.models != Path("models") else []
+    words += [word for trusted in typed.trusted for word in ("--trust", str(trusted))]
     words += ["--shared"] if is_deep(found.circuit.edges, checkpoint.model.anatomy) else []
     return shlex.join(words)
 

@@ -12,26 +12,24 @@ from ad_hypotheses.cli.options import (
     AsJson,
     Device,
     Findings,
+    Hypotheses,
+    HypothesisFile,
     Memory,
     Models,
+    OneModel,
     Parquet,
     Reports,
     Seed,
+    Tasks,
     Threads,
+    Trust,
     at_least,
+    check_threads,
+    load_named,
     parse_memory,
     parse_share,
 )
 from ad_hypotheses.studies.machine import require_writable, set_up_torch
-
-Hypotheses = Annotated[Path, typer.Option("--hypotheses", metavar="FOLDER", help="Where the hypothesis files are.")]
-HypothesisFile = Annotated[
-    str, typer.Argument(metavar="FILE", help="A hypothesis file; it is run.", show_default=False)
-]
-OneModel = Annotated[
-    str | None,
-    typer.Option("--model", metavar="NAME", help="Use this model.", show_default="what the file names"),
-]
 
 
 def list_all(
@@ -61,7 +59,7 @@ def train(
     """
     from ad_hypotheses.distill.config import read_config
 
-    settings = read_config(config)
+    settings = read_config(config, task_file="named")
     from ad_hypotheses.distill.parallel import Ranks
     from ad_hypotheses.studies.train.study import command, default_name, train_or_go_on
 
@@ -84,13 +82,13 @@ def sweep(
         typer.Option(
             "--workers",
             metavar="N",
-            callback=at_least(1),
+            callback=check_threads,
             help="Models trained at a time.",
             show_default="CPUs / threads",
         ),
     ] = None,
     threads: Annotated[
-        int, typer.Option("--threads", metavar="N", callback=at_least(1), help="Threads of each worker.")
+        int, typer.Option("--threads", metavar="N", callback=check_threads, help="Threads of each worker.")
     ] = 1,
     device: Device = "cpu",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the models and their cost; run nothing.")] = False,
@@ -138,7 +136,7 @@ def histories(
     """
     from ad_hypotheses.distill.config import read_config
 
-    settings = read_config(config)
+    settings = read_config(config, task_file="named")
     from ad_hypotheses.studies.histories.study import live
     from ad_hypotheses.studies.train.study import default_name
 
@@ -162,6 +160,7 @@ def evaluate(
     quick: Annotated[
         bool, typer.Option("--quick", help="Learning curves only; no shorter memory, no unusual starts.")
     ] = False,
+    trust: Trust = None,
     device: Device = "cpu",
     threads: Threads = None,
     folder: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write the report.")] = Path(
@@ -183,7 +182,7 @@ def evaluate(
     damaged: dict[str, UserError] = {}
     chosen = choose(model, models, device, damaged)
     require_writable(folder, "--out")
-    evaluate_all(chosen, Asked(model, models, rollouts, seed, quick, device, folder), as_json)
+    evaluate_all(chosen, Asked(model, models, rollouts, seed, quick, device, folder, trust or ()), as_json)
     if damaged:
         listed = "\n".join(f"  {name}: {error}" for name, error in damaged.items())
         raise CheckpointError(f"the others were evaluated; these are damaged:\n{listed}")
@@ -206,15 +205,17 @@ def new(
 
 
 def check(
-    file: HypothesisFile, model: OneModel = None, models: Models = Path("models"), as_json: AsJson = False
+    file: HypothesisFile,
+    model: OneModel = None,
+    models: Models = Path("models"),
+    trust: Trust = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check every hypothesis of a file without running a model.
 
     Sites, arrows and features are tried on the model's anatomy and on 64 fresh histories.
     """
-    from ad_hypotheses.language.load import load
-
-    hypotheses = load(file)
+    hypotheses = load_named(file)
     from ad_hypotheses.cli.check import check_all
 
     check_all(hypotheses, file, model, models, as_json)
@@ -234,9 +235,7 @@ def scrub(
     passes: Annotated[
         int, typer.Option("--passes", metavar="N", callback=at_least(1), help="How often each history is scrubbed.")
     ] = 5,
-    tasks: Annotated[
-        Literal["all", "train", "held-out"], typer.Option("--tasks", help="Which tasks the histories come from.")
-    ] = "all",
+    tasks: Tasks = "all",
     others: Annotated[
         Literal["joint", "independent"],
         typer.Option("--others", help="Whether unimportant inputs come from one random history, or each from its own."),
@@ -256,6 +255,7 @@ def scrub(
     adversary: Adversary = False,
     findings: Findings = None,
     memory: Memory = None,
+    trust: Trust = None,
     device: Device = "cpu",
     threads: Threads = None,
     as_json: AsJson = False,
@@ -267,9 +267,8 @@ def scrub(
     Ctrl-C stops it; the same command goes on.
     """
     given = dict(locals())
-    from ad_hypotheses.language.load import load
 
-    hypotheses = load(file)
+    hypotheses = load_named(file)
     require_writable(reports, "--reports")
     from ad_hypotheses.cli.scrub import Run, command, findings_of, scrub_all
     from ad_hypotheses.studies.scrub.study import Settings
@@ -357,14 +356,14 @@ def patch(
     samples: Annotated[
         int, typer.Option("--samples", metavar="N", callback=at_least(2, "64 is a good number"), help="Histories.")
     ] = 64,
-    tasks: Annotated[
-        Literal["all", "train", "held-out"], typer.Option("--tasks", help="Which tasks the histories come from.")
-    ] = "all",
+    tasks: Tasks = "all",
     seed: Seed = 0,
     memory: Memory = None,
+    trust: Trust = None,
     device: Device = "cpu",
     threads: Annotated[
-        int, typer.Option("--threads", metavar="N", callback=at_least(1), help="Threads that torch may use.")
+        int,
+        typer.Option("--threads", metavar="N", callback=check_threads, help="Threads that torch may use."),
     ] = 2,
     parquet: Parquet = False,
     as_json: AsJson = False,
@@ -387,7 +386,7 @@ def patch(
     written, read = (None if role is None else role.replace("-", "_") for role in (written, read))
     typed = Typed(
         what, model, models, reports, device, tuple(edges or ()), tuple(nodes or ()), tuple(path or ()), written, read,
-        command(what, given), parquet,
+        command(what, given), parquet, trust or (),
     )  # fmt: skip
     budget = None if memory is None else parse_memory(memory)
     metrics = tuple(metric) if metric else Asked.metrics

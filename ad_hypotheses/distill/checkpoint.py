@@ -1,7 +1,8 @@
 """Checkpoints on disk: `models/<name>/{config.yaml, weights.safetensors, record.json, card.md}`.
 
-Reading one never runs code: YAML and JSON are plain data, weights are safetensors. `record.json` holds the SHA-256 of
-the weights and the configuration, so that a truncated or altered checkpoint is refused.
+Reading one never runs code: YAML and JSON are plain data, weights are safetensors, and a Python file that the
+configuration names as its task is run only if the user has named it too. `record.json` holds the SHA-256 of the weights
+and the configuration, so that a truncated or altered checkpoint is refused.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from safetensors.torch import save as save_tensors
 
 from ad_hypotheses.distill.config import SCRATCH, Config, differences, read_config
 from ad_hypotheses.distill.model import ADTransformer, Shape
+from ad_hypotheses.distill.record import RECORD, read_record
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import CheckpointError, did_you_mean
-from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.storage.files import write_atomically
+from ad_hypotheses.storage.reading import read_file
 
-CONFIG, WEIGHTS, RECORD, CARD, CURVE = "config.yaml", "weights.safetensors", "record.json", "card.md", "curve.png"
+CONFIG, WEIGHTS, CARD, CURVE = "config.yaml", "weights.safetensors", "card.md", "curve.png"
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,12 @@ def load(name: str | Path, models: Path = Path("models"), device: str = "cpu") -
         device: Where to put the weights.
 
     Raises:
+        ConfigError: Its task is in a Python file that was not trusted (`ad_hypotheses.tasks.trust`) and was not run, or
+            its configuration is damaged.
         CheckpointError: There is no such checkpoint, or it is incomplete, truncated or altered.
     """
     folder = find(name, models)
-    config, record = _read_config(folder), _read_record(folder)
+    config, record = _read_config(folder), read_record(folder)
     content = _read_bytes(folder / WEIGHTS)
     found, recorded = hashlib.sha256(content).hexdigest(), record.get("weights_sha256")
     if not isinstance(recorded, str):
@@ -125,7 +130,7 @@ def alterations(folder: Path, config: Config) -> list[str]:
     Raises:
         CheckpointError: The record cannot be read.
     """
-    kept = _read_record(folder).get("config")
+    kept = read_record(folder).get("config")
     if kept is None:
         return []
     try:
@@ -223,7 +228,7 @@ def save(folder: Path, config: Config, model: ADTransformer, record: dict[str, A
     content = save_tensors({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
     digest = hashlib.sha256(content).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / CONFIG).exists() or read_config(folder / CONFIG) != config:  # else keep its comments
+    if not (folder / CONFIG).exists() or read_config(folder / CONFIG, "unmade") != config:  # else keep its comments
         write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
     write_atomically(folder / WEIGHTS, content)
     kept = {"weights_sha256": digest, "config": config.model_dump(), **record}
@@ -241,19 +246,9 @@ def _read_config(folder: Path) -> Config:
     return read_config(path)
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(_read_bytes(folder / RECORD))
-    except ValueError as error:
-        raise CheckpointError(f"{folder / RECORD} is not valid JSON: {error}. Restore it or train again.") from error
-    if not isinstance(record, dict):
-        raise CheckpointError(f"{folder / RECORD} must hold a JSON object. Restore it or train again.")
-    return record
-
-
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}. Restore it or train again.") from error
 

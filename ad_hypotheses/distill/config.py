@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,11 +17,20 @@ from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import SOURCES, Source, make_source
 from ad_hypotheses.sources.variants import lived
-from ad_hypotheses.tasks import OTHERS, TASKS, Facts, Task, make_task
+from ad_hypotheses.storage.reading import read_text
+from ad_hypotheses.tasks import OTHERS, TASKS, Facts, Task, make_task, trust
 from ad_hypotheses.tasks.task import as_number
+from ad_hypotheses.tasks.task_file import file_of
 
 SCRATCH = "training"  # folder in that of a checkpoint, for what its training needs
 LARGEST_SEED = 2**63 - 1  # for torch; numpy would take any
+
+TaskFile = Literal["trusted", "named", "unmade"]
+"""What happens to a Python file that a configuration names as its task.
+
+`"trusted"`: it is run if the user has named it, else the configuration is refused. `"named"`: it is run, for the user
+has named this very configuration. `"unmade"`: it is not run, whoever named it, so the task is not checked.
+"""
 
 
 class _Section(BaseModel):
@@ -123,8 +133,12 @@ class Config(_Section):
         return self.training.crop or self.kept_episodes
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path, task_file: TaskFile = "trusted") -> Config:
     """Read and check a configuration.
+
+    Args:
+        path: Of the file.
+        task_file: What happens to a Python file that it names.
 
     Raises:
         ConfigError: The file is missing or no YAML, or a key or value is wrong; every problem is listed.
@@ -132,7 +146,7 @@ def read_config(path: Path) -> Config:
     content = read_yaml(path, "the configuration")
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold the sections {', '.join(Config.model_fields)}.")
-    return check_config(content, str(path))
+    return check_config(content, str(path), task_file)
 
 
 def read_yaml(path: Path, what: str) -> Any:
@@ -142,26 +156,31 @@ def read_yaml(path: Path, what: str) -> Any:
         ConfigError: It is missing or no YAML.
     """
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.safe_load(read_text(path))
     except OSError as error:
         raise ConfigError(f"cannot read {what} {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ConfigError(f"{path} is not valid YAML: it is nested too deeply.") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
 
 
-def check_config(content: dict[str, Any], where: str) -> Config:
+def check_config(content: dict[str, Any], where: str, task_file: TaskFile = "trusted") -> Config:
     """Turn a mapping into a configuration; `where` names its place in messages.
 
     Raises:
         ConfigError: As `read_config`.
     """
     problems = []
+    file = file_of(content["task"].get("name")) if isinstance(content.get("task"), dict) else None
+    if file is not None and task_file == "named":
+        trust(file)
     config = None
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
         problems = [_explain(problem) for problem in error.errors()]
-    problems += _made_problems(content)
+    problems += _made_problems(content, unmade=("task",) if file and task_file == "unmade" else ())
     if config is not None:
         problems += size_problems(config.model, "model.")
     problems += [] if config is None else _training_problems(config)
@@ -171,12 +190,12 @@ def check_config(content: dict[str, Any], where: str) -> Config:
     return config
 
 
-def _made_problems(content: dict[str, Any]) -> list[str]:
-    """Say why there is no such task or source."""
+def _made_problems(content: dict[str, Any], unmade: Collection[str]) -> list[str]:
+    """Say why there is no such task or source, except for the sections that are not made."""
     problems = []
     for section, make, known in (("task", make_task, (*TASKS, *OTHERS)), ("source", make_source, tuple(SOURCES))):
         values = content.get(section)
-        if isinstance(values, dict):
+        if isinstance(values, dict) and section not in unmade:
             strange = [key for key in values if not isinstance(key, str)]
             if strange or "name" not in values:
                 problems += [f"{section}: {key!r} is no key; keys are text" for key in strange]
@@ -213,7 +232,7 @@ def _flat(config: Config) -> dict[str, Any]:
         flat[f"{section}.name"] = getattr(config, section)["name"]
         try:
             made: Any = make()
-        except ConfigError:  # of an earlier version, or its file is gone
+        except (ConfigError, TypeError, AttributeError):  # of an earlier version, altered, or of a file that is not run
             flat |= {f"{section}.{key}": value for key, value in getattr(config, section).items()}
         else:
             flat |= {f"{section}.{one.name}": getattr(made, one.name) for one in fields(made)}

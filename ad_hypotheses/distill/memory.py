@@ -12,7 +12,7 @@ def free_memory(device: str = "cpu") -> int | None:
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info()[0])
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
     kilobytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]

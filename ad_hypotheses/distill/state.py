@@ -16,7 +16,8 @@ from safetensors.torch import save as save_tensors
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import CheckpointError
-from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.storage.files import write_atomically
+from ad_hypotheses.storage.reading import parse_json, require_file
 
 
 @dataclass
@@ -68,8 +69,9 @@ def resume(config: Config, path: Path, model: ADTransformer, optimiser: torch.op
     if not path.exists():
         return run
     try:
+        require_file(path)
         with safe_open(path, framework="pt") as file:
-            meta, metrics = (json.loads(file.metadata()[key]) for key in ("run", "metrics"))
+            meta, metrics = (parse_json(file.metadata()[key]) for key in ("run", "metrics"))
         if Config.model_validate(meta["config"]) != config:  # which adds what was not there yet when it was written
             raise CheckpointError(
                 f"{path} belongs to another configuration. Train into another folder (--out), or delete {path.parent}."

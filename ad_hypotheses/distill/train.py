@@ -30,7 +30,7 @@ from ad_hypotheses.sources.histories import Histories, generate
 from ad_hypotheses.sources.learning import require_learning
 from ad_hypotheses.sources.recorded import Recorded, select
 from ad_hypotheses.sources.recording import episode_returns
-from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.task import n_tasks_of
 

@@ -11,7 +11,7 @@ from ad_hypotheses.distill.config import Config
 from ad_hypotheses.report.draw import draw_learning_curves
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.sources.rules import RULES
-from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.studies.evaluate.learners import counted, markdown_table
 from ad_hypotheses.studies.evaluate.record import headline
 from ad_hypotheses.studies.evaluate.summary import curve_unit, curves, markdown, seen

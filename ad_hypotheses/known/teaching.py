@@ -55,9 +55,10 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
     taught = digest(claims[0], known.rule, known.steady, known.others)
     if is_finished(folder, config):
         record = load(folder).record
-        if record["known"].get("taught") == taught and "outside_independent" not in record["known"]["proof"]:
+        told = record.get("known", {})
+        if told.get("taught") == taught and "outside_independent" not in told.get("proof", {}):
             meter.say(f"{folder} was proved before independent others counted; it is trained again.")
-        elif record["known"].get("taught") == taught:
+        elif told.get("taught") == taught:
             meter.say(
                 f"{folder} is trained already, with this very configuration; delete its weights to train it anew."
             )

@@ -21,7 +21,8 @@ import numpy as np
 
 from ad_hypotheses.distill.train import STATE
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
-from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.storage.files import write_atomically
+from ad_hypotheses.storage.reading import read_json
 
 TAUGHT = "taught.json"  # beside the state of a training
 JOINTLY = ("joint",)  # which goes without saying: digests that leave it out stay as they are
@@ -51,7 +52,7 @@ def was_taught_otherwise(folder: Path, now: str) -> bool:
     if not (folder / STATE).exists():
         return False
     try:
-        return json.loads((folder / TAUGHT).read_bytes())["taught"] != now
+        return read_json(folder / TAUGHT)["taught"] != now
     except (OSError, ValueError, KeyError, TypeError):
         return True
 

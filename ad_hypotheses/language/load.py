@@ -20,6 +20,7 @@ from pathlib import Path
 from ad_hypotheses.errors import HypothesisError, UserError, did_you_mean
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
+from ad_hypotheses.storage.reading import read_file
 
 FOLDER = Path("hypotheses")
 _numbers = itertools.count()
@@ -98,7 +99,10 @@ def places(path: str | Path) -> list[Path]:
 
 
 def _find(path: str | Path) -> Path:
-    given, found = Path(path), places(path)
+    given = Path(path)
+    if not given.name:
+        raise HypothesisError(f"{str(path)!r} names no file; in {FOLDER}/ are {listed(_stems(FOLDER))}.")
+    found = places(path)
     if len(found) == 1:
         return found[0].resolve()
     if found:
@@ -116,6 +120,8 @@ def _find(path: str | Path) -> Path:
 
 def _candidates(given: Path) -> list[Path]:
     """Where a file may be, the likeliest first: as it was typed, and in `hypotheses/`."""
+    if not given.name:
+        return []
     name = given if given.suffix == ".py" else given.with_name(f"{given.name}.py")
     if given.parent == Path():
         return [FOLDER / name] if given.suffix != ".py" else [given, FOLDER / name]
@@ -149,7 +155,7 @@ def _stems(folder: Path) -> list[str]:
 
 def _read(file: Path) -> FileListing:
     try:
-        tree = _parse(file.read_bytes(), file)
+        tree = _parse(read_file(file), file)
     except SyntaxError as error:
         return FileListing(file, error=f"line {error.lineno or 1}: {error.msg}")
     except (OSError, ValueError, RecursionError, MemoryError) as error:
@@ -230,7 +236,7 @@ def _run(file: Path) -> tuple[dict[str, object], bytes]:
     with _beside(file):
         sys.modules[module.__name__] = module  # dataclasses and pickle look their module up
         try:
-            source = file.read_bytes()
+            source = read_file(file)
             exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)
         except KeyboardInterrupt:
             raise

@@ -7,7 +7,6 @@ generator of its own, seeded by (seed, shard), so a shard is the same whether or
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from ad_hypotheses.sources.shards import (
     write_shard,
 )
 from ad_hypotheses.sources.variants import lived, variant_recipe
+from ad_hypotheses.storage.checked import digest_of
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.task import check_range, n_tasks_of
 
@@ -336,13 +336,3 @@ def recipe_of(task: Task, facts: Facts) -> Json:
 
 def _describe(made: Any) -> Json:
     return {"name": made.name, **dataclasses.asdict(made)}
-
-
-def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
-    """Return a checksum of arrays with their names, types and shapes."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -15,12 +15,15 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
+from ad_hypotheses.storage.reading import open_file
+from ad_hypotheses.storage.reading import read_json as read_json_file
 
 ARRAYS = ("observations", "actions", "rewards", "episode", "learner")
 FACT = "task_"  # prefix of the files that hold facts about the tasks
@@ -108,7 +111,7 @@ def open_shard(shard: Path, description: Json, verify: bool) -> dict[str, np.nda
             raise DataError(f"shard {shard} is corrupt: {name} has another checksum than when it was written; {AGAIN}.")
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+        except Exception as error:  # a changed byte may make the parser of array headers raise anything
             raise DataError(f"shard {shard} is corrupt: {name} cannot be read ({error}); {AGAIN}.") from error
         if array.dtype.str != entry["dtype"] or list(array.shape) != entry["shape"]:
             raise DataError(
@@ -126,7 +129,7 @@ def read_json(path: Path, what: str) -> Json:
         DataError: The file is missing or holds something else.
     """
     try:
-        content = json.loads(path.read_text())
+        content = read_json_file(path)
     except FileNotFoundError as error:
         raise DataError(f"{what} is incomplete: {path.name} is missing; {AGAIN}.") from error
     except (OSError, ValueError) as error:
@@ -138,7 +141,7 @@ def read_json(path: Path, what: str) -> Json:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` and flush it to the disk."""
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
@@ -174,14 +177,16 @@ def _arrays(history: History) -> dict[str, np.ndarray]:
 
 def _save(path: Path, array: np.ndarray) -> Json:
     with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        # numpy hides what the operating system said where it writes to a file by itself: a full disk has no errno
+        writer: Any = SimpleNamespace(write=file.write)
+        np.save(writer, array, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
     return {"sha256": _digest(path), "dtype": array.dtype.str, "shape": list(array.shape)}
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

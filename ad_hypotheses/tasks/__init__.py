@@ -14,7 +14,8 @@ from ad_hypotheses.tasks.dark_room import HARD, DarkRoom
 from ad_hypotheses.tasks.graph_world import GraphWorld
 from ad_hypotheses.tasks.key_to_door import KeyToDoor
 from ad_hypotheses.tasks.minigrid_task import PREFIX, MinigridTask
-from ad_hypotheses.tasks.task import Facts, Task, family_in_file, make_from
+from ad_hypotheses.tasks.task import Facts, Task, make_from
+from ad_hypotheses.tasks.task_file import SUFFIX, family_in_file, trust
 
 TASKS: Mapping[str, type] = {
     "dark-room": DarkRoom,
@@ -35,17 +36,18 @@ def make_task(name: str, **params: Any) -> Task:
 
     Args:
         name: One of `TASKS`, an environment of MiniGrid, `"minigrid:MiniGrid-FourRooms-v0"`, or a file and a class in
-            it, `"tasks/corridor.py:Corridor"`.
+            it, `"tasks/corridor.py:Corridor"`, whose file must be trusted: `trust("tasks/corridor.py")`.
         params: The fields of the family that are not to have their defaults.
 
     Raises:
-        ConfigError: There is no such task, file, class or parameter, or a value does not fit.
+        ConfigError: There is no such task, file, class or parameter, a value does not fit, or the file is not trusted
+            and was not run.
     """
     if name.startswith(PREFIX):
         if "environment" in params:
             raise ConfigError(f"{name}: environment stands in the name, after {PREFIX!r}; leave the key out.")
         return make_from({name: MinigridTask}, "task", name, {**params, "environment": name.removeprefix(PREFIX)})
-    if ".py:" in name:
+    if SUFFIX in name:
         family = family_in_file(name)
         try:
             return make_from({name: family}, "task", name, params)
@@ -80,4 +82,5 @@ __all__ = [
     "Task",
     "check_task",
     "make_task",
+    "trust",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ad_hypotheses.distill.checkpoint import versions
-from ad_hypotheses.errors import UserError
+from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.evidence.plain_data import Number, build, plain
 from ad_hypotheses.known.calibration.cases import Case, case_of
 from ad_hypotheses.known.calibration.coverage import Datasets, estimates, sums
@@ -23,7 +22,8 @@ from ad_hypotheses.known.calibration.error_rates import coverage_of, pooled_rati
 from ad_hypotheses.known.calibration.measures import Measures, facts
 from ad_hypotheses.known.calibration.record import Calibration, ClaimFacts, Coverage, Network, Outcome
 from ad_hypotheses.known.calibration.trials import RATIOS, Trial, n_forwards, run_trial
-from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.storage.checked import checked_json, read_checked_json
+from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.studies.scrub.halves import SPLITS
 from ad_hypotheses.studies.scrub.study import MEASURED_AS, Settings
 
@@ -157,7 +157,7 @@ def run(job: Job, path: Path, place: Place) -> None:
     Raises:
         UserError: The network or its claims were changed since.
     """
-    if path.exists():
+    if read_checked_json(path) is not None:
         return
     if place.kept(job) != path:
         raise UserError(
@@ -176,7 +176,7 @@ def run(job: Job, path: Path, place: Place) -> None:
     else:
         found = [{name: asdict(one) for name, one in both.items()} for both in estimates(case, job)]
     kept = {"seconds": time.process_time() - began, "found": plain(found)}
-    write_atomically(path, json.dumps(kept, separators=(",", ":")).encode())
+    write_atomically(path, checked_json(kept))
     rmtree(parts, ignore_errors=True)
 
 
@@ -184,12 +184,24 @@ def read(jobs: Iterable[Job], place: Place, kind: type[Job]) -> Iterator[tuple[J
     """Yield what the jobs of a kind found, as it was kept."""
     for job in jobs:
         if isinstance(job, kind):
-            yield job, json.loads(place.kept(job).read_text())["found"]
+            yield job, _kept(job, place)["found"]
 
 
 def seconds(jobs: Iterable[Job], place: Place) -> float:
     """Return the processor time that jobs took, whenever that was."""
-    return sum(float(json.loads(place.kept(job).read_text())["seconds"]) for job in jobs)
+    return sum(_kept(job, place)["seconds"] for job in jobs)
+
+
+def _kept(job: Job, place: Place) -> dict[str, Any]:
+    """Return what a job that was done has left.
+
+    Raises:
+        DataError: It was damaged or removed since.
+    """
+    content: dict[str, Any] | None = read_checked_json(place.kept(job))
+    if content is None:
+        raise DataError(f"{place.kept(job)} was damaged or removed. The same command does that part again.")
+    return content
 
 
 def outcomes(jobs: Sequence[Job], place: Place) -> list[Outcome]:

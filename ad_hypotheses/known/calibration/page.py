@@ -29,7 +29,7 @@ from ad_hypotheses.known.calibration.error_rates import Rate, exact_interval, ra
 from ad_hypotheses.known.calibration.pictures import AIM, by_kind, correlated, coverage, errors, measures
 from ad_hypotheses.known.calibration.record import REFUSED, Calibration, ClaimFacts, Outcome
 from ad_hypotheses.report.words import code, figure, interval, literal, percent
-from ad_hypotheses.storage import report_files
+from ad_hypotheses.storage.files import report_files
 from ad_hypotheses.studies.evaluate.learners import counted
 from ad_hypotheses.studies.tables import calibration_csv
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.plain_data import Number, build, plain
+from ad_hypotheses.storage.reading import read_json
 
 SCHEMA = 1
 REFUSED = "refused"  # the tool will not test the claim on so few histories: nobody shares a feature value with another
@@ -190,9 +191,12 @@ def read_calibration(path: Path) -> Calibration:
         DataError: The file is missing, damaged or of another version.
     """
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the record {path}: {error}. Calibrate again.") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise DataError(f"{path} is not a calibration of version {SCHEMA}. Calibrate again.")
-    return cast(Calibration, build(Calibration, content))
+    try:
+        return cast(Calibration, build(Calibration, content))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} does not hold what a calibration holds: {error}. Calibrate again.") from error

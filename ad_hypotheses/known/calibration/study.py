@@ -34,6 +34,7 @@ from ad_hypotheses.known.calibration.record import Calibration
 from ad_hypotheses.known.calibration.trials import Trial
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import duration, out, print_json, say
+from ad_hypotheses.storage.checked import read_checked_json
 from ad_hypotheses.studies.evaluate.learners import counted
 from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import keep_freed_memory
@@ -148,7 +149,7 @@ def _begin() -> None:
 
 def _work(workers: Workers, jobs: Sequence[Job], place: Place, meter: Meter, what: str) -> None:
     costs, paths = {job: cost(job, place) for job in jobs}, {job: place.kept(job) for job in jobs}
-    todo = [(job, path) for job, path in paths.items() if not path.exists()]
+    todo = [(job, path) for job, path in paths.items() if read_checked_json(path) is None]
     total = sum(costs.values())
     known = total - sum(costs[job] for job, _ in todo)
     done, began, said = known, time.monotonic(), False

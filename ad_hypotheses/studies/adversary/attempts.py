@@ -13,7 +13,8 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.draws import Classes, restricted
 from ad_hypotheses.causal.losses import cross_entropy
 from ad_hypotheses.causal.scrub import Scrubber
-from ad_hypotheses.storage import UNREADABLE, replacing
+from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
+from ad_hypotheses.storage.files import replacing
 from ad_hypotheses.studies.adversary.outcomes import Ground, Outcome
 
 Restriction = Mapping[str, tuple[Int[np.ndarray, "row step"], bool]]  # node: feature, and whether donors agree on it
@@ -29,14 +30,10 @@ class Kept:
 
     @classmethod
     def load(cls, path: Path) -> Kept:
-        """Read what is there, if it can be read."""
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-                names = {name.rpartition("|")[0] for name in content.files}
-                outcomes = {name: Outcome(*(content[f"{name}|{part}"] for part in PARTS)) for name in names}
-        except UNREADABLE:
-            outcomes = {}
-        return cls(path, outcomes)
+        """Read what is there, if it is there as it was written."""
+        arrays = read_checked_arrays(path) or {}
+        names = {name.rpartition("|")[0] for name in arrays}
+        return cls(path, {name: Outcome(*(arrays[f"{name}|{part}"] for part in PARTS)) for name in names})
 
     def add(self, name: str, outcome: Outcome) -> None:
         """Keep one more."""
@@ -44,7 +41,7 @@ class Kept:
         arrays = {f"{key}|{part}": getattr(one, part) for key, one in self.outcomes.items() for part in PARTS}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            write_checked_arrays(file, arrays)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 from ad_hypotheses.evidence.plain_data import Curve
 from ad_hypotheses.report.draw import learning_curves
 from ad_hypotheses.report.words import code, literal
-from ad_hypotheses.storage import write_files
+from ad_hypotheses.storage.files import write_files
 from ad_hypotheses.studies.evaluate import pictures as plots
 from ad_hypotheses.studies.evaluate.learners import (
     NONE,

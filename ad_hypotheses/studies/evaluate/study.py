@@ -24,7 +24,9 @@ from ad_hypotheses.errors import UserError
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import duration, out, print_json, say
-from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.storage.checked import checked_json, read_checked_json
+from ad_hypotheses.storage.files import write_atomically
+from ad_hypotheses.storage.reading import read_file
 from ad_hypotheses.studies.evaluate.ablations import ablation_parts, ablations
 from ad_hypotheses.studies.evaluate.choose import Chosen
 from ad_hypotheses.studies.evaluate.curves import TASK_SETS, Part, curve_parts, in_context
@@ -54,6 +56,7 @@ class Asked:
         quick: Whether learning curves are enough.
         device: Where to compute.
         reports: Where the report goes.
+        trusted: Python files that the user named, for models whose task is in one.
     """
 
     typed: Sequence[str]
@@ -63,6 +66,7 @@ class Asked:
     quick: bool
     device: str
     reports: Path
+    trusted: Sequence[Path] = ()
 
     @property
     def command(self) -> str:
@@ -71,6 +75,7 @@ class Asked:
         words += [] if self.models == Path("models") else ["--models", self.models.as_posix()]
         words += ["--rollouts", str(self.rollouts), "--seed", str(self.seed)]
         words += ["--quick"] if self.quick else []
+        words += [word for file in self.trusted for word in ("--trust", file.as_posix())]
         words += [] if self.device == "cpu" else ["--device", self.device]
         words += [] if self.reports == Path("reports") else ["--out", self.reports.as_posix()]
         return shlex.join(words)
@@ -93,11 +98,8 @@ class Kept:
     @classmethod
     def open(cls, path: Path, key: str) -> Kept:
         """Read what is there; what is damaged or older is measured again."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            content = json.loads(path.read_text())
-            if content["key"] == key:
-                return cls(path, key, dict(content["results"]))
-        return cls(path, key)
+        content = read_checked_json(path)
+        return cls(path, key, content["results"] if content and content["key"] == key else {})
 
     def add(self, name: str, result: Any) -> None:
         """Keep a result; a disk that takes nothing stops no evaluation."""
@@ -106,7 +108,7 @@ class Kept:
             return
         with suppress(OSError, UserError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, json.dumps({"key": self.key, "results": self.results}).encode())
+            write_atomically(self.path, checked_json({"key": self.key, "results": self.results}))
 
 
 def evaluate_all(chosen: Sequence[Chosen], asked: Asked, as_json: bool) -> None:
@@ -287,7 +289,7 @@ def _code() -> bytes:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError:  # a class that was made by hand has no file
         return b""
 

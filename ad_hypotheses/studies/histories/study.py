@@ -17,7 +17,7 @@ from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import out, print_json, say
 from ad_hypotheses.sources.histories import Histories, open_histories
 from ad_hypotheses.sources.learning import Learning, learning_of_histories, require_improvement
-from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.studies.histories.pictures import source_curve
 from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import require_writable

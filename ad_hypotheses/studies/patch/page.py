@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ad_hypotheses.evidence.effects import ALPHA, NEVER_NEGATIVE, Effect, PatchRecord, PatchStudy, Screening
 from ad_hypotheses.report.words import chance, code, figure, file_name, interval, literal, prose, sentence
-from ad_hypotheses.storage import report_files
+from ad_hypotheses.storage.files import report_files
 from ad_hypotheses.studies.patch import pictures as heatmap
 from ad_hypotheses.studies.patch.answer import answer, arrows_of, by_size, declared_of, open_of, undeclared_of
 from ad_hypotheses.studies.patch.graph import drawing

@@ -97,7 +97,7 @@ def attribute_or_resume(
             return {"found": attribute(model, some, edges, metric, steps, direction=direction, memory=limit)}
 
         path = None if scratch is None else scratch / f"{fingerprint(model, some, what)}.npz"
-        parts.append(kept_or_made(path, ["found"], make)[0]["found"])
+        parts.append(kept_or_made(path, make)[0]["found"])
         progress(some.reference.n_rows)
     return np.concatenate(parts, axis=1)[:, np.argsort(order)]
 

@@ -18,7 +18,8 @@ from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
 from ad_hypotheses.causal.tree import tree_paths, without_features
 from ad_hypotheses.language.anatomy import Part
 from ad_hypotheses.language.check import BoundNode
-from ad_hypotheses.storage import UNREADABLE, replacing
+from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
+from ad_hypotheses.storage.files import replacing
 from ad_hypotheses.studies.scrub.halves import HALVED, Halves, scrub_in_halves
 
 VARIANTS = ("scrubbed", "structure", "scrubbed with self-donors", "structure with self-donors")
@@ -69,26 +70,27 @@ class Measured:
     def save(self, path: Path) -> None:
         """Write everything to a file that :meth:`load` reads."""
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        meta = json.dumps({name: getattr(self, name) for name in SAID})
+        arrays["meta"] = np.array(json.dumps({name: getattr(self, name) for name in SAID}))
+        arrays |= {f"loss {name}": loss for name, loss in self.losses.items()}
+        if self.halves is not None:
+            arrays |= {f"half {name}": loss for name, loss in self.halves.losses.items()}
+            arrays["first half"] = self.halves.first
         with path.open("wb") as file:
-            arrays |= {f"loss {name}": loss for name, loss in self.losses.items()}
-            if self.halves is not None:
-                arrays |= {f"half {name}": loss for name, loss in self.halves.losses.items()}
-                arrays["first half"] = self.halves.first
-            np.savez(file, allow_pickle=False, meta=np.array(meta), **arrays)
+            write_checked_arrays(file, arrays)
 
     @classmethod
-    def load(cls, path: Path) -> Measured:
-        """Read what :meth:`save` wrote; raises one of :data:`UNREADABLE` if it cannot."""
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            losses = {name: content[f"loss {name}"] for name in VARIANTS}
-            meta = json.loads(str(content["meta"]))
-            names = ("baseline", "baseline_with_self", "kl", "same_argmax", "probabilities")
-            arrays = {name: content[name] for name in names}
-            halves = None
-            if "first half" in content:
-                halves = Halves(content["first half"], {name: content[f"half {name}"] for name in HALVED})
-        return cls(losses, **arrays, **meta, halves=halves)
+    def load(cls, path: Path) -> Measured | None:
+        """Read what :meth:`save` wrote; None if it is not there as it was written."""
+        content = read_checked_arrays(path)
+        if content is None:
+            return None
+        losses = {name: content[f"loss {name}"] for name in VARIANTS}
+        names = ("baseline", "baseline_with_self", "kl", "same_argmax", "probabilities")
+        arrays: dict[str, Any] = {name: content[name] for name in names}
+        halves = None
+        if "first half" in content:
+            halves = Halves(content["first half"], {name: content[f"half {name}"] for name in HALVED})
+        return cls(losses, **arrays, **json.loads(str(content["meta"])), halves=halves)
 
 
 def kept_or_measured(
@@ -103,9 +105,8 @@ def kept_or_measured(
     """
     if path is None:
         return make()
-    try:
-        measured = Measured.load(path)
-    except UNREADABLE:
+    measured = Measured.load(path)
+    if measured is None:
         measured = make()
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:

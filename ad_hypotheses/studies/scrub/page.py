@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ad_hypotheses.report import draw
 from ad_hypotheses.report.words import code, figure, interval, literal, prose, sentence
-from ad_hypotheses.storage import report_files
+from ad_hypotheses.storage.files import report_files
 from ad_hypotheses.studies.adversary import page as challenge
 from ad_hypotheses.studies.scrub import pictures as plots
 from ad_hypotheses.studies.scrub import position_pictures as places

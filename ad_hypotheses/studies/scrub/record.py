@@ -16,6 +16,7 @@ from typing import Any
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.plain_data import Curve, Number, build, plain
 from ad_hypotheses.report.words import file_name
+from ad_hypotheses.storage.reading import read_json
 from ad_hypotheses.studies.adversary.findings import Challenge
 
 SCHEMA = 3
@@ -250,12 +251,15 @@ def read_study(path: Path) -> Study:
         DataError: The file is missing, damaged or of another version.
     """
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the record {path}: {error}. Run the study again.") from error
     if not isinstance(content, dict) or content.get("schema") not in READABLE:
         raise DataError(f"{path} is not a record of version {SCHEMA}. Run the study again.")
-    return typing.cast(Study, build(Study, content))
+    try:
+        return typing.cast(Study, build(Study, content))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} does not hold what a record holds: {error}. Run the study again.") from error
 
 
 def report_name(study: Study) -> str:

@@ -283,7 +283,7 @@ def _cells(
         try:
             for key, value in put.items():
                 _put(content, key, value)
-            config = check_config(content, name)
+            config = check_config(content, name, "named")
             require_feasible(config, name)
         except UserError as error:
             head, _, rest = str(error).partition("cannot be used:\n")

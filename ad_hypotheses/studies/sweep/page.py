@@ -17,7 +17,7 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 
 from ad_hypotheses.report.draw import BLACK, BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, array, picture
 from ad_hypotheses.report.words import code, literal
-from ad_hypotheses.storage import write_files
+from ad_hypotheses.storage.files import write_files
 from ad_hypotheses.studies.tables import sweep_csv
 
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY)

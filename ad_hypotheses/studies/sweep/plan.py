@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from ad_hypotheses.distill.checkpoint import CONFIG, RECORD, build
+from ad_hypotheses.distill.checkpoint import CONFIG, build
 from ad_hypotheses.distill.config import SCRATCH, Config, read_config
+from ad_hypotheses.distill.record import read_record
 from ad_hypotheses.distill.train import STATE
 from ad_hypotheses.errors import ConfigError, UserError
 from ad_hypotheses.report.progress import Pace
@@ -114,7 +113,7 @@ def make_plan(run: Run) -> Plan:
                 finished.add(cell.name)
             elif (folder / SCRATCH).is_dir():
                 begun.add(cell.name)
-                if (folder / SCRATCH / STATE).exists() and read_config(folder / CONFIG) != cell.config:
+                if (folder / SCRATCH / STATE).exists() and read_config(folder / CONFIG, "unmade") != cell.config:
                     wrong.append(f"{folder} holds a model that was begun with another configuration")
         except ConfigError as error:
             wrong.append(f"{folder} holds a model whose configuration cannot be read: {error}")
@@ -167,7 +166,7 @@ def estimate_of(run: Run, plan: Plan) -> Estimate:
     estimate = Estimate(plan.costs, run.n_workers)
     for cell in run.grid.cells:
         if cell.name in plan.finished:
-            estimate.spent.append((plan.costs[cell.name], float(read_record(run.place(cell)).get("seconds", 0.0))))
+            estimate.spent.append((plan.costs[cell.name], read_record(run.place(cell)).get("seconds") or 0.0))
     return estimate
 
 
@@ -177,12 +176,6 @@ def coordinates(grid: Grid) -> list[tuple[str, ...]]:
     return [
         tuple(names[values.index(cell.values[key])] for key, (values, names) in called.items()) for cell in grid.cells
     ]
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Return the record of a model that is trained."""
-    content: dict[str, Any] = json.loads((folder / RECORD).read_text())
-    return content
 
 
 def count(number: int) -> str:

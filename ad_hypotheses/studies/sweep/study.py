@@ -14,11 +14,12 @@ from rich.table import Table
 
 from ad_hypotheses.distill.checkpoint import CONFIG, WEIGHTS
 from ad_hypotheses.distill.config import SCRATCH, Config, read_config
+from ad_hypotheses.distill.record import read_record
 from ad_hypotheses.distill.train import HISTORIES
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import duration, is_live, out, say
-from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.studies.evaluate.summary import curve_unit, mean_optimum
 from ad_hypotheses.studies.interrupt import Brake, braking
 from ad_hypotheses.studies.machine import require_writable
@@ -33,7 +34,6 @@ from ad_hypotheses.studies.sweep.plan import (
     estimate_of,
     make_plan,
     numbers,
-    read_record,
 )
 from ad_hypotheses.studies.sweep.workers import LOG, Worker, last_words, locked, start, stop
 from ad_hypotheses.studies.train.study import command, is_finished
@@ -151,9 +151,10 @@ def _train(run: Run, plan: Plan, todo: list[Cell], meter: Meter, brake: Brake, l
 def _start(run: Run, cell: Cell, slot: int, lock: int) -> Worker:
     folder, device = run.place(cell), run.devices[slot % len(run.devices)]
     (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
-    if not (folder / CONFIG).exists() or read_config(folder / CONFIG) != cell.config:  # else keep its comments
-        write_atomically(folder / CONFIG, config_text(cell, run.grid).encode())
-    words = shlex.split(command(folder / CONFIG, folder, device, run.threads))
+    written = folder / CONFIG
+    if not written.exists() or read_config(written, "unmade") != cell.config:  # else keep its comments
+        write_atomically(written, config_text(cell, run.grid).encode())
+    words = shlex.split(command(written, folder, device, run.threads))
     return start(cell.name, slot, words, run.threads, folder / SCRATCH / LOG, lock)
 
 

@@ -106,7 +106,7 @@ def stop(workers: Sequence[Worker]) -> None:
 def last_words(worker: Worker, n_lines: int = 6) -> list[str]:
     """Return the end of a worker's log, and how it ended if that was not its own doing."""
     try:
-        lines = [line for line in worker.log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [line for line in worker.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     except OSError as error:
         lines = [f"{worker.log} cannot be read: {error.strerror}"]
     code = worker.process.returncode
@@ -137,7 +137,7 @@ def locked(folder: Path) -> Iterator[int]:
 
 def _lock(path: Path) -> Any:
     while True:
-        file = path.open("a+")
+        file = path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -12,7 +12,7 @@ from ad_hypotheses.report.draw import draw_learning_curves
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.screen import duration
 from ad_hypotheses.sources.learning import Learning
-from ad_hypotheses.storage import write_atomically
+from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.studies.evaluate.learners import counted
 from ad_hypotheses.studies.evaluate.record import headline
 from ad_hypotheses.studies.evaluate.summary import curve_unit, curves, markdown, n_learners, seen

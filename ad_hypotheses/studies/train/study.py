@@ -101,7 +101,7 @@ def is_finished(folder: Path, config: Config) -> bool:
     """
     if not (folder / WEIGHTS).exists():
         return False
-    other = differences(config, read_config(folder / CONFIG)) if (folder / CONFIG).exists() else []
+    other = differences(config, read_config(folder / CONFIG, "unmade")) if (folder / CONFIG).exists() else []
     try:
         other = other or alterations(folder, config)
     except CheckpointError:
