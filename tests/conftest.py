@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
+from jaxtyping import install_import_hook
+from laws import DEFAULT, MORE
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: workers side by side must not fight for cores
 
 # times vary with the machine, failures must not
-settings.register_profile("repository", deadline=None, derandomize=True)
-settings.load_profile("repository")
+settings.register_profile("default run", deadline=None, derandomize=True, max_examples=DEFAULT)
+settings.register_profile("slow run", settings.get_profile("default run"), max_examples=DEFAULT * MORE)
 
 TINY = """\
 task: {name: dark-room, size: 5, horizon: 8}
@@ -28,8 +31,16 @@ training: {updates: 60, batch: 16, learning_rate: 0.01, warmup: 10, evaluate_eve
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--runslow`."""
-    parser.addoption("--runslow", action="store_true", help="also run what trains a model or takes minutes")
+    """Add `--runslow` and `--shapes`."""
+    parser.addoption("--runslow", action="store_true", help="also what takes minutes; more random examples of each law")
+    parser.addoption("--shapes", action="store_true", help="check the shapes in annotations: twice the time")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the number of random examples, and have shapes checked if asked to; before the package is imported."""
+    settings.load_profile("slow run" if config.getoption("--runslow") else "default run")
+    if config.getoption("--shapes"):
+        install_import_hook("ad_hypotheses", "beartype.beartype")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -70,15 +81,28 @@ def run_main(arguments: tuple[object, ...], capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of checkpoints that holds a small one, `tiny`, trained by the command line; not to be changed."""
+    """Return a folder of checkpoints that holds a small one, `tiny`, trained by the command line; not to be changed.
+
+    It is made once a run: the first worker that wants it trains it, the others wait.
+    """
+    place = tmp_path_factory.getbasetemp()
+    place = (place.parent if os.environ.get("PYTEST_XDIST_WORKER") else place) / "trained"
+    with FileLock(f"{place}.lock"):
+        if not (place / "done").exists():
+            train_tiny(place)
+            (place / "done").touch()
+    return place / "models"
+
+
+def train_tiny(place: Path) -> None:
+    """Train `tiny` into `place`, over what a worker that failed may have left there."""
     from ad_hypotheses.cli.app import main
 
-    place = tmp_path_factory.mktemp("trained")
+    place.mkdir(exist_ok=True)
     (place / "tiny.yaml").write_text(TINY)
     with pytest.raises(SystemExit) as end:
         main(["train", str(place / "tiny.yaml"), "--out", str(place / "models" / "tiny")])
     assert not end.value.code
-    return place / "models"
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from cases import bits, by_step, function
 from expand import tiny_history
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 from make_study import dark_room_study, number
 
 from ad_hypotheses.causal import oracle
@@ -63,7 +64,7 @@ def pool(labels, apart, agree, selected, row, step):
     return wanted or declared or [row], bool(wanted) and len(wanted) < len(declared)
 
 
-@settings(max_examples=10)
+@law(10)
 @given(seed=st.integers(0, 2**32 - 1), agree=st.booleans(), narrowed=st.booleans())
 def test_donors_are_those_of_the_definition_and_equally_likely(seed, agree, narrowed):
     rng = np.random.default_rng(seed)

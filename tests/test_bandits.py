@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ad_hypotheses.errors import ConfigError
@@ -292,7 +292,6 @@ def test_gymnasiums_checker_finds_nothing(name: str) -> None:
 
 
 @given(st.sampled_from(sorted(ENVIRONMENTS)), st.integers(2, 12), st.integers(0, 2**16), st.data())
-@settings(max_examples=40, deadline=None)
 def test_the_environment_and_the_batched_world_agree(name: str, arms: int, seed: int, data: st.DataObject) -> None:
     bandit = make_task(name, arms=arms, horizon=8)
     env = gymnasium.make(ENVIRONMENTS[name], arms=arms, horizon=8)

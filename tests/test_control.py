@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ad_hypotheses.language.anatomy import Anatomy
@@ -142,7 +142,6 @@ def test_a_claim_that_does_not_fit_the_model_gets_none_and_no_error():
     assert wrong_site(chain(head(7, 0)), MODEL) is None
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     layers=st.integers(1, 3),
     heads=st.integers(1, 5),

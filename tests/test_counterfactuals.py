@@ -8,8 +8,9 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.language.history import History
@@ -29,7 +30,7 @@ BANDITS = {"bandit": BernoulliBandit(3, horizon=5), "gaussian": GaussianBandit(3
 FAMILIES = {**ROOMS, **KEYS, **BANDITS}
 STAY, UP, DOWN, LEFT, RIGHT = range(5)
 seeds = st.integers(0, 2**32 - 1)
-few = settings(max_examples=8)
+few = law(8)
 
 
 def lived(task, seed: int, rows: int = 5, episodes: int = 4) -> History:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 from scipy.stats import chisquare
 
 from ad_hypotheses.causal.draws import classes, draw, draw_rows, uniforms
@@ -51,7 +52,6 @@ def enumerate_draws(found, self_donors, sizes):
     return drawn
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1), with_role=st.booleans(), align=st.sampled_from(ALIGNS), self_donors=st.booleans()
 )
@@ -66,7 +66,7 @@ def test_every_member_of_the_pool_is_drawn_by_an_equal_share_of_u_and_nobody_els
         assert drawn[place] == members, place
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@law(30)
 @given(seed=st.integers(0, 2**32 - 1), self_donors=st.booleans())
 def test_histories_draw_histories_that_agree(seed, self_donors):
     labels, _, _ = case(seed, with_role=False, history_level=True)
@@ -131,7 +131,7 @@ def test_the_ends_of_the_unit_interval_draw_the_ends_of_the_pool(self_donors):
     assert draw(classes(labels), last, self_donors).tolist() == final
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@law(30)
 @given(
     seed=st.integers(0, 2**32 - 1), with_role=st.booleans(), align=st.sampled_from(ALIGNS), self_donors=st.booleans()
 )

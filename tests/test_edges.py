@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 
 from ad_hypotheses.errors import HypothesisError
 from ad_hypotheses.language.anatomy import Anatomy, Reader, Writer, head_readers
@@ -80,7 +81,7 @@ def test_edges_come_in_the_order_in_which_readers_read(size, together):
 
 
 @given(sizes, st.booleans())
-@settings(max_examples=15)
+@law(15)
 def test_an_edge_is_typed_as_it_is_shown(size, together):
     anatomy = Anatomy(**size)
     edges = all_edges(anatomy, together)
@@ -178,7 +179,7 @@ def test_a_writer_that_comes_too_late_is_refused(text, late):
 
 
 @given(sizes)
-@settings(max_examples=6)
+@law(6)
 def test_exactly_the_edges_of_the_model_are_found(size):
     anatomy = Anatomy(**size)
     exist = set(all_edges(anatomy))

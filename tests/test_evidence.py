@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
@@ -296,7 +296,6 @@ def test_p_values_count_draws_and_agree_with_the_interval() -> None:
     assert p_below(found, found.high + 1e-9) < 0.025 < p_below(found, found.high - 1e-9)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_agrees_with_statsmodels(p_values: list[float]) -> None:
     assert holm(p_values) == pytest.approx(multipletests(p_values, alpha=0.025, method="holm")[1])

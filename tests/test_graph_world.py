@@ -9,8 +9,9 @@ import networkx as nx
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
@@ -59,7 +60,6 @@ def test_it_is_a_task_family() -> None:
 
 
 @given(st.integers(2, 9), st.integers(1, 3), st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
 def test_connectivity_is_what_networkx_says(n_states: int, n_actions: int, seed: int) -> None:
     following = np.random.default_rng(seed).integers(n_states, size=(8, n_states, n_actions))
     for graph, connected in zip(following, strongly_connected(following), strict=True):
@@ -141,7 +141,7 @@ def best_of_all_ways(facts: dict[str, np.ndarray], row: int, horizon: int) -> in
 
 
 @given(st.integers(3, 6), st.integers(1, 7), st.integers(0, 2**16))
-@settings(max_examples=25, deadline=None)
+@law(25)
 def test_the_optimum_is_the_best_of_all_ways_and_the_expert_earns_it(states: int, horizon: int, seed: int) -> None:
     world, rng = GraphWorld(states, 2, horizon), np.random.default_rng(seed)
     facts = world.sample_tasks(rng, 4)
@@ -264,7 +264,7 @@ def test_gymnasiums_checker_finds_nothing() -> None:
 
 
 @given(st.integers(3, 9), st.integers(1, 9), st.integers(0, 2**16), st.data())
-@settings(max_examples=25, deadline=None)
+@law(25)
 def test_the_environment_and_the_batched_world_agree(states: int, horizon: int, seed: int, data: st.DataObject) -> None:
     world = GraphWorld(states, 2, horizon)
     env = gymnasium.make(ENVIRONMENT, states=states, actions=2, horizon=horizon)

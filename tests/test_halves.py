@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from expand import random_hypothesis, tiny_history, tiny_model
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
@@ -32,7 +33,7 @@ def claim(seed: int, n_rows: int, n_steps: int = 4) -> tuple[Clean, dict[str, Bo
 
 
 @given(seed=st.integers(0, 10**6), how=st.sampled_from(BOTH))
-@settings(max_examples=20, deadline=None)
+@law(20)
 def test_donors_come_from_the_own_half(seed, how):
     clean, nodes = claim(seed, n_rows=9)
     half = np.random.default_rng(seed).random(9) < 0.5
@@ -48,7 +49,7 @@ def test_donors_come_from_the_own_half(seed, how):
 
 
 @given(seed=st.integers(0, 10**6), others=st.sampled_from(["joint", "independent"]))
-@settings(max_examples=20, deadline=None)
+@law(20)
 def test_halves_of_two_are_two_datasets(seed, others):
     """With two rows there is one way to draw, so that the outcome does not depend on the draws."""
     clean, nodes = claim(seed, n_rows=4)

@@ -10,7 +10,7 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ad_hypotheses.errors import HypothesisError
@@ -597,7 +597,6 @@ def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
     return pairs == len(np.unique(a)) == len(np.unique(b))
 
 
-@settings(max_examples=50)
 @given(st.integers(1, 6), st.sampled_from([2, 3, 1000, 2**40]), st.integers(0, 2**32 - 1), st.booleans())
 def test_classes_are_the_tuples(columns: int, top: int, seed: int, stepwise: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -647,7 +646,6 @@ BODIES = {
 PLACES = [[embed("x"), embed("reward"), pos], [head(0, 0), head(0, 1)], [mlp(0)], [head(1, 0), head(1, 1)], [mlp(1)]]
 
 
-@settings(max_examples=40)
 @given(st.data())
 def test_random_layered_claims_bind_and_permute(data: st.DataObject) -> None:
     made: list[Node] = []

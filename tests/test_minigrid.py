@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from minigrid.core.world_object import Ball, Box, Door, Floor, Goal, Key, Lava, Wall
 from minigrid.envs import EmptyEnv
@@ -43,7 +43,6 @@ def follow(next_state: np.ndarray, reward: np.ndarray, state: int, actions: tupl
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5))
-@settings(max_examples=40, deadline=None)
 def test_a_plan_is_as_good_as_the_best_of_all_sequences(seed: int, horizon: int) -> None:
     next_state, reward = random_worlds(seed)
     values = plan(next_state, reward, horizon)
@@ -63,7 +62,6 @@ def test_a_plan_is_as_good_as_the_best_of_all_sequences(seed: int, horizon: int)
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
 def test_steps_to_a_reward_are_those_of_a_search(seed: int) -> None:
     next_state, reward = random_worlds(seed, n_states=6)
     steps = steps_to_reward(next_state, reward == 1)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from expand import tiny_history, tiny_model
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 from transformer_lens import ActivationCache, patching
@@ -157,7 +157,6 @@ def test_a_model_of_one_layer_is_the_formula(tokens):
     assert_close(model(tokens), norm(x, "ln_final") @ w["W_U"] + w["b_U"], **EXACT)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_later_tokens_change_no_earlier_logits(data):
     model = tiny_model(data.draw(st.integers(0, 5)), STEPS)

@@ -10,8 +10,9 @@ import pytest
 import torch
 import yaml
 from expand import random_hypothesis, tiny_history, tiny_model, turned
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 from safetensors.numpy import load_file
 from test_scrub import OPTIONS, bound, replay
 from torch.testing import assert_close
@@ -171,7 +172,7 @@ def test_cached_steps_are_the_uncached_ones(variant, lengths):
     assert_close(torch.cat(parts, dim=1), model(tokens), **EXACT)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@law(15)
 @given(
     lengths=st.lists(st.sampled_from([1, 1, 1, 2, 5, 9, 20]), min_size=2, max_size=30),
     window=st.integers(1, 9),

@@ -8,8 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from cases import CASES, EXCLUSIVE, FLAT, INCLUSIVE, SAME, add_up, anything, by_step, function, node, stepless, stepped
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 
 from ad_hypotheses.causal.oracle import Options, OracleNode, Site, expected_loss, sampled_loss
 from ad_hypotheses.errors import HypothesisError
@@ -198,7 +199,7 @@ def value_on(x, y, nodes, options, steps=2):
     return expected_loss(graph(x, y), nodes, "B", len(x), steps, squared, Options(**options))
 
 
-law = settings(max_examples=12, deadline=None, database=None, derandomize=True)
+few = law(12)
 
 
 def clean_outputs(x, y):
@@ -207,7 +208,7 @@ def clean_outputs(x, y):
     return {(r, t): sum(a[r][s] + 2 * x[r][s] for s in range(t + 1)) for r in range(len(x)) for t in (0, 1)}
 
 
-@law
+@few
 @given(problems(self_donors=(True,)))
 def test_everything_declared_and_finest_changes_nothing(problem):
     x, y, _, options = problem
@@ -221,7 +222,7 @@ def test_everything_declared_and_finest_changes_nothing(problem):
     assert value_on(x, y, nodes, options) == {at: value**2 for at, value in clean_outputs(x, y).items()}
 
 
-@law
+@few
 @given(problems())
 def test_relabelling_by_a_bijection_changes_nothing(problem):
     x, y, features, options = problem
@@ -230,7 +231,7 @@ def test_relabelling_by_a_bijection_changes_nothing(problem):
     assert value_on(x, y, hypothesis_graph(renamed), options, steps=1) == before
 
 
-@law
+@few
 @given(problems(), st.randoms(use_true_random=False))
 def test_row_order_changes_nothing(problem, random):
     x, y, features, options = problem
@@ -246,7 +247,7 @@ def test_row_order_changes_nothing(problem, random):
     assert after == {(new, 0): before[old, 0] for new, old in enumerate(order)}
 
 
-@law
+@few
 @given(problems(others=("joint",)))
 def test_a_constant_leaf_at_every_input_is_the_baseline(problem):
     x, y, _, options = problem
@@ -254,7 +255,7 @@ def test_a_constant_leaf_at_every_input_is_the_baseline(problem):
     assert value_on(x, y, (node("B", "B", "All"), whole), options) == value_on(x, y, (node("B", "B"),), options)
 
 
-@law
+@few
 @given(problems(others=("joint",)))
 def test_regrouping_unimportant_writers_changes_nothing(problem):
     x, y, features, options = problem
@@ -277,7 +278,7 @@ class AlwaysFirst(np.random.Generator):
         return 0
 
 
-@law
+@few
 @given(problems(self_donors=(True,)))
 def test_one_donor_row_for_every_draw_is_the_donors_own_run(problem):
     x, y, _, options = problem

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from hooked import HERE, THERE, VARIANTS, Setting, any_setting, furthest, patched
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 from test_transformer_cases import dataset, network, wire
 from torch.testing import assert_close
 
@@ -35,7 +36,7 @@ def test_every_edge_equals_hooks(setting):
 
 
 @given(any_setting(), st.booleans(), st.data())
-@settings(max_examples=15)
+@law(15)
 def test_any_edges_in_any_order_equal_hooks(setting, together, data):
     pair, naive = setting.pair(), setting.naive()
     edges = all_edges(pair.twin.anatomy, together)
@@ -53,7 +54,7 @@ def test_float32_is_as_close_as_float32_can_be(setting):
 
 
 @given(any_setting(max_layers=2), st.integers(1, 200), st.randoms(use_true_random=False))
-@settings(max_examples=8)
+@law(8)
 def test_neither_chunks_nor_order_matter(setting, tokens, random):
     pair = setting.pair()
     edges = all_edges(pair.twin.anatomy)
@@ -62,7 +63,7 @@ def test_neither_chunks_nor_order_matter(setting, tokens, random):
 
 
 @given(any_setting(), st.data())
-@settings(max_examples=10)
+@law(10)
 def test_several_writers_are_read_together(setting, data):
     """Writers of different stages too."""
     pair, naive = setting.pair(), setting.naive()
@@ -73,7 +74,7 @@ def test_several_writers_are_read_together(setting, data):
 
 
 @given(any_setting(), st.data())
-@settings(max_examples=12)
+@law(12)
 def test_nodes_equal_hooks_on_what_they_write(setting, data):
     pair, naive = setting.pair(), setting.naive()
     writers = pair.twin.anatomy.writers
@@ -90,7 +91,7 @@ def test_nodes_equal_hooks_on_what_they_write(setting, data):
 
 
 @given(any_setting())
-@settings(max_examples=10)
+@law(10)
 def test_a_pair_holds_two_plain_runs(setting):
     pair, naive = setting.pair(), setting.naive()
     assert_close(pair.log_probs, naive.plain.log_softmax(-1), **EXACT)
@@ -102,7 +103,7 @@ def test_a_pair_holds_two_plain_runs(setting):
 
 
 @given(any_setting(max_layers=2))
-@settings(max_examples=5)
+@law(5)
 def test_a_donor_that_is_the_reference_changes_nothing(setting):
     tokens, model = setting.tokens(0), setting.model()
     pair, plain = RunPair.of(Twin(model), tokens, tokens), setting.naive().plain

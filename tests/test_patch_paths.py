@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from hooked import HERE, THERE, VARIANTS, Setting, any_path, any_setting, patched
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 from torch.testing import assert_close
 
 from ad_hypotheses.causal import patch, together
@@ -53,7 +54,7 @@ def test_a_path_equals_hooks(texts):
 
 
 @given(any_setting(), st.integers(1, 4), st.booleans(), st.data())
-@settings(max_examples=15)
+@law(15)
 def test_any_path_equals_hooks(setting, length, grouped, data):
     pair, naive = setting.pair(), setting.naive()
     path = data.draw(any_path(all_edges(pair.twin.anatomy, grouped), length))
@@ -84,7 +85,7 @@ def test_a_path_through_two_components_is_not_its_last_edge():
 
 
 @given(any_setting(), st.booleans(), st.data())
-@settings(max_examples=15)
+@law(15)
 def test_any_set_of_edges_equals_hooks(setting, grouped, data):
     pair, naive = setting.pair(), setting.naive()
     edges = data.draw(st.lists(st.sampled_from(all_edges(pair.twin.anatomy, grouped)), max_size=40))
@@ -92,7 +93,7 @@ def test_any_set_of_edges_equals_hooks(setting, grouped, data):
 
 
 @given(any_setting(), st.booleans())
-@settings(max_examples=10)
+@law(10)
 def test_all_edges_are_the_donor(setting, grouped):
     pair, naive = setting.pair(), setting.naive()
     assert_close(patch_together(pair, all_edges(pair.twin.anatomy, grouped)), naive.other, **EXACT)
@@ -100,7 +101,7 @@ def test_all_edges_are_the_donor(setting, grouped):
 
 
 @given(any_setting())
-@settings(max_examples=8)
+@law(8)
 def test_all_edges_of_a_writer_are_the_writer(setting):
     pair = setting.pair()
     writers, edges = pair.twin.anatomy.writers, all_edges(pair.twin.anatomy)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from expand import tiny_history, tiny_model
 from hooked import HERE, THERE, VARIANTS, Setting, any_path, any_setting, patched
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 from numpy.testing import assert_allclose
 from torch.testing import assert_close
 
@@ -69,7 +70,7 @@ def test_every_edge_is_the_same(setting, dtype, atol):
 
 
 @given(any_setting(), st.data())
-@settings(max_examples=12)
+@law(12)
 def test_any_patch_is_the_same(setting, data):
     whole, short = both(setting, data.draw(st.integers(0, setting.n_steps - 1)))
     edges, writers, roles = all_edges(whole.twin.anatomy), whole.twin.anatomy.writers, setting.roles()
@@ -89,7 +90,7 @@ def test_any_patch_is_the_same(setting, data):
 
 
 @given(any_setting(), st.data())
-@settings(max_examples=10)
+@law(10)
 def test_both_plain_runs_are_the_same(setting, data):
     whole, short = both(setting, data.draw(st.integers(0, setting.n_steps - 1)))
     assert_close(short.log_probs, whole.log_probs, **EXACT)

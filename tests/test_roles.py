@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from hooked import HERE, THERE, VARIANTS, Setting, any_setting, furthest, patched
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 from torch.testing import assert_close
 
 from ad_hypotheses.causal import patch
@@ -92,7 +93,6 @@ def random_history(seed: int) -> History:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=50)
 def test_roles_one_pair_of_steps_at_a_time(seed):
     history = random_history(seed)
     roles = {name: role(history) for name, role in PAIR_ROLES.items()}
@@ -113,7 +113,7 @@ def test_roles_one_pair_of_steps_at_a_time(seed):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20)
+@law(20)
 def test_no_role_looks_ahead(seed):
     history = random_history(seed)
     for role in PAIR_ROLES.values():
@@ -141,7 +141,7 @@ def test_edges_equal_a_loop_over_pairs_of_steps(setting):
 
 
 @given(any_setting(), st.data())
-@settings(max_examples=15)
+@law(15)
 def test_any_edges_equal_a_loop_over_pairs_of_steps(setting, data):
     """Edges of one reader with different roles, and without, are computed together."""
     pair, naive = setting.pair(), setting.naive()
@@ -150,7 +150,7 @@ def test_any_edges_equal_a_loop_over_pairs_of_steps(setting, data):
 
 
 @given(any_setting(max_layers=2))
-@settings(max_examples=6)
+@law(6)
 def test_the_role_of_all_steps_is_no_role_and_that_of_none_is_no_patch(setting):
     pair, naive = setting.pair(), setting.naive()
     edges = all_edges(pair.twin.anatomy)
@@ -163,7 +163,7 @@ def test_the_role_of_all_steps_is_no_role_and_that_of_none_is_no_patch(setting):
 
 
 @given(any_setting(max_layers=2))
-@settings(max_examples=5)
+@law(5)
 def test_only_visible_steps_count(setting):
     pair = setting.pair()
     edges = [edge.at(HERE, THERE) for edge in all_edges(pair.twin.anatomy)]

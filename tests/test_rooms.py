@@ -8,8 +8,9 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
@@ -201,7 +202,7 @@ def test_regimes_of_keys_and_doors() -> None:
 
 
 @given(st.sampled_from(["dark-room-hard", "key-to-door"]), st.integers(0, 2**32 - 1), st.integers(1, 9))
-@settings(max_examples=30, deadline=None)
+@law(30)
 def test_every_step_is_in_exactly_one_regime(name: str, seed: int, horizon: int) -> None:
     task, rng = make_task(name, size=2, horizon=horizon), np.random.default_rng(seed)
     history = play(task, task.sample_tasks(rng, 4), uniform(task), 3, rng)
@@ -209,7 +210,7 @@ def test_every_step_is_in_exactly_one_regime(name: str, seed: int, horizon: int)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30))
-@settings(max_examples=20, deadline=None)
+@law(20)
 def test_the_gate_remembers_what_the_history_shows(seed: int, window: int) -> None:
     room, rng = DarkRoom(size=3, horizon=4), np.random.default_rng(seed)
     gate, decisions = gate_and_walk(room, window), []
@@ -290,7 +291,7 @@ def agree(env, task, state, start, actions) -> None:
 
 
 @given(st.integers(2, 4), st.integers(1, 14), st.booleans(), st.data())
-@settings(max_examples=30, deadline=None)
+@law(30)
 def test_the_picture_of_the_room_and_the_batched_world_agree(size, horizon, once, data) -> None:
     goal = data.draw(st.tuples(*[st.integers(0, size - 1)] * 2))
     actions = data.draw(st.lists(st.integers(0, 4), min_size=horizon, max_size=horizon))
@@ -302,7 +303,6 @@ def test_the_picture_of_the_room_and_the_batched_world_agree(size, horizon, once
 
 
 @given(st.integers(2, 4), st.integers(1, 16), st.sampled_from(["random", "centre"]), st.data())
-@settings(max_examples=40, deadline=None)
 def test_the_picture_of_key_and_door_and_the_batched_world_agree(size, horizon, start, data) -> None:
     cell = st.tuples(*[st.integers(0, size - 1)] * 2)
     key, door, first = data.draw(st.tuples(cell, cell, cell))

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from expand import components, oracle_nodes, owner, random_hypothesis, tiny_history, tiny_model
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 
 from ad_hypotheses.causal import oracle
 from ad_hypotheses.causal.clean import Clean
@@ -80,7 +81,6 @@ def replay(model, history, nodes, along, scrubber, number):
     )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), options=st.sampled_from(OPTIONS))
 def test_fast_engine_is_the_oracle_draw_by_draw(seed, options):
     rng = np.random.default_rng(seed)
@@ -137,7 +137,7 @@ def test_finest_features_everywhere_change_nothing():
     assert result.root_moved < 1e-9 < result.root_moved_by_baseline
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@law(20)
 @given(seed=st.integers(0, 2**32 - 1), options=st.sampled_from(OPTIONS[:3]))
 def test_self_donors_are_the_identity_and_one_donor_row_is_its_own_run(seed, options):
     model, history, clean = small(seed % 5, n_rows=5)
@@ -155,7 +155,7 @@ def test_self_donors_are_the_identity_and_one_donor_row_is_its_own_run(seed, opt
         assert np.allclose(result.log_probs, clean.log_probs[donor_rows], atol=2e-6)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@law(15)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_relabelling_changes_nothing_bit_for_bit(seed):
     rng = np.random.default_rng(seed)

@@ -8,8 +8,9 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from expand import tiny_history
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 from make_study import dark_room_study, node
 
 from ad_hypotheses.errors import DataError
@@ -45,7 +46,7 @@ def test_constant_is_one_and_injective_is_nothing(align):
     assert constant.carried == finest.carried > 1
 
 
-@settings(max_examples=15)
+@law(15)
 @given(seed=st.integers(0, 2**32 - 1), n_values=st.integers(1, 6), n_rows=st.integers(2, 40))
 def test_it_is_the_conditional_entropy_of_the_history_whatever_values_are_called(seed, n_values, n_rows):
     rng = np.random.default_rng(seed)

@@ -6,8 +6,9 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
@@ -103,7 +104,7 @@ def test_a_reward_at_the_end_of_an_episode_shows_no_cell() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["dark-room", "bandit"]))
-@settings(max_examples=20, deadline=None)
+@law(20)
 def test_every_step_is_in_exactly_one_regime(seed: int, name: str) -> None:
     task, rng = make_task(name), np.random.default_rng(seed)
     history = play(task, task.sample_tasks(rng, 3), baselines(task, rng)["random"], 2, rng)
@@ -154,7 +155,6 @@ def test_gymnasiums_checker_finds_nothing(name: str) -> None:
 
 
 @given(st.integers(2, 6), st.integers(1, 12), st.data())
-@settings(max_examples=40, deadline=None)
 def test_the_environment_and_the_batched_world_agree(size: int, horizon: int, data: st.DataObject) -> None:
     coordinate = st.integers(0, size - 1)
     goal = data.draw(st.tuples(coordinate, coordinate))
@@ -174,7 +174,7 @@ def test_the_environment_and_the_batched_world_agree(size: int, horizon: int, da
 
 
 @given(st.integers(2, 6), st.integers(0, 2**16), st.data())
-@settings(max_examples=20, deadline=None)
+@law(20)
 def test_the_bandit_environment_and_the_batched_world_agree(arms: int, seed: int, data: st.DataObject) -> None:
     means = data.draw(st.lists(st.floats(0, 1), min_size=arms, max_size=arms))
     bandit = BernoulliBandit(arms, horizon=8)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from laws import law
 
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.language.history import History
@@ -58,7 +59,6 @@ def same(one: History, other: History) -> bool:
 
 
 @given(RECIPES, st.data())
-@settings(max_examples=60, deadline=None)
 def test_the_beginning_and_the_end_of_a_life_make_the_whole(
     recipe: tuple[list[int], int, int], data: st.DataObject
 ) -> None:
@@ -79,7 +79,7 @@ def test_the_beginning_and_the_end_of_a_life_make_the_whole(
 
 
 @given(RECIPES)
-@settings(max_examples=30, deadline=None)
+@law(30)
 def test_all_episodes_are_the_history_itself(recipe: tuple[list[int], int, int]) -> None:
     history = history_of(recipe)
     count = n_episodes(history)
@@ -89,7 +89,6 @@ def test_all_episodes_are_the_history_itself(recipe: tuple[list[int], int, int])
 
 
 @given(RECIPES, st.integers(1, 4), st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
 def test_thinning_twice_is_thinning_once_by_the_product(recipe: tuple[list[int], int, int], k: int, j: int) -> None:
     history = history_of(recipe)
     assert same(every(every(history, k), j), every(history, k * j))
@@ -98,7 +97,6 @@ def test_thinning_twice_is_thinning_once_by_the_product(recipe: tuple[list[int],
 
 
 @given(RECIPES, st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
 def test_shuffling_moves_rewards_within_a_history_and_nothing_else(
     recipe: tuple[list[int], int, int], seed: int
 ) -> None:
@@ -119,7 +117,7 @@ def test_shuffled_rewards_say_nothing_about_when() -> None:
 
 
 @given(RECIPES, st.data())
-@settings(max_examples=30, deadline=None)
+@law(30)
 def test_joining_undoes_cutting(recipe: tuple[list[int], int, int], data: st.DataObject) -> None:
     history = history_of(recipe)
     cut = data.draw(st.integers(1, history.n_rows))

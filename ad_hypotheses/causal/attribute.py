@@ -96,7 +96,7 @@ def _runs(twin: Twin, pairs: HistoryPairs, direction: Direction) -> tuple[RunPai
     return pair, MetricContext(reference, actions, towards).after(pair.since)
 
 
-def screen(attributions: Float[np.ndarray, "edge *row"], n: int) -> list[int]:
+def screen(attributions: Float[np.ndarray, " edge *row"], n: int) -> list[int]:
     """Return the numbers of the `n` edges with the largest attributions, whatever their sign in a row, largest first.
 
     First-order terms of different rows cancel in their mean where the effects themselves do not.
@@ -107,7 +107,7 @@ def screen(attributions: Float[np.ndarray, "edge *row"], n: int) -> list[int]:
 
 
 def agreement(
-    approximate: Float[np.ndarray, "edge *row"], exact: Float[np.ndarray, "edge *other"], signed: bool = False
+    approximate: Float[np.ndarray, " edge *row"], exact: Float[np.ndarray, " edge *other"], signed: bool = False
 ) -> float:
     """Return Spearman's rank correlation across edges; NaN where it is not defined.
 

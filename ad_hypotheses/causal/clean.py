@@ -174,7 +174,7 @@ def plain_part(writer: Writer) -> Part:
     return Part(writer, ())
 
 
-def gather(stream: Stream, donors: Int[Tensor, "reference *step"]) -> Float[Tensor, "reference step d_model"]:
+def gather(stream: Stream, donors: Int[Tensor, " reference *step"]) -> Float[Tensor, "reference step d_model"]:
     """Take whole rows, or single positions `row * n_steps + step`, from a stream over the dataset."""
     if donors.ndim == 1:
         return stream.index_select(0, donors)

@@ -32,10 +32,10 @@ class Classes:
     """
 
     members: Int[np.ndarray, " member"]
-    start: Int[np.ndarray, "row *step"]
-    size: Int[np.ndarray, "row *step"]
-    own_start: Int[np.ndarray, "row *step"]
-    own_size: Int[np.ndarray, "row *step"]
+    start: Int[np.ndarray, " row *step"]
+    size: Int[np.ndarray, " row *step"]
+    own_start: Int[np.ndarray, " row *step"]
+    own_size: Int[np.ndarray, " row *step"]
 
     @property
     def history_level(self) -> bool:
@@ -43,13 +43,13 @@ class Classes:
         return self.size.ndim == 1
 
     @property
-    def alone(self) -> Bool[np.ndarray, "row *step"]:
+    def alone(self) -> Bool[np.ndarray, " row *step"]:
         """Where no other row agrees, so that the own row is the only donor."""
         return self.size == self.own_size
 
 
 def classes(
-    labels: Int[np.ndarray, "row *step"],
+    labels: Int[np.ndarray, " row *step"],
     selected: Bool[np.ndarray, "row step"] | None = None,
     align: Align = "step",
     episode_step: Int[np.ndarray, "row step"] | None = None,
@@ -78,8 +78,8 @@ def classes(
 
 
 def apart(
-    labels: Int[np.ndarray, "row *step"], halves: Bool[np.ndarray, " row"] | None
-) -> Int[np.ndarray, "row *step"]:
+    labels: Int[np.ndarray, " row *step"], halves: Bool[np.ndarray, " row"] | None
+) -> Int[np.ndarray, " row *step"]:
     """Number the values of a feature anew so that rows of different halves never agree."""
     if halves is None:
         return labels
@@ -105,7 +105,7 @@ def _group(key: Int[np.ndarray, "row step"], history_level: bool) -> Classes:
     return Classes(members, *extent(new_class), *extent(new_run))
 
 
-def draw(classes: Classes, u: Float[np.ndarray, "row *step"], self_donors: bool) -> Int[np.ndarray, "row *step"]:
+def draw(classes: Classes, u: Float[np.ndarray, " row *step"], self_donors: bool) -> Int[np.ndarray, " row *step"]:
     """Draw a donor for every reference, uniformly from its class, with replacement.
 
     Args:
@@ -141,7 +141,7 @@ def uniforms(seed: int, key: tuple[object, ...], shape: tuple[int, ...]) -> Floa
 
 
 def restricted(
-    labels: Int[np.ndarray, "row *step"],
+    labels: Int[np.ndarray, " row *step"],
     apart: Int[np.ndarray, "row step"],
     agree: bool,
     selected: Bool[np.ndarray, "row step"] | None = None,

@@ -32,7 +32,7 @@ class Movement:
 def movement(
     clean: Clean,
     selected: Bool[np.ndarray, "row step"] | None,
-    donors: Int[np.ndarray, "row *step"],
+    donors: Int[np.ndarray, " row *step"],
     leaf: Mapping[Strand | Reader, Stream],
     delivery: Mapping[Strand | Reader, Stream],
 ) -> Movement:

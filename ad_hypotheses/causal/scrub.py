@@ -185,7 +185,7 @@ class Scrubber:
         """The uniform numbers behind one table of a visit."""
         return uniforms(self.seed, (self._pass, *self.key(path), what), shape)
 
-    def donors(self, path: Path, parent: str) -> Int[np.ndarray, "row *step"]:
+    def donors(self, path: Path, parent: str) -> Int[np.ndarray, " row *step"]:
         """Draw the table of donors of a declared parent."""
         found = self.classes[parent]
         return draw(found, self.uniforms(path, f"<{parent}", found.size.shape), self.options.self_donors)
@@ -209,7 +209,7 @@ class _Arrow:
     """One declared parent of a visit, with its donors and what it delivers at every row."""
 
     parent: str
-    donors: Int[Tensor, "row *step"]
+    donors: Int[Tensor, " row *step"]
     selected: Bool[Tensor, "row step"] | None
     delivery: Delivery
 
@@ -235,7 +235,7 @@ class _Visit:
         mask = None if selected is None else torch.from_numpy(selected).to(device)
         return _Arrow(parent, torch.from_numpy(donors).to(device), mask, delivery)
 
-    def _come_to(self, donors: Int[np.ndarray, "row *step"]) -> np.ndarray | None:
+    def _come_to(self, donors: Int[np.ndarray, " row *step"]) -> np.ndarray | None:
         """The rows at which a parent is visited from here: there is no need to visit it anywhere else."""
         scrubber, n_steps = self.scrubber, self.scrubber.clean.n_steps
         if scrubber.options.shared or scrubber._movements is not None:

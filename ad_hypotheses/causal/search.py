@@ -83,7 +83,7 @@ def search(
     pairs: HistoryPairs,
     keep: float = 0.9,
     edges: Sequence[Edge] | None = None,
-    attributions: Float[np.ndarray, "edge *row"] | None = None,
+    attributions: Float[np.ndarray, " edge *row"] | None = None,
     mask: Bool[np.ndarray, "row step"] | None = None,
     budget: int = BUDGET,
     progress: Callable[[SearchTrial], None] = lambda trial: None,

@@ -195,7 +195,7 @@ def rewards_of(moved: Place, life: Life, since: int) -> Float[np.ndarray, " step
 
 
 def moves_towards(
-    task: Task, history: History, target: Int[np.ndarray, "batch *channel"]
+    task: Task, history: History, target: Int[np.ndarray, " batch *channel"]
 ) -> Bool[np.ndarray, "batch step action"]:
     """Return which moves shorten the way to a cell; on the cell itself, staying. [batch, step, action]
 
@@ -223,7 +223,7 @@ def towards(
     task: Task,
     history: History,
     policy: Float[np.ndarray, "batch step action"],
-    target: Int[np.ndarray, "batch *channel"],
+    target: Int[np.ndarray, " batch *channel"],
 ) -> Float[np.ndarray, "batch step"]:
     """Return the probability that a policy moves towards a cell or, being there, stays. [batch, step], in 0 .. 1
 
