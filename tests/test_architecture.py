@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import ast
-import builtins
-import dis
-import importlib
 import inspect
 import subprocess
 import sys
-import types
 from functools import cache
 from pathlib import Path
 
@@ -228,34 +224,3 @@ def test_no_file_is_longer_than_one_can_read():
         if (lines := len(path.read_text().splitlines())) > 400
     }
     assert long == {}
-
-
-def globals_loaded(code: types.CodeType) -> set[str]:
-    found = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    return found.union(*(globals_loaded(one) for one in code.co_consts if isinstance(one, types.CodeType)))
-
-
-@pytest.mark.parametrize("path", FILES, ids=shown)
-def test_no_function_uses_a_name_that_is_nowhere_defined(path):
-    """Linters cannot tell: to them the axes in an array's annotation are undefined names too."""
-    module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
-    if module.endswith("__main__"):
-        pytest.skip("running it is its job")
-    known = vars(importlib.import_module(module)).keys() | vars(builtins).keys()
-    used = globals_loaded(compile(path.read_text(), str(path), "exec"))
-    local = {"__qualname__", "__module__", "__annotations__", "__static_attributes__", "__firstlineno__"}
-    in_classes = {
-        name.id
-        for one in ast.walk(tree(path))
-        if isinstance(one, ast.ClassDef)
-        for name in ast.walk(one)
-        if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
-    }
-    methods = {
-        inner.name
-        for one in ast.walk(tree(path))
-        if isinstance(one, ast.ClassDef)
-        for inner in one.body
-        if isinstance(inner, ast.FunctionDef | ast.ClassDef)
-    }
-    assert used - known - local - in_classes - methods == set()
