@@ -19,6 +19,7 @@ from ad_hypotheses.studies.interrupt import STOPPED, Stopped, leaving_at_once
 
 TRACEBACK = "AD_HYPOTHESES_TRACEBACK"
 NAMES = ("cli.py", "ad-hypotheses")
+SUPPORTED = ("linux", "darwin")
 
 app = typer.Typer(
     help="Write down how a model learns in context, and test it by causal scrubbing.",
@@ -63,11 +64,8 @@ def _own_version() -> str:
     except PackageNotFoundError:  # run from a checkout that was never installed
         import tomllib
 
-        return str(
-            tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-                "version"
-            ]
-        )
+        text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+        return str(tomllib.loads(text)["project"]["version"])
 
 
 @app.callback()
@@ -90,6 +88,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no → shows ? for it
+    if sys.platform not in SUPPORTED:
+        say_error(f"Linux and macOS are supported, and this is {sys.platform}.")
+        sys.exit(2)
     try:
         with leaving_at_once():
             typer.main.get_command(app)(arguments, prog_name=name if name in NAMES else NAMES[0])

@@ -109,7 +109,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}. Free space or choose another place.") from error
+        reason = error.strerror or error
+        raise UserError(f"cannot write {path}: {reason}. Free space or choose another place.") from error
     finally:
         with suppress(OSError):  # it is gone after a rename, and was never there where nothing can be written
             temporary.unlink()
