@@ -179,8 +179,8 @@ def lived() -> History:
     for step in range(STEPS):  # every history follows the network, so that there is a loss to explain
         chances = np.exp(Clean.run(model, history).log_probs[:, step].astype(np.float64))
         chosen = (chances.cumsum(axis=1) < rng.random((ROWS, 1))).sum(axis=1)
-        history.actions[:, step] = np.minimum(chosen, ACTIONS - 1)
-        history = replace(history, actions=history.actions.copy())
+        actions[:, step] = np.minimum(chosen, ACTIONS - 1)
+        history = replace(history, actions=actions.copy())
     return history
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import ClassVar
 
@@ -251,8 +251,7 @@ def lives(returns, goals=((1, 1), (0, 0)), task=ROOM):
     goals = np.repeat(np.array(goals, np.int8), len(returns) // len(goals), axis=0)
     history = play_expert(task, {"goal": goals}, len(returns[0]), np.random.default_rng(0))
     paid = np.arange(task.horizon) < np.array(returns)[..., None]
-    history.rewards[:] = paid.reshape(history.rewards.shape)
-    return history
+    return replace(history, rewards=paid.reshape(history.rewards.shape).astype(np.float32))
 
 
 def test_figures_are_what_one_works_out_by_hand(monkeypatch):

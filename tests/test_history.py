@@ -69,3 +69,29 @@ def test_windows_and_rows_keep_everything_together():
     assert part.task["goal"].tolist() == [2, 0]
     assert part.learner.tolist() == [2, 0]
     assert part.n_steps == 4
+
+
+def members() -> list[str]:
+    return [name for name in dir(History) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", members())
+def test_nothing_that_a_history_hands_out_twice_can_be_written_to(name):
+    history, arguments = histories(4, 2), {"visits": (3,)}.get(name, ())
+    first, second = ((value(*arguments) if callable(value := getattr(history, name)) else value) for _ in range(2))
+    for handed in (first, *(vars(first).values() if isinstance(first, History) else ())):
+        for array in handed.values() if isinstance(handed, dict) else [handed]:
+            if isinstance(array, np.ndarray) and array.flags.writeable:
+                assert not np.shares_memory(array, second), f"{name} hands out the same array twice"
+
+
+def test_the_arrays_that_a_history_was_made_from_still_belong_to_their_maker():
+    rewards = np.zeros((2, 3), dtype=np.float32)
+    zeros = np.zeros((2, 3), dtype=np.int8)
+    history = History(np.zeros((2, 3, 1), np.int8), zeros, rewards, zeros, ("x",), 2, {"goal": np.zeros(2)})
+    with pytest.raises(ValueError, match="read-only"):
+        history.rewards[0, 0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        history.task["goal"][0] = 1
+    rewards[0, 0] = 1
+    assert history.rewards[0, 0] == 1

@@ -6,7 +6,6 @@ another order, and on histories whose future was replaced; a value that moves wh
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Int
 
-from ad_hypotheses.errors import did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Node, policy_problem
 from ad_hypotheses.language.problems import Problem, listed
@@ -45,26 +43,6 @@ class Feature:
     value: np.ndarray
     level: Literal["row", "step"]
     hidden: bool
-
-
-class _Facts(Mapping[str, np.ndarray]):
-    """Facts of the task that remember who asked."""
-
-    def __init__(self, facts: Mapping[str, np.ndarray]) -> None:
-        self._facts = facts
-        self.read: set[str] = set()
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._facts:
-            raise KeyError(f"no fact {name!r}; this task has: {listed(self._facts)}.{did_you_mean(name, self._facts)}")
-        self.read.add(name)
-        return _read_only(self._facts[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._facts)
-
-    def __len__(self) -> int:
-        return len(self._facts)
 
 
 def examine_features(
@@ -98,29 +76,12 @@ def examine_features(
     return features, problems + _seers(sound, nodes, history, features, rng)
 
 
-def call(node: Node, history: History, values: Mapping[str, np.ndarray]) -> tuple[Any, frozenset[str]]:
-    """Return a node's value and the facts of the task that it read; the function cannot change its arguments."""
-    facts = _Facts(history.task)
-    shown = replace(
-        history,
-        observations=_read_only(history.observations),
-        actions=_read_only(history.actions),
-        rewards=_read_only(history.rewards),
-        episode=_read_only(history.episode),
-        task=facts,
-        learner=None,  # who lived it is no more visible than the goal
-    )
-    facts.read.clear()  # a run-time type checker looks into what it is given
-    value = node.value(shown, {name: _read_only(array) for name, array in values.items()})
-    return value, frozenset(facts.read)
-
-
 def _first_look(node: Node, history: History, features: Mapping[str, Feature], *, is_root: bool) -> Feature | Problem:
     values = {parent.name: features[parent.name].value for parent in node.parents}
     try:
-        value, facts = call(node, history, values)
+        value, facts = node.call(history, values)
     except Exception as error:  # the user's code may raise anything
-        return _raised(node, error)
+        return node.raised(error)
     if type(value) is not np.ndarray:
         advice = "add a return" if value is None else "return a plain numpy array, e.g. np.asarray(...)"
         return Problem(f"{node.name}() returns {_article(value)}, not a numpy array.", node.place, advice=advice)
@@ -185,7 +146,7 @@ def _unsteady(
     """Return the problem if a row's value is not a function of that row."""
 
     def on(rows: np.ndarray) -> np.ndarray:
-        return call(node, history[rows], {p.name: features[p.name].value[rows] for p in node.parents})[0]
+        return node.call(history[rows], {p.name: features[p.name].value[rows] for p in node.parents})[0]
 
     n = history.n_rows
     rows = rng.permutation(n)[: max(1, min(CHECKED_ROWS, n // 2))]
@@ -204,7 +165,7 @@ def _unsteady(
             advice = "use constants in place of figures taken over the batch, such as value.max() or np.unique(value)"
             return Problem(what, node.place, advice=advice)
     except Exception as error:  # as above
-        problem = _raised(node, error)
+        problem = node.raised(error)
         return replace(problem, what=problem.what.replace(" raises", " fails on some of the rows: it raises"))
     return None
 
@@ -244,7 +205,7 @@ def _seers(
         if node.name in peeks:
             problems.append(_peeks(node, base, kept, *peeks[node.name]))
         elif len(errors.get(node.name, ())) == ROUNDS and node.name not in moved_rows:
-            problem = _raised(node, errors[node.name][0])
+            problem = node.raised(errors[node.name][0])
             what = f"{node.name}() cannot be checked for peeking: on histories with another future it always "
             problems.append(replace(problem, what=what + problem.what.removeprefix(f"{node.name}() ")))
     return problems
@@ -262,7 +223,7 @@ def _rerun(
     values: dict[str, np.ndarray] = {}
     for node in ready:
         try:
-            new, _ = call(node, history, {parent.name: values[parent.name] for parent in node.parents})
+            new, _ = node.call(history, {parent.name: values[parent.name] for parent in node.parents})
             if new.shape != kept[node.name].shape:
                 raise ValueError(f"its shape changes from {kept[node.name].shape} to {new.shape}")
         except Exception as error:  # a feature may refuse an impossible history: that is no peek
@@ -287,7 +248,7 @@ def _peeks(
     for name, field in FIELDS.items():
         only = replace(base, **{field: getattr(_spliced(base, donor, cut), field)})
         try:
-            if _first_moved(kept[node.name], call(node, only, parents)[0], cut) is not None:
+            if _first_moved(kept[node.name], node.call(only, parents)[0], cut) is not None:
                 seen.append(name)
         except Exception:  # naming the culprit is a courtesy
             continue
@@ -348,23 +309,6 @@ def _first_moved(old: np.ndarray, new: np.ndarray, cut: Int[np.ndarray, " batch"
     return int(steps[0]) if steps.size else None
 
 
-def _raised(node: Node, error: Exception) -> Problem:
-    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == node.file]
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    text = (text.strip().splitlines() or [""])[0]
-    what = f"{node.name}() raises {type(error).__name__}: {text}"
-    if not lines:
-        return Problem(what, node.place)
-    place = f"{node.place.rpartition(':')[0]}:{lines[-1].lineno}"
-    code = lines[-1].line or ""
-    advice = ""
-    if "read-only" in text:
-        advice = "histories and parents cannot be changed in place: work on a copy, e.g. value = value.copy()"
-    elif "learner" in code:
-        advice = "history.learner is not shown to features: the model cannot see who lived the history"
-    return Problem(what, place, (("code", code),) if code else (), advice)
-
-
 def _differs(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     if old.dtype.kind == "f" or new.dtype.kind == "f":  # sums of probabilities may differ in the last bit
         return ~np.isclose(old, new, rtol=1e-9, atol=1e-9, equal_nan=True)
@@ -377,12 +321,6 @@ def _same(old: Any, new: Any) -> bool:
 
 def _mask(mask: Bool[np.ndarray, "batch step"], value: np.ndarray) -> np.ndarray:
     return mask[..., None] if value.ndim == 3 else mask
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _article(value: object) -> str:

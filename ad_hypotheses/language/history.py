@@ -11,9 +11,10 @@ index `t` come after the decision at `t`::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,9 +22,31 @@ from jaxtyping import Bool, Float, Int
 NO_ACTION = -1  # the previous action of the first step
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Return an array that cannot be written to: itself if it cannot already, else a view of it."""
+    if not array.flags.writeable:
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def computed_once(compute: Callable[[Any], np.ndarray]) -> cached_property[np.ndarray]:
+    """Turn a method into a property that is computed when it is first read; the array is shared, so it is read-only."""
+
+    def compute_read_only(history: Any) -> np.ndarray:
+        return read_only(compute(history))
+
+    compute_read_only.__doc__ = compute.__doc__
+    return cached_property(compute_read_only)
+
+
 @dataclass(frozen=True)
 class History:
     """A batch of learning histories (whole, or windows of them), all of the same number of steps.
+
+    Its arrays are read-only, whoever made them: what one feature did to them would change what others see. What a
+    method returns is new at every call and belongs to the caller.
 
     Attributes:
         observations: What the agent saw before acting, one integer a channel. [batch, step, channel]
@@ -44,6 +67,14 @@ class History:
     n_actions: int
     task: Mapping[str, np.ndarray] = field(default_factory=dict)
     learner: Int[np.ndarray, " batch"] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("observations", "actions", "rewards", "episode"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
+        if self.learner is not None:
+            object.__setattr__(self, "learner", read_only(self.learner))
+        if type(self.task) is dict:  # other mappings answer for themselves
+            object.__setattr__(self, "task", {name: read_only(fact) for name, fact in self.task.items()})
 
     @property
     def n_rows(self) -> int:
@@ -78,29 +109,29 @@ class History:
             episode=self.episode[:, steps],
         )
 
-    @cached_property
+    @computed_once
     def previous_actions(self) -> Int[np.ndarray, "batch step"]:
         """The action before this step, -1 at the first. Episodes follow each other without a gap. [batch, step]"""
         return np.concatenate([np.full_like(self.actions[:, :1], NO_ACTION), self.actions[:, :-1]], axis=1)
 
-    @cached_property
+    @computed_once
     def previous_rewards(self) -> Float[np.ndarray, "batch step"]:
         """The reward before this step, 0 at the first. [batch, step]"""
         return np.concatenate([np.zeros_like(self.rewards[:, :1]), self.rewards[:, :-1]], axis=1)
 
-    @cached_property
+    @computed_once
     def episode_start(self) -> Bool[np.ndarray, "batch step"]:
         """Whether an episode begins at this step. [batch, step]"""
         before = np.concatenate([np.full_like(self.episode[:, :1], -1), self.episode[:, :-1]], axis=1)
         return self.episode != before
 
-    @cached_property
+    @computed_once
     def episode_step(self) -> Int[np.ndarray, "batch step"]:
         """Steps since the episode began. [batch, step], from 0"""
         steps = np.broadcast_to(np.arange(self.n_steps), self.episode.shape)
         return steps - np.maximum.accumulate(np.where(self.episode_start, steps, 0), axis=1)
 
-    @cached_property
+    @computed_once
     def rewards_seen(self) -> Float[np.ndarray, "batch step"]:
         """Sum of the rewards visible at this step. [batch, step]"""
         return np.cumsum(self.previous_rewards, axis=1)

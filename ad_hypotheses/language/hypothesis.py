@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Float
 
 from ad_hypotheses.errors import HypothesisError, did_you_mean
+from ad_hypotheses.language.feature_call import HISTORY, call_feature, raised
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
 from ad_hypotheses.language.sites import SiteSet, embed, head, mlp
 
-HISTORY = "history"  # the parameter that stands for data; it is no arrow
 ARROWS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 SUM_TOLERANCE = 1e-6  # how far the probabilities of one step may be from summing to 1
 
@@ -68,6 +68,15 @@ class Node:
         known = {parent.name for parent in self.parents} | {HISTORY}
         return tuple(name for name in self.reads if name not in known)
 
+    def call(self, history: History, values: Mapping[str, np.ndarray]) -> tuple[Any, frozenset[str]]:
+        """Return what the function makes of a history, and which facts of the task it read.
+
+        Args:
+            history: The data.
+            values: Value of every parent by name.
+        """
+        return call_feature(self.function, self.reads, history, values)
+
     def value(self, history: History, values: Mapping[str, np.ndarray]) -> Any:
         """Return what the function makes of a history and of its parents' values, whatever that is.
 
@@ -75,7 +84,11 @@ class Node:
             history: The data.
             values: Value of every parent by name.
         """
-        return self.function(*(history if name == HISTORY else values[name] for name in self.reads))
+        return self.call(history, values)[0]
+
+    def raised(self, error: Exception) -> Problem:
+        """Say what the function raised, and where."""
+        return raised(self.name, self.file, self.line, error)
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(self.reads)}) at {self.site}"
@@ -216,7 +229,10 @@ class Hypothesis:
         for one in self.nodes:
             if one.unknown:
                 raise failure([Problem(f"{one.name}() reads {listed(one.unknown)}, which is not defined.", one.place)])
-            value = one.value(history, values)
+            try:
+                value = one.value(history, values)
+            except Exception as error:  # the user's code may raise anything
+                raise failure([one.raised(error)]) from error
             if not isinstance(value, np.ndarray):
                 what = f"{one.name}() returns {type(value).__name__}, not a numpy array."
                 raise failure([Problem(what, one.place)])

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ad_hypotheses.errors import HypothesisError, UserError, did_you_mean
+from ad_hypotheses.language.global_state import global_state_kept
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
 from ad_hypotheses.storage.reading import read_file
@@ -233,7 +234,7 @@ def _run(file: Path) -> tuple[dict[str, object], bytes]:
     linecache.checkcache(str(file))  # messages quote lines, which the user may have edited meanwhile
     module = types.ModuleType(f"hypothesis_file_{next(_numbers)}_{file.stem}")
     module.__file__ = str(file)
-    with _beside(file):
+    with global_state_kept(), _beside(file):
         sys.modules[module.__name__] = module  # dataclasses and pickle look their module up
         try:
             source = read_file(file)

@@ -60,15 +60,29 @@ def _play(
     task: Task, facts: Facts, decide: Callable[[History, Any], np.ndarray], episodes: int, rng: np.random.Generator
 ) -> History:
     """Play with a decision that may look at the state of the world."""
-    history = _blank(task, facts, episodes)
-    for step in range(history.n_steps):
+    n_rows, n_steps = n_tasks_of(facts), episodes * task.horizon
+    observations = np.zeros((n_rows, n_steps, len(task.channels)), dtype=np.int8)
+    actions = np.zeros((n_rows, n_steps), dtype=np.int8)
+    rewards = np.zeros((n_rows, n_steps), dtype=np.float32)
+    number = np.repeat(np.arange(episodes, dtype=np.int16), task.horizon)
+    history = History(  # sees what is written to the arrays, and cannot write to them itself
+        observations=observations,
+        actions=actions,
+        rewards=rewards,
+        episode=np.broadcast_to(number, (n_rows, n_steps)),
+        channels=task.channels,
+        n_actions=task.n_actions,
+        task=dict(facts),
+        learner=np.arange(n_rows),
+    )
+    for step in range(n_steps):
         if step % task.horizon == 0:
             state = task.reset(facts, rng)
             seen = task.observe(state)
-        history.observations[:, step] = seen
-        actions = draw(decide(history.window(stop=step + 1), state), rng)
-        seen, rewards, state = task.step(state, actions, rng)
-        history.actions[:, step], history.rewards[:, step] = actions, rewards
+        observations[:, step] = seen
+        drawn = draw(decide(history.window(stop=step + 1), state), rng)
+        seen, rewards[:, step], state = task.step(state, drawn, rng)
+        actions[:, step] = drawn
     return history
 
 
@@ -78,21 +92,6 @@ def draw(probabilities: Float[np.ndarray, "batch action"], rng: np.random.Genera
     # less than the total even after rounding, so that an action of probability 0 at the end is never drawn
     level = np.minimum(rng.random(len(heaped)) * heaped[:, -1], np.nextafter(heaped[:, -1], 0))
     return (heaped <= level[:, None]).sum(axis=1)
-
-
-def _blank(task: Task, facts: Facts, episodes: int) -> History:
-    n_rows, n_steps = n_tasks_of(facts), episodes * task.horizon
-    number = np.repeat(np.arange(episodes, dtype=np.int16), task.horizon)
-    return History(
-        observations=np.zeros((n_rows, n_steps, len(task.channels)), dtype=np.int8),
-        actions=np.zeros((n_rows, n_steps), dtype=np.int8),
-        rewards=np.zeros((n_rows, n_steps), dtype=np.float32),
-        episode=np.broadcast_to(number, (n_rows, n_steps)),
-        channels=task.channels,
-        n_actions=task.n_actions,
-        task=dict(facts),
-        learner=np.arange(n_rows),
-    )
 
 
 def baselines(task: Task, rng: np.random.Generator) -> dict[str, Policy]:

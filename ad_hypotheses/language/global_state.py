@@ -1,0 +1,139 @@
+"""Global state that a user's code can change and that figures depend on: it is put back when the code has run.
+
+A hypothesis file may import what it likes, and what it imports may set torch's default number type, seed generators or
+change folder. Whatever is listed in :func:`_settings` is afterwards as it was before, so that no figure depends on it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+DENORMAL = np.float32(1e-40)  # which is 0 wherever such numbers are flushed to 0
+
+
+class Setting(NamedTuple):
+    """One piece of global state.
+
+    Attributes:
+        name: What it is.
+        read: Returns what it is now; equal values are the same state.
+        write: Makes it what it was.
+    """
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
+
+
+@contextmanager
+def global_state_kept() -> Iterator[None]:
+    """Put global state back at the end to what it was at the beginning, whatever happens in between."""
+    settings = _settings()
+    before = [setting.read() for setting in settings]
+    try:
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            if setting.read() != value:
+                setting.write(value)
+
+
+@cache
+def _settings() -> tuple[Setting, ...]:
+    """Return everything that is put back; numpy's error state first, since reading what follows computes."""
+    return (
+        Setting("numpy's errors", np.geterr, lambda kinds: np.seterr(**kinds)),
+        Setting("numpy's error handler", np.geterrcall, np.seterrcall),
+        Setting("numpy's buffer", np.getbufsize, np.setbufsize),
+        Setting("numpy's generator", _numpy_generator, _set_numpy_generator),
+        Setting("Python's generator", random.getstate, random.setstate),
+        Setting("warnings", lambda: list(warnings.filters), _set_warnings),
+        Setting("folder", _folder, _set_folder),
+        Setting("environment", lambda: dict(os.environ), _set_environment),
+        *_torch_settings(),
+    )
+
+
+def _torch_settings() -> tuple[Setting, ...]:
+    # imported before the user's code may do so, since afterwards nobody knows what that code changed
+    import torch
+
+    cuda, cudnn, mkldnn = torch.backends.cuda, torch.backends.cudnn, torch.backends.mkldnn
+
+    def set_device(device: torch.device) -> None:
+        torch.set_default_device(None if device.type == "cpu" else device)  # None slows nothing down, "cpu" does
+
+    def set_generator(state: bytes) -> None:
+        torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+
+    return (
+        Setting("default device", torch.get_default_device, set_device),
+        Setting("default number type", torch.get_default_dtype, torch.set_default_dtype),
+        Setting("torch's generator", lambda: torch.get_rng_state().numpy().tobytes(), set_generator),
+        Setting("gradients", torch.is_grad_enabled, torch.set_grad_enabled),
+        Setting("threads", torch.get_num_threads, torch.set_num_threads),
+        Setting("deterministic algorithms", torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+        Setting("precision of products", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+        Setting("denormal numbers", lambda: bool(DENORMAL * 1 == 0), torch.set_flush_denormal),
+        Setting("flash attention", cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
+        Setting("efficient attention", cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp),
+        Setting("plain attention", cuda.math_sdp_enabled, cuda.enable_math_sdp),
+        *(_autocast(torch, kind) for kind in ("cpu", "cuda")),
+        *(_attribute(cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")),
+        _attribute(mkldnn, "enabled"),
+    )
+
+
+def _attribute(module: Any, name: str) -> Setting:
+    return Setting(f"{module.__name__}.{name}", lambda: getattr(module, name), lambda on: setattr(module, name, on))
+
+
+def _autocast(torch: Any, kind: str) -> Setting:
+    """Return whether torch computes with fewer digits on a kind of device."""
+    return Setting(
+        f"autocast on {kind}",
+        lambda: torch.is_autocast_enabled(kind),
+        lambda on: torch.set_autocast_enabled(kind, on),
+    )
+
+
+def _numpy_generator() -> tuple[Any, ...]:
+    kind, key, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - the global one is what is put back
+    return (kind, np.asarray(key).tobytes(), *rest)
+
+
+def _set_numpy_generator(state: tuple[Any, ...]) -> None:
+    kind, key, *rest = state
+    np.random.set_state((kind, np.frombuffer(key, dtype=np.uint32), *rest))  # noqa: NPY002 - as above
+
+
+def _set_warnings(filters: list[Any]) -> None:
+    warnings.filters[:] = filters  # type: ignore[index]
+    with warnings.catch_warnings():  # leaving it makes Python forget what it worked out from other filters
+        pass
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - twice as fast, and asked before and after every feature
+    except OSError:  # it was removed
+        return None
+
+
+def _set_folder(folder: str | None) -> None:
+    if folder is not None:
+        os.chdir(folder)
+
+
+def _set_environment(variables: dict[str, str]) -> None:
+    for name in set(os.environ) - set(variables):
+        del os.environ[name]
+    os.environ.update(variables)
