@@ -48,7 +48,15 @@ HOMES = {
     "pydantic": {"distill/config.py", "distill/record.py"},
     "yaml": {"distill/", "studies/sweep/grid.py"},
     "safetensors": {"distill/"},
-    "torch": {"distill/", "causal/", "studies/", "known/", "cli/", "sources/actor_critic.py", "language/global_state.py"},
+    "torch": {
+        "distill/",
+        "causal/",
+        "studies/",
+        "known/",
+        "cli/",
+        "sources/actor_critic.py",
+        "language/global_state.py",
+    },
 }
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "types", "base", "helpers", "misc", "core"}
 

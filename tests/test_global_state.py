@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from ad_hypotheses.language.discover import load
 from ad_hypotheses.language.feature_call import call_feature
 from ad_hypotheses.language.global_state import _settings, global_state_kept
 from ad_hypotheses.language.history import History
+from ad_hypotheses.language.load import load
 
 CHANGES = {
     "numpy's errors": "np.seterr(all='raise')",
