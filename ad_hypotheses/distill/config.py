@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from ad_hypotheses.distill.shape import Positions, size_problems
+from ad_hypotheses.distill.strict_yaml import load_yaml
 from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import SOURCES, Source, make_source
@@ -156,7 +157,7 @@ def read_yaml(path: Path, what: str) -> Any:
         ConfigError: It is missing or no YAML.
     """
     try:
-        return yaml.safe_load(read_text(path))
+        return load_yaml(read_text(path))
     except OSError as error:
         raise ConfigError(f"cannot read {what} {path}: {error.strerror}.") from error
     except RecursionError as error:
