@@ -13,17 +13,20 @@ import yaml
 
 OCTAL = re.compile(r"[-+]?0[0-9_]+")
 SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+MERGE = "tag:yaml.org,2002:merge"
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Plain data only, as `yaml.safe_load` reads it, but for what would be read as something else."""
+    """Plain data only, as PyYAML reads it, but for what would be read as something else."""
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        """Refuse a key that stands twice in one mapping, before `<<` merges others in, which it may override."""
+        """Refuse a key that stands twice in one mapping, and `<<`, of which PyYAML 6.0.4 may take the wrong values."""
         mapping: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}
         for key, _ in mapping.value:
+            if key.tag == MERGE:
+                raise _refusal(key, "<< would copy keys from elsewhere; write them out")
             if isinstance(key, yaml.ScalarNode):
                 line, written = key.start_mark.line + 1, (key.tag, key.value)
                 if written in lines:

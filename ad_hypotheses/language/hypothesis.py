@@ -78,12 +78,7 @@ class Node:
         return call_feature(self.function, self.reads, history, values)
 
     def value(self, history: History, values: Mapping[str, np.ndarray]) -> Any:
-        """Return what the function makes of a history and of its parents' values, whatever that is.
-
-        Args:
-            history: The data.
-            values: Value of every parent by name.
-        """
+        """Return what the function makes of a history and of its parents' values, whatever that is."""
         return self.call(history, values)[0]
 
     def raised(self, error: Exception) -> Problem:
