@@ -20,7 +20,7 @@ NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 class _StrictLoader(yaml.SafeLoader):
     """Plain data only, as PyYAML reads it, but for what would be read as something else."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Refuse a key that stands twice in one mapping, and `<<`, of which PyYAML 6.0.4 may take the wrong values."""
         mapping: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}
