@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.losses import cross_entropy
+from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.distill.model import ADTransformer, Shape

@@ -21,7 +21,7 @@ from make_study import dark_room_study, number
 from ad_hypotheses.causal import oracle
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.draws import classes, draw, restricted
-from ad_hypotheses.causal.losses import exact_baseline
+from ad_hypotheses.causal.metrics import exact_baseline
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.shape import Shape

@@ -51,7 +51,9 @@ def exact_change(model, pairs, edges, metric, mask, share, direction="noising", 
     found = np.empty((len(edges), len(mask)))
     for numbers, logits in patch_edges(pair, edges, roles):
         for number, one in zip(numbers, logits, strict=True):
-            change = METRICS[metric](one.log_softmax(-1), asked) - METRICS[metric](pair.log_probs, asked)
+            change = METRICS[metric].measure(one.log_softmax(-1), asked) - METRICS[metric].measure(
+                pair.log_probs, asked
+            )
             found[number] = (change * weights).sum(1).detach().numpy()
     return found
 
@@ -110,7 +112,7 @@ def test_integrated_gradients_from_all_embeddings_add_up_to_the_whole_change(met
     edges = [edge for edge in all_edges(model.anatomy) if edge.writers[0].stage == 0]
     before, asked = question(model, pairs).reference, question(model, pairs)
     after = question(model, replace(pairs, reference=pairs.donor)).reference
-    whole = (METRICS[metric](after, asked) - METRICS[metric](before, asked)).mean(1).detach().numpy()
+    whole = (METRICS[metric].measure(after, asked) - METRICS[metric].measure(before, asked)).mean(1).detach().numpy()
     found = [attribute(model, pairs, edges, metric, steps=steps).sum(0) for steps in (2, 8, 64)]
     errors = [np.abs(one - whole).max() for one in found]
     assert errors[2] < 2e-3 * np.abs(whole).max() + 1e-4

@@ -31,7 +31,7 @@ from rust_circuit.causal_scrubbing.hypothesis import (
     corr_root_matcher,
 )
 
-from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
+from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.language.sites import embed, head, logits, mlp

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from laws import law
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
+from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.evidence import HalfSums, LossSums, Resampling, estimate

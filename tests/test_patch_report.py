@@ -12,6 +12,7 @@ import matplotlib.image
 import pytest
 
 from ad_hypotheses.causal import effects
+from ad_hypotheses.causal.metrics import METRICS, Metric
 from ad_hypotheses.cli import patch as patching
 from ad_hypotheses.evidence.effects import Effect, PatchRecord, PatchStudy
 from ad_hypotheses.evidence.plain_data import Number
@@ -156,6 +157,23 @@ def test_a_role_is_typed_with_an_underscore_or_a_dash(cli, workplace, role):
     ran = cli("patch", "tiny", "--edges", 'embed("reward") -> head(0, 0).v', "--read", role, *QUICK, "--json")
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)[0]["patches"][0]["name"].endswith(" read at same_state")
+
+
+def test_a_metric_is_one_value_that_every_table_and_picture_reads(cli, workplace, monkeypatch):
+    def half_loss(log_probs, context):
+        return METRICS["loss"].measure(log_probs, context) / 2
+
+    made = Metric("half-loss", "change of half the loss", "half the loss", half_loss, falls_when_needed=True)
+    monkeypatch.setitem(METRICS, made.name, made)
+    ran = cli("patch", "tiny", "--edges", "all", "--metric", "half-loss", "--metric", "loss", *QUICK, "--json")
+    assert ran.code == 0, ran.err
+    (study,) = json.loads(ran.out)
+    for patch in study["patches"]:
+        half, whole = (patch["effects"][name]["all"]["value"]["value"] for name in ("half-loss", "loss"))
+        assert half == pytest.approx(whole / 2, abs=1e-7)
+    text = (workplace / "reports" / "patch-tiny.md").read_text()
+    assert "change of half the loss" in text
+    assert "| Half-loss |" in text
 
 
 def test_matched_counterfactuals_are_donors_and_those_without_one_are_counted(cli, workplace):

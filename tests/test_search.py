@@ -16,7 +16,7 @@ from test_transformer_cases import dataset, network, wire
 
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.history_pairs import HistoryPairs
-from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
+from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.search import Losses, search
 from ad_hypotheses.errors import DataError, HypothesisError

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ad_hypotheses.causal.effects import Direction
 from ad_hypotheses.causal.history_pairs import HistoryPairs
-from ad_hypotheses.causal.metrics import METRICS, Metric, MetricContext, require_metric
+from ad_hypotheses.causal.metrics import Metric, MetricContext, find_metric
 from ad_hypotheses.causal.patch import Roles, holds_at, holds_seen_from, role_masks
 from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.twin import Stream, Twin, continued
@@ -48,7 +48,7 @@ def attribute(
         model: In evaluation mode.
         pairs: The histories and their donors.
         edges: Which; they may speak of roles, judged in the reference's histories.
-        metric: One of :data:`METRICS`, or a function.
+        metric: Name of one of :data:`ad_hypotheses.causal.metrics.METRICS`, or a metric of your own.
         steps: Runs per row. 1: the gradient at the run that is patched. More: integrated gradients, at the middles of
             so many pieces of the line between the two runs' embeddings.
         mask: Steps that count; all of them by default.
@@ -62,19 +62,19 @@ def attribute(
     Raises:
         DataError: There is no such metric, not for these donors, or its gradient says nothing.
     """
-    function = _metric(metric, steps, direction, pairs)
+    measured = _metric(metric, steps, direction, pairs)
     counted = np.ones_like(pairs.reference.actions, dtype=bool) if mask is None else mask
     found = np.zeros((len(edges), pairs.reference.n_rows))
     places = (np.arange(steps) + 0.5) / steps if steps > 1 else np.ones(1)
     twin, order = Twin(model.eval()), pairs.order
     for chunk in pairs.part(order).split(_size(twin, pairs.reference, edges, memory)):
         rows = order[chunk]
-        pair, asked = _runs(twin, pairs.part(rows), direction)
+        pair, context = _runs(twin, pairs.part(rows), direction)
         steps_left = torch.as_tensor(counted[rows], device=model.device).to(model.dtype)
         weights = (steps_left / steps_left.sum(1, keepdim=True).clamp_min(1))[:, pair.since :]
 
-        def total(log_probs: Tensor, asked: MetricContext = asked, weights: Tensor = weights) -> Tensor:
-            return (function(log_probs, asked) * weights).sum()
+        def total(log_probs: Tensor, context: MetricContext = context, weights: Tensor = weights) -> Tensor:
+            return (measured.measure(log_probs, context) * weights).sum()
 
         roles = role_masks(edges, pairs.reference[rows], model.device)
         for place in places:
@@ -85,7 +85,7 @@ def attribute(
 
 
 def _runs(twin: Twin, pairs: HistoryPairs, direction: Direction) -> tuple[RunPair, MetricContext]:
-    """The run that is patched and the one that writes, and what the metric is asked about at their steps."""
+    """The run that is patched and the one that writes, and the context of the metric at their steps."""
     model, device = twin.model, twin.model.device
     one, other = (model.to_tokens(history) for history in (pairs.reference, pairs.donor))
     noising = direction == "noising"
@@ -144,13 +144,13 @@ def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 def _metric(metric: str | Metric, steps: int, direction: Direction, pairs: HistoryPairs) -> Metric:
     if not isinstance(metric, str):
         return metric
-    require_metric(metric, pairs)
-    if metric == "kl" and steps == 1 and direction == "noising":
+    found = find_metric(metric, pairs.name, pairs.towards)
+    if found.attribution_steps > 1 and steps == 1 and direction == "noising":
         raise DataError(
-            "the KL divergence from the reference is smallest, 0, at the reference itself: its gradient there is 0 for "
-            "every edge.\n  Take several steps (integrated gradients; --screen-steps 4), or another metric."
+            f"{found.quantity} is smallest, 0, at the reference itself: its gradient there is 0 for every edge.\n"
+            f"  Take several steps (integrated gradients; --screen-steps {found.attribution_steps}), or another metric."
         )
-    return METRICS[metric]
+    return found
 
 
 def _size(twin: Twin, history: History, edges: Sequence[Edge], memory: int) -> int:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ad_hypotheses.causal.history_pairs import HistoryPairs
-from ad_hypotheses.causal.metrics import METRICS, MetricContext, require_metric
+from ad_hypotheses.causal.metrics import Metric, MetricContext, find_metric
 from ad_hypotheses.causal.patch import TOKENS_AT_ONCE, patch_edges, patch_path, patch_writers, role_masks
 from ad_hypotheses.causal.resume import fingerprint, kept_or_made
 from ad_hypotheses.causal.run_pair import RunPair
@@ -157,14 +157,13 @@ def measure(
         DataError: A metric does not exist, or not for these donors.
         CapacityError: Not even one history fits into memory.
     """
-    for name in metrics:
-        require_metric(name, pairs)
+    measured = tuple(find_metric(name, pairs.name, pairs.towards) for name in metrics)
     n_rows, n_steps = pairs.reference.actions.shape
     regimes = {"all": np.ones((n_rows, n_steps), dtype=bool)} if regimes is None else regimes
     size = plan(model, n_rows, n_steps, len(patches), memory).rows
     order = pairs.order
     ordered = {name: steps[order] for name, steps in regimes.items()}
-    task = _Task(Twin(model.eval()), pairs.part(order), tuple(patches), tuple(metrics), ordered, roles, direction)
+    task = _Task(Twin(model.eval()), pairs.part(order), tuple(patches), measured, ordered, roles, direction)
     parts = [_done_or_resumed(task, rows, progress, scratch) for rows in task.pairs.split(size)]
     back, axes = np.argsort(order), _axes(metrics).items()
     joined = {key: np.concatenate([part[key] for part in parts], axis).take(back, axis) for key, axis in axes}
@@ -180,15 +179,19 @@ class _Task:
     twin: Twin
     pairs: HistoryPairs
     patches: tuple[Patch, ...]
-    metrics: tuple[str, ...]
+    metrics: tuple[Metric, ...]
     regimes: Mapping[str, Bool[np.ndarray, "row step"]]
     roles: Mapping[str, Callable[[History], np.ndarray]]
     direction: Direction
 
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        return tuple(metric.name for metric in self.metrics)
+
     def key(self, rows: slice) -> str:
         """Name of what is done for some rows: changes with the weights, the data and what is asked."""
         spelled, names = [*map(_spelled, self.patches)], list(self.regimes)
-        what = (MEASURED_AS, self.metrics, self.direction, rows.start, rows.stop, spelled, names)
+        what = (MEASURED_AS, self.metric_names, self.direction, rows.start, rows.stop, spelled, names)
         steps = (steps[rows] for steps in self.regimes.values())
         return fingerprint(self.twin.model, self.pairs.part(rows), what, steps)
 
@@ -270,7 +273,7 @@ class _Meter:
         device, self.metrics, pairs = log_probs.device, task.metrics, task.pairs.part(rows)
         labels = torch.from_numpy(pairs.reference.actions.astype(np.int64)).to(device)
         towards = {goal: torch.from_numpy(mask).to(device) for goal, mask in pairs.towards.items()}
-        self.asked = MetricContext(log_probs, labels, towards)
+        self.context = MetricContext(log_probs, labels, towards)
         masks = np.stack([steps[rows] for steps in task.regimes.values()], axis=-1)  # [row, step, regime]
         with np.errstate(invalid="ignore", divide="ignore"):
             share = masks / masks.sum(axis=1, keepdims=True)  # NaN where a row has no such step
@@ -283,9 +286,9 @@ class _Meter:
         self, log_probs: Float[Tensor, "*patch row step action"], since: int | None = None
     ) -> dict[str, Float[np.ndarray, "*patch row regime"]]:
         """Return every metric; of runs from a step on, what the steps that a patch can move add to it."""
-        found, asked = {}, self.asked.after(since or 0)
+        values, context = {}, self.context.after(since or 0)
         share = self.share if since is None else self.share_that_moves[:, since:]
-        for name in self.metrics:
-            steps = METRICS[name](log_probs, asked).cpu().double()
-            found[name] = torch.einsum("...ns,nsr->...nr", steps, share).numpy()
-        return found
+        for metric in self.metrics:
+            steps = metric.measure(log_probs, context).cpu().double()
+            values[metric.name] = torch.einsum("...ns,nsr->...nr", steps, share).numpy()
+        return values

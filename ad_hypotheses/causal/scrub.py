@@ -22,9 +22,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import Clean, Strand, along, chunks, gather, plain_part, strands_of
+from ad_hypotheses.causal.clean import Clean, Movement, Strand, along, chunks, gather, movement, plain_part, strands_of
 from ad_hypotheses.causal.draws import Align, apart, classes, draw, draw_rows, uniforms
-from ad_hypotheses.causal.movement import Movement, movement
 from ad_hypotheses.causal.tree import Path
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.language.anatomy import Part, Reader

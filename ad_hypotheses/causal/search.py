@@ -20,7 +20,7 @@ from torch import Tensor
 from ad_hypotheses.causal.attribute import attribute, screen
 from ad_hypotheses.causal.clean import CHUNK_TOKENS, chunks
 from ad_hypotheses.causal.history_pairs import HistoryPairs
-from ad_hypotheses.causal.metrics import cross_entropy
+from ad_hypotheses.causal.metrics import taken
 from ad_hypotheses.causal.resume import Numbers, fingerprint
 from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.together import patch_together
@@ -187,8 +187,8 @@ class Losses:
             log_probs = pair.log_probs
             if outside:
                 log_probs = torch.cat([log_probs[:, : pair.since], patch_together(pair, outside).log_softmax(-1)], 1)
-            found = cross_entropy(log_probs, actions)
-            total, count = total + found[mask].double().sum().item(), count + int(mask.sum())
+            losses = -taken(log_probs, actions)
+            total, count = total + losses[mask].double().sum().item(), count + int(mask.sum())
         return total / count
 
 

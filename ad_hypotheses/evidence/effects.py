@@ -28,7 +28,6 @@ ALPHA = 0.05  # two-sided
 ENOUGH_FLIPS, FLIPS_A_PATCH = 10_000, 100  # the smallest p-value, times the number of patches, stays below 0.01
 AT_ONCE = 4096  # flips
 ROUNDING = 1e-5  # a patch that moves no row's mean by more does nothing: what float32 leaves could all have one sign
-NEVER_NEGATIVE = ("kl",)  # of these every effect is above 0, and a test against 0 would say nothing
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ad_hypotheses.causal.clean import Clean, plain_part
-from ad_hypotheses.causal.losses import cross_entropy
+from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.scrub import Options, Others, Scrubber
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import DataError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
+from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.causal.tree import without_features
 from ad_hypotheses.evidence.estimate import LossSums, estimate

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.losses import cross_entropy
+from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.estimate import Evidence

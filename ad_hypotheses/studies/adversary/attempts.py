@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.draws import Classes, restricted
-from ad_hypotheses.causal.losses import cross_entropy
+from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
 from ad_hypotheses.storage.files import replacing

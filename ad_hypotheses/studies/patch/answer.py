@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ad_hypotheses.causal.metrics import METRICS
 from ad_hypotheses.evidence.effects import PatchRecord, PatchStudy
 from ad_hypotheses.report.words import code, figure, interval, literal
 
 NAMED = 3  # edges that a sentence can hold
-FALLING = ("logit-difference", "towards-old")  # what is needed lowers these when it is patched
 
 
 def arrows_of(study: PatchStudy) -> list[PatchRecord]:
@@ -55,7 +55,7 @@ def counts_as_needed(study: PatchStudy, one: PatchRecord) -> bool:
     """Whether a patch does harm beyond doubt (for denoising: restores something), over all steps."""
     metric = study.metrics[0]
     effect = one.effects[metric]["all"]
-    harm = -1 if metric in FALLING and study.direction == "noising" else 1
+    harm = -1 if METRICS[metric].falls_when_needed and study.direction == "noising" else 1
     sure = effect.sure if effect.p is not None else effect.value.low > 0
     return sure and effect.value.estimable and harm * effect.value.value > 0
 

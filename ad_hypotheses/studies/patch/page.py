@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ad_hypotheses.evidence.effects import ALPHA, NEVER_NEGATIVE, Effect, PatchRecord, PatchStudy, Screening
+from ad_hypotheses.causal.metrics import METRICS
+from ad_hypotheses.evidence.effects import ALPHA, Effect, PatchRecord, PatchStudy, Screening
 from ad_hypotheses.report.words import chance, code, figure, file_name, interval, literal, prose, sentence
 from ad_hypotheses.storage.files import report_files
 from ad_hypotheses.studies.patch import pictures as heatmap
@@ -16,13 +17,6 @@ from ad_hypotheses.studies.tables import patch_csv, patch_parquet
 
 LISTED = 20  # edges in a table; the CSV has all
 DRAWN = 12  # edges of the model in the drawing, and in the picture of the strongest
-WORDS = {
-    "loss": "change of the loss in nats",
-    "kl": "KL divergence in nats",
-    "logit-difference": "change of the logit difference",
-    "towards-old": "change of the probability of a move towards the old goal",
-    "towards-new": "change of the probability of a move towards the new goal",
-}
 
 
 def patch_report_name(study: PatchStudy) -> str:
@@ -54,8 +48,8 @@ def write_patch_report(study: PatchStudy, folder: Path, parquet: bool = False) -
 def words_of(study: PatchStudy, metric: str) -> str:
     """Return what a metric's effect is, by the direction."""
     if study.direction == "noising":
-        return WORDS[metric]
-    return f"share restored of {'the KL divergence' if metric == 'kl' else metric.replace('-', ' ')}"
+        return METRICS[metric].words
+    return f"share restored of {METRICS[metric].quantity}"
 
 
 def draw_pictures(study: PatchStudy) -> dict[str, bytes]:
@@ -69,7 +63,7 @@ def draw_pictures(study: PatchStudy) -> dict[str, bytes]:
         pictures["strongest.png"] = heatmap.strongest(shown, ranked, "The strongest effects, with 95% intervals", label)
     if heatmap.drawable(study):
         for metric in study.metrics:
-            if metric == ranked or metric in NEVER_NEGATIVE:
+            if metric == ranked or METRICS[metric].never_negative:
                 words = _capital(words_of(study, metric))
                 pictures[f"edges-{metric}.png"] = heatmap.edge_maps(study, metric, ["all"], words)
         regimes = [name for name in study.regimes if name != "all"]
@@ -179,9 +173,9 @@ def _table(
     regimes = [name for name in study.regimes if name != "all"]
     heads = [what, *(["Edges"] if count else []), *(["Arrow"] if declared else [])]
     heads += [
-        _capital(first),
+        METRICS[first].title,
         *map(literal, regimes),
-        *(literal(_capital(name)) for name in rest),
+        *(literal(METRICS[name].title) for name in rest),
         "p (Holm)",
         "p (BH)",
     ]
@@ -253,9 +247,15 @@ def _how_to_read(study: PatchStudy) -> str:
 - **Direct and indirect.** An edge carries only what its reader sees directly; what goes through other components does
   not count, so a component can matter by none of its edges alone.
 - **p-values** are two-sided, from flipping the signs of histories, and corrected across the patches of a kind.
-  Bold: below {ALPHA} after Holm's correction. A KL divergence is never below 0 and is not tested.
+  Bold: below {ALPHA} after Holm's correction. {_untested()}
 - **Donors decide the question.** A random history differs in everything; a matched counterfactual in one thing, and
   then an edge matters only as far as it carries that thing. What is the same in both runs cannot show."""
+
+
+def _untested() -> str:
+    """Which metrics are not tested against 0."""
+    names = [metric.quantity for metric in METRICS.values() if metric.never_negative]
+    return f"{_capital(' and '.join(names))} {'is' if len(names) == 1 else 'are'} never below 0 and not tested."
 
 
 def _tested(study: PatchStudy) -> str:
@@ -307,4 +307,4 @@ def _image(study: PatchStudy, drawn: set[str], picture: str, text: str) -> str:
 
 
 def _capital(text: str) -> str:
-    return "KL" + text[2:] if text[:2].lower() == "kl" else text[:1].upper() + text[1:]
+    return text[:1].upper() + text[1:]

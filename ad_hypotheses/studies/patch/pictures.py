@@ -11,7 +11,8 @@ from matplotlib.colors import FuncNorm, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ad_hypotheses.evidence.effects import NEVER_NEGATIVE, PatchRecord, PatchStudy
+from ad_hypotheses.causal.metrics import METRICS
+from ad_hypotheses.evidence.effects import PatchRecord, PatchStudy
 from ad_hypotheses.report.draw import BLUE, FAINT, GREY, INK, ORANGE, VERMILION, picture
 from ad_hypotheses.studies.patch.answer import declared_of, open_of
 
@@ -46,7 +47,7 @@ def edge_maps(study: PatchStudy, metric: str, regimes: Sequence[str], words: str
     }
     left_out = [(rows.index(" + ".join(one.writers)), columns.index(one.reader)) for one in _unmeasured(study)]
     top = max((np.nanmax(np.abs(cells)) for cells in maps.values() if np.isfinite(cells).any()), default=0.0) or 1.0
-    signed = metric not in NEVER_NEGATIVE or study.direction == "denoising"
+    signed = not METRICS[metric].never_negative or study.direction == "denoising"
     norm = FuncNorm((_root, _square), vmin=-top if signed else 0, vmax=top)
 
     def draw(figure: Figure) -> None:

@@ -17,13 +17,14 @@ from ad_hypotheses.causal.attribute import MEMORY, agreement, attribute, screen
 from ad_hypotheses.causal.effects import Direction
 from ad_hypotheses.causal.effects import plan as cut_up
 from ad_hypotheses.causal.history_pairs import HistoryPairs
+from ad_hypotheses.causal.metrics import METRICS
 from ad_hypotheses.causal.resume import fingerprint, kept_or_made
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.language.edges import Edge
 
 SAMPLE = 32  # edges drawn at random: a rank correlation of them is known to about a sixth
-GRADIENT, FLAT = 1, 4  # runs a history: one gradient says something, or is 0 where the metric has its minimum
+GRADIENT = 1  # runs a history: the gradient at the run that is patched
 ATTRIBUTED_AS = 1  # raise it when the same names come to mean other numbers: interrupted runs then start anew
 N_BOOT = 500
 
@@ -53,8 +54,8 @@ class Screened:
 
 
 def default_steps(metric: str, direction: Direction) -> int:
-    """Return how many runs attribution takes: the KL divergence from a run has no slope at that run itself."""
-    return FLAT if metric == "kl" and direction == "noising" else GRADIENT
+    """Return how many runs attribution takes: some metrics have no slope at the reference itself."""
+    return METRICS[metric].attribution_steps if metric in METRICS and direction == "noising" else GRADIENT
 
 
 def attribute_or_resume(

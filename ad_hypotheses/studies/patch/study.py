@@ -21,9 +21,10 @@ from ad_hypotheses.causal.effects import (
     plan,
 )
 from ad_hypotheses.causal.history_pairs import HistoryPairs, make_pairs
+from ad_hypotheses.causal.metrics import METRICS
 from ad_hypotheses.distill.checkpoint import Checkpoint, versions
 from ad_hypotheses.errors import DataError
-from ad_hypotheses.evidence.effects import NEVER_NEGATIVE, Effect, PatchRecord, PatchStudy, Screening, weigh
+from ad_hypotheses.evidence.effects import Effect, PatchRecord, PatchStudy, Screening, weigh
 from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.declared import Arrow, declared, left_open, places, undeclared, unsaid
 from ad_hypotheses.language.edges import Edge
@@ -279,7 +280,7 @@ def _weighed(trial: Trial, effects: Effects, metric: str, seed: int) -> dict[str
             seed,
             None if scale is None else scale[:, place],
             trial.pairs.reference.learner,
-            tested=metric not in NEVER_NEGATIVE or effects.direction == "denoising",
+            tested=not METRICS[metric].never_negative or effects.direction == "denoising",
             families=[item.kind for item in trial.items],
             left_out={"edge": len(trial.passed)},
         )

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ad_hypotheses.causal.draws import Align, classes
-from ad_hypotheses.causal.losses import cross_entropy
+from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.evidence.bootstrap import Estimate, Resampling
 from ad_hypotheses.evidence.estimate import Evidence, LossSums, estimate

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
+from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.tree import without_features
 from ad_hypotheses.evidence.halves import FEWEST, HalfSums

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.losses import cross_entropy, exact_baseline
+from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
 from ad_hypotheses.causal.tree import tree_paths, without_features
