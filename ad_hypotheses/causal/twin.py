@@ -94,7 +94,7 @@ class Twin:
         """The queries, keys or values of some heads of a layer."""
         attention = self.block(layer).attn
         weight, bias = getattr(attention, f"W_{kind.upper()}"), getattr(attention, f"b_{kind.upper()}")
-        if len(heads) < len(weight):
+        if list(heads) != list(range(len(weight))):
             weight, bias = weight[list(heads)], bias[list(heads)]
         return project(normalised, weight, bias)
 
@@ -111,7 +111,7 @@ class Twin:
             v: Values.
         """
         weight: Tensor = self.block(layer).attn.W_O
-        if len(heads) < len(weight):
+        if list(heads) != list(range(len(weight))):
             weight = weight[list(heads)]
         return self.mix(q, k, v).flatten(2) @ weight.flatten(0, 1)
 
