@@ -27,10 +27,9 @@ sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "tests"))
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.scrub import Options, Scrubber
-from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
-from ad_hypotheses.language.check import BoundNode
+from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.sites import SiteSet, embed, head, logits, mlp
 from ad_hypotheses.studies.machine import keep_freed_memory
@@ -113,14 +112,15 @@ def in_forwards(options: argparse.Namespace) -> None:
         f"{options.layers} layers, width {options.width}, {options.rows} x {options.steps} steps, step-level features"
     )
     for name, nodes in claims(model, history).items():
-        scrubber, passes = Scrubber(clean, nodes, "root"), iter(range(10_000))
-        forward, seconds = best_seconds([plain, lambda s=scrubber, n=passes: s.run(next(n))], options.rounds)
-        n_nodes = len(tree_paths(nodes, "root"))
+        bound, passes = BoundGraph(nodes, "root"), iter(range(10_000))
+        with clean.prepared():
+            scrubber = Scrubber(clean, bound)
+            forward, seconds = best_seconds([plain, lambda s=scrubber, n=passes: s.run(next(n))], options.rounds)
+        n_nodes = len(bound.tree_paths())
         print(
             f"{name}, {n_nodes} tree nodes: {seconds:.3f} s a pass = {seconds / forward:.2f} plain forwards "
             f"(allowed {1.5 * n_nodes * 1.3:.1f}), {seconds / forward / n_nodes:.2f} a node"
         )
-        clean.forget()
 
 
 def require_agreement(model: ADTransformer, history: History, nodes: Nodes) -> float:
@@ -160,7 +160,7 @@ def redwood_pass(model: ADTransformer, history: History, nodes: Nodes, reference
 
 def our_passes(model: ADTransformer, history: History, nodes: Nodes, references: int, passes: int) -> None:
     """Run the model, cache it, and scrub some references some times."""
-    scrubber = Scrubber(Clean.run(model, history), nodes, "root", Options(self_donors=True))
+    scrubber = Scrubber(Clean.run(model, history), BoundGraph(nodes, "root"), Options(self_donors=True))
     for number in range(passes):
         scrubber.run(number, n_rows=references)
 
@@ -181,7 +181,10 @@ def beside_redwood(rounds: int) -> None:
                 beside = f", losses agree to {require_agreement(model, history, nodes):.0e}"
                 runs.append(redwood_pass(model, history, nodes, references))
             forward, one, ten, *theirs = (1000 * seconds for seconds in best_seconds(runs, rounds))
-            print(f"{name}, {len(tree_paths(nodes, 'root'))} tree nodes, {references} references{beside}:", flush=True)
+            print(
+                f"{name}, {len(BoundGraph(nodes, 'root').tree_paths())} tree nodes, {references} references{beside}:",
+                flush=True,
+            )
             print(f"  plain forward over the references {forward:.0f}; our passes: one {one:.0f}, ten {ten:.0f}")
             for single in theirs:
                 times = (

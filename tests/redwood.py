@@ -27,14 +27,13 @@ from rust_circuit.causal_scrubbing.hypothesis import (
     corr_root_matcher,
 )
 
-from ad_hypotheses.causal.tree import Path
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.language.anatomy import Part, Reader, Writer
-from ad_hypotheses.language.check import BoundNode
+from ad_hypotheses.language.check import BoundNode, TreePath
 from ad_hypotheses.language.history import History
 
 SETTINGS = ExperimentEvalSettings(optimize=False, device_dtype="cpu")  # its optimiser does not make it faster
-SamplerOf = Callable[[Path], CondSampler]
+SamplerOf = Callable[[TreePath], CondSampler]
 
 
 class LayerNorm(rc.GeneralFunctionSpecBase):
@@ -233,16 +232,16 @@ class Claim:
         root: str,
         sampler: SamplerOf,
         other: SamplerOf = lambda path: UncondSampler(),
-        apart: Callable[[Path, Reader, Writer], CondSampler] | None = None,
+        apart: Callable[[TreePath, Reader, Writer], CondSampler] | None = None,
         inputs_stay: bool = True,
     ) -> None:
         self.graph, self.nodes, self.sampler, self.other = graph, nodes, sampler, other
         self.apart, self.inputs_stay = apart, inputs_stay
-        self.tree: dict[Path, InterpNode] = {}
+        self.tree: dict[TreePath, InterpNode] = {}
         self.correspondence = Correspondence()
         self._add(InterpNode(ExactSampler(), root, other((root,))), (root,), None)
 
-    def _add(self, node: InterpNode, path: Path, consumer: Place | None) -> None:
+    def _add(self, node: InterpNode, path: TreePath, consumer: Place | None) -> None:
         bound = self.nodes[path[-1]]
         place = self._place(bound, consumer)
         self.tree[path] = node
@@ -308,7 +307,7 @@ class Claim:
         experiment = Experiment(self.graph.circuit, data, self.correspondence, random_seed=seed)
         return experiment.scrub(data if references is None else references)
 
-    def donors(self, scrubbed: ScrubbedExperiment) -> tuple[dict[Path, np.ndarray], dict[Path, np.ndarray]]:
+    def donors(self, scrubbed: ScrubbedExperiment) -> tuple[dict[TreePath, np.ndarray], dict[TreePath, np.ndarray]]:
         """Which row each tree node was visited at, and which its unimportant inputs came from, for each reference."""
         drawn = scrubbed.sampled_inputs
         visited = {path: rows_of(drawn.datasets[node]) for path, node in self.tree.items()}

@@ -16,9 +16,8 @@ from scipy.stats import binomtest, chi2, chi2_contingency
 from ad_hypotheses.causal import oracle
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Options, Scrubber
-from ad_hypotheses.causal.tree import Path, tree_paths
 from ad_hypotheses.language.anatomy import Part, Reader, Writer, head_readers
-from ad_hypotheses.language.check import BoundNode
+from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath
 from ad_hypotheses.language.sites import SiteSet, embed, head, logits, mlp
 
 MAX_TREE, MAX_DEPTH, MAX_PARENTS = 24, 4, 3
@@ -33,13 +32,13 @@ class Tables:
         others: {(path, which): [row]}; `which` is "other", or names a reader and a writer that has a row of its own
     """
 
-    donors: dict[tuple[Path, str], np.ndarray] = field(default_factory=dict)
-    others: dict[tuple[Path, str], np.ndarray] = field(default_factory=dict)
+    donors: dict[tuple[TreePath, str], np.ndarray] = field(default_factory=dict)
+    others: dict[tuple[TreePath, str], np.ndarray] = field(default_factory=dict)
 
-    def visited(self, nodes: Mapping[str, BoundNode], root: str, references: np.ndarray) -> dict[Path, np.ndarray]:
+    def visited(self, nodes: Mapping[str, BoundNode], root: str, references: np.ndarray) -> dict[TreePath, np.ndarray]:
         """At which row each tree node is visited for each reference."""
         rows = {(root,): references}
-        for path in tree_paths(nodes, root)[1:]:
+        for path in BoundGraph(nodes, root).tree_paths()[1:]:
             rows[path] = self.donors[path[:-1], path[-1]][rows[path[:-1]]]
         return rows
 
@@ -57,11 +56,11 @@ class Subject:
     along: dict[Writer, np.ndarray] = field(default_factory=dict)
 
     def scrubber(self, options: Options = DEFAULT, seed: int = 0) -> Scrubber:
-        return Scrubber(Clean.run(self.model, self.history), self.nodes, "root", options, seed)
+        return Scrubber(Clean.run(self.model, self.history), BoundGraph(self.nodes, "root"), options, seed)
 
     @property
-    def paths(self) -> list[Path]:
-        return tree_paths(self.nodes, "root")
+    def paths(self) -> list[TreePath]:
+        return BoundGraph(self.nodes, "root").tree_paths()
 
 
 def bound(model, name: str, site: SiteSet, parents=(), labels=None) -> BoundNode:
@@ -83,7 +82,7 @@ def recorded(scrubber: Scrubber, number: int) -> tuple[Tables, np.ndarray]:
 
     scrubber.donors, scrubber.other_rows = keep_donors, keep_others
     result = scrubber.run(number).log_probs
-    for path in tree_paths(scrubber.nodes, scrubber.root):  # a shared node is visited once, but has a place in each
+    for path in scrubber.bound.tree_paths():  # a shared node is visited once, but has a place in each
         if scrubber.nodes[path[-1]].parents:
             keep_others(path)
         for parent in scrubber.nodes[path[-1]].parents:
@@ -102,7 +101,10 @@ def forced(scrubber: Scrubber, tables: Tables) -> np.ndarray:
 
 
 def for_one_reference(
-    subject: Subject, visited: Mapping[Path, int], others: Mapping[tuple[Path, str], int], rng: np.random.Generator
+    subject: Subject,
+    visited: Mapping[TreePath, int],
+    others: Mapping[tuple[TreePath, str], int],
+    rng: np.random.Generator,
 ) -> Tables:
     """Tables in which one reference finds the given draws; all entries that it never comes to are arbitrary."""
     n_rows, tables = subject.history.n_rows, Tables()
@@ -118,8 +120,8 @@ def for_one_reference(
 
 def one_by_one(
     subject: Subject,
-    visited: Mapping[Path, np.ndarray],
-    others: Mapping[tuple[Path, str], np.ndarray],
+    visited: Mapping[TreePath, np.ndarray],
+    others: Mapping[tuple[TreePath, str], np.ndarray],
     options: Options = DEFAULT,
 ) -> np.ndarray:
     """Scrub each reference with draws of its own: [reference, step, action].
@@ -213,7 +215,7 @@ def pool(labels: np.ndarray, row: int, self_donors: bool) -> list[int]:
 
 
 def draw_tests(
-    subject: Subject, visited: Mapping[Path, np.ndarray], others: Mapping[Path, np.ndarray], self_donors: bool
+    subject: Subject, visited: Mapping[TreePath, np.ndarray], others: Mapping[TreePath, np.ndarray], self_donors: bool
 ) -> dict[str, float]:
     """p-values of many draws for one reference: of each given the row before it, and of what must be independent."""
     found: dict[str, float] = {}
@@ -269,7 +271,7 @@ def random_subject(seed: int, n_rows: int = 7, n_steps: int = 5) -> Subject:
     model, history = tiny_model(seed % 5, n_steps, **shape), tiny_history(seed, n_rows, n_steps)
     while True:
         nodes, along = _hypothesis(rng, model, n_rows)
-        paths = tree_paths(nodes, "root")
+        paths = BoundGraph(nodes, "root").tree_paths()
         if 3 <= len(paths) <= MAX_TREE and max(map(len, paths)) <= MAX_DEPTH:
             return Subject(model, history, nodes, along)
 
@@ -344,7 +346,7 @@ def _narrowed(rng, nodes):
 
 
 def _reached(nodes):
-    return {path[-1] for path in tree_paths(nodes, "root")}
+    return {path[-1] for path in BoundGraph(nodes, "root").tree_paths()}
 
 
 def ladder(seed: int = 0, n_rows: int = 6) -> Subject:

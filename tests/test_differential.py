@@ -33,7 +33,7 @@ from rust_circuit.causal_scrubbing.hypothesis import (
 
 from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Options
-from ad_hypotheses.causal.tree import tree_paths
+from ad_hypotheses.language.check import BoundGraph
 from ad_hypotheses.language.sites import embed, head, logits, mlp
 
 # its sampler warns where several references share a class that is smaller than they are many
@@ -76,7 +76,7 @@ def test_the_random_hypotheses_cover_what_can_be_said():
     nodes = [node for subject in subjects for node in subject.nodes.values()]
     parts = [part for node in nodes for part in node.parts]
     features = [set(np.bincount(node.labels)) - {0} for node in nodes if node.labels is not None]
-    depths = {max(map(len, tree_paths(subject.nodes, "root"))) for subject in subjects}
+    depths = {max(map(len, BoundGraph(subject.nodes, "root").tree_paths())) for subject in subjects}
     assert depths == {2, 3, 4}
     assert {len(node.parents) for node in nodes} == {0, 1, 2, 3}
     assert {1} in features  # every row alone

@@ -14,10 +14,9 @@ from laws import law
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Options, Scrubber
-from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.evidence import HalfSums, LossSums, Resampling, estimate
 from ad_hypotheses.evidence.halves import donors_of, variances
-from ad_hypotheses.language.check import BoundNode
+from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.studies.scrub import halves
 from ad_hypotheses.studies.scrub.halves import n_splits, scrub_in_halves, split_rows
 from ad_hypotheses.studies.scrub.measure import Measured, forwards, measure
@@ -37,8 +36,8 @@ def claim(seed: int, n_rows: int, n_steps: int = 4) -> tuple[Clean, dict[str, Bo
 def test_donors_come_from_the_own_half(seed, how):
     clean, nodes = claim(seed, n_rows=9)
     half = np.random.default_rng(seed).random(9) < 0.5
-    scrubber = Scrubber(clean, nodes, "root", how, seed, halves=half)
-    for path in tree_paths(nodes, "root"):
+    scrubber = Scrubber(clean, BoundGraph(nodes, "root"), how, seed, halves=half)
+    for path in BoundGraph(nodes, "root").tree_paths():
         others = scrubber.other_rows(path).numpy()
         assert np.array_equal(half[others], half)
         assert ((others != np.arange(9)) | (np.bincount(half, minlength=2)[half.astype(int)] == 1)).all()
@@ -53,24 +52,26 @@ def test_donors_come_from_the_own_half(seed, how):
 def test_halves_of_two_are_two_datasets(seed, others):
     """With two rows there is one way to draw, so that the outcome does not depend on the draws."""
     clean, nodes = claim(seed, n_rows=4)
-    both = Scrubber(clean, nodes, "root", Options(others), seed, halves=np.array([True, True, False, False])).run(0)
+    both = Scrubber(
+        clean, BoundGraph(nodes, "root"), Options(others), seed, halves=np.array([True, True, False, False])
+    ).run(0)
     for rows in (slice(0, 2), slice(2, 4)):
         alone = Clean.run(clean.twin.model, clean.history[rows])
         nodes_here = {name: node.of_rows(rows) for name, node in nodes.items()}
-        apart = Scrubber(alone, nodes_here, "root", Options(others), seed).run(0)
+        apart = Scrubber(alone, BoundGraph(nodes_here, "root"), Options(others), seed).run(0)
         assert np.allclose(both.log_probs[rows], apart.log_probs, atol=2e-6)
 
 
 def test_losses_in_halves_are_those_of_the_runs():
     clean, nodes = claim(3, n_rows=8)
     actions = clean.history.actions
-    found = scrub_in_halves(clean, nodes, "root", Options(), 5, 2, np.zeros(actions.shape))
+    found = scrub_in_halves(clean, BoundGraph(nodes, "root"), Options(), 5, 2, np.zeros(actions.shape))
     assert np.array_equal(found.first, split_rows(clean.history, 5, 2))
     for number, half in enumerate(found.first):
         for side in (half, ~half):
             expected = exact_baseline(clean.log_probs[side], actions[side], self_donors=False)
             assert np.allclose(found.losses["baseline"][number, side], expected, atol=1e-6)
-        run = Scrubber(clean, nodes, "root", Options(), 5, halves=half).run(halves.FIRST + number)
+        run = Scrubber(clean, BoundGraph(nodes, "root"), Options(), 5, halves=half).run(halves.FIRST + number)
         assert np.allclose(found.losses["scrubbed"][number], cross_entropy(run.log_probs, actions))
     assert not np.allclose(found.losses["scrubbed"], found.losses["structure"])
 
@@ -91,10 +92,10 @@ def test_rows_of_a_learner_stay_together_and_few_learners_are_not_split():
 
 def test_what_was_measured_in_halves_survives_the_file_and_was_announced(tmp_path):
     clean, nodes = claim(4, n_rows=8)
-    nodes = {path[-1]: nodes[path[-1]] for path in tree_paths(nodes, "root")}
+    nodes = {path[-1]: nodes[path[-1]] for path in BoundGraph(nodes, "root").tree_paths()}
     done: list[int] = []
-    measured = measure(clean, nodes, "root", 2, Options(), 0, splits=2, progress=done.append)
-    assert sum(done) == forwards(nodes, "root", 2, splits=2)
+    measured = measure(clean, BoundGraph(nodes, "root"), 2, Options(), 0, splits=2, progress=done.append)
+    assert sum(done) == forwards(BoundGraph(nodes, "root"), 2, splits=2)
     measured.save(tmp_path / "one.npz")
     again = Measured.load(tmp_path / "one.npz")
     assert again.halves is not None

@@ -26,7 +26,7 @@ from ad_hypotheses.known.proof import idle, outside, prove, require_proof
 from ad_hypotheses.known.teaching import claims_of
 from ad_hypotheses.known.trained import TRAINED
 from ad_hypotheses.language.anatomy import Writer
-from ad_hypotheses.language.check import bind
+from ad_hypotheses.language.check import BoundGraph, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.sources.rules import RULES
@@ -92,7 +92,7 @@ def test_a_freed_node_takes_the_values_of_the_donors_that_the_engine_draws(hand_
     lesson, model = hand_set
     _, wanted = interchanged(Clean.run(model, lesson.history), lesson, ("score",), seed=5)
     free = lesson.nodes | {"score": replace(lesson.nodes["score"], labels=np.zeros_like(lesson.nodes["score"].labels))}
-    scrubber = Scrubber(Clean.run(model, lesson.history), free, "choice", seed=5)
+    scrubber = Scrubber(Clean.run(model, lesson.history), BoundGraph(free, "choice"), seed=5)
     outer, inner = scrubber.donors(("choice",), "score"), scrubber.donors(("choice", "score"), "last")
     last, n_steps = lesson.values["last"], lesson.history.n_steps
     for row, step in [(0, 0), (3, 7), (ROWS - 1, n_steps - 1), (11, 30)]:
@@ -112,14 +112,14 @@ def test_a_network_that_computes_it_elsewhere_fails(hand_set, truth):
 
 def test_scrubbed_logits_are_those_of_the_engine_and_carry_gradients(lesson, tiny):
     model = build(tiny)
-    scrubber = Scrubber(trainable(model, lesson), lesson.nodes, "choice", seed=3)
+    scrubber = Scrubber(trainable(model, lesson), BoundGraph(lesson.nodes, "choice"), seed=3)
     logits = scrubber.logits(2)
-    plain = Scrubber(Clean.run(model, lesson.history), lesson.nodes, "choice", seed=3).run(2).log_probs
+    plain = Scrubber(Clean.run(model, lesson.history), BoundGraph(lesson.nodes, "choice"), seed=3).run(2).log_probs
     np.testing.assert_allclose(logits.log_softmax(-1).detach().numpy(), plain, atol=1e-5)
     surprise(logits, lesson.policy).backward()
     moved = {name for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.abs().sum()}
     assert {"embed.action", "embed.reward", "blocks.0.mlp.W_in", "W_U"} <= moved
-    measured = Scrubber(Clean.run(model, lesson.history), lesson.nodes, "choice").clean
+    measured = Scrubber(Clean.run(model, lesson.history), BoundGraph(lesson.nodes, "choice")).clean
     assert not measured.seen(measured.twin.last_stage).requires_grad
 
 

@@ -27,6 +27,7 @@ from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.distill.model import ADTransformer, KVCache, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import ConfigError, HypothesisError
+from ad_hypotheses.language.check import BoundGraph
 from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
 
 STEPS = 6
@@ -311,7 +312,7 @@ def test_fast_engine_is_the_oracle_draw_by_draw(variant, seed):
     model, history = tiny_model(seed, n_steps=4, **variant), tiny_history(seed, n_rows=4, n_steps=4)
     nodes, along = random_hypothesis(np.random.default_rng(seed), model, history)
     options = OPTIONS[(seed + len(variant)) % len(OPTIONS)]
-    scrubber = Scrubber(Clean.run(model, history), nodes, "root", options, seed=seed)
+    scrubber = Scrubber(Clean.run(model, history), BoundGraph(nodes, "root"), options, seed=seed)
     assert np.allclose(scrubber.run(3).log_probs, replay(model, history, nodes, along, scrubber, 3), atol=2e-6)
 
 
@@ -324,7 +325,7 @@ def test_a_key_from_another_step_is_turned_by_the_step_where_it_is_put():
         "root": bound("root", logits, ["mix"], anatomy=model.anatomy),
     }
     options = replace(OPTIONS[0], align="any")
-    scrubber = Scrubber(Clean.run(model, history), nodes, "root", options, seed=1)
+    scrubber = Scrubber(Clean.run(model, history), BoundGraph(nodes, "root"), options, seed=1)
     assert np.allclose(scrubber.run(0).log_probs, replay(model, history, nodes, {}, scrubber, 0), atol=2e-6)
 
 

@@ -21,7 +21,7 @@ from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.search import Losses, search
 from ad_hypotheses.errors import DataError, HypothesisError
 from ad_hypotheses.language.anatomy import Anatomy
-from ad_hypotheses.language.check import bind, check_structure
+from ad_hypotheses.language.check import BoundGraph, bind, check_structure
 from ad_hypotheses.language.edges import all_edges, connected, find_edges
 from ad_hypotheses.language.load import load
 from ad_hypotheses.language.write import hypothesis_source
@@ -195,7 +195,7 @@ def test_scrubbing_the_written_file_recovers_what_the_search_kept(tmp_path, keep
     bound = bind(claim, model.anatomy, reference)
     assert not bound.warnings
     clean = Clean.run(model, reference)
-    scrubber = Scrubber(clean, bound.nodes, bound.root, Options(self_donors=True))
+    scrubber = Scrubber(clean, bound, Options(self_donors=True))
     losses = [cross_entropy(scrubber.run(number).log_probs, reference.actions).mean() for number in range(400)]
     nothing = exact_baseline(clean.log_probs, reference.actions, self_donors=True).mean()
     assert nothing == pytest.approx(found.loss_none)
@@ -211,12 +211,12 @@ def test_a_file_of_a_deep_circuit_is_scrubbed_step_by_step(tmp_path):
     file.write_text(hypothesis_source(edges, model.anatomy, "found", "dark-room"))
     bound = bind(load(file)[0], model.anatomy, history)
     clean = Clean.run(model, history)
-    run = Scrubber(clean, bound.nodes, bound.root).run(0)
+    run = Scrubber(clean, bound).run(0)
     assert 0.01 * run.root_moved_by_baseline < run.root_moved < 0.5 * run.root_moved_by_baseline
     everything = hypothesis_source(all_edges(model.anatomy), model.anatomy, "found", "dark-room")
     file.write_text(everything)
     bound = bind(load(file)[0], model.anatomy, history)
     own = np.arange(240).reshape(60, 4)
     alone = {n: one if one.labels is None else replace(one, labels=own) for n, one in bound.nodes.items()}
-    run = Scrubber(clean, alone, bound.root).run(0)  # every step its own donor: nothing changes
+    run = Scrubber(clean, BoundGraph(alone, bound.root)).run(0)  # every step its own donor: nothing changes
     np.testing.assert_allclose(run.log_probs, clean.log_probs, atol=1e-6)

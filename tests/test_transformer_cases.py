@@ -18,7 +18,7 @@ from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
-from ad_hypotheses.language.check import BoundNode
+from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.sites import embed, head, logits
 
@@ -61,7 +61,7 @@ def node(model, name, site, parents=(), labels=None):
 
 def scrubbed(model, history, nodes, passes=150, options=INCLUSIVE):
     """Outputs `f` of many passes. [pass, row, output]"""
-    scrubber = Scrubber(Clean.run(model, history), {one.name: one for one in nodes}, "root", options)
+    scrubber = Scrubber(Clean.run(model, history), BoundGraph({one.name: one for one in nodes}, "root"), options)
     found = np.array([scrubber.run(number).log_probs[:, 0] for number in range(passes)], dtype=float)
     return found[..., 1:] - found[..., :1]
 

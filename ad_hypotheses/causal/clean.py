@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -114,6 +115,22 @@ class Clean:
     def _dtype(self) -> torch.dtype:
         return self.twin.model.dtype
 
+    @contextmanager
+    def prepared(self, stages: Iterable[int] = (), groups: Iterable[tuple[Part, ...]] = ()) -> Iterator[Clean]:
+        """Keep in memory, until the block ends, what is prepared here and inside of it.
+
+        Args:
+            stages: Stages whose readers' input is needed.
+            groups: Groups of parts whose writing is needed.
+        """
+        before = self._streams, self._written
+        self._streams, self._written = dict(self._streams), dict(self._written)
+        try:
+            self.prepare(stages, groups)
+            yield self
+        finally:
+            self._streams, self._written = before
+
     def prepare(self, stages: Iterable[int], groups: Iterable[tuple[Part, ...]]) -> None:
         """Cache what the readers of `stages` see and what `groups` of parts write, in one run of the model."""
         with torch.set_grad_enabled(self.differentiable):
@@ -157,10 +174,6 @@ class Clean:
     def written(self, group: tuple[Part, ...]) -> Stream:
         """What the parts of a prepared group write together. [row, step, d_model]"""
         return self._written[group]
-
-    def forget(self) -> None:
-        """Free what was prepared."""
-        self._streams, self._written = {}, {}
 
 
 def chunks(n_rows: int, n_steps: int) -> Iterator[slice]:

@@ -13,7 +13,7 @@ forward pass a pass, and a node without parents costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,10 +24,9 @@ from torch import Tensor
 
 from ad_hypotheses.causal.clean import Clean, Movement, Strand, along, chunks, gather, movement, plain_part, strands_of
 from ad_hypotheses.causal.draws import Align, apart, classes, draw, draw_rows, uniforms
-from ad_hypotheses.causal.tree import Path
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.language.anatomy import Part, Reader
-from ad_hypotheses.language.check import BoundNode
+from ad_hypotheses.language.check import BoundGraph, TreePath
 
 Others = Literal["joint", "independent"]
 Delivery = dict[Strand | Reader, Stream]
@@ -66,7 +65,7 @@ class Pass:
     log_probs: Float[np.ndarray, "row step action"]
     root_moved: float
     root_moved_by_baseline: float
-    movements: dict[Path, Movement] = field(default_factory=dict)
+    movements: dict[TreePath, Movement] = field(default_factory=dict)
 
 
 class Scrubber:
@@ -74,8 +73,7 @@ class Scrubber:
 
     Args:
         clean: The model's own run over the dataset.
-        nodes: The hypothesis, bound to the model and the dataset.
-        root: Name of its last node.
+        bound: The hypothesis, bound to the model and the dataset.
         options: See :class:`Options`.
         seed: Of all draws.
         halves: Rows that give each other no donors if they differ in it; None where every row may. [row]
@@ -84,24 +82,24 @@ class Scrubber:
     def __init__(
         self,
         clean: Clean,
-        nodes: Mapping[str, BoundNode],
-        root: str,
+        bound: BoundGraph,
         options: Options | None = None,
         seed: int = 0,
         halves: Bool[np.ndarray, " row"] | None = None,
     ) -> None:
-        self.clean, self.nodes, self.root, self.seed = clean, nodes, root, seed
+        self.clean, self.bound, self.seed = clean, bound, seed
+        self.nodes, self.root = bound.nodes, bound.root
         self.options = options or Options()
         self.twin = clean.twin
         self._halves = None if halves is None else classes(halves.astype(np.int64))
         self._pass = 0
         self._shared: dict[str, Delivery] = {}
-        self._movements: dict[Path, Movement] | None = None
-        self.strands = {name: strands_of(node.parts) for name, node in nodes.items()}
-        self.readers = {name: [r for part in node.parts for r in part.readers] for name, node in nodes.items()}
+        self._movements: dict[TreePath, Movement] | None = None
+        self.strands = {name: strands_of(node.parts) for name, node in bound.nodes.items()}
+        self.readers = {name: [r for part in node.parts for r in part.readers] for name, node in bound.nodes.items()}
         self.classes = {
             name: classes(apart(node.labels, halves), node.selected, self.options.align, clean.history.episode_step)
-            for name, node in nodes.items()
+            for name, node in bound.nodes.items()
             if node.labels is not None
         }
         groups = [group for strands in self.strands.values() for group in strands.values()]
@@ -109,8 +107,10 @@ class Scrubber:
         if self.options.others == "independent":
             writers = self.twin.anatomy.writers
             groups += [(plain_part(writer),) for writer in writers if writer.stage < max(stages)]
-            groups += [(part,) for node in nodes.values() for part in node.parts if part.writer is not None]
-            stages = {part.readers[0].stage for node in nodes.values() for part in node.parts if part.writer is None}
+            groups += [(part,) for node in bound.nodes.values() for part in node.parts if part.writer is not None]
+            stages = {
+                part.readers[0].stage for node in bound.nodes.values() for part in node.parts if part.writer is None
+            }
         clean.prepare(stages | {self.twin.last_stage}, groups)
 
     @torch.no_grad()
@@ -150,7 +150,7 @@ class Scrubber:
         chunks = _Visit(self, (self.root,)).chunks()
         return torch.cat([self.twin.logits(chunk.compute_root()) for _, chunk in chunks])
 
-    def deliver(self, path: Path, visited: np.ndarray | None = None) -> Delivery:
+    def deliver(self, path: TreePath, visited: np.ndarray | None = None) -> Delivery:
         """Visit the node at the end of `path`, at every row or those visited, and return what it delivers there."""
         name = path[-1]
         if not self.nodes[name].parents:
@@ -176,27 +176,27 @@ class Scrubber:
                 delivery[reader] = torch.cat(list(inputs))
         return delivery
 
-    def key(self, path: Path) -> Path:
+    def key(self, path: TreePath) -> TreePath:
         """What the draws of a visit depend on: the tree path, or the node alone if its draws are shared."""
         return path[-1:] if self.options.shared else path
 
-    def uniforms(self, path: Path, what: str, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
+    def uniforms(self, path: TreePath, what: str, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
         """The uniform numbers behind one table of a visit."""
         return uniforms(self.seed, (self._pass, *self.key(path), what), shape)
 
-    def donors(self, path: Path, parent: str) -> Int[np.ndarray, " row *step"]:
+    def donors(self, path: TreePath, parent: str) -> Int[np.ndarray, " row *step"]:
         """Draw the table of donors of a declared parent."""
         found = self.classes[parent]
         return draw(found, self.uniforms(path, f"<{parent}", found.size.shape), self.options.self_donors)
 
-    def other_rows(self, path: Path, what: str = "other") -> Int[Tensor, " row"]:
+    def other_rows(self, path: TreePath, what: str = "other") -> Int[Tensor, " row"]:
         """Draw the rows that unimportant inputs of a visit come from."""
         u = self.uniforms(path, what, (self.clean.n_rows,))
         own = self.options.self_donors
         rows = draw_rows(self.clean.n_rows, u, own) if self._halves is None else draw(self._halves, u, own)
         return torch.from_numpy(rows).to(self.clean.tokens.device)
 
-    def measure(self, path: Path, parent: str, donors: np.ndarray, delivery: Delivery) -> None:
+    def measure(self, path: TreePath, parent: str, donors: np.ndarray, delivery: Delivery) -> None:
         """Record how far an arrow moved, if this pass is asked to."""
         if self._movements is not None:
             node, before = self.nodes[parent], self.leaf(parent)
@@ -219,7 +219,7 @@ class _Arrow:
 class _Visit:
     """One tree node of one pass, at every row or those visited: its tables, and what its parents deliver."""
 
-    def __init__(self, scrubber: Scrubber, path: Path, visited: np.ndarray | None = None) -> None:
+    def __init__(self, scrubber: Scrubber, path: TreePath, visited: np.ndarray | None = None) -> None:
         self.scrubber, self.path, self.name, self.visited = scrubber, path, path[-1], visited
         self.other = scrubber.other_rows(path)
         self.others: dict[tuple[Reader, object], Tensor] = {}

@@ -27,7 +27,6 @@ from torch import Tensor
 
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Options, Others, Scrubber
-from ad_hypotheses.causal.tree import Path as TreePath
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.checkpoint import build, versions
 from ad_hypotheses.distill.config import Config, Training
@@ -36,7 +35,7 @@ from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.state import Run, resume, save
 from ad_hypotheses.distill.train import HISTORIES, STATE, Progress, learning_rate, training_histories
 from ad_hypotheses.known.training_digest import digest, keep_taught
-from ad_hypotheses.language.check import BoundNode, bind
+from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis, Node, as_policy
 
@@ -110,7 +109,7 @@ def interchanged(
         for name, node in lesson.nodes.items()
     }
     root = lesson.truth.root
-    scrubber = Scrubber(clean, nodes, root.name, Options(others), seed)
+    scrubber = Scrubber(clean, BoundGraph(nodes, root.name), Options(others), seed)
     decided = _value(scrubber, lesson, root, (root.name,))
     return scrubber.logits(0), as_policy(decided, lesson.history.n_actions)
 

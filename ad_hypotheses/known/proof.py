@@ -13,7 +13,7 @@ from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.scrub import Options, Others, Scrubber
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import DataError
-from ad_hypotheses.language.check import Bound, BoundNode, bind
+from ad_hypotheses.language.check import Bound, BoundGraph, BoundNode, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.studies.scrub.measure import expected_baseline, measure
@@ -85,8 +85,8 @@ def prove(
     clean, bound = Clean.run(model, history), [bind(claim, model.anatomy, history) for claim in claims]
     shares = {}
     for claim, one in zip(claims, bound, strict=True):
-        shares[str(claim.name)] = share(clean, one, seed)
-        clean.forget()
+        with clean.prepared():
+            shares[str(claim.name)] = share(clean, one, seed)
     likely = policy.max(axis=-1, keepdims=True) - policy < 1e-9  # several, where the rule is indifferent
     same = np.take_along_axis(likely, clean.log_probs.argmax(axis=-1)[..., None], axis=-1)
     apart = (policy * (np.log(np.where(policy > 0, policy, 1)) - clean.log_probs)).sum(axis=-1)
@@ -96,11 +96,11 @@ def prove(
 
 def share(clean: Clean, bound: Bound, seed: int) -> Share:
     """Return how much a claim recovers, without intervals."""
-    measured = measure(clean, bound.nodes, bound.root, PASSES, Options(), seed, nodes_alone=False)
+    measured = measure(clean, bound, PASSES, Options(), seed, nodes_alone=False)
     untouched = cross_entropy(clean.log_probs, clean.history.actions).mean(dtype=np.float64)
     scrubbed, structure = (measured.losses[name].mean(dtype=np.float64) for name in ("scrubbed", "structure"))
     recovered, beyond = ((scrubbed - low) / (untouched - low) for low in (measured.baseline.mean(), structure))
-    independent = 1 - _lost(clean, bound.nodes, bound.root, "independent", seed)
+    independent = 1 - _lost(clean, bound, "independent", seed)
     return Share(float(recovered), float(beyond), independent)
 
 
@@ -116,13 +116,13 @@ def outside(clean: Clean, bound: Bound, seed: int, others: Others = "joint") -> 
         others: Whether all that is not declared comes from one history, or each part from one of its own.
     """
     nodes = {name: _alone(node, clean.n_rows) for name, node in bound.nodes.items()}
-    return _lost(clean, nodes, bound.root, others, seed)
+    return _lost(clean, BoundGraph(nodes, bound.root), others, seed)
 
 
-def _lost(clean: Clean, nodes: Mapping[str, BoundNode], root: str, others: Others, seed: int) -> float:
+def _lost(clean: Clean, bound: BoundGraph, others: Others, seed: int) -> float:
     """The share of a network's gain over the baseline that scrubbing takes away."""
     options, actions = Options(others), clean.history.actions
-    scrubber = Scrubber(clean, nodes, root, options, seed)
+    scrubber = Scrubber(clean, bound, options, seed)
     runs = [cross_entropy(scrubber.run(number).log_probs, actions) for number in range(PASSES)]
     untouched = cross_entropy(clean.log_probs, actions).mean(dtype=np.float64)
     gain = expected_baseline(clean, options, PASSES, seed).mean() - untouched
@@ -135,8 +135,8 @@ def idle(clean: Clean, bound: Bound) -> float:
     liveliest = {True: 0.0, False: 0.0}
     for writer in clean.twin.anatomy.writers:
         group = (plain_part(writer),)
-        clean.prepare((), [group])
-        written = clean.written(group)
+        with clean.prepared(groups=[group]):
+            written = clean.written(group)
         differs = (written - written.mean(dim=0)).norm(dim=-1).mean().item()
         liveliest[writer in named] = max(liveliest[writer in named], differs)
     return liveliest[False] / liveliest[True]

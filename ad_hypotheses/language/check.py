@@ -20,7 +20,7 @@ from ad_hypotheses.language.structure import Parts, check_structure, examine_str
 
 SMALL_RANGE = 2**20  # a difference is far cheaper than sorting, as long as packing has room
 PACKED = 2**62  # codes of tuples are packed into one int64 while they fit
-__all__ = ["Bound", "BoundNode", "bind", "check_structure", "classes"]
+__all__ = ["Bound", "BoundGraph", "BoundNode", "TreePath", "bind", "check_structure", "classes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,22 +52,64 @@ class BoundNode:
         return replace(self, labels=labels, selected=selected)
 
 
+TreePath = tuple[str, ...]
+"""Names from the root to a node of the hypothesis written out as a tree."""
+
+
 @dataclass(frozen=True, eq=False)
-class Bound:
-    """A hypothesis that fits a model and a data set.
+class BoundGraph:
+    """The nodes of a claim that fit a model and a data set: all that scrubbing looks at.
+
+    Attributes:
+        nodes: Every node by name.
+        root: Name of the node at the logits.
+    """
+
+    nodes: Mapping[str, BoundNode]
+    root: str
+
+    def of_rows(self, rows: slice | Int[np.ndarray, " row"]) -> BoundGraph:
+        """Return the graph bound to some of the rows."""
+        return BoundGraph({name: node.of_rows(rows) for name, node in self.nodes.items()}, self.root)
+
+    def without_features(self) -> BoundGraph:
+        """Return the graph with every feature constant, sites and shapes as they are: what structure alone explains."""
+        constant = {
+            name: node if node.labels is None else replace(node, labels=np.zeros_like(node.labels))
+            for name, node in self.nodes.items()
+        }
+        return BoundGraph(constant, self.root)
+
+    def tree_paths(self) -> list[TreePath]:
+        """Return every node of the graph written out as a tree, as paths from the root, a child before its parents."""
+        paths: list[TreePath] = []
+
+        def grow(path: TreePath) -> None:
+            paths.append(path)
+            for parent in self.nodes[path[-1]].parents:
+                grow((*path, parent))
+
+        grow((self.root,))
+        return paths
+
+    @property
+    def n_visits(self) -> int:
+        """Number of tree nodes that read others: each costs a partial forward pass over the data set."""
+        return sum(bool(self.nodes[path[-1]].parents) for path in self.tree_paths())
+
+
+@dataclass(frozen=True, eq=False)
+class Bound(BoundGraph):
+    """A hypothesis that fits a model and a data set; its nodes stand parents before children.
 
     Attributes:
         hypothesis: The claim.
         anatomy: The model's sites.
-        nodes: Every node by name, parents before children.
-        root: Name of the last node.
         warnings: What is allowed but was hardly meant.
     """
 
     hypothesis: Hypothesis
     anatomy: Anatomy
-    nodes: Mapping[str, BoundNode]
-    root: str
     warnings: tuple[str, ...]
 
 
@@ -106,7 +148,7 @@ def bind(
         hidden = features[node.name].hidden
         nodes[node.name] = BoundNode(node.name, parts[node.name], parents, labels, selected, hidden, node.doc)
     warnings = (*_dead_parts(hypothesis, parts), *_unused_nodes(hypothesis))
-    return Bound(hypothesis, anatomy, nodes, hypothesis.root.name, warnings)
+    return Bound(nodes, hypothesis.root.name, hypothesis, anatomy, warnings)
 
 
 def classes(feature: Feature, selected: Bool[np.ndarray, "row step"] | None = None) -> Int[np.ndarray, "row ..."]:

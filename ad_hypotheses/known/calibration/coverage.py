@@ -9,12 +9,11 @@ import numpy as np
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Scrubber
-from ad_hypotheses.causal.tree import without_features
 from ad_hypotheses.evidence.estimate import LossSums, estimate
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.known.calibration.cases import Case
 from ad_hypotheses.known.calibration.trials import RATIOS, SEEDS, number
-from ad_hypotheses.language.check import bind
+from ad_hypotheses.language.check import BoundGraph, bind
 from ad_hypotheses.studies.scrub.halves import n_splits, scrub_in_halves
 from ad_hypotheses.studies.scrub.measure import REPEATS
 from ad_hypotheses.studies.scrub.study import Settings, reference_histories
@@ -80,21 +79,21 @@ def _losses(case: Case, claim: str, settings: Settings, halves: bool = False) ->
     bound = bind(hypothesis, case.checkpoint.model.anatomy, history, regimes, settings.seed)
     clean, actions = Clean.run(case.checkpoint.model, history), history.actions
 
-    def scrubbed(nodes: dict, first: int) -> np.ndarray:
-        scrubber = Scrubber(clean, nodes, bound.root, settings.options, settings.seed)
+    def scrubbed(graph: BoundGraph, first: int) -> np.ndarray:
+        scrubber = Scrubber(clean, graph, settings.options, settings.seed)
         runs = (scrubber.run(first + n).log_probs for n in range(settings.passes))
         return np.stack([cross_entropy(run, actions).sum(axis=1, dtype=np.float64) for run in runs])
 
     baseline, sums = exact_baseline(clean.log_probs, actions, self_donors=False), None
     if halves and n_splits(history):
         how = (settings.options, settings.seed, n_splits(history), baseline)
-        apart = scrub_in_halves(clean, bound.nodes, bound.root, *how)
+        apart = scrub_in_halves(clean, bound, *how)
         sums = apart.sums(np.ones_like(actions, dtype=bool))
     return LossSums(
         model=cross_entropy(clean.log_probs, actions).sum(axis=1, dtype=np.float64),
-        scrubbed=scrubbed(dict(bound.nodes), 0),
+        scrubbed=scrubbed(bound, 0),
         baseline=baseline.sum(axis=1),
-        structure=scrubbed(without_features(bound.nodes), REPEATS),
+        structure=scrubbed(bound.without_features(), REPEATS),
         counts=np.full(history.n_rows, history.n_steps),
         clusters=history.learner,
         halves=sums,

@@ -11,7 +11,6 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.effects import Together, measure
 from ad_hypotheses.causal.history_pairs import ANY, make_pairs
 from ad_hypotheses.causal.scrub import Options, Scrubber
-from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.evidence.specificity import of_claim
 from ad_hypotheses.known.calibration.cases import Case, Claimed
 from ad_hypotheses.known.calibration.error_rates import kept_by_swaps
@@ -53,8 +52,8 @@ def facts(case: Case, asked: Measures) -> list[ClaimFacts]:
         nodes = {name: node.of_rows(slice(some.n_rows)) for name, node in bound.nodes.items()}
         bits = [node_bits(node, history, settings.align) for node in bound.nodes.values() if node.labels is not None]
         swaps = kept_by_swaps(true, read_last(bound, history.n_steps)), of_claim(bits)
-        found.append(_facts(case, claim, replace(bound, nodes=nodes), swaps, clean))
-        clean.forget()
+        with clean.prepared():
+            found.append(_facts(case, claim, replace(bound, nodes=nodes), swaps, clean))
     return found
 
 
@@ -67,7 +66,7 @@ def _facts(
 ) -> ClaimFacts:
     """Measure a claim that is bound to the histories of `clean`; what its swaps keep and leave free is known."""
     kept, specificity = swaps
-    paths = tree_paths(bound.nodes, bound.root)
+    paths = bound.tree_paths()
     undone, weakest, name = _patched(case, bound, clean.history)
     return ClaimFacts(
         network=case.name,
@@ -91,7 +90,7 @@ def _facts(
 def _recovered(clean: Clean, bound: Bound, options: Options) -> float:
     """What a claim recovers under other options than usual, in one pass."""
     baseline = expected_baseline(clean, options, passes=1, seed=0)
-    return recovered_in_a_pass(Scrubber(clean, bound.nodes, bound.root, options), baseline)
+    return recovered_in_a_pass(Scrubber(clean, bound, options), baseline)
 
 
 def read_last(bound: Bound, n_steps: int) -> Int[np.ndarray, "row step"]:

@@ -101,9 +101,9 @@ def run_trial(
     for number, claim in enumerate(case.claims):
         bound = bind(claim.hypothesis, model.anatomy, history, regimes, settings.seed)
         path = None if scratch is None else scratch / f"{number}.npz"
-        measured = _measured(clean, bound, settings, path)
-        progress(forwards(bound.nodes, bound.root, settings.passes, nodes_alone=False, splits=n_splits(history)))
-        clean.forget()
+        with clean.prepared():
+            measured = _measured(clean, bound, settings, path)
+        progress(forwards(bound, settings.passes, nodes_alone=False, splits=n_splits(history)))
         evidence = {}
         if measured is not None:
             for n, resampling in resamplings.items():
@@ -121,7 +121,7 @@ def _measured(clean: Clean, bound: Bound, settings: Settings, path: Path | None)
     except DataError:
         return None
     how = (settings.passes, settings.options, settings.seed, False, n_splits(clean.history))
-    return kept_or_measured(path, lambda: measure(clean, bound.nodes, bound.root, *how))
+    return kept_or_measured(path, lambda: measure(clean, bound, *how))
 
 
 def _unlike(clean: Clean) -> dict[str, float]:

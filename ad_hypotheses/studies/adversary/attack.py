@@ -24,6 +24,7 @@ from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.verdict import ALPHA
+from ad_hypotheses.language.check import BoundGraph
 from ad_hypotheses.language.history import History
 from ad_hypotheses.studies.adversary.attempts import Half, Kept, Restriction, ground_of
 from ad_hypotheses.studies.adversary.findings import Apart, Beyond, Challenge, Finding, Refined
@@ -91,7 +92,7 @@ def _scrubbers(plan: Plan, clean: Clean, rows: Int[np.ndarray, " half"]) -> dict
     def scrubber(widened: bool, others: Literal["joint", "independent"]) -> Scrubber:
         nodes = (plan.nodes if widened else plan.bound.nodes).values()
         there = {node.name: node.of_rows(rows) for node in nodes}
-        return Scrubber(clean, there, plan.root, replace(plan.options, others=others), plan.seed)
+        return Scrubber(clean, BoundGraph(there, plan.root), replace(plan.options, others=others), plan.seed)
 
     others = plan.options.others
     return {

@@ -11,7 +11,6 @@ import numpy as np
 
 from ad_hypotheses.causal.clean import plain_part
 from ad_hypotheses.causal.scrub import Options
-from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.check import Bound, BoundNode
@@ -78,7 +77,7 @@ class Plan:
     @property
     def forwards(self) -> int:
         """Partial forward passes over all histories that this is worth, at most."""
-        inner = sum(bool(self.bound.nodes[path[-1]].parents) for path in tree_paths(self.bound.nodes, self.root))
+        inner = self.bound.n_visits
         return self.runs * inner // 2
 
     def above(self, name: str) -> set[str]:

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float
 
 from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.metrics import cross_entropy
-from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.evidence.bootstrap import Estimate, Resampling
 from ad_hypotheses.evidence.estimate import Evidence, LossSums, estimate
 from ad_hypotheses.evidence.plain_data import Number
@@ -142,7 +141,7 @@ def claim_record(
         episodes={name: _by_episode(loss, history) for name, loss in curves.items()},
         worst_share=float(ranked[:n_worst].sum() / ranked.sum()) if ranked.sum() else 0.0,
         worst=_worst(tried, curves, history, regimes, log_probs),
-        tree_nodes=len(tree_paths(tried.bound.nodes, tried.bound.root)),
+        tree_nodes=len(tried.bound.tree_paths()),
         warnings=[*tried.bound.warnings, *_warnings(tried, align), *_idle(bits), *_only_as_measured(tried, judgement)],
         specificity=of_claim(list(bits.values())),
         any_step=measured.any_step,

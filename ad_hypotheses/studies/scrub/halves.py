@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,8 @@ from jaxtyping import Bool, Float
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.scrub import Options, Scrubber
-from ad_hypotheses.causal.tree import without_features
 from ad_hypotheses.evidence.halves import FEWEST, HalfSums
-from ad_hypotheses.language.check import BoundNode
+from ad_hypotheses.language.check import BoundGraph
 from ad_hypotheses.language.history import History
 
 SPLITS = 8  # with 4, intervals of a seventh of the figures missed what they should hold
@@ -60,8 +59,7 @@ def split_rows(history: History, seed: int, count: int) -> Bool[np.ndarray, "spl
 
 def scrub_in_halves(
     clean: Clean,
-    nodes: Mapping[str, BoundNode],
-    root: str,
+    bound: BoundGraph,
     options: Options,
     seed: int,
     splits: int,
@@ -72,8 +70,7 @@ def scrub_in_halves(
 
     Args:
         clean: The model's own run.
-        nodes: The claim, bound to model and data.
-        root: Name of its last node.
+        bound: The claim, bound to model and data.
         options: Without self-donors.
         seed: Of all draws.
         splits: How many, at least 1.
@@ -82,10 +79,10 @@ def scrub_in_halves(
     """
     first, actions = split_rows(clean.history, seed, splits), clean.history.actions
     losses = {kind: np.empty((splits, *actions.shape), dtype=np.float32) for kind in HALVED}
-    graphs = ("scrubbed", nodes, 0), ("structure", without_features(nodes), splits)
+    graphs = ("scrubbed", bound, 0), ("structure", bound.without_features(), splits)
     for number, half in enumerate(first):
         for kind, graph, at in graphs:
-            scrubber = Scrubber(clean, graph, root, options, seed, halves=half)
+            scrubber = Scrubber(clean, graph, options, seed, halves=half)
             losses[kind][number] = cross_entropy(scrubber.run(FIRST + at + number).log_probs, actions)
             progress(1)
         losses["baseline"][number] = baseline

@@ -15,9 +15,8 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
-from ad_hypotheses.causal.tree import tree_paths, without_features
 from ad_hypotheses.language.anatomy import Part
-from ad_hypotheses.language.check import BoundNode
+from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
 from ad_hypotheses.storage.files import replacing
 from ad_hypotheses.studies.scrub.halves import HALVED, Halves, scrub_in_halves
@@ -116,16 +115,15 @@ def kept_or_measured(
     return measured
 
 
-def forwards(nodes: Mapping[str, BoundNode], root: str, passes: int, nodes_alone: bool = True, splits: int = 0) -> int:
-    """Number of partial forward passes over the dataset that :func:`measure` needs."""
-    inner = sum(bool(nodes[path[-1]].parents) for path in tree_paths(nodes, root))
-    return (len(VARIANTS) * passes + 2 * splits + 2 * nodes_alone) * inner + 2 * nodes_alone * (len(nodes) - 1)
+def forwards(bound: BoundGraph, passes: int, nodes_alone: bool = True, splits: int = 0) -> int:
+    """Return the number of partial forward passes over the dataset that :func:`measure` needs."""
+    whole_claims = len(VARIANTS) * passes + 2 * splits + 2 * nodes_alone
+    return whole_claims * bound.n_visits + 2 * nodes_alone * (len(bound.nodes) - 1)
 
 
 def measure(
     clean: Clean,
-    nodes: Mapping[str, BoundNode],
-    root: str,
+    bound: BoundGraph,
     passes: int,
     options: Options,
     seed: int,
@@ -137,8 +135,7 @@ def measure(
 
     Args:
         clean: The model's own run.
-        nodes: The claim, bound to model and data.
-        root: Name of its last node.
+        bound: The claim, bound to model and data.
         passes: How often every reference is scrubbed, in each variant.
         options: Self-donors apart, which are measured both ways.
         seed: Of all draws.
@@ -147,12 +144,34 @@ def measure(
         splits: Into halves, so that intervals know how much the donors matter; see `halves.n_splits`. 0 for none.
         progress: Called with the number of partial forwards that were done.
     """
-    inner = sum(bool(nodes[path[-1]].parents) for path in tree_paths(nodes, root))
-    constant = without_features(nodes)
+    without_self = replace(options, self_donors=False)
+    with clean.prepared():  # freed before the last runs, which hold every writer
+        measured = _in_all_variants(clean, bound, passes, options, seed, nodes_alone, splits, progress)
+        if nodes_alone and options.align != "any":
+            from_any_step = Scrubber(clean, bound, replace(without_self, align="any"), seed)
+            measured.any_step = recovered_in_a_pass(from_any_step, measured.baseline)
+    if nodes_alone and options.others == "joint":
+        measured.independent, measured.together = _apart_and_together(clean, bound, without_self, seed)
+    progress(2 * bound.n_visits if nodes_alone else 0)
+    return measured
+
+
+def _in_all_variants(
+    clean: Clean,
+    bound: BoundGraph,
+    passes: int,
+    options: Options,
+    seed: int,
+    nodes_alone: bool,
+    splits: int,
+    progress: Callable[[int], None],
+) -> Measured:
+    """Scrub one claim in all four variants, in halves, and each of its nodes alone; arguments as of :func:`measure`."""
+    inner, constant = bound.n_visits, bound.without_features()
     variants = {
-        name: Scrubber(clean, graph, root, replace(options, self_donors=self_donors), seed)
+        name: Scrubber(clean, graph, replace(options, self_donors=self_donors), seed)
         for name, graph, self_donors in zip(
-            VARIANTS, (nodes, constant, nodes, constant), (False, False, True, True), strict=True
+            VARIANTS, (bound, constant, bound, constant), (False, False, True, True), strict=True
         )
     }
     actions = clean.history.actions
@@ -170,14 +189,11 @@ def measure(
     measured = tally.measured(losses, *baselines)
     if splits:
         how = (replace(options, self_donors=False), seed, splits, baselines[0])
-        measured.halves = scrub_in_halves(clean, nodes, root, *how, progress=lambda done: progress(done * inner))
-    for name in nodes:
-        if name != root:
+        measured.halves = scrub_in_halves(clean, bound, *how, progress=lambda done: progress(done * inner))
+    for name in bound.nodes:
+        if name != bound.root:
             measured.nodes[name] = _node(variants["scrubbed"], name, tally.movements, nodes_alone, baselines[0])
             progress(2 * nodes_alone)
-    if nodes_alone:
-        _once_otherwise(measured, clean, nodes, root, options, seed)
-        progress(2 * inner)
     return measured
 
 
@@ -195,28 +211,14 @@ def recovered_in_a_pass(scrubber: Scrubber, baseline: Float[np.ndarray, "row ste
     return float((scrubbed - nothing) / (model - nothing))
 
 
-def _once_otherwise(
-    measured: Measured, clean: Clean, nodes: Mapping[str, BoundNode], root: str, options: Options, seed: int
-) -> None:
-    """Note what a claim recovers with other options than those that were asked for."""
-    options = replace(options, self_donors=False)
-    if options.align != "any":
-        elsewhere = Scrubber(clean, nodes, root, replace(options, align="any"), seed)
-        measured.any_step = recovered_in_a_pass(elsewhere, measured.baseline)
-    if options.others == "joint":
-        clean.forget()  # all writers are kept for the next run
-        measured.independent, measured.together = _apart_and_together(clean, nodes, root, options, seed)
-
-
-def _apart_and_together(
-    clean: Clean, nodes: Mapping[str, BoundNode], root: str, options: Options, seed: int
-) -> tuple[float, float]:
+def _apart_and_together(clean: Clean, bound: BoundGraph, options: Options, seed: int) -> tuple[float, float]:
     """What a claim recovers on the first rows if each unimportant input has a row of its own, and if all have one."""
     few = Clean.run(clean.twin.model, clean.history[:ROWS_ALONE])
-    there = {name: node.of_rows(slice(ROWS_ALONE)) for name, node in nodes.items()}
+    bound_to_few = bound.of_rows(slice(ROWS_ALONE))
     ways = [replace(options, others=others) for others in ("independent", "joint")]
     apart, together = (
-        recovered_in_a_pass(Scrubber(few, there, root, way, seed), expected_baseline(few, way, 1, seed)) for way in ways
+        recovered_in_a_pass(Scrubber(few, bound_to_few, way, seed), expected_baseline(few, way, 1, seed))
+        for way in ways
     )
     return apart, together
 
@@ -233,8 +235,8 @@ def expected_baseline(clean: Clean, options: Options, passes: int, seed: int) ->
     if options.others == "joint":
         return exact_baseline(clean.log_probs, clean.history.actions, options.self_donors)
     logits = clean.twin.anatomy.logits
-    nothing = {"logits": BoundNode("logits", (Part(None, (logits,)),), (), None, None, False, "")}
-    scrubber = Scrubber(clean, nothing, "logits", options, seed)
+    root = BoundNode("logits", (Part(None, (logits,)),), (), None, None, False, "")
+    scrubber = Scrubber(clean, BoundGraph({root.name: root}, root.name), options, seed)
     runs = (scrubber.run(BASELINES + number).log_probs for number in range(BASELINE_PASSES * passes))
     losses = [cross_entropy(log_probs, clean.history.actions) for log_probs in runs]
     return np.asarray(np.mean(losses, axis=0, dtype=np.float64))

@@ -14,7 +14,6 @@ from jaxtyping import Bool
 from ad_hypotheses.causal.clean import Clean, strands_of
 from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.scrub import Options
-from ad_hypotheses.causal.tree import tree_paths
 from ad_hypotheses.distill.checkpoint import Checkpoint, versions
 from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.distill.train import split
@@ -216,12 +215,12 @@ def _measure(trial: Trial, settings: Settings, scratch: Path, n_boot: int, progr
     for kind, one in trial.bound:
         progress.claim(one.hypothesis.name or one.root)
         path = scratch / f"{_key(trial.checkpoint, one, history, settings)}.npz"
-        measured = _measured(clean, one, settings, kind == "hypothesis", path, progress.done)
+        with clean.prepared():
+            measured = _measured(clean, one, settings, kind == "hypothesis", path, progress.done)
         evidence = weigh(measured, clean.log_probs, history, trial.regimes, resampling)
         require_estimable(evidence["all"][0])
         measured.halves = None  # large, and all in the evidence
         trial.tried.append(Tried(one, kind, measured, evidence, one.hypothesis.policy(history)))
-        clean.forget()
 
 
 def _cost(trial: Trial, clean: Clean, settings: Settings) -> Cost:
@@ -266,7 +265,7 @@ def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
 def predict(clean: Clean, bounds: Sequence[tuple[str, Bound]], settings: Settings) -> Cost:
     """Return what testing some claims, given with their kinds, one after another will cost."""
     splits = n_splits(clean.history)
-    total = sum(forwards(one.nodes, one.root, settings.passes, kind == "hypothesis", splits) for kind, one in bounds)
+    total = sum(forwards(one, settings.passes, kind == "hypothesis", splits) for kind, one in bounds)
     vectors = max(_streams(bound, clean, settings) for _, bound in bounds)
     runs = len(VARIANTS) * settings.passes + len(HALVED) * splits
     outcomes = (runs + 4 * clean.twin.model.cfg.d_vocab) * clean.n_rows * clean.n_steps * 4
@@ -277,7 +276,7 @@ def _streams(bound: Bound, clean: Clean, settings: Settings) -> int:
     """Vectors per position that are held at once: what readers see, what parts write, and open visits."""
     stages = {reader.stage for node in bound.nodes.values() for part in node.parts for reader in part.readers}
     parts = sum(len(strands_of(node.parts)) for node in bound.nodes.values())
-    open_visits = sum(len(bound.nodes[path[-1]].parts) for path in tree_paths(bound.nodes, bound.root))
+    open_visits = sum(len(bound.nodes[path[-1]].parts) for path in bound.tree_paths())
     everything = len(clean.twin.anatomy.writers) if settings.others == "independent" else 0
     return len(stages) + 1 + parts + open_visits + everything
 
@@ -303,8 +302,8 @@ def _measured(
     how = (settings.passes, settings.options, settings.seed, nodes_alone, splits)
     return kept_or_measured(
         path,
-        lambda: measure(clean, bound.nodes, bound.root, *how, progress=done),
-        lambda: done(forwards(bound.nodes, bound.root, settings.passes, nodes_alone, splits)),
+        lambda: measure(clean, bound, *how, progress=done),
+        lambda: done(forwards(bound, settings.passes, nodes_alone, splits)),
     )
 
 
