@@ -169,21 +169,21 @@ def generate(
         ConfigError: A number is too small, or `skip` does not fit `keep_every`.
         DataError: The folder holds something else, a shard in it is corrupt, or the disk is full.
     """
-    for what, number, least in (
+    for parameter, number, least in (
         ("learners_per_task", learners_per_task, 1),
         ("shard_size", shard_size, 1),
         ("seed", seed, 0),
     ):
-        check_range("histories", what, number, least)
+        check_range("histories", parameter, number, least)
     numbers = {"learners_per_task": learners_per_task, "episodes": episodes, "keep_every": keep_every, "seed": seed}
     recipe = recipe_of(task, facts) | {"source": _describe(source), **numbers, "shard_size": shard_size}
     recipe |= variant_recipe(skip, shuffle_rewards)
     learners = np.arange(learners_per_task * n_tasks_of(facts))
 
     def lives(number: int, learner: np.ndarray) -> History:
-        mine = {name: fact[learner % n_tasks_of(facts)] for name, fact in facts.items()}
+        task_facts = {name: fact[learner % n_tasks_of(facts)] for name, fact in facts.items()}
         rng = np.random.default_rng([seed, number])
-        history = lived(source, task, mine, episodes, rng, keep_every, skip, shuffle_rewards)
+        history = lived(source, task, task_facts, episodes, rng, keep_every, skip, shuffle_rewards)
         return dataclasses.replace(history, learner=learner)
 
     return make_shards(Path(folder), recipe, learners, shard_size, lives, progress)
@@ -238,8 +238,8 @@ def open_histories(folder: str | Path, verify: bool = True) -> Histories:
         channels, n_actions = tuple(recipe["channels"]), int(recipe["n_actions"])
         shards = [(int(shard["number"]), int(shard["n_histories"]), shard["files"]) for shard in described]
     except (KeyError, TypeError, ValueError) as error:
-        what = f"the manifest {folder / MANIFEST} is corrupt: it lacks or garbles {error}"
-        raise DataError(f"{what}; {AGAIN}, finished shards are kept.") from error
+        problem = f"the manifest {folder / MANIFEST} is corrupt: it lacks or garbles {error}"
+        raise DataError(f"{problem}; {AGAIN}, finished shards are kept.") from error
     if version != FORMAT or not shards or [number for number, _, _ in shards] != list(range(len(shards))):
         raise DataError(f"the manifest {folder / MANIFEST} is corrupt or of another version than {FORMAT}; {AGAIN}.")
     arrays = tuple(_open(folder, number, files, recipe, verify) for number, _, files in shards)

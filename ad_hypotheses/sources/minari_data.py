@@ -108,7 +108,7 @@ def _history(
 ) -> History:
     """Put episodes together to lives."""
     shape = (n_lives, int(lengths.sum()))
-    observations, actions, rewards = (np.concatenate([one[part] for one in episodes]) for part in range(3))
+    observations, actions, rewards = (np.concatenate([episode[part] for episode in episodes]) for part in range(3))
     channels = _channels(dataset.observation_space) if about is None else tuple(about["channels"])
     number = np.broadcast_to(np.repeat(np.arange(len(lengths)), lengths), shape)
     arrays = {
@@ -166,8 +166,8 @@ def _create(minari: Any, name: str, buffer: list, task: Task, spaces_of: Mapping
 
 def _about(part: History, whole: list[History]) -> dict[str, Any]:
     """Return what the episodes alone do not say, for JSON."""
-    facts = {name: np.concatenate([one.task[name] for one in whole]) for name in part.task}
-    learners = [one.learner for one in whole if one.learner is not None]
+    facts = {name: np.concatenate([episode.task[name] for episode in whole]) for name in part.task}
+    learners = [episode.learner for episode in whole if episode.learner is not None]
     return {
         "version": VERSION,
         "channels": list(part.channels),

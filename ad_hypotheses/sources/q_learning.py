@@ -194,15 +194,15 @@ def _live_episode(
     at_random = rng.integers(task.n_actions, size=shape, dtype=np.int8)
     state = task.reset(facts, rng)
     observations = task.observe(state)
-    here = tables.first_row + task.state_index(state)
+    state_rows = tables.first_row + task.state_index(state)
     for step in range(task.horizon):
-        actions = tables.greedy(here)
+        actions = tables.greedy(state_rows)
         np.copyto(actions, at_random[step], where=explore[step])
         after, rewards, state = task.step(state, actions, rng)
-        there = tables.first_row + task.state_index(state)
+        next_rows = tables.first_row + task.state_index(state)
         record(step, observations, actions, rewards)
-        tables.learn(here, actions, rewards, there, rng)
-        observations, here = after, there
+        tables.learn(state_rows, actions, rewards, next_rows, rng)
+        observations, state_rows = after, next_rows
 
 
 class _Tables:

@@ -138,10 +138,10 @@ def _problems(histories: Histories, task: Task) -> list[str]:
         return [f"they show {_named(histories.channels)}, the task {_named(task.channels)}"]
     facts = task.sample_tasks(np.random.default_rng(0), 1)
     shards, problems = histories.shards, []
-    there = {name.removeprefix(FACT): array.shape[1:] for name, array in shards[0].items() if name.startswith(FACT)}
+    recorded = {name.removeprefix(FACT): array.shape[1:] for name, array in shards[0].items() if name.startswith(FACT)}
     wanted = {name: np.asarray(fact).shape[1:] for name, fact in facts.items()}
-    if there != wanted:
-        problems.append(f"their facts are {there or 'missing'}, those of the task {wanted} (name: shape)")
+    if recorded != wanted:
+        problems.append(f"their facts are {recorded or 'missing'}, those of the task {wanted} (name: shape)")
     if histories.n_actions != task.n_actions:
         problems.append(f"they have {histories.n_actions} actions, the task {task.n_actions}")
     if not all(_in_range(shard["actions"], task.n_actions) for shard in shards):
@@ -156,7 +156,7 @@ def _problems(histories: Histories, task: Task) -> list[str]:
     paid = np.unique(np.concatenate([np.unique(shard["rewards"]) for shard in shards]))
     strange = paid[~np.isclose(paid[:, None], exist, atol=1e-6).any(axis=1)]
     if len(strange):
-        problems.append(f"they pay {', '.join(f'{one:g}' for one in strange[:5])}; the task pays {task.rewards}")
+        problems.append(f"they pay {', '.join(f'{reward:g}' for reward in strange[:5])}; the task pays {task.rewards}")
     return problems
 
 

@@ -48,14 +48,14 @@ class Recording:
 
     def episode(self, rows: slice, episode: int) -> Record:
         """Return `record(step, observations, actions, rewards)` for the learners `rows` in one episode."""
-        kept, rest = divmod(episode, self.keep_every)
+        slot, rest = divmod(episode, self.keep_every)
         if rest:
             return lambda step, observations, actions, rewards: None
 
         def record(step: int, observations: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
-            self.observations[rows, kept, step] = observations
-            self.actions[rows, kept, step] = actions
-            self.rewards[rows, kept, step] = rewards
+            self.observations[rows, slot, step] = observations
+            self.actions[rows, slot, step] = actions
+            self.rewards[rows, slot, step] = rewards
 
         return record
 
@@ -82,13 +82,13 @@ def keep_episodes(history: History, keep_every: int) -> History:
         ConfigError: `keep_every` is less than 1.
     """
     check_episodes(1, keep_every)
-    kept = np.flatnonzero(history.episode[0] % keep_every == 0)
+    episodes = np.flatnonzero(history.episode[0] % keep_every == 0)
     return replace(
         history,
-        observations=history.observations[:, kept],
-        actions=history.actions[:, kept],
-        rewards=history.rewards[:, kept],
-        episode=history.episode[:, kept] // keep_every,
+        observations=history.observations[:, episodes],
+        actions=history.actions[:, episodes],
+        rewards=history.rewards[:, episodes],
+        episode=history.episode[:, episodes] // keep_every,
     )
 
 

@@ -131,8 +131,8 @@ def _cell(history: History, size: int) -> Int[np.ndarray, "batch step"]:
 
 def _same_cell_before(history: History) -> Bool[np.ndarray, "batch step earlier"]:
     """Which earlier steps show the same cell as a step. [batch, step, earlier]"""
-    here = history.observations
-    same = (here[:, :, None] == here[:, None]).all(axis=-1)
+    cells = history.observations
+    same = (cells[:, :, None] == cells[:, None]).all(axis=-1)
     return same & np.tri(history.n_steps, k=-1, dtype=bool)
 
 
@@ -140,8 +140,8 @@ def _ways(history: History) -> tuple[Float[np.ndarray, "batch step action"], Boo
     """Which moves shorten the way to the cell that paid last, 1 or 0, staying in it; and whether one is known."""
     goal = history.last_rewarded_cell()
     heading = np.sign(goal.astype(int) - history.observations)
-    there = (heading == 0).all(axis=-1)
-    ways = np.where(there[..., None], MOVES.astype(int) @ [1, 1] == 0, heading @ MOVES.T.astype(int) > 0)
+    arrived = (heading == 0).all(axis=-1)
+    ways = np.where(arrived[..., None], MOVES.astype(int) @ [1, 1] == 0, heading @ MOVES.T.astype(int) > 0)
     return ways.astype(float), np.asarray((goal >= 0).all(axis=-1))
 
 

@@ -87,9 +87,9 @@ def _recorder(recording: Recording, encode: Callable[[Any], np.ndarray]) -> Any:
             episode, step = divmod(self.steps, horizon)
             ended = np.asarray(self.locals["dones"])
             if (ended != (step == horizon - 1)).any():
-                what = f"ended after {step + 1} steps" if ended.any() else f"did not end after {horizon} steps"
+                event = f"ended after {step + 1} steps" if ended.any() else f"did not end after {horizon} steps"
                 raise DataError(
-                    f"an episode {what}, but the horizon of {task.name} is {horizon}. Wrap the environment: "
+                    f"an episode {event}, but the horizon of {task.name} is {horizon}. Wrap the environment: "
                     "FixedHorizon(env, task)."
                 )
             record = recording.episode(slice(0, n_envs), episode)
@@ -99,10 +99,10 @@ def _recorder(recording: Recording, encode: Callable[[Any], np.ndarray]) -> Any:
             self.steps += 1
             return self.steps < episodes * horizon
 
-        def _unscaled(self, what: str, otherwise: Any) -> Any:
+        def _unscaled(self, event: str, otherwise: Any) -> Any:
             scaler = self.model.get_vec_normalize_env()
             # copied, since Stable-Baselines3 changes rewards where an episode is cut off
-            return deepcopy(otherwise) if scaler is None else getattr(scaler, what)()
+            return deepcopy(otherwise) if scaler is None else getattr(scaler, event)()
 
     return Recorder()
 

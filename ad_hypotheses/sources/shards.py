@@ -122,7 +122,7 @@ def open_shard(shard: Path, description: Json, verify: bool) -> dict[str, np.nda
     return arrays
 
 
-def read_json(path: Path, what: str) -> Json:
+def read_json(path: Path, subject: str) -> Json:
     """Return the JSON object in `path`.
 
     Raises:
@@ -131,11 +131,11 @@ def read_json(path: Path, what: str) -> Json:
     try:
         content = read_json_file(path)
     except FileNotFoundError as error:
-        raise DataError(f"{what} is incomplete: {path.name} is missing; {AGAIN}.") from error
+        raise DataError(f"{subject} is incomplete: {path.name} is missing; {AGAIN}.") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{what} is corrupt: {path.name} cannot be read ({error}); {AGAIN}.") from error
+        raise DataError(f"{subject} is corrupt: {path.name} cannot be read ({error}); {AGAIN}.") from error
     if not isinstance(content, dict):
-        raise DataError(f"{what} is corrupt: {path.name} is not a JSON object; {AGAIN}.")
+        raise DataError(f"{subject} is corrupt: {path.name} is not a JSON object; {AGAIN}.")
     return content
 
 

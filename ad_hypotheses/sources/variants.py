@@ -72,21 +72,21 @@ def joined(histories: Sequence[History]) -> History:
         raise DataError("there are no histories to join.")
     first = histories[0]
     for other in histories[1:]:
-        for what, mine, theirs in (
+        for property, first_value, other_value in (
             ("channels", first.channels, other.channels),
             ("number of actions", first.n_actions, other.n_actions),
             ("steps", first.n_steps, other.n_steps),
             ("facts", sorted(first.task), sorted(other.task)),
             ("learners", first.learner is None, other.learner is None),
         ):
-            if mine != theirs:
-                raise DataError(f"histories of different {what} cannot be joined: {mine} and {theirs}.")
+            if first_value != other_value:
+                raise DataError(f"histories of different {property} cannot be joined: {first_value} and {other_value}.")
     arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(one, name) for one in histories])
+        name: np.concatenate([getattr(history, name) for history in histories])
         for name in ("observations", "actions", "rewards", "episode")
     }
-    task = {name: np.concatenate([one.task[name] for one in histories]) for name in first.task}
-    learners = [one.learner for one in histories if one.learner is not None]
+    task = {name: np.concatenate([history.task[name] for history in histories]) for name in first.task}
+    learners = [history.learner for history in histories if history.learner is not None]
     return replace(first, **arrays, task=task, learner=np.concatenate(learners) if learners else None)
 
 

@@ -49,17 +49,17 @@ Check = Callable[[Task, int], Iterator[str]]
 
 def _run(check: Check, task: Task, seed: int) -> list[str]:
     """Return what a check finds, and how it fails where the family stops it."""
-    found = []
+    reports = []
     try:
         for problem in check(task, seed):
-            found.append(problem)
+            reports.append(problem)
     except Exception as error:  # whatever a user's code raises is a finding
         frame = error.__traceback__
         while frame is not None and frame.tb_next is not None:
             frame = frame.tb_next
         where = "" if frame is None else f" in {frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}"
-        found.append(f"{(check.__doc__ or '').rstrip('.')}: {type(error).__name__}{where}: {error}")
-    return found
+        reports.append(f"{(check.__doc__ or '').rstrip('.')}: {type(error).__name__}{where}: {error}")
+    return reports
 
 
 def _constants(task: Task, seed: int) -> Iterator[str]:
@@ -102,18 +102,20 @@ def _world(task: Task, seed: int) -> Iterator[str]:
     """An episode, step by step."""
     rng = np.random.default_rng(seed)
     state = task.reset(task.sample_tasks(rng, N_TASKS), rng)
-    found = dict.fromkeys(_of_a_state(task, state))
+    breaches = dict.fromkeys(_of_a_state(task, state))
     listed = set(np.array(task.rewards, dtype=np.float32).tolist())
     for _ in range(task.horizon):
         seen, rewards, state = task.step(state, rng.integers(task.n_actions, size=N_TASKS), rng)
-        found |= dict.fromkeys(_of_a_state(task, state))
+        breaches |= dict.fromkeys(_of_a_state(task, state))
         if not np.array_equal(seen, task.observe(state)):
-            found["step: the observation that it returns is not the one of observe(the state that it returns)"] = None
+            breaches["step: the observation that it returns is not the one of observe(the state that it returns)"] = (
+                None
+            )
         if np.shape(rewards) != (N_TASKS,):
-            found[f"step: rewards must be of shape ({N_TASKS},), but are {np.shape(rewards)}"] = None
+            breaches[f"step: rewards must be of shape ({N_TASKS},), but are {np.shape(rewards)}"] = None
         elif strange := sorted(set(np.asarray(rewards, dtype=np.float32).tolist()) - listed):
-            found[f"step: pays {strange[0]:g}, which `rewards` {tuple(task.rewards)} does not list"] = None
-    yield from found
+            breaches[f"step: pays {strange[0]:g}, which `rewards` {tuple(task.rewards)} does not list"] = None
+    yield from breaches
 
 
 def _of_a_state(task: Task, state: Any) -> Iterator[str]:
@@ -131,12 +133,12 @@ def _of_a_state(task: Task, state: Any) -> Iterator[str]:
     yield from _of_a_distribution("expert", task.expert(state), task)
 
 
-def _of_a_distribution(what: str, chances: Any, task: Task) -> Iterator[str]:
+def _of_a_distribution(subject: str, chances: Any, task: Task) -> Iterator[str]:
     chances, shape = np.asarray(chances), (N_TASKS, task.n_actions)
     if chances.shape != shape:
-        yield f"{what}: must return probabilities of shape {shape}, but returns {chances.shape}"
+        yield f"{subject}: must return probabilities of shape {shape}, but returns {chances.shape}"
     elif not ((chances >= 0).all() and np.allclose(chances.sum(axis=1), 1, atol=1e-5)):
-        yield f"{what}: its probabilities must be 0 or more and sum to 1"
+        yield f"{subject}: its probabilities must be 0 or more and sum to 1"
 
 
 def _chance(task: Task, seed: int) -> Iterator[str]:
@@ -164,15 +166,15 @@ def _policies(task: Task, seed: int) -> Iterator[str]:
     for name, policy in task.baselines(rng).items():
         if name in ("random", "optimal"):
             yield f"baselines: {name!r} is there for every family; leave it out"
-        found: dict[str, None] = {}
+        breaches: dict[str, None] = {}
 
-        def watched(history: History, name: str = name, policy: Any = policy, found: dict = found) -> np.ndarray:
+        def watched(history: History, name: str = name, policy: Any = policy, breaches: dict = breaches) -> np.ndarray:
             chances = policy(history)
-            found |= dict.fromkeys(_of_a_distribution(f"baselines: {name}", chances, task))
-            return uniform(task)(history) if found else chances
+            breaches |= dict.fromkeys(_of_a_distribution(f"baselines: {name}", chances, task))
+            return uniform(task)(history) if breaches else chances
 
         play(task, task.sample_tasks(rng, N_TASKS), watched, 2, rng)
-        yield from found
+        yield from breaches
 
 
 def _regimes(task: Task, seed: int) -> Iterator[str]:
@@ -201,11 +203,11 @@ def _returns(task: Task, seed: int) -> Iterator[str]:
     shape = (N_TASKS, COPIES, task.horizon)
     best = play_expert(task, facts, 1, rng).rewards.reshape(shape).sum(axis=2, dtype=float)
     anyhow = play(task, facts, uniform(task), 1, rng).rewards.reshape(shape).sum(axis=2, dtype=float)
-    for what, returns, wrong in (("expert", best, np.abs), ("random actions", anyhow, lambda gap: gap)):
+    for player, returns, wrong in (("expert", best, np.abs), ("random actions", anyhow, lambda gap: gap)):
         gap = returns.mean() - optimum.mean()
         error = np.sqrt((returns.var(axis=1, ddof=1) / COPIES).sum()) / N_TASKS
         if wrong(gap) > FAR * error + 1e-4 * max(1.0, np.abs(optimum).mean()):
-            yield f"optimal_return: its mean is {optimum.mean():.4g}, but {what} earned {returns.mean():.4g}"
+            yield f"optimal_return: its mean is {optimum.mean():.4g}, but {player} earned {returns.mean():.4g}"
 
 
 def _life(task: Task, seed: int) -> History:

@@ -104,18 +104,18 @@ def fitting(task: Task, history: History) -> tuple[str, ...]:
     return tuple(name for name, kind in COUNTERFACTUALS.items() if not kind.lacks(task, history))
 
 
-def tokens_differ(one: History, other: History) -> Bool[np.ndarray, "batch step"]:
+def tokens_differ(left: History, right: History) -> Bool[np.ndarray, "batch step"]:
     """Return where the tokens of two batches of histories differ. [batch, step]"""
-    seen = (one.observations != other.observations).any(axis=-1)
-    done = one.previous_actions != other.previous_actions
-    return np.asarray(seen | done | (one.previous_rewards != other.previous_rewards))
+    seen = (left.observations != right.observations).any(axis=-1)
+    done = left.previous_actions != right.previous_actions
+    return np.asarray(seen | done | (left.previous_rewards != right.previous_rewards))
 
 
 def _only(rows: np.ndarray, changed: History, before: History) -> History:
     """Keep a change in some rows; a change that no token shows is none."""
 
-    def chosen(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return one if one is other else np.where(rows.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+    def chosen(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        return before if before is after else np.where(rows.reshape(-1, *[1] * (before.ndim - 1)), before, after)
 
     return replace(
         before,
@@ -159,9 +159,9 @@ def _arms_swapped(history: History, rng: np.random.Generator) -> np.ndarray:
         worse = [arm for arm in pulls if pay[arm] < pay[best]]
         often = [arm for arm in worse if len(pulls[arm]) > 1] or worse
         if often:
-            one, other = pulls[best], pulls[rng.choice(often)]
-            rewards[row, one] = np.resize(history.rewards[row, other], len(one))
-            rewards[row, other] = np.resize(history.rewards[row, one], len(other))
+            first_pulls, second_pulls = pulls[best], pulls[rng.choice(often)]
+            rewards[row, first_pulls] = np.resize(history.rewards[row, second_pulls], len(first_pulls))
+            rewards[row, second_pulls] = np.resize(history.rewards[row, first_pulls], len(second_pulls))
     return rewards
 
 
@@ -187,7 +187,7 @@ def _episode_replaced(task: Task, history: History, rng: np.random.Generator) ->
     for row in range(history.n_rows):
         order = [spans[row][number] for number in rng.permutation(len(spans[row]) - 1)]
         for span in sorted(order, key=lambda span: not (history.rewards[row, span[1] : span[2]] > 0).any()):
-            others = [one for one, has in enumerate(content) if span in has and has[span] != content[row][span]]
+            others = [donor for donor, has in enumerate(content) if span in has and has[span] != content[row][span]]
             if others:
                 other, steps = rng.choice(others), slice(*span[1:])
                 for array, record in zip(arrays, (history.observations, history.actions, history.rewards), strict=True):
@@ -215,10 +215,10 @@ def _action_remapped(task: Task, history: History, rng: np.random.Generator) -> 
         boundaries = np.flatnonzero(history.episode_start[row])[1:]
         until = rng.choice(boundaries if len(boundaries) else np.arange(1, history.n_steps))
         used = np.unique(history.actions[row, :until])
-        one, *others = rng.permutation(used)
-        other = others[0] if others else rng.choice(np.delete(np.arange(history.n_actions), one))
+        first, *others = rng.permutation(used)
+        second = others[0] if others else rng.choice(np.delete(np.arange(history.n_actions), first))
         past = history.actions[row, :until]
-        actions[row, :until] = np.where(past == one, other, np.where(past == other, one, past))
+        actions[row, :until] = np.where(past == first, second, np.where(past == second, first, past))
     return Edit(replace(history, actions=actions))
 
 

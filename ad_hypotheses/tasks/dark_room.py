@@ -132,8 +132,8 @@ class DarkRoom:
         """
         there_are = f"a room of {self.size} x {self.size} has {self.n_tasks}"
         parts = split_numbers(self.name, self.n_tasks, held_out, seed, train, "goals", there_are)
-        kept, hidden = ({"goal": self.square.positions(numbers)} for numbers in parts)
-        return kept, hidden
+        trained, hidden = ({"goal": self.square.positions(numbers)} for numbers in parts)
+        return trained, hidden
 
     def reset(self, facts: Facts, rng: np.random.Generator | None = None) -> RoomState:
         """Put every agent into the centre of its room."""
@@ -217,8 +217,8 @@ class DarkRoom:
         """
         goal = history.last_rewarded_cell()
         known = (goal >= 0).all(axis=-1)
-        there = (goal == history.observations).all(axis=-1)
-        regimes = {"explore": ~known, "navigate": known & ~there, "stay": known & there}
+        on_goal = (goal == history.observations).all(axis=-1)
+        regimes = {"explore": ~known, "navigate": known & ~on_goal, "stay": known & on_goal}
         if not self.once:
             return regimes
         paid = rewards_this_episode(history) > 0

@@ -165,9 +165,9 @@ class GraphWorld:
         Returns:
             What the agents see next `[batch, 1]`, what they are paid `[batch]`, and the next state.
         """
-        there = state.graphs.next[np.arange(len(actions)), state.here, actions]
-        after = GraphState(state.graphs, there.astype(np.intp), state.steps_left - 1)
-        return there[:, None], (there == state.graphs.goal).astype(np.float32), after
+        reached = state.graphs.next[np.arange(len(actions)), state.here, actions]
+        after = GraphState(state.graphs, reached.astype(np.intp), state.steps_left - 1)
+        return reached[:, None], (reached == state.graphs.goal).astype(np.float32), after
 
     def state_index(self, state: GraphState) -> Int[np.ndarray, " batch"]:
         """Return the numbers of the agents' states. [batch]"""
@@ -231,10 +231,10 @@ def plan_with_hope(world: GraphWorld, hope: float) -> Policy:
 
     def policy(history: History) -> np.ndarray:
         known.update(history)
-        here, rows = history.observations[:, -1, 0], np.arange(history.n_rows)
+        current, rows = history.observations[:, -1, 0], np.arange(history.n_rows)
         left = world.horizon - (history.n_steps - 1) % world.horizon
         later = optimal_value(known.next, known.pay, left - 1)
-        return best_of(known.pay[rows, here] + later[rows[:, None], known.next[rows, here]])
+        return best_of(known.pay[rows, current] + later[rows[:, None], known.next[rows, current]])
 
     return policy
 

@@ -64,7 +64,7 @@ class HiddenGoalEnv(gymnasium.Env[Any, Any]):
             self._layout = int(named.get("layout", self.np_random.integers(LAYOUTS)))
         self.grid_env.reset(seed=self._layout)
         grid = self.grid_env.grid
-        grid.grid = [None if isinstance(one, Goal) else one for one in grid.grid]
+        grid.grid = [None if isinstance(content, Goal) else content for content in grid.grid]
         if fresh or "goal" in named:
             empty = self._empty_cells()
             goal = named["goal"] if "goal" in named else empty[self.np_random.integers(len(empty))]
@@ -78,9 +78,9 @@ class HiddenGoalEnv(gymnasium.Env[Any, Any]):
     def step(self, action: int | np.integer) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Act as in MiniGrid; the lap ends on the goal."""
         seen, _, terminated, truncated, info = self.grid_env.step(action)
-        there = tuple(self.grid_env.agent_pos) == self._goal
-        reward = self.grid_env._reward() if there else 0.0
-        return seen, reward, bool(terminated or there), truncated, info
+        on_goal = tuple(self.grid_env.agent_pos) == self._goal
+        reward = self.grid_env._reward() if on_goal else 0.0
+        return seen, reward, bool(terminated or on_goal), truncated, info
 
     def render(self) -> Any:
         """Draw the grid with the goal."""

@@ -132,8 +132,8 @@ class KeyToDoor:
             ConfigError: There are not that many pairs.
         """
         there_are = f"a room of {self.size} x {self.size} has {self.n_tasks} pairs of key and door"
-        kept, hidden = split_numbers(self.name, self.n_tasks, held_out, seed, train, "pairs", there_are)
-        return self._facts(kept), self._facts(hidden)
+        trained, hidden = split_numbers(self.name, self.n_tasks, held_out, seed, train, "pairs", there_are)
+        return self._facts(trained), self._facts(hidden)
 
     def reset(self, facts: Facts, rng: np.random.Generator) -> KeyToDoorState:
         """Put every agent onto its first cell, without a key."""

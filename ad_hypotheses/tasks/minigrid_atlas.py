@@ -69,8 +69,8 @@ class Atlas:
         if not actions:
             moves = (first.next_state != np.arange(len(first.next_state))[:, None]) | first.rewarded
             self.n_actions = max(MOVING, 1 + int(np.flatnonzero(moves.any(axis=0)).max(initial=0)))
-            kept = slice(self.n_actions)
-            self.layouts[0] = replace(first, next_state=first.next_state[:, kept], rewarded=first.rewarded[:, kept])
+            usable = slice(self.n_actions)
+            self.layouts[0] = replace(first, next_state=first.next_state[:, usable], rewarded=first.rewarded[:, usable])
         self.parts = [_flat(self.layouts[0], 0)]
         self.first_row = {0: 0}
 
@@ -126,22 +126,22 @@ class Atlas:
         for seed, goal in pairs.tolist():
             if (seed, goal) not in self.first_step:
                 missing.setdefault(seed, []).append(goal)
-        found, first = [self.steps], len(self.steps)
+        tables, first = [self.steps], len(self.steps)
         for seed, places in missing.items():
             layout = self.layout(seed)
             steps = layout.steps[None] if places == [NO_PLACE] else layout.steps_to(cells_of(np.array(places)))
-            found.append(steps.reshape(-1))
+            tables.append(steps.reshape(-1))
             for place in places:
                 self.first_step[seed, place] = first
                 first += steps.shape[1]
         if missing:
-            self.steps = np.concatenate(found)
+            self.steps = np.concatenate(tables)
         starts = np.array([self.first_step[seed, goal] for seed, goal in pairs.tolist()], dtype=np.intp)
         return self.steps, starts[inverse.reshape(-1)]
 
     def _need_goal(self) -> None:
         begin(self.witness, 0, False)
-        if not any(isinstance(one, Goal) for one in self.witness.grid.grid):
+        if not any(isinstance(content, Goal) for content in self.witness.grid.grid):
             raise ConfigError(
                 f"{self.environment} has no goal square, so there is none to hide: leave hidden_goal out, or take an "
                 "environment with one, e.g. MiniGrid-Empty-8x8-v0."

@@ -56,8 +56,8 @@ class Layout:
     def steps_to(self, goals: Int[np.ndarray, "goal 2"]) -> Int[np.ndarray, "goal state"]:
         """Return the steps of the shortest way onto each of some cells, `NEVER` where none leads there."""
         shape = (len(goals), *self.next_state.shape)
-        there = (self.agent[None, :, :2] == goals[:, None]).all(axis=2)
-        return steps_to_reward(np.broadcast_to(self.next_state, shape), there[:, self.next_state])
+        at_goal = (self.agent[None, :, :2] == goals[:, None]).all(axis=2)
+        return steps_to_reward(np.broadcast_to(self.next_state, shape), at_goal[:, self.next_state])
 
     def lap(self, place: int) -> int:
         """Return the steps of the shortest way from the start to a place, or to the goal for `NO_PLACE`."""
@@ -100,7 +100,7 @@ class World:
         begin(self.env, self.seed, self.hide_goal)
         self.env.gen_obs = dict  # type: ignore[method-assign,assignment]  # most of a step, and nobody looks
         self.memories = list(_memories(self.env))
-        self.objects = [one for one in _objects(self.env) if one.can_pickup()]
+        self.objects = [item for item in _objects(self.env) if item.can_pickup()]
 
     def read(self) -> tuple[int, int, int, Any, int]:
         """Return the state: position, direction, what is carried, and the number of the arrangement of the rest."""
@@ -116,8 +116,8 @@ class World:
             self.env.grid.grid = list(before.contents)
             for (owner, name), value in zip(self.memories, before.values, strict=True):
                 setattr(owner, name, value)
-            for one, position in zip(self.objects, before.positions, strict=True):
-                one.cur_pos = position
+            for item, position in zip(self.objects, before.positions, strict=True):
+                item.cur_pos = position
             self.now = number
 
     def _arrangement(self) -> int:
@@ -130,7 +130,7 @@ class World:
         key = (tuple(grid), tuple(_hashable(value) for value in values))
         self.now = self.number_of.setdefault(key, len(self.arrangements))
         if self.now == len(self.arrangements):
-            positions = [one.cur_pos for one in self.objects]
+            positions = [item.cur_pos for item in self.objects]
             self.arrangements.append(_Arrangement(list(grid), values, positions, _encoded(self.env)))
         return self.now
 
@@ -186,12 +186,12 @@ def begin(env: MiniGridEnv, seed: int, hide_goal: bool) -> None:
         raise ConfigError(f"{type(env).__name__} cannot be laid out: {error}") from error
     env.max_steps = FOREVER
     if hide_goal:
-        env.grid.grid = [None if isinstance(one, Goal) else one for one in env.grid.grid]
+        env.grid.grid = [None if isinstance(content, Goal) else content for content in env.grid.grid]
 
 
 def start_of(env: MiniGridEnv) -> Any:
     """Return what tells the layout of a fresh environment from others: all that is in it, and its mission."""
-    inside = tuple(_encoding(one) for one in _objects(env))  # what boxes contain is not in the grid
+    inside = tuple(_encoding(item) for item in _objects(env))  # what boxes contain is not in the grid
     return _encoded(env).tobytes(), inside, *(int(value) for value in env.agent_pos), int(env.agent_dir), env.mission
 
 
@@ -285,7 +285,7 @@ def rehearse(env: MiniGridEnv, name: str, seed: int, layout: Layout, view: int, 
 def _layout(world: World, states: list[Any], next_state: np.ndarray, rewarded: np.ndarray, view: int) -> Layout:
     agent = np.array([state[:3] for state in states])
     carried = np.array([_encoding(state[3]) for state in states])
-    grids = np.stack([one.encoded for one in world.arrangements])
+    grids = np.stack([arrangement.encoded for arrangement in world.arrangements])
     image = views(grids, np.array([state[4] for state in states]), agent, carried, view, world.env.see_through_walls)
     empty = (grids[states[START][4]] == EMPTY).all(axis=-1)
     cells = np.unique(agent[:, :2], axis=0)
@@ -294,33 +294,35 @@ def _layout(world: World, states: list[Any], next_state: np.ndarray, rewarded: n
     return Layout(next_state.astype(np.int32), rewarded, seen, agent.astype(np.int16), free.astype(np.int16))
 
 
-def _encoding(one: Any) -> tuple[int, int, int]:
-    return EMPTY if one is None else one.encode()
+def _encoding(item: Any) -> tuple[int, int, int]:
+    return EMPTY if item is None else item.encode()
 
 
 def _encoded(env: MiniGridEnv) -> Int[np.ndarray, "x y 3"]:
-    rows = np.array([_encoding(one) for one in env.grid.grid], dtype=np.int8)
+    rows = np.array([_encoding(content) for content in env.grid.grid], dtype=np.int8)
     return rows.reshape(env.grid.height, env.grid.width, 3).transpose(1, 0, 2)
 
 
 def _objects(env: MiniGridEnv) -> Iterator[Any]:
-    for one in env.grid.grid:
-        while one is not None:
-            yield one
-            one = one.contains
+    for item in env.grid.grid:
+        while item is not None:
+            yield item
+            item = item.contains
 
 
 def _memories(env: MiniGridEnv) -> Iterator[tuple[Any, str]]:
     """Attributes, other than the grid and the agent's, that a step may change."""
-    for one in _objects(env):
-        if isinstance(one, Door):
-            yield from ((one, "is_open"), (one, "is_locked"))
+    for source in _objects(env):
+        if isinstance(source, Door):
+            yield from ((source, "is_open"), (source, "is_locked"))
     instructions = [getattr(env, "instrs", None)]
-    for one in instructions:  # grows as we go: BabyAI's instructions contain others
-        described = [getattr(one, name, None) for name in ("desc", "desc_move", "desc_fixed")]
-        instructions += [part for name in ("instr_a", "instr_b") if (part := getattr(one, name, None)) is not None]
-        yield from ((one, name) for name in ("a_done", "b_done", "preCarrying", "lastStepMatch") if hasattr(one, name))
-        yield from ((one, "obj_poss") for one in described if one is not None)
+    for source in instructions:  # grows as we go: BabyAI's instructions contain others
+        described = [getattr(source, name, None) for name in ("desc", "desc_move", "desc_fixed")]
+        instructions += [part for name in ("instr_a", "instr_b") if (part := getattr(source, name, None)) is not None]
+        yield from (
+            (source, name) for name in ("a_done", "b_done", "preCarrying", "lastStepMatch") if hasattr(source, name)
+        )
+        yield from ((source, "obj_poss") for source in described if source is not None)
 
 
 def _hashable(value: Any) -> Any:

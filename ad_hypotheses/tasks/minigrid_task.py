@@ -164,8 +164,8 @@ class MinigridTask:
         there_are = f"the seeds below {self.layouts} make {n_tasks} different ones"
         advice = "" if self.hidden_goal else " Raise layouts, or hide the goal (hidden_goal: true)."
         parts = split_numbers(self.name, n_tasks, held_out, seed, train, "tasks", there_are, advice)
-        kept, hidden = ({name: fact[rows] for name, fact in tasks.items()} for rows in parts)
-        return kept, hidden
+        trained, hidden = ({name: fact[rows] for name, fact in tasks.items()} for rows in parts)
+        return trained, hidden
 
     def reset(self, facts: Facts, rng: np.random.Generator | None = None) -> GridState:
         """Put every agent at the start of its layout."""
@@ -292,8 +292,8 @@ class _Search:
     def target(self) -> np.ndarray:
         """Return the goal where it is known, else the nearest place that may be it. [row]"""
         steps = self.task.atlas.ways(np.repeat(self.state.layouts, self.places.shape[1]), self.places.reshape(-1))
-        here = self.task.state_index(self.state)[:, None]
-        away = steps[0].take(steps[1].reshape(self.places.shape) + here).astype(float)
+        places = self.task.state_index(self.state)[:, None]
+        away = steps[0].take(steps[1].reshape(self.places.shape) + places).astype(float)
         nearest = np.where(self.possible, away, np.inf).argmin(axis=1)
         return np.where(self.known == NO_PLACE, self.places[np.arange(len(nearest)), nearest], self.known)
 

@@ -160,9 +160,9 @@ def visits_paid(place: Place, life: Life) -> Bool[np.ndarray, " step"]:
     steps = np.flatnonzero((life.arrived == place.cell).all(axis=-1) & _open(place, life))
     if life.once:
         steps = steps[np.unique(life.episode[steps], return_index=True)[1]]
-    found = np.zeros(len(life.rewards), dtype=bool)
-    found[steps] = True
-    return found
+    paid = np.zeros(len(life.rewards), dtype=bool)
+    paid[steps] = True
+    return paid
 
 
 def _open(place: Place, life: Life) -> Bool[np.ndarray, " step"]:
@@ -215,8 +215,8 @@ def moves_towards(
         )
     shape = history.observations.shape
     targets = np.broadcast_to(target.reshape(len(target), 1, -1), shape)
-    found = way(history.observations.reshape(-1, shape[-1]), targets.reshape(-1, shape[-1]))
-    return (found > 0).reshape(*shape[:2], -1)
+    ways = way(history.observations.reshape(-1, shape[-1]), targets.reshape(-1, shape[-1]))
+    return (ways > 0).reshape(*shape[:2], -1)
 
 
 def towards(

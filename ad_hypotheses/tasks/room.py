@@ -115,8 +115,8 @@ def last_paid_cell(history: History, number: int) -> Int[np.ndarray, "batch step
 
     The reward of an episode's last step shows beside the first observation of the next and so tells no cell.
     """
-    found = (history.previous_rewards > 0) & ~history.episode_start & (rewards_this_episode(history) == number)
-    latest = np.maximum.accumulate(np.where(found, np.arange(history.n_steps), -1), axis=1)
+    paid = (history.previous_rewards > 0) & ~history.episode_start & (rewards_this_episode(history) == number)
+    latest = np.maximum.accumulate(np.where(paid, np.arange(history.n_steps), -1), axis=1)
     cells = np.take_along_axis(history.observations, np.maximum(latest, 0)[..., None], axis=1)
     return np.where((latest >= 0)[..., None], cells, UNKNOWN)
 

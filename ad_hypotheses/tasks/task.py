@@ -114,7 +114,7 @@ def as_number(value: Any) -> Any:
 
 
 def make_from(
-    registry: Mapping[str, type], what: str, name: str, params: Mapping[str, Any], others: Sequence[str] = ()
+    registry: Mapping[str, type], kind: str, name: str, params: Mapping[str, Any], others: Sequence[str] = ()
 ) -> Any:
     """Make the dataclass that `registry` knows by `name`.
 
@@ -131,7 +131,7 @@ def make_from(
     """
     if name not in registry:
         known = ", ".join([*registry, *others])
-        raise ConfigError(f"there is no {what} {name!r}.{did_you_mean(name, registry)} Known: {known}.")
+        raise ConfigError(f"there is no {kind} {name!r}.{did_you_mean(name, registry)} Known: {known}.")
     fields = {field.name: field for field in dataclasses.fields(registry[name])}
     values = {}
     for key, value in params.items():
@@ -154,7 +154,9 @@ def make_from(
     return made
 
 
-def check_range(owner: str, what: str, value: int | float, low: int | float, high: int | float = float("inf")) -> None:
+def check_range(
+    owner: str, parameter: str, value: int | float, low: int | float, high: int | float = float("inf")
+) -> None:
     """Refuse a parameter outside `low .. high`.
 
     Raises:
@@ -162,7 +164,7 @@ def check_range(owner: str, what: str, value: int | float, low: int | float, hig
     """
     if not low <= value <= high:
         bounds = f"at least {low:g}" if high == float("inf") else f"{low:g} to {high:g}"
-        raise ConfigError(f"{owner}: {what} is {value!r}, but it must be {bounds}.")
+        raise ConfigError(f"{owner}: {parameter} is {value!r}, but it must be {bounds}.")
 
 
 MEMBERS = tuple(name for name in vars(Task) if not name.startswith("_"))  # what a family must have
