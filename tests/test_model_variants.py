@@ -18,8 +18,8 @@ from test_scrub import OPTIONS, bound, replay
 from torch.testing import assert_close
 
 from ad_hypotheses import distill
-from ad_hypotheses.causal.clean import Clean, Strand
-from ad_hypotheses.causal.rewire import propagate
+from ad_hypotheses.causal.clean import Clean, plain_part
+from ad_hypotheses.causal.rewire import Given, PlainRun, rewire
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.checkpoint import load
@@ -27,6 +27,7 @@ from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.distill.model import ADTransformer, KVCache, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import ConfigError, HypothesisError
+from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.check import BoundGraph
 from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
 
@@ -335,7 +336,7 @@ def test_a_change_flows_on_as_in_the_model(variant):
     tokens, twin = tokens_of(model), Twin(model)
     other = torch.cat([tokens[1:], tokens[:1]])
     change = twin.embed("x", other) - twin.embed("x", tokens)
-    out = propagate(twin, twin.streams(tokens), {Strand(0, None): change})
+    out = rewire(twin, PlainRun.of(twin, tokens), [Given((plain_part(Writer(0, "embed", channel="x")),), change)])
     swapped = tokens.clone()
     swapped[..., 0] = other[..., 0]
     assert_close(out, model(swapped), **EXACT)

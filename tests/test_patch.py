@@ -16,8 +16,8 @@ from torch.testing import assert_close
 
 from ad_hypotheses.causal import patch
 from ad_hypotheses.causal.patch import patch_edges, patch_path, patch_writers
+from ad_hypotheses.causal.rewire import patch_together
 from ad_hypotheses.causal.run_pair import Change, Norm, RunPair
-from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.language.edges import Edge, all_edges, find_edges
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hooked import HERE, THERE, VARIANTS, Setting, any_path, any_setting, patched
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 from laws import law
 from torch.testing import assert_close
 
-from ad_hypotheses.causal import patch, together
+from ad_hypotheses.causal import patch, rewire
+from ad_hypotheses.causal.clean import along
 from ad_hypotheses.causal.patch import patch_path, patch_writers
+from ad_hypotheses.causal.rewire import Given, PlainRun, patch_together
 from ad_hypotheses.causal.run_pair import Change
-from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
+from ad_hypotheses.language.anatomy import Part
 from ad_hypotheses.language.edges import Edge, all_edges, find_edges
 
 EXACT = {"atol": 1e-10, "rtol": 0}
@@ -192,7 +195,7 @@ def the_next_head_reads(right):
     ("owner", "name", "wrong"),
     [
         (Twin, "head_inputs", the_next_head_reads(Twin.head_inputs)),
-        (together, "KINDS", ("k", "q", "v")),
+        (rewire, "KINDS", ("k", "q", "v")),
     ],
     ids=["wrong head", "q and k swapped"],
 )
@@ -203,3 +206,21 @@ def test_a_planted_mistake_in_a_set_shows(owner, name, wrong, monkeypatch):
     assert_close(patch_together(pair, edges), naive.together(edges), **EXACT)
     monkeypatch.setattr(owner, name, wrong)
     assert (patch_together(pair, edges) - naive.together(edges)).abs().max() > NOTICED
+
+
+@pytest.mark.parametrize("setting", [Setting(12, n_layers=3), Setting(13, attention_only=True, layer_norm=False)])
+def test_a_writing_is_given_in_pieces_or_as_inputs_of_heads_to_the_same_effect(setting):
+    pair, naive, anatomy = setting.pair(), setting.naive(), setting.model().anatomy
+    plain = PlainRun(pair.seen, pair.mixed, pair.earlier)
+    directions = np.linalg.qr(np.random.default_rng(0).normal(size=(pair.twin.shape.d_model,) * 2))[0]
+    for writer in anatomy.writers:
+        readers = [reader for reader in anatomy.readers if writer.feeds(reader)][::2]
+        expected = naive.together([Edge((writer,), reader) for reader in readers])
+        pieces = [Part(writer, (), frozenset(readers), some) for some in (directions[:3], directions[3:])]
+        given = [Given((piece,), along(piece, pair.changes[writer].full())) for piece in pieces]
+        assert_close(rewire.rewire(pair.twin, plain, given), expected, **EXACT)
+        reader = readers[0]
+        if reader.kind in ("q", "k", "v"):
+            seen = pair.twin.normalise(reader.stage, pair.seen[reader.stage] + pair.changes[writer].full())
+            inputs = {reader: pair.twin.head_input(reader, seen)}
+            assert_close(rewire.rewire(pair.twin, plain, [], inputs), naive.edge(Edge((writer,), reader)), **EXACT)

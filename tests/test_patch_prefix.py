@@ -21,9 +21,9 @@ from ad_hypotheses.causal.attribute import attribute
 from ad_hypotheses.causal.effects import Chain, Nodes, Together, measure, plan
 from ad_hypotheses.causal.history_pairs import HistoryPairs, make_pairs
 from ad_hypotheses.causal.patch import patch_edges, patch_path, patch_writers
+from ad_hypotheses.causal.rewire import patch_together
 from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.search import Losses
-from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.language.edges import all_edges, find_edges
 from ad_hypotheses.studies.patch.screen import attribute_or_resume

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from ad_hypotheses.causal.clean import Clean, Strand
-from ad_hypotheses.causal.rewire import propagate
+from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.causal.rewire import Given, PlainRun, rewire
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
+from ad_hypotheses.language.anatomy import Part
 from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.sites import embed, head, logits
@@ -123,16 +124,16 @@ def test_t20_patching_an_edge_a_path_and_both():
     wire(model, 0, 0, {0: 1}, {2: 1})  # h = x
     wire(model, 1, 0, {2: 2}, {3: 1})  # m = 2 h
     clean, twin = Clean.run(model, history), Twin(model)
-    seen = twin.streams(clean.tokens)
-    h = twin.write(head(0, 0).resolve(model.anatomy)[0].writer, clean.tokens, seen)
+    plain, writer = PlainRun.of(twin, clean.tokens), head(0, 0).resolve(model.anatomy)[0].writer
+    h = twin.write(writer, clean.tokens, plain.seen)
     to_logits = frozenset({model.anatomy.logits})
     to_m = frozenset(head(1, 0).resolve(model.anatomy)[0].readers)
     label = 3 * history.observations[:, 0, 0]
 
     def loss(direct, through):
         """Squared error when the direct edge and the one into m carry h from the rows `direct` and `through`."""
-        changes = {Strand(1, to_logits): h[direct] - h, Strand(1, to_m): h[through] - h}
-        out = propagate(twin, seen, changes).detach().numpy()[:, 0]
+        given = [Given((Part(writer, (), to),), h[rows] - h) for to, rows in ((to_logits, direct), (to_m, through))]
+        out = rewire(twin, plain, given).detach().numpy()[:, 0]
         return ((out[:, 1] - out[:, 0] - label) ** 2).mean()
 
     own, draws = [0, 1], [list(draw) for draw in product(range(2), repeat=2)]

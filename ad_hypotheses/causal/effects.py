@@ -16,8 +16,8 @@ from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.causal.metrics import Metric, MetricContext, find_metric
 from ad_hypotheses.causal.patch import TOKENS_AT_ONCE, patch_edges, patch_path, patch_writers, role_masks
 from ad_hypotheses.causal.resume import fingerprint, kept_or_made
+from ad_hypotheses.causal.rewire import patch_together
 from ad_hypotheses.causal.run_pair import RunPair
-from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import CapacityError

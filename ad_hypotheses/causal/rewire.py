@@ -1,105 +1,170 @@
-"""What one node costs: it alone is replaced, everything else stays as the model has it.
+"""What a model does when some readers see a given writing instead of what is written now.
 
-The primitive is "this reader sees that writer from that run": readers see a changed sum, and the change flows on
-exactly, LayerNorm included.
+One primitive, :func:`rewire`: chosen readers see what they are given, every other reader sees what is written now, and
+the change flows on exactly, LayerNorm included. One node replaced alone (:func:`scrub_alone`) and many edges patched at
+once (:func:`patch_together`) are special cases of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import Strand, along, chunks, strand_of
+from ad_hypotheses.causal.clean import Strand, along, chunks, gather
 from ad_hypotheses.causal.draws import draw, draw_rows, uniforms
-from ad_hypotheses.causal.scrub import Delivery, Scrubber, gather
-from ad_hypotheses.causal.twin import Stream, Twin
-from ad_hypotheses.language.anatomy import Part, Reader, Writer, head_readers
+from ad_hypotheses.causal.run_pair import RunPair
+from ad_hypotheses.causal.scrub import Delivery, Scrubber
+from ad_hypotheses.causal.twin import Earlier, Stream, Twin
+from ad_hypotheses.language.anatomy import Part, Reader, Writer
+from ad_hypotheses.language.edges import Edge
+
+KINDS: tuple[Literal["q", "k", "v"], ...] = ("q", "k", "v")
 
 
-def propagate(
-    twin: Twin, seen: Sequence[Stream], changes: Mapping[Strand | Reader, Tensor], given: Sequence[Part] = ()
+@dataclass(frozen=True, eq=False)
+class PlainRun:
+    """A plain run, as far as the writing of a changed one is compared with it.
+
+    Attributes:
+        seen: What the readers of each stage see. stage -> [batch, step, d_model]
+        mixed: What the heads mix. layer -> [batch, step, head, d_head]
+        earlier: Keys and values of the steps before those that are computed. layer -> [2, batch, earlier, head, d_head]
+    """
+
+    seen: Sequence[Stream]
+    mixed: Sequence[Tensor]
+    earlier: Sequence[Earlier | None]
+
+    @classmethod
+    def of(cls, twin: Twin, tokens: Int[Tensor, "batch step channel"]) -> PlainRun:
+        """Run the model on tokens, all steps of them."""
+        x = twin.embedded(tokens)
+        layers = list(twin.layers(x))
+        seen = [torch.zeros_like(x), x, *(stream for layer in layers for stream in (layer.middle, layer.after))]
+        return cls(seen, [layer.mixed for layer in layers], [None] * len(layers))
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A writing that some readers see, whatever its writers write now.
+
+    Attributes:
+        parts: Its writers, of one stage, with the readers that see it: the same ones for all parts.
+        change: The given writing less that of the plain run. [batch, step, d_model]
+    """
+
+    parts: tuple[Part, ...]
+    change: Stream
+
+    @property
+    def stage(self) -> int:
+        """Stage at which it is written."""
+        writer = self.parts[0].writer
+        assert writer is not None, "inputs of heads are given apart"
+        return writer.stage
+
+
+def rewire(
+    twin: Twin, plain: PlainRun, given: Sequence[Given], inputs: Mapping[Reader, Tensor] | None = None
 ) -> Float[Tensor, "batch step action"]:
-    """Return the logits when some readers see something else than in a plain run.
+    """Return the logits when some readers see a given writing, and everything else is what is written now.
 
     Args:
         twin: The model.
-        seen: What readers of each stage see in the plain run.
-        changes: What is added to a strand, or the whole new query, key or value of a head.
-        given: The parts whose change is in `changes`: it replaces how they would respond to what they read.
+        plain: A run of the same tokens in which nothing is changed.
+        given: The writings that are given; a reader that several of them feed sees all of them.
+        inputs: Queries, keys or values of heads that are given whole. [batch, step, d_head] each
     """
-    changes = dict(changes)
-    narrowed = [part for part in given if part.to is not None or part.directions is not None]
-    fixed = {part.writer for part in given if part not in narrowed}
-    flow = torch.zeros_like(seen[-1])
-    touched = False
-    for stage in range(1, twin.last_stage):
-        layer, is_mlp = divmod(stage - 1, 2)
-        kind = "mlp" if is_mlp else "head"
-        heads = [h for h in range(twin.shape.n_heads) if Writer(stage, "head", layer, h) not in fixed]
-        readers = [Reader(stage, "mlp", layer)] if is_mlp else [r for h in heads for r in head_readers(layer, h)]
-        affected = touched or any(_feeds(key, reader) for key in changes for reader in readers)
-        if not affected or (is_mlp and Writer(stage, "mlp", layer) in fixed) or not readers:
+    inputs = inputs or {}
+    feeding = _feeding(twin, given)
+    ahead = [writing.change for writing in given]  # the given writing less what is written now
+    # before the first change every reader sees the plain run
+    starts = [*(writing.stage // 2 for writing in given), *(reader.layer for reader in inputs)]
+    first = min(min(starts, default=0), twin.shape.n_layers - 1)
+    x = plain.seen[2 * first + 1]
+
+    def see(numbers: Iterable[int]) -> Stream:
+        return x + sum(ahead[number] for number in numbers)
+
+    for layer in range(first, twin.shape.n_layers):
+        block, mlp = twin.block(layer), Reader(2 * layer + 2, "mlp", layer)
+        q, k, v = (_head_inputs(twin, plain, layer, kind, feeding, see, inputs) for kind in KINDS)
+        mixed = twin.mix(q, k, v, plain.earlier[layer])
+        # writers respond to what they read, but their given writing stays as it is
+        for number, part, writer in _writers_at(2 * layer + 1, given):
+            response = (mixed - plain.mixed[layer])[:, :, writer.head] @ block.attn.W_O[writer.head]
+            ahead[number] = ahead[number] - along(part, response)
+        x = x + mixed.flatten(2) @ block.attn.W_O.flatten(0, 1) + twin.attention_bias(layer)
+        if twin.shape.attention_only:
             continue
-        before = _write(twin, stage, kind, heads, lambda reader: seen[reader.stage], {})
-        after = _write(twin, stage, kind, heads, partial(_changed, seen, flow, changes), changes)
-        for part in narrowed:
-            if part.writer is not None and part.writer.stage == stage:  # its readers get the given change, not this one
-                lone = (twin, stage, kind, [part.writer.head])
-                responds = _write(*lone, partial(_changed, seen, flow, changes), changes)
-                responds = responds - _write(*lone, lambda reader: seen[reader.stage], {})
-                changes[strand_of(part)] = changes[strand_of(part)] - along(part, responds)
-        flow, touched = flow + after - before, True
-    return twin.logits(_changed(seen, flow, changes, twin.anatomy.logits))
+        written = twin.mlp(layer, twin.normalise(mlp.stage, see(feeding.get(mlp, ()))))
+        for number, part, _ in _writers_at(mlp.stage, given):
+            response = written - (plain.seen[mlp.stage + 1] - plain.seen[mlp.stage])
+            ahead[number] = ahead[number] - along(part, response)
+        x = x + written
+    return twin.logits(see(feeding.get(twin.anatomy.logits, ())))
 
 
-def _feeds(key: Strand | Reader, reader: Reader) -> bool:
-    return key.feeds(reader) if isinstance(key, Strand) else key == reader
+def _feeding(twin: Twin, given: Sequence[Given]) -> dict[Reader, tuple[int, ...]]:
+    """Return which of the given writings each reader sees, by their numbers."""
+    feeding: dict[Reader, tuple[int, ...]] = {}
+    for number, writing in enumerate(given):
+        to = writing.parts[0].to
+        for reader in twin.anatomy.readers if to is None else to:
+            if writing.stage < reader.stage:
+                feeding[reader] = (*feeding.get(reader, ()), number)
+    return feeding
 
 
-def _changed(seen: Sequence[Stream], flow: Stream, changes: Mapping[Strand | Reader, Tensor], reader: Reader) -> Stream:
-    x = seen[reader.stage] + flow
-    for key, change in changes.items():
-        if isinstance(key, Strand) and key.feeds(reader):
-            x = x + change
-    return x
+def _writers_at(stage: int, given: Sequence[Given]) -> Iterator[tuple[int, Part, Writer]]:
+    """Every part of a stage whose writing is given, with the number of that writing."""
+    for number, writing in enumerate(given):
+        for part in writing.parts if writing.stage == stage else ():
+            assert part.writer is not None
+            yield number, part, part.writer
 
 
-def _write(
+def _head_inputs(
     twin: Twin,
-    stage: int,
-    kind: str,
-    heads: Sequence[int],
-    see: Callable[[Reader], Stream],
-    replaced: Mapping[Strand | Reader, Tensor],
-) -> Stream:
-    """What the writers of a stage write together when each reader sees `see(reader)`."""
-    layer = (stage - 1) // 2
-    if kind == "mlp":
-        return twin.mlp(layer, twin.normalise(stage, see(Reader(stage, "mlp", layer))))
-    inputs: dict[str, list[Tensor]] = {"q": [], "k": [], "v": []}
-    for head in heads:
-        for reader in head_readers(layer, head):
-            value = replaced.get(reader)
-            inputs[reader.kind].append(
-                twin.head_input(reader, twin.normalise(stage, see(reader))) if value is None else value
-            )
-    return twin.head_sum(layer, heads, *(torch.stack(inputs[letter], dim=2) for letter in "qkv"))
+    plain: PlainRun,
+    layer: int,
+    kind: Literal["q", "k", "v"],
+    feeding: Mapping[Reader, tuple[int, ...]],
+    see: Callable[[Iterable[int]], Stream],
+    inputs: Mapping[Reader, Tensor],
+) -> Float[Tensor, "batch step head d_head"]:
+    """Queries, keys or values of the heads of a layer: at once for those that see the same."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    replaced: dict[int, Tensor] = {}
+    for head in range(twin.shape.n_heads):
+        reader = Reader(2 * layer + 1, kind, layer, head)
+        if reader in inputs:
+            replaced[head] = inputs[reader]
+        else:
+            alike.setdefault(feeding.get(reader, ()), []).append(head)
+    values = plain.mixed[layer].new_empty(plain.mixed[layer].shape)
+    for numbers, heads in alike.items():
+        values[:, :, heads] = twin.head_inputs(layer, kind, heads, twin.normalise(2 * layer + 1, see(numbers)))
+    for head, value in replaced.items():
+        values[:, :, head] = value
+    return values
 
 
 @torch.no_grad()
 def scrub_alone(
     scrubber: Scrubber, name: str, agreeing: bool, n_rows: int | None = None
 ) -> Float[np.ndarray, "row step action"]:
-    """Return the model's log-probabilities when one node alone is replaced.
+    """Replace one node, leave the rest of the model untouched, and return its log-probabilities.
 
     Args:
-        scrubber: Of the hypothesis.
-        name: Of the node, not the root.
+        scrubber: The scrubber of the hypothesis.
+        name: Name of the node, not the root.
         agreeing: Replace it by what scrubbing makes of it on donors that agree on its feature; otherwise by its clean
             value on any other history, which shows how much the site matters at all.
         n_rows: How many references, the first ones; all by default.
@@ -107,9 +172,9 @@ def scrub_alone(
     clean, twin = scrubber.clean, scrubber.twin
     path = ("alone", name)
     delivery: Delivery = scrubber.deliver(path) if agreeing else scrubber.leaf(name)
-    found = scrubber.classes[name]
+    pools = scrubber.classes[name]
     if agreeing:
-        donors = draw(found, uniforms(scrubber.seed, path, found.size.shape), self_donors=False)
+        donors = draw(pools, uniforms(scrubber.seed, path, pools.size.shape), self_donors=False)
     else:
         donors = draw_rows(clean.n_rows, uniforms(scrubber.seed, path, (clean.n_rows,)), self_donors=False)
     table = torch.from_numpy(donors).to(clean.tokens.device)
@@ -118,10 +183,36 @@ def scrub_alone(
     own = scrubber.leaf(name)
     logits = []
     for rows in chunks(min(n_rows or clean.n_rows, clean.n_rows), clean.n_steps):
-        changes: dict[Strand | Reader, Tensor] = {}
+        given: list[Given] = []
+        inputs: dict[Reader, Tensor] = {}
         for key, value in delivery.items():
             new, old = gather(value, table[rows]), own[key][rows]
             new = new if mask is None else torch.where(mask[rows], new, old)
-            changes[key] = new - old if isinstance(key, Strand) else new
-        logits.append(propagate(twin, twin.streams(clean.tokens[rows]), changes, scrubber.nodes[name].parts))
+            if isinstance(key, Strand):
+                given.append(Given(scrubber.strands[name][key], new - old))
+            else:
+                inputs[key] = new
+        logits.append(rewire(twin, PlainRun.of(twin, clean.tokens[rows]), given, inputs))
     return torch.cat(logits).log_softmax(-1).float().cpu().numpy()
+
+
+@torch.no_grad()
+def patch_together(pair: RunPair, edges: Iterable[Edge]) -> Float[Tensor, "batch step action"]:
+    """Patch edges at once: along them each reader sees the donor's writers, otherwise what is written now.
+
+    The logits are of the pair's steps. All edges of a model make the donor's own run.
+
+    Args:
+        pair: The two runs.
+        edges: The edges; they speak of all steps.
+    """
+    readers: dict[Writer, set[Reader]] = {}
+    for edge in edges:
+        assert (edge.written_at, edge.read_at) == (None, None), "roles are for single edges and paths"
+        for writer in edge.writers:
+            readers.setdefault(writer, set()).add(edge.reader)
+    given = [
+        Given((Part(writer, (), frozenset(readers[writer])),), pair.changes[writer].full())
+        for writer in sorted(readers)
+    ]
+    return rewire(pair.twin, PlainRun(pair.seen, pair.mixed, pair.earlier), given)

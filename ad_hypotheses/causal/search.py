@@ -22,8 +22,8 @@ from ad_hypotheses.causal.clean import CHUNK_TOKENS, chunks
 from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.causal.metrics import taken
 from ad_hypotheses.causal.resume import Numbers, fingerprint
+from ad_hypotheses.causal.rewire import patch_together
 from ad_hypotheses.causal.run_pair import RunPair
-from ad_hypotheses.causal.together import patch_together
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import DataError
