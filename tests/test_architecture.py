@@ -34,7 +34,7 @@ ORDER = (
 WITHOUT_TORCH = ("errors", "storage", "language", "evidence", "tasks", "sources", "report")
 PLAIN = ("record", "page", "pictures", "tables", "graph", "answer")  # files of these names see records, not tensors
 HOMES = {
-    "transformer_lens": {"distill/model.py"},
+    "transformer_lens": {"distill/lens.py"},
     "minigrid": {"tasks/"},
     "gymnasium": {"tasks/", "sources/sb3.py", "sources/minari_data.py"},
     "stable_baselines3": {"sources/sb3.py"},

@@ -299,8 +299,6 @@ def test_the_residual_stream_decomposes(model, cached):
     assert_close(parts.sum(0), cache["resid_post", 1], **EXACT)
     assert_close(model.ln_final(cache["resid_post", 1]) @ model.W_U + model.b_U, logits, **EXACT)
     assert_close(cache.accumulated_resid()[-1], cache["resid_post", 1], **EXACT)
-    normalised = cache.apply_ln_to_stack(parts) * model.ln_final.w
-    assert_close(normalised.sum(0) + model.ln_final.b, cache["ln_final.hook_normalized"], **EXACT)
 
 
 def test_heads_sum_to_the_output_of_their_attention(model, cached):

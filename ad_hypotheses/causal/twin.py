@@ -208,7 +208,7 @@ class Twin:
         """
         n_steps = x.shape[1] + (earlier[0].shape[2] if earlier else 0)
         size = max(1, self.tokens_at_once // n_steps)
-        folded = [self.block(layer).attn.folded() for layer in range(stage // 2, self.shape.n_layers)]
+        folded = [self.block(layer).attn.stacked() for layer in range(stage // 2, self.shape.n_layers)]
         found = []
         for first in range(0, len(x), size):
             rows = torch.arange(first, min(first + size, len(x)), device=x.device)

@@ -6,41 +6,28 @@ The residual stream is a sum of named writers: one embedding for each part of th
 learned), every head of every layer (through its own `W_O`), and every MLP (where there are any). All hooks have
 TransformerLens's names (`blocks.0.attn.hook_q`, `blocks.1.hook_resid_pre`, ...), plus `hook_embeds.<channel>` for the
 parts of the embedding.
-This is the only module that imports transformer_lens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformer_lens import ActivationCache, HookedRootModule
-from transformer_lens.config import TransformerLensConfig
-from transformer_lens.hook_points import HookPoint
 
 from ad_hypotheses.distill.kv_cache import KVCache, LayerCache
+from ad_hypotheses.distill.lens import LensModel, Point, lens_config
 from ad_hypotheses.distill.positions import Angles, angles, plainly_causal, rotate, visible
 from ad_hypotheses.distill.shape import Shape
 from ad_hypotheses.distill.tokens import Vocabulary
+from ad_hypotheses.errors import UserError
 from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.history import History
 
 LARGE_VOCABULARY = 4096  # embeddings of all channels together; beyond it zeros cost more than gathering
-
-
-class Point(HookPoint):
-    """A hook point that costs nothing while nobody looks: a step of a rollout passes a dozen in every layer."""
-
-    @property
-    def hooked(self) -> bool:
-        """Whether anybody looks."""
-        return bool(self._forward_hooks or self._backward_hooks)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return super().__call__(x) if self.hooked else x
 
 
 class LayerNorm(nn.Module):
@@ -54,6 +41,11 @@ class LayerNorm(nn.Module):
         self.hook_scale = Point()
         self.hook_normalized = Point()
 
+    @property
+    def has_gain(self) -> bool:
+        """Whether it does more than to centre and to scale."""
+        return self.on and not bool((self.w == 1).all() and (self.b == 0).all())
+
     def forward(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
         if not self.on or not self.hook_scale.hooked:
             return self.hook_normalized(self.plain(x))
@@ -64,6 +56,15 @@ class LayerNorm(nn.Module):
     def plain(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
         """The same without hooks."""
         return F.layer_norm(x, self.w.shape, self.w, self.b, self.eps) if self.on else x
+
+    def fold(self, readers: Iterable[tuple[nn.Parameter, nn.Parameter]]) -> None:
+        """Move the gain and the bias into the weights `[..., d_model, out]` and biases `[..., out]` of the readers."""
+        if self.on:
+            for weight, bias in readers:
+                bias.add_(self.b @ weight)
+                weight.mul_(self.w[:, None])
+            self.w.fill_(1)
+            self.b.zero_()
 
 
 class Attention(nn.Module):
@@ -93,7 +94,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch step d_model"], cache: LayerCache | None, turned: Angles | None
     ) -> Tensor:
-        weight, bias = self.folded() if cache is None else cache.once(self.folded)
+        weight, bias = self.stacked() if cache is None else cache.once(self.stacked)
         qkv = F.linear(x, weight, bias).view(*x.shape[:-1], 3, *self.b_Q.shape)
         q, k, v = qkv.unbind(-3)  # [batch, step, head, d_head]
         q, k, v = self.hook_q(q), self.hook_k(k), self.hook_v(v)
@@ -107,7 +108,7 @@ class Attention(nn.Module):
             return result.sum(2) + self.b_O
         return F.linear(z.flatten(2), self.W_O.flatten(0, 1).T, self.b_O)
 
-    def folded(self) -> tuple[Float[Tensor, "out d_model"], Float[Tensor, " out"]]:
+    def stacked(self) -> tuple[Float[Tensor, "out d_model"], Float[Tensor, " out"]]:
         """Weights and biases of the queries, keys and values of all heads, one matrix."""
         weights = torch.stack([self.W_Q, self.W_K, self.W_V]).transpose(-1, -2)
         return weights.flatten(0, 2), torch.cat([self.b_Q, self.b_K, self.b_V]).flatten()
@@ -151,6 +152,7 @@ class Block(nn.Module):
     hook_resid_post: Point
     hook_attn_out: Point
     hook_mlp_out: Point
+    hook_out_is_single_residual_stream = True  # TransformerLens's logit lens asks
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -173,16 +175,24 @@ class Block(nn.Module):
             x = x + self.hook_mlp_out(self.dropped(self.mlp(self.ln2(x))))
         return self.hook_resid_post(x)
 
+    def fold(self) -> None:
+        """Move the gains and biases of the layer norms into the weights that read them."""
+        attn = self.attn
+        self.ln1.fold([(attn.W_Q, attn.b_Q), (attn.W_K, attn.b_K), (attn.W_V, attn.b_V)])
+        if not self.attention_only:
+            self.ln2.fold([(self.mlp.W_in, self.mlp.b_in)])
+
     def dropped(self, x: Float[Tensor, "batch step d_model"]) -> Float[Tensor, "batch step d_model"]:
         """Drop what training drops of what is written."""
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
-class ADTransformer(HookedRootModule):
+class ADTransformer(LensModel):
     """A decoder-only transformer that predicts the next action of a learning history.
 
     Satisfies TransformerLens's model protocol, so `run_with_cache`, `ActivationCache` and `transformer_lens.patching`
-    work on it. Tokens have a third axis, so the patching functions that sweep positions need an `index_df`.
+    work on it. Give histories rather than tokens to the patching functions that sweep positions: tokens have a third
+    axis, which they take for the steps.
 
     Args:
         vocabulary: What the tokens are made of.
@@ -195,21 +205,7 @@ class ADTransformer(HookedRootModule):
     def __init__(self, vocabulary: Vocabulary, shape: Shape, seed: int = 0) -> None:
         super().__init__()
         self.vocabulary, self.shape = vocabulary, shape
-        self.cfg = TransformerLensConfig(
-            d_model=shape.d_model,
-            d_head=shape.d_head,
-            n_heads=shape.n_heads,
-            n_layers=shape.n_layers,
-            n_ctx=shape.n_ctx,
-            d_mlp=shape.d_mlp or 4 * shape.d_model,
-            d_vocab=vocabulary.n_actions,
-            act_fn="gelu",
-            normalization_type="LN" if shape.layer_norm else None,
-            eps=shape.eps,
-            positional_embedding_type="standard" if shape.positions == "learned" else shape.positions,
-            attn_only=shape.attention_only,
-            device="cpu",
-        )
+        self.cfg = lens_config(vocabulary, shape)
         self.embed = nn.ParameterDict(
             {
                 name: torch.empty(size, shape.d_model)
@@ -274,21 +270,35 @@ class ADTransformer(HookedRootModule):
 
     def forward(
         self,
-        tokens: Int[Tensor, "batch step channel"],
+        tokens: Int[Tensor, "batch step channel"] | History,
         cache: KVCache | None = None,
         kept: Bool[Tensor, "batch step channel"] | None = None,
-    ) -> Float[Tensor, "batch step action"]:
-        """Return the logits of the action at every step.
+        return_type: str = "logits",
+    ) -> Float[Tensor, "batch step action"] | Float[Tensor, ""] | tuple[Tensor, Tensor]:
+        """Return the logits of the action at every step, or how badly they predict what a history did.
 
         Args:
-            tokens: As `Vocabulary.encode` makes them.
+            tokens: A history, or the tokens that `to_tokens` makes of it.
             cache: Keys and values of earlier steps; the tokens then continue them, and are added to it.
             kept: Which parts of the tokens are read; all of them unless in training.
+            return_type: `"logits"`; `"loss"`, the mean cross-entropy of the history's actions, in nats; or `"both"`.
 
         Raises:
             ValueError: There are more steps than the context holds, and no window.
+            UserError: The loss is asked for, but not of a history.
         """
-        return self.unembed(self.residual(tokens, cache, kept))
+        if isinstance(tokens, Tensor) and return_type == "logits":
+            return self.unembed(self.residual(tokens, cache, kept))
+        if return_type not in ("logits", "loss", "both"):
+            raise UserError(f"return_type must be 'logits', 'loss' or 'both', not {return_type!r}.")
+        if isinstance(tokens, Tensor):
+            raise UserError("tokens do not say what was done at their last step: give the history for its loss.")
+        logits = self.unembed(self.residual(self.to_tokens(tokens), cache, kept))
+        if return_type == "logits":
+            return logits
+        actions = torch.as_tensor(tokens.actions, dtype=torch.long, device=logits.device)
+        loss = F.cross_entropy(logits.flatten(0, 1), actions.flatten())
+        return loss if return_type == "loss" else (logits, loss)
 
     def residual(
         self,
@@ -348,21 +358,19 @@ class ADTransformer(HookedRootModule):
         """Cast the weights to float64."""
         return self.to(torch.float64)
 
-    def run_with_cache(
-        self, *model_args: Any, return_cache_object: bool = True, **kwargs: Any
-    ) -> tuple[Tensor, ActivationCache | dict[str, Tensor]]:
-        """Run the model and return its logits and every activation.
+    def folded(self) -> ADTransformer:
+        """Return a copy that computes the same, with gains and biases of the layer norms in the weights that read them.
 
-        Args:
-            *model_args: The tokens.
-            return_cache_object: Whether to return TransformerLens's `ActivationCache`, or the plain dictionary.
-            **kwargs: As TransformerLens's `HookedRootModule.run_with_cache` takes them.
+        Its layer norms only centre and scale. TransformerLens's helpers and circuits of weights (`QK`, `OV`) assume so.
         """
-        remove_batch_dim = kwargs.pop("remove_batch_dim", False)
-        logits, cache = super().run_with_cache(*model_args, remove_batch_dim=remove_batch_dim, **kwargs)
-        return logits, ActivationCache(
-            cache, self, has_batch_dim=not remove_batch_dim
-        ) if return_cache_object else cache
+        model = ADTransformer(self.vocabulary, self.shape).to(self.device, self.dtype).train(self.training)
+        model.load_state_dict(self.state_dict())
+        with torch.no_grad():
+            for block in model.blocks:
+                assert isinstance(block, Block)
+                block.fold()
+            model.ln_final.fold([(model.W_U, model.b_U)])
+        return model
 
 
 def project(x: Float[Tensor, "batch step d_model"], weight: Tensor, bias: Tensor) -> Tensor:

@@ -86,6 +86,11 @@ class History:
         """Number of steps of each."""
         return self.actions.shape[1]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of histories and of steps of each, as those who sweep steps ask of tokens."""
+        return self.n_rows, self.n_steps
+
     def __getitem__(self, rows: slice | np.ndarray) -> History:
         """Return the histories at `rows` (a slice, or an array of row numbers or booleans)."""
         return replace(
