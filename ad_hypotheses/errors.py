@@ -1,7 +1,7 @@
 """Mistakes a user can make, each with a message that says what, where and what to do.
 
-The command line turns every :class:`UserError` into its message and exit code 2; nothing else in the package
-catches them. Our own mistakes stay `assert`.
+The command line turns every :class:`UserError` into its message and its exit code, 2 unless training diverged; nothing
+else in the package catches them. Our own mistakes stay `assert`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterable
 
 class UserError(Exception):
     """Something the user wrote, or a file the user has, cannot be used as it is."""
+
+    exit_code = 2
 
 
 class HypothesisError(UserError):
@@ -24,6 +26,12 @@ class ConfigError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint is missing, truncated, tampered with or of another shape than its config says."""
+
+
+class DivergedError(UserError):
+    """Training ran into numbers that are not finite: the configuration was in order, but no model came of it."""
+
+    exit_code = 1
 
 
 class DataError(UserError):

@@ -197,14 +197,15 @@ def test_any_donor_is_another_row_and_its_draw_is_seeded(lives):
 
 
 def test_donors_agree_on_a_node_of_whole_histories_and_the_lonely_are_left_out(lives):
-    treasure = lives.task["treasure"]
+    treasure = lives.task["treasure"].copy()
     treasure[0] = 1
+    lives = replace(lives, task={**lives.task, "treasure": treasure})
     with pytest.raises(DataError, match="agree:rich: only 0 of the 2 histories"):
         make_pairs("agree:rich", TASK, lives[:2], 0, bound_to(lives[:2]))
     found = make_pairs("agree:rich", TASK, lives, 0, bound_to(lives))
     assert found.left_out == 1
     assert found.rows.tolist() == list(range(1, 12))
-    treasure[1] = 1
+    treasure[1] = 1  # which the histories see
     found = make_pairs("agree:rich", TASK, lives, 0, bound_to(lives))
     assert found.left_out == 0
     assert (found.donor.observations[0] == lives.observations[1]).all()

@@ -322,3 +322,56 @@ def test_episodes_of_different_lengths_are_kept_too(tmp_path: Path) -> None:
     kept = write_histories(tmp_path / "b", replace(history, episode=episode, learner=None), {}, shard_size=3)
     assert (everything(kept).episode == episode).all()
     assert everything(kept).learner.tolist() == list(range(10))
+
+
+# --- what is said of the arrays
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("number", [5, 3, 0, -5, 10**18, True, "4", None])
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_wrong_number_of_histories_is_refused(tmp_path: Path, number: Any, verify: bool) -> None:
+    make(tmp_path)
+    rewrite(tmp_path / "manifest.json", lambda manifest: manifest["shards"][1].update(n_histories=number))
+    expected = "shard-00001 is not the one that manifest.json lists (n_histories differs)"
+    with pytest.raises(DataError) as caught:
+        open_histories(tmp_path, verify)
+    assert expected in str(caught.value)
+    rewrite(tmp_path / "shard-00001" / "shard.json", lambda shard: shard.update(n_histories=number))
+    with pytest.raises(DataError, match="shard-00001 is corrupt"):
+        open_histories(tmp_path, verify)
+
+
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [
+        *((name, np.s_[:-1]) for name in ("observations", "actions", "rewards", "learner", "task_goal")),
+        *((name, np.s_[:, :-1]) for name in ("observations", "actions", "rewards", "episode", "task_goal")),
+        *((name, np.s_[..., None]) for name in ("observations", "actions", "rewards", "episode", "learner")),
+        ("episode", np.s_[[0, 0]]),
+        ("observations", np.s_[..., :1]),
+    ],
+)
+def test_arrays_of_another_shape_are_refused(tmp_path: Path, name: str, cut: Any) -> None:
+    """Also where description and manifest agree on them."""
+    make(tmp_path)
+    path = tmp_path / "shard-00001" / f"{name}.npy"
+    array = np.load(path)
+    entry = shards._save(path, array[cut])
+    rewrite(path.parent / "shard.json", lambda shard: shard["files"].update({path.name: entry}))
+    rewrite(tmp_path / "manifest.json", lambda manifest: manifest["shards"][1]["files"].update({path.name: entry}))
+    with pytest.raises(DataError, match=r"shard-00001 is corrupt"):
+        open_histories(tmp_path)
+
+
+def test_a_shard_without_a_fact_that_the_others_have_is_refused(tmp_path: Path) -> None:
+    make(tmp_path)
+    rewrite(tmp_path / "shard-00002" / "shard.json", lambda shard: shard["files"].pop("task_goal.npy"))
+    rewrite(tmp_path / "manifest.json", lambda manifest: manifest["shards"][2]["files"].pop("task_goal.npy"))
+    with pytest.raises(DataError, match="shard-00002 is corrupt: its task_goal are not like those of shard-00000"):
+        open_histories(tmp_path)

@@ -109,8 +109,9 @@ def test_rules_look_at_nothing_that_is_not_visible() -> None:
         if rule.family != "bandit":
             continue
         task, history = make_task("bandit", arms=4, horizon=30), at_random(np.random.default_rng(0), 64, 4, 30)
-        changed = replace(history, actions=history.actions.copy(), rewards=history.rewards.copy())
-        changed.actions[:, 12:], changed.rewards[:, 12:] = 0, 1.0
+        actions, rewards = history.actions.copy(), history.rewards.copy()
+        actions[:, 12:], rewards[:, 12:] = 0, 1.0
+        changed = replace(history, actions=actions, rewards=rewards)
         mine, other = rule.policy(history, task), rule.policy(changed, task)
         np.testing.assert_array_equal(mine[:, :13], other[:, :13])
         assert not np.allclose(mine[:, 13:], other[:, 13:]), rule.name

@@ -146,13 +146,11 @@ def test_rules_look_at_nothing_that_is_not_visible(known: Known) -> None:
     config = known_config(known, MODELS)
     history, rule = random_histories(config, 12, np.random.default_rng(4)), RULES[known.rule]
     cut = 33
-    changed = replace(
-        history,
-        observations=history.observations.copy(), actions=history.actions.copy(), rewards=history.rewards.copy(),
-    )  # fmt: skip
+    observations, actions, rewards = history.observations.copy(), history.actions.copy(), history.rewards.copy()
     order = np.random.default_rng(5).permutation(history.n_rows)
-    changed.observations[:, cut + 1 :] = history.observations[order, cut + 1 :]
-    changed.actions[:, cut:], changed.rewards[:, cut:] = history.actions[order, cut:], 1.0
+    observations[:, cut + 1 :] = history.observations[order, cut + 1 :]
+    actions[:, cut:], rewards[:, cut:] = history.actions[order, cut:], 1.0
+    changed = replace(history, observations=observations, actions=actions, rewards=rewards)
     mine, other = (rule.policy(one, config.make_task()) for one in (history, changed))
     np.testing.assert_array_equal(mine[:, : cut + 1], other[:, : cut + 1])
     assert not np.allclose(mine[:, cut + 1 :], other[:, cut + 1 :])

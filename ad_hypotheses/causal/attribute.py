@@ -22,6 +22,7 @@ from ad_hypotheses.causal.metrics import Metric, MetricContext, find_metric
 from ad_hypotheses.causal.patch import Roles, holds_at, holds_seen_from, role_masks
 from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.twin import Stream, Twin, continued
+from ad_hypotheses.distill.finite import require_finite
 from ad_hypotheses.distill.model import ADTransformer, LayerNorm
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.edges import Edge
@@ -101,8 +102,7 @@ def screen(attributions: Float[np.ndarray, " edge *row"], n: int) -> list[int]:
 
     First-order terms of different rows cancel in their mean where the effects themselves do not.
     """
-    sizes = _means(np.abs(attributions))
-    order = np.argsort(-np.nan_to_num(sizes, nan=-1.0), kind="stable")
+    order = np.argsort(-_means(np.abs(attributions)), kind="stable")  # what is not known comes last
     return [int(number) for number in order[:n]]
 
 
@@ -206,7 +206,7 @@ def _backwards(pair: RunPair, x: Stream, total: Callable[[Tensor], Tensor]) -> _
                 x = x + twin.mlp(layer, run.normalised[stage + 1])
         last = twin.last_stage
         run.seen[last], run.normalised[last] = x, twin.normalise(last, x)
-        logits = run.normalised[last] @ twin.model.W_U + twin.model.b_U
+        logits = require_finite(run.normalised[last] @ twin.model.W_U + twin.model.b_U, twin.model, "the logits")
         wanted = [*(t for parts in run.inputs for t in parts.values()), *run.mixed, *run.normalised.values()]
         found = torch.autograd.grad(total(logits.log_softmax(-1)), wanted)
     run.gradients = {id(tensor): gradient for tensor, gradient in zip(wanted, found, strict=True)}
@@ -228,7 +228,8 @@ def _first_order(
             here = [number for number, edge in enumerate(edges) if edge.stage == stage]
             ends = list(dict.fromkeys(replace(edges[number], writers=()) for number in here))
             towards = torch.stack([_towards(pair, run, end, roles) for end in ends], dim=1).flatten(2)
-            products = (towards @ changes.mT).double().cpu().numpy()  # [batch, end, writer]
+            by_writer = require_finite(towards @ changes.mT, pair.twin.model, "the gradients")
+            products = by_writer.double().cpu().numpy()  # [batch, end, writer]
             for number in here:
                 end = ends.index(replace(edges[number], writers=()))
                 some = [writers.index(writer) for writer in edges[number].writers]

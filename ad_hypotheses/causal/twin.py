@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ad_hypotheses.distill.finite import require_finite
 from ad_hypotheses.distill.model import ADTransformer, Block, project
 from ad_hypotheses.distill.positions import angles, plainly_causal, rotate, visible
 from ad_hypotheses.language.anatomy import Reader, Writer
@@ -165,8 +166,13 @@ class Twin:
         return torch.zeros_like(normalised) if self.shape.attention_only else self.block(layer).mlp(normalised)
 
     def logits(self, x: Stream) -> Float[Tensor, "batch step action"]:
-        """The logits, from the residual stream before the last LayerNorm."""
-        return self.normalise(self.last_stage, x) @ self.model.W_U + self.model.b_U
+        """The logits, from the residual stream before the last LayerNorm.
+
+        Raises:
+            NonFiniteError: They are not finite.
+        """
+        logits = self.normalise(self.last_stage, x) @ self.model.W_U + self.model.b_U
+        return require_finite(logits, self.model, "the logits")
 
     def attention_bias(self, layer: int) -> Float[Tensor, " d_model"]:
         """The constant that a layer's attention adds besides its heads."""

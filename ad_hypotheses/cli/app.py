@@ -78,7 +78,7 @@ def _everywhere(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 refused or stopped, 1 a bug of ours.
+    """Run the command line and exit: 0 done, 2 refused or stopped, 1 training diverged or a bug of ours.
 
     Args:
         argv: Arguments; those of the process by default.
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if os.environ.get(TRACEBACK):
             raise
         say_error(_message(error))
-        sys.exit(2)
+        sys.exit(error.exit_code if isinstance(error, UserError) else 2)
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise

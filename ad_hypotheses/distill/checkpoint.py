@@ -21,6 +21,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ad_hypotheses.distill.config import SCRATCH, Config, differences, read_config
+from ad_hypotheses.distill.finite import require_finite_weights
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.record import RECORD, read_record
 from ad_hypotheses.distill.tokens import Vocabulary
@@ -102,15 +103,16 @@ def load(name: str | Path, models: Path = Path("models"), device: str = "cpu") -
         )
     _require_fit(config, _tensors(content, folder / WEIGHTS), folder)
     model = build(config)
+    model.name = _name(folder, models)
     fill(model, content, folder / WEIGHTS)
-    return Checkpoint(_name(folder, models), folder, config, model.to(device).eval(), record)
+    return Checkpoint(model.name, folder, config, model.to(device).eval(), record)
 
 
 def fill(model: ADTransformer, content: bytes, path: Path) -> None:
     """Put the weights of a safetensors file into a model of the same shape.
 
     Raises:
-        CheckpointError: It is no safetensors file, or its tensors are not those of the model.
+        CheckpointError: It is no safetensors file, its tensors are not those of the model, or not finite.
     """
     tensors = _tensors(content, path)
     try:
@@ -119,6 +121,8 @@ def fill(model: ADTransformer, content: bytes, path: Path) -> None:
         wrong = _misfits({name: tuple(one.shape) for name, one in model.state_dict().items()}, tensors)
         listed = "".join(f"\n  {one}" for one in wrong)
         raise CheckpointError(f"{path} does not fit the model that its {CONFIG} describes:{listed}") from error
+    # those of the model, since a number that is finite in the file may be too large for the model's type
+    require_finite_weights(model.state_dict(), f"the model {model.name} ({path})")
 
 
 def alterations(folder: Path, config: Config) -> list[str]:
@@ -224,7 +228,13 @@ def _name(folder: Path, models: Path) -> str:
 
 
 def save(folder: Path, config: Config, model: ADTransformer, record: dict[str, Any]) -> str:
-    """Write a checkpoint, each file at once or not at all; returns the SHA-256 of its weights."""
+    """Write a checkpoint, each file at once or not at all; returns the SHA-256 of its weights.
+
+    Raises:
+        CheckpointError: The weights are not finite.
+        UserError: The disk is full or the place cannot be written.
+    """
+    require_finite_weights(model.state_dict(), f"the model for {folder}")
     content = save_tensors({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
     digest = hashlib.sha256(content).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)

@@ -190,6 +190,8 @@ class Block(nn.Module):
 class ADTransformer(LensModel):
     """A decoder-only transformer that predicts the next action of a learning history.
 
+    `name` is that of its checkpoint, empty where there is none.
+
     Satisfies TransformerLens's model protocol, so `run_with_cache`, `ActivationCache` and `transformer_lens.patching`
     work on it. Give histories rather than tokens to the patching functions that sweep positions: tokens have a third
     axis, which they take for the steps.
@@ -225,6 +227,7 @@ class ADTransformer(LensModel):
         self.b_U = nn.Parameter(torch.zeros(vocabulary.n_actions))
         self._initialise(seed)
         self.setup()
+        self.name = ""
 
     def _initialise(self, seed: int) -> None:
         """Draw the weights as GPT-2 does: 0.02, and what writes into the residual stream smaller with depth."""

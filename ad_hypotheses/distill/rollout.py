@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from ad_hypotheses.distill.finite import require_finite
 from ad_hypotheses.distill.kv_cache import KVCache
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import CapacityError, DataError, UserError
@@ -54,6 +55,7 @@ def rollout(
     Raises:
         CapacityError: Prompt and episodes, or `memory` of them, do not fit into the context of a model without window.
         DataError: The prompt has other rows than `facts`, ends within an episode, or shows what has no embedding.
+        NonFiniteError: The model's logits are not finite.
         UserError: `memory` is less than 1.
     """
     n_rows, horizon = n_tasks_of(facts), task.horizon
@@ -69,6 +71,7 @@ def rollout(
         else:
             latest = history.window(-2)  # a token shows the action and reward of the step before it
             logits = model(model.to_tokens(latest)[:, -1:], cache)[:, -1]
+        require_finite(logits, model, "the logits")
         if progress is not None:
             progress(history.n_steps)
         if sample:

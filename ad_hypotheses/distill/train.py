@@ -20,12 +20,13 @@ import torch
 
 from ad_hypotheses.distill.checkpoint import build, versions
 from ad_hypotheses.distill.config import Config, Training
+from ad_hypotheses.distill.finite import NonFiniteError
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.state import Run, resume, save
-from ad_hypotheses.distill.updates import Forward, Sampler, compiled, update
+from ad_hypotheses.distill.updates import Forward, Sampler, compiled, diverged, update
 from ad_hypotheses.sources.histories import Histories, generate
 from ad_hypotheses.sources.learning import require_learning
 from ad_hypotheses.sources.recorded import Recorded, select
@@ -70,6 +71,7 @@ def train(
     Raises:
         CheckpointError: The state in `folder` is damaged, or belongs to another configuration.
         DataError: The histories in `folder` are damaged.
+        DivergedError: The loss, a gradient or a weight became NaN or infinite.
         UserError: The model cannot be compiled, or processes cannot train together.
     """
     progress = progress or Progress()
@@ -86,6 +88,11 @@ def train(
         forward = _forward(run, sampler)
         try:
             _fit(config, run, sampler, forward, folder, progress)
+        except NonFiniteError as error:
+            if run.whole and ranks.first:  # found by letting the model live, while the others wait
+                ranks.going_on(False)
+            run.whole = False  # what was kept before is better than this
+            raise diverged(config, run.update, folder, error) from error
         except BaseException:
             if run.whole and ranks.first:  # the others wait for a word between updates, and only there
                 ranks.going_on(False)

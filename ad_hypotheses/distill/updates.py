@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,11 +14,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from ad_hypotheses.distill.config import Training
+from ad_hypotheses.distill.config import Config, Training
+from ad_hypotheses.distill.finite import NonFiniteError
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.tokens import Vocabulary
-from ad_hypotheses.errors import UserError
+from ad_hypotheses.errors import DivergedError, UserError
 from ad_hypotheses.sources.histories import Histories
 
 Forward = Callable[..., Tensor]
@@ -141,9 +143,52 @@ def update(
     optimiser.zero_grad()
     model.train()
     loss = ranks.average(model.parameters(), accumulate(model, forward, batch, training))
-    torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip)
-    optimiser.step()
+    take_step(model, optimiser, training, loss)
     return loss.item()
+
+
+def take_step(model: ADTransformer, optimiser: torch.optim.Optimizer, training: Training, loss: Tensor) -> None:
+    """Move the weights along their gradients, which are clipped first.
+
+    Args:
+        model: The model, with gradients.
+        optimiser: Of its weights.
+        training: How much to clip.
+        loss: What the gradients are of.
+
+    Raises:
+        NonFiniteError: The loss, the gradients, or the weights after the step are not finite.
+    """
+    weights: list[Tensor] = list(model.parameters())
+    norm = torch.nn.utils.clip_grad_norm_(weights, training.clip)
+    for what, number in (("the loss", loss), ("the size of the gradients", norm)):
+        if not number.isfinite():
+            raise NonFiniteError(f"{what} is {number.item():g}")
+    optimiser.step()
+    with torch.no_grad():
+        largest = torch.stack(torch._foreach_norm(weights, float("inf"))).max()
+    if not largest.isfinite():
+        raise NonFiniteError(f"the largest weight after the update is {largest.item():g}")
+
+
+def diverged(config: Config, update: int, folder: Path, error: NonFiniteError) -> DivergedError:
+    """Return what to tell the user when training ran into numbers that are not finite.
+
+    Args:
+        config: What was trained.
+        update: Updates made before.
+        folder: Where the state to resume from is kept.
+        error: What went wrong.
+    """
+    training = config.training
+    names = ("learning_rate", "weight_decay", "clip", "warmup", "precision")
+    now = ", ".join(f"{name}: {getattr(training, name)}" for name in names)
+    return DivergedError(
+        f"training diverged in update {update + 1:,} of {training.updates:,}: {str(error).splitlines()[0]}\n"
+        f"  No checkpoint was written; {folder} holds what was kept last before.\n"
+        f"  Make training.learning_rate smaller, or weight_decay or clip, or warmup longer ({now}),\n"
+        f"  and train into another folder (--out), or delete {folder}."
+    )
 
 
 def compiled(model: ADTransformer, batch: Batch, training: Training) -> Forward:

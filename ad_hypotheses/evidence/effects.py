@@ -210,10 +210,11 @@ def weigh(
         One effect a patch.
     """
     by_cluster = _summed(clusters, len(counts))
-    changes = np.nan_to_num(changes)
+    changes = np.where(counts > 0, changes, 0.0)
+    assert np.isfinite(changes).all(), "an effect is NaN or infinite where there are steps"
     changes = np.where(np.abs(changes).max(axis=1, initial=0, keepdims=True) < ROUNDING, 0.0, changes)
     sums = changes * counts @ by_cluster
-    below = (counts if scale is None else np.nan_to_num(scale) * counts) @ by_cluster
+    below = (counts if scale is None else np.where(counts > 0, scale, 0.0) * counts) @ by_cluster
     resampling = Resampling.draw(len(below), 1, np.random.default_rng([seed, 1]), n_boot)
     values = [_number(one, below, resampling) for one in sums]
     if not tested or not len(sums):

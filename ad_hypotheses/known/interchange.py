@@ -30,10 +30,12 @@ from ad_hypotheses.causal.scrub import Options, Others, Scrubber
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.checkpoint import build, versions
 from ad_hypotheses.distill.config import Config, Training
+from ad_hypotheses.distill.finite import NonFiniteError
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.state import Run, resume, save
 from ad_hypotheses.distill.train import HISTORIES, STATE, Progress, learning_rate, training_histories
+from ad_hypotheses.distill.updates import diverged, take_step
 from ad_hypotheses.known.training_digest import digest, keep_taught
 from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath, bind
 from ad_hypotheses.language.history import History
@@ -174,6 +176,7 @@ def teach(
 
     Raises:
         CheckpointError: The state in `folder` is damaged, or belongs to another configuration.
+        DivergedError: The loss, a gradient or a weight became NaN or infinite.
         HypothesisError: The claim does not fit the model or the histories.
     """
     progress, training = progress or Progress(), config.training
@@ -193,6 +196,8 @@ def teach(
             progress.update(run.update, training.updates, run.loss)
             if run.update % training.save_every == 0:
                 save(config, run, folder / STATE)
+    except NonFiniteError as error:
+        raise diverged(config, run.update, folder, error) from error
     finally:
         if run.whole:
             save(config, run, folder / STATE)
@@ -210,7 +215,6 @@ def _update(run: Run, lesson: Lesson, steady: Collection[str], training: Trainin
     run.optimiser.zero_grad()
     found = loss(run.model, lesson.rows(rows), freed, int(rng.integers(2**62)), others)
     found.backward()
-    torch.nn.utils.clip_grad_norm_(run.model.parameters(), training.clip)
-    run.optimiser.step()
+    take_step(run.model, run.optimiser, training, found.detach())
     run.loss = found.item() if math.isnan(run.loss) else 0.98 * run.loss + 0.02 * found.item()
     run.update += 1

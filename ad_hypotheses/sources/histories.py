@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,8 @@ class Histories:
         for shard in np.unique(shard_of):
             here = np.flatnonzero(shard_of == shard)
             for name, array in self.shards[shard].items():
-                inside = np.minimum(rows[here] - self.first[shard], len(array) - 1)  # shared episodes have one row
+                shared = name == "episode" and len(array) == 1  # by all rows of the shard
+                inside = np.zeros(len(here), dtype=np.intp) if shared else rows[here] - self.first[shard]
                 timed = name in ARRAYS and name != "learner"
                 part = array[inside[:, None], steps[here]] if timed else array[inside]
                 if name not in arrays:
@@ -236,25 +237,40 @@ def open_histories(folder: str | Path, verify: bool = True) -> Histories:
     try:
         version, recipe, described = manifest["format"], manifest["recipe"], manifest["shards"]
         channels, n_actions = tuple(recipe["channels"]), int(recipe["n_actions"])
-        shards = [(int(shard["number"]), int(shard["n_histories"]), shard["files"]) for shard in described]
+        numbers = [shard["number"] for shard in described]
     except (KeyError, TypeError, ValueError) as error:
         problem = f"the manifest {folder / MANIFEST} is corrupt: it lacks or garbles {error}"
         raise DataError(f"{problem}; {AGAIN}, finished shards are kept.") from error
-    if version != FORMAT or not shards or [number for number, _, _ in shards] != list(range(len(shards))):
+    if version != FORMAT or not numbers or numbers != list(range(len(numbers))):
         raise DataError(f"the manifest {folder / MANIFEST} is corrupt or of another version than {FORMAT}; {AGAIN}.")
-    arrays = tuple(_open(folder, number, files, recipe, verify) for number, _, files in shards)
-    first = np.concatenate([[0], np.cumsum([n_histories for _, n_histories, _ in shards])])
+    arrays = tuple(_open(folder / shard_name(n), listed, recipe, verify) for n, listed in enumerate(described))
+    _require_same_layout(folder, arrays)
+    first = np.concatenate([[0], np.cumsum([len(shard["actions"]) for shard in arrays])])
     return Histories(folder, recipe, channels, n_actions, arrays, first)
 
 
-def _open(folder: Path, number: int, files: Json, recipe: Json, verify: bool) -> Mapping[str, np.ndarray]:
-    shard = folder / shard_name(number)
+def _open(shard: Path, listed: Json, recipe: Json, verify: bool) -> Mapping[str, np.ndarray]:
+    """Open a shard if it is the one that the manifest lists."""
     if not shard.is_dir():
         raise DataError(f"shard {shard} is missing; run the same command again, the others are kept.")
     description = read_description(shard)
-    if description["files"] != files or description["recipe"] != recipe:
-        raise DataError(f"shard {shard} is not the one that {MANIFEST} lists; {AGAIN}.")
+    wrong = [key for key in ("number", "n_histories", "files") if description[key] != listed.get(key)]
+    if wrong or description["recipe"] != recipe:
+        differ = f" ({wrong[0]} differs)" if wrong else ""
+        raise DataError(f"shard {shard} is not the one that {MANIFEST} lists{differ}; {AGAIN}.")
     return open_shard(shard, description, verify)
+
+
+def _require_same_layout(folder: Path, shards: Sequence[Mapping[str, np.ndarray]]) -> None:
+    """Refuse a shard whose arrays have other names or steps than those of the first."""
+    layouts = [{name: array.shape[1:] for name, array in shard.items()} for shard in shards]
+    for number, layout in enumerate(layouts):
+        if layout != layouts[0]:
+            names = sorted(name for name in {**layout, **layouts[0]} if layout.get(name) != layouts[0].get(name))
+            raise DataError(
+                f"shard {folder / shard_name(number)} is corrupt: its {', '.join(names)} are not like those of "
+                f"{shard_name(0)}; {AGAIN}."
+            )
 
 
 def make_shards(

@@ -78,8 +78,8 @@ def read_description(shard: Path) -> Json:
         names = set(description["files"])
         well_formed = (
             isinstance(description["recipe"], dict)
-            and isinstance(description["number"], int)
-            and isinstance(description["n_histories"], int)
+            and type(description["number"]) is int
+            and type(description["n_histories"]) is int
             and names >= {f"{name}.npy" for name in ARRAYS}
             and all(re.fullmatch(r"[a-z_]+\.npy", name) for name in names)
             and all({"sha256", "dtype", "shape"} == set(entry) for entry in description["files"].values())
@@ -119,7 +119,30 @@ def open_shard(shard: Path, description: Json, verify: bool) -> dict[str, np.nda
                 f"not {entry['dtype']} {entry['shape']}; {AGAIN}."
             )
         arrays[name.removesuffix(".npy")] = array
+    _require_agreement(shard, description, arrays)
     return arrays
+
+
+def _require_agreement(shard: Path, description: Json, arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse arrays that are not those of as many histories, of as many steps, as the description says."""
+    n_rows, channels = description["n_histories"], description["recipe"].get("channels")
+    n_steps = arrays["actions"].shape[1] if arrays["actions"].ndim == 2 else None
+    n_channels = len(channels) if isinstance(channels, list) else None
+    episode_rows = 1 if arrays["episode"].shape[:1] == (1,) else n_rows  # episode numbers that all rows share
+    wanted = {
+        "observations": (n_rows, n_steps, n_channels),
+        "actions": (n_rows, n_steps),
+        "rewards": (n_rows, n_steps),
+        "episode": (episode_rows, n_steps),
+        "learner": (n_rows,),
+    }
+    for name, array in arrays.items():
+        shape = wanted.get(name, (n_rows, *array.shape[1:]))  # facts may have any further axes
+        if n_rows < 1 or array.shape != shape:
+            raise DataError(
+                f"shard {shard} is corrupt: {name}.npy has the shape {list(array.shape)}, but by shard.json and the "
+                f"actions there are {n_rows} histories of {n_steps} steps and {n_channels} channels; {AGAIN}."
+            )
 
 
 def read_json(path: Path, subject: str) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -188,8 +189,9 @@ def _regimes(task: Task, seed: int) -> Iterator[str]:
     count = sum(np.asarray(steps).astype(int) for steps in regimes.values())
     if np.any(count != 1):
         yield f"regimes: a step is in {np.max(np.abs(count - 1)) + 1 if np.any(count > 1) else 0} of them, not in 1"
-    alike = _life(task, seed)
-    alike.actions[:, -1], alike.rewards[:, -1] = (alike.actions[:, -1] + 1) % task.n_actions, task.rewards[-1]
+    actions, rewards = history.actions.copy(), history.rewards.copy()
+    actions[:, -1], rewards[:, -1] = (actions[:, -1] + 1) % task.n_actions, task.rewards[-1]
+    alike = replace(history, actions=actions, rewards=rewards)
     if any((regimes[name][:, -1] != steps[:, -1]).any() for name, steps in task.regimes(alike).items()):
         yield "regimes: the last step's depends on its own action or reward, which come after it"
 

@@ -333,10 +333,8 @@ def _screening(
 def _pooled(effects: Effects, run: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     return {
         metric: {
-            name: float(
-                (np.nan_to_num(values[:, place]) * effects.counts[:, place]).sum() / effects.counts[:, place].sum()
-            )
-            for place, name in enumerate(effects.regimes)
+            name: float((np.where(counts > 0, values[:, place], 0.0) * counts).sum() / counts.sum())
+            for place, (name, counts) in enumerate(zip(effects.regimes, effects.counts.T, strict=True))
         }
         for metric, values in run.items()
     }

@@ -129,7 +129,7 @@ def _choice(ax: Axes, position: WorstPosition, names: Sequence[str], shown: Sequ
     """Draw what the model and the scrubbed model would do."""
     places = np.arange(len(shown))
     for probabilities, shift, colour in ((position.model, -0.19, BLACK), (position.scrubbed, 0.19, BLUE)):
-        values = np.nan_to_num(np.array(probabilities, dtype=float)[shown])
+        values = np.array(probabilities, dtype=float)[shown]
         ax.barh(places + shift, values, 0.36, color=colour)
     _action_axis(ax, position, names, shown, labelled)
     ax.set_xlim(0, 1)
@@ -149,7 +149,7 @@ def _action_axis(ax: Axes, position: WorstPosition, names: Sequence[str], shown:
 
 def _shown_actions(position: WorstPosition) -> list[int]:
     """Return the likeliest actions under either distribution and the one taken, in their order."""
-    likely = np.maximum(np.nan_to_num(position.model), np.nan_to_num(position.scrubbed))
+    likely = np.maximum(position.model, position.scrubbed)
     likely[position.taken] = np.inf
     return sorted(np.argsort(-likely, kind="stable")[:MAX_BARS].tolist())
 
