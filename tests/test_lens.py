@@ -101,7 +101,7 @@ def pieces(cache):
 
 def test_attributions_sum_to_the_logits(setting, history):
     _, model, logits, cache = setting
-    actions = torch.from_numpy(history.actions)
+    actions = torch.tensor(history.actions)
     for name, stack in pieces(cache):
         assert_close(stack.sum(0), cache["resid_post", 1], **EXACT, msg=name)
         for action in range(3):
@@ -112,6 +112,7 @@ def test_attributions_sum_to_the_logits(setting, history):
         expected = logits.gather(-1, actions[..., None]) - logits.gather(-1, (actions[..., None] + 1) % 3)
         shift = model.b_U[actions] - model.b_U[(actions + 1) % 3]
         assert_close(taken + shift, expected[..., 0], **EXACT, msg=name)
+        assert_close(cache.logit_attrs(stack, history.actions), cache.logit_attrs(stack, actions), **EXACT)
         by_row = cache.logit_attrs(stack[..., -1, :], actions[:, -1], pos_slice=-1).sum(0)
         assert_close(by_row + model.b_U[actions[:, -1]], logits[:, -1].gather(-1, actions[:, -1:])[:, 0], **EXACT)
 

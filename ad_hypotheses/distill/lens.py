@@ -208,7 +208,9 @@ class LensModel(HookedRootModule):
         Raises:
             UserError: There is no such action.
         """
-        actions = torch.as_tensor(self.to_single_token(tokens) if isinstance(tokens, str) else tokens).long()
+        if isinstance(tokens, str | np.ndarray):  # arrays of a history are read-only, which torch does not know
+            tokens = self.to_single_token(tokens) if isinstance(tokens, str) else torch.tensor(tokens)
+        actions = torch.as_tensor(tokens).long()
         if ((actions < 0) | (actions >= self.vocabulary.n_actions)).any():
             raise UserError(
                 f"there are the actions 0 to {self.vocabulary.n_actions - 1}, but a logit of action "

@@ -299,7 +299,7 @@ class ADTransformer(LensModel):
         logits = self.unembed(self.residual(self.to_tokens(tokens), cache, kept))
         if return_type == "logits":
             return logits
-        actions = torch.as_tensor(tokens.actions, dtype=torch.long, device=logits.device)
+        actions = torch.tensor(tokens.actions, dtype=torch.long, device=logits.device)
         loss = F.cross_entropy(logits.flatten(0, 1), actions.flatten())
         return loss if return_type == "loss" else (logits, loss)
 
