@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import sys
@@ -14,7 +15,8 @@ import typer
 from ad_hypotheses.cli import known as known_verbs
 from ad_hypotheses.cli import verbs
 from ad_hypotheses.errors import UserError
-from ad_hypotheses.report.screen import aside, say, say_error
+from ad_hypotheses.language.user_code import failed, user_code
+from ad_hypotheses.report.screen import aside, results_alone, say, say_error
 from ad_hypotheses.studies.interrupt import STOPPED, Stopped, leaving_at_once
 
 TRACEBACK = "AD_HYPOTHESES_TRACEBACK"
@@ -33,7 +35,27 @@ app = typer.Typer(
 
 
 def _verb(name: str, function: Callable[..., None], example: str) -> None:
-    app.command(name, epilog=f"Example: python cli.py {name} {example}".rstrip())(function)
+    app.command(name, epilog=f"Example: python cli.py {name} {example}".rstrip())(_guarded(function))
+
+
+def _guarded(function: Callable[..., None]) -> Callable[..., None]:
+    """Keep code of a user, wherever it runs, from ending a verb and from printing among its results."""
+
+    @functools.wraps(function)
+    def verb(*values: Any, **named: Any) -> None:
+        with results_alone():
+            try:
+                with user_code():
+                    function(*values, **named)
+            except (UserError, MemoryError):
+                raise
+            except Exception as error:
+                problem = failed(error)
+                if problem is None:
+                    raise
+                raise UserError(str(problem)) from error
+
+    return verb
 
 
 _verb("list", verbs.list_all, "")
@@ -95,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         with leaving_at_once():
             typer.main.get_command(app)(arguments, prog_name=name if name in NAMES else NAMES[0])
     except Stopped as stopped:
-        say(aside(), str(stopped), "yellow")
+        if str(stopped):
+            say(aside(), str(stopped), "yellow")
         sys.exit(STOPPED)
     except (UserError, MemoryError, OSError) as error:
         if os.environ.get(TRACEBACK):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from ad_hypotheses.errors import did_you_mean
 from ad_hypotheses.language.global_state import global_state_kept
 from ad_hypotheses.language.history import History, read_only
 from ad_hypotheses.language.problems import Problem, listed, shown_path
+from ad_hypotheses.language.user_code import EndedProgram, described, frames_of, user_code
 
 HISTORY = "history"  # the parameter that stands for data; it is no arrow
 
@@ -53,12 +53,15 @@ def call_feature(
 
     Returns:
         Whatever the function returned, an array as a read-only copy; and the facts of the task that it read.
+
+    Raises:
+        EndedProgram: The function called `sys.exit`, or the like.
     """
     facts = _Facts(history.task)
     shown = replace(history, task=facts, learner=None)  # who lived it is no more visible than the goal
     facts.read.clear()  # a run-time type checker looks into what it is given
     arguments = [shown if name == HISTORY else read_only(values[name]) for name in reads]
-    with global_state_kept():
+    with global_state_kept(), user_code():
         value = function(*arguments)
     return (read_only(value.copy()) if type(value) is np.ndarray else value), frozenset(facts.read)
 
@@ -72,14 +75,14 @@ def raised(name: str, file: str, line: int, error: Exception) -> Problem:
         line: Line of its `def`.
         error: What it raised.
     """
-    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    text = (text.strip().splitlines() or [""])[0]
-    what = f"{name}() raises {type(error).__name__}: {text}"
+    lines = [frame for frame in frames_of(error) if frame.filename == file]
+    what = f"{name}() raises {described(error)}"
     if not lines:
         return Problem(what, f"{shown_path(file)}:{line}")
     code, advice = lines[-1].line or "", ""
-    if "read-only" in text:
+    if isinstance(error, EndedProgram):
+        advice = "a feature returns a value, or raises an error that says what is wrong; it does not end the program"
+    elif "read-only" in what:
         advice = "histories and parents cannot be changed in place: work on a copy, e.g. value = value.copy()"
     elif "learner" in code:
         advice = "history.learner is not shown to features: the model cannot see who lived the history"

@@ -74,6 +74,9 @@ class Node:
         Args:
             history: The data.
             values: Value of every parent by name.
+
+        Raises:
+            EndedProgram: The function called `sys.exit`, or the like.
         """
         return call_feature(self.function, self.reads, history, values)
 

@@ -9,7 +9,6 @@ import ast
 import itertools
 import linecache
 import sys
-import traceback
 import types
 import warnings
 from collections.abc import Collection, Iterator
@@ -21,6 +20,7 @@ from ad_hypotheses.errors import HypothesisError, UserError, did_you_mean
 from ad_hypotheses.language.global_state import global_state_kept
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
+from ad_hypotheses.language.user_code import MODULE, EndedProgram, described, frames_of, user_code
 from ad_hypotheses.storage.reading import read_file
 
 FOLDER = Path("hypotheses")
@@ -232,18 +232,17 @@ def _named(scope: dict[str, object]) -> list[Hypothesis]:
 
 def _run(file: Path) -> tuple[dict[str, object], bytes]:
     linecache.checkcache(str(file))  # messages quote lines, which the user may have edited meanwhile
-    module = types.ModuleType(f"hypothesis_file_{next(_numbers)}_{file.stem}")
+    module = types.ModuleType(f"{MODULE}{next(_numbers)}_{file.stem}")
     module.__file__ = str(file)
     with global_state_kept(), _beside(file):
         sys.modules[module.__name__] = module  # dataclasses and pickle look their module up
         try:
             source = read_file(file)
-            exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)
-        except KeyboardInterrupt:
-            raise
+            with user_code():
+                exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)
         except (SyntaxError, OSError) as error:
             raise _unreadable(error, file) from error
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             raise _broken(error, file) from error
     return module.__dict__, source
 
@@ -274,13 +273,13 @@ def _unreadable(error: SyntaxError | OSError, file: Path) -> HypothesisError:
     return failure([Problem(f"{shown_path(file)} is not valid Python: {error.msg}.", place, facts)])
 
 
-def _broken(error: BaseException, file: Path) -> HypothesisError:
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).parent == file.parent]
+def _broken(error: Exception, file: Path) -> HypothesisError:
+    frames = [one for one in frames_of(error) if Path(one.filename).parent == file.parent]
     place = f"{shown_path(frames[-1].filename)}:{frames[-1].lineno}" if frames else shown_path(file)
     facts = (("code", frames[-1].line),) if frames and frames[-1].line else ()
     if isinstance(error, UserError):
         return HypothesisError(f"{error}\n  file: {place}")
-    if isinstance(error, SystemExit):
+    if isinstance(error, EndedProgram):
         advice = "a hypothesis file defines nodes and claims; drop the call of exit"
         return failure([Problem(f"{shown_path(file)} ends the program while it is loaded.", place, facts, advice)])
     advice = ""
@@ -290,5 +289,5 @@ def _broken(error: BaseException, file: Path) -> HypothesisError:
         advice = "from ad_hypotheses come: " + listed(sys.modules["ad_hypotheses"].__all__)
     elif isinstance(error, NameError) and error.name in sys.modules["ad_hypotheses"].__all__:
         advice = f"add at the top: from ad_hypotheses import {error.name}"
-    what = f"{shown_path(file)} fails while it is loaded: {type(error).__name__}: {error}"
+    what = f"{shown_path(file)} fails while it is loaded: {described(error)}"
     return failure([Problem(what, place, facts, advice)])

@@ -5,17 +5,32 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
 PLAIN_WIDTH = 120
+_results: ContextVar[TextIO | None] = ContextVar("results", default=None)  # None: sys.stdout
+
+
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """Keep stdout for results: what anybody else prints meanwhile, a hypothesis for example, goes to stderr."""
+    token = _results.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results.reset(token)
 
 
 def out() -> Console:
     """Return the console for results; in a log, where nobody chose a width, tables need not wrap."""
-    console = Console(highlight=False)
+    console = Console(file=_results.get(), highlight=False)
     if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.width = PLAIN_WIDTH
     return console
@@ -44,7 +59,7 @@ def say_error(message: str) -> None:
 
 def print_json(content: Any) -> None:
     """Print plain data as JSON, and nothing else."""
-    sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    (_results.get() or sys.stdout).write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def duration(seconds: float | int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ SHOW_CURSOR = b"\r\x1b[?25h"  # a progress bar hides it
 
 
 class Stopped(Exception):
-    """The user stopped a run; the message says what is kept and how to go on."""
+    """The user stopped a run; the message says what is kept and how to go on, unless another process says it."""
 
 
 @contextmanager
@@ -94,7 +93,7 @@ def following() -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            sys.exit(STOPPED)
+            raise Stopped from None
 
 
 def _leave(words: bytes) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ad_hypotheses.errors import ConfigError, did_you_mean
+from ad_hypotheses.language.user_code import MODULE, EndedProgram, described, user_code
 from ad_hypotheses.storage.reading import read_file
 from ad_hypotheses.tasks.task import missing_members
 
@@ -102,7 +103,7 @@ def _run(path: Path) -> ModuleType:
     except OSError as error:
         raise ConfigError(f"cannot read the task file {path} (from {Path.cwd()}): {error.strerror}.") from error
     digest = hashlib.sha256(str(path.resolve()).encode() + content).hexdigest()
-    name = f"ad_hypotheses_own_task_{digest[:16]}"
+    name = f"{MODULE}{digest[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     module = ModuleType(name)
@@ -110,11 +111,13 @@ def _run(path: Path) -> ModuleType:
     sys.modules[name] = module  # before it runs: its dataclasses look their module up
     try:
         # what was read above, not what may lie there by now or in __pycache__
-        exec(compile(content, str(path), "exec", dont_inherit=True), module.__dict__)
+        with user_code():
+            exec(compile(content, str(path), "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
         del sys.modules[name]
         line = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise ConfigError(f"the task file {path} fails{line}: {type(error).__name__}: {error}") from error
+        verb = "ends the program" if isinstance(error, EndedProgram) else "fails"
+        raise ConfigError(f"the task file {path} {verb}{line}: {described(error)}") from error
     except BaseException:
         del sys.modules[name]
         raise
