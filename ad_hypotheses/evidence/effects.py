@@ -83,8 +83,8 @@ class PatchRecord:
 
     def value(self, metric: str, regime: str = "all") -> float:
         """The figure; NaN where it is not estimable."""
-        found = self.effects[metric][regime].value
-        return found.value if found.estimable else float("nan")
+        number = self.effects[metric][regime].value
+        return number.value if number.estimable else float("nan")
 
 
 @dataclass(frozen=True)
@@ -216,18 +216,18 @@ def weigh(
     sums = changes * counts @ by_cluster
     below = (counts if scale is None else np.where(counts > 0, scale, 0.0) * counts) @ by_cluster
     resampling = Resampling.draw(len(below), 1, np.random.default_rng([seed, 1]), n_boot)
-    values = [_number(one, below, resampling) for one in sums]
+    values = [_number(item, below, resampling) for item in sums]
     if not tested or not len(sums):
         return [Effect(value) for value in values]
     left_out = left_out or {}
     p = flip_test(sums, np.random.default_rng([seed, 2]), _flips_for(len(sums) + sum(left_out.values())))
     corrected = [np.empty(len(p)), np.empty(len(p))]
     for family in dict.fromkeys(families or [""] * len(p)):
-        inside = np.array([one == family for one in families or [""] * len(p)])
+        inside = np.array([item == family for item in families or [""] * len(p)])
         known, count = np.append(p[inside], np.ones(left_out.get(family, 0))), inside.sum()
         corrected[0][inside], corrected[1][inside] = holm(known)[:count], benjamini_hochberg(known)[:count]
     numbers = zip(values, p.tolist(), corrected[0].tolist(), corrected[1].tolist(), strict=True)
-    return [Effect(*one) for one in numbers]
+    return [Effect(*item) for item in numbers]
 
 
 def flip_test(
@@ -279,5 +279,5 @@ def _summed(clusters: Shaped[np.ndarray, " row"] | None, n_rows: int) -> Float[n
 
 
 def _number(sums: np.ndarray, below: np.ndarray, resampling: Resampling) -> Number:
-    found = crossed_bootstrap(sums[None], below[None], resampling)
-    return Number(found.value, found.low, found.high, found.estimable)
+    estimate = crossed_bootstrap(sums[None], below[None], resampling)
+    return Number(estimate.value, estimate.low, estimate.high, estimate.estimable)

@@ -86,7 +86,7 @@ class LossSums:
         if self.clusters is None:
             return sums
         of_row = np.unique(self.clusters, return_inverse=True)[1]
-        return np.stack([np.bincount(of_row, weights=one, minlength=self.n_clusters) for one in sums])
+        return np.stack([np.bincount(of_row, weights=values, minlength=self.n_clusters) for values in sums])
 
 
 @dataclass(frozen=True)
@@ -163,26 +163,30 @@ def estimate(
     if losses.halves is not None:
         halves = _clustered(losses, losses.halves)
         first = losses.by_cluster(losses.halves.first) > 0
-    found: dict[str, Estimate] = {}
+    estimates: dict[str, Estimate] = {}
     for name, (above, below) in _RATIOS.items():
         numerator, denominator = above(whole), below(whole)
-        one = crossed_bootstrap(numerator, denominator, resampling, level)
+        ratio_estimate = crossed_bootstrap(numerator, denominator, resampling, level)
         if donors_as is not None:
-            one = stretched(one, getattr(donors_as, name).donors)
-        elif halves is not None and one.estimable:
+            ratio_estimate = stretched(ratio_estimate, getattr(donors_as, name).donors)
+        elif halves is not None and ratio_estimate.estimable:
             total = denominator.mean(axis=0).sum()
-            residual, in_halves = ((above(sums) - one.value * below(sums)) / total for sums in (whole, halves))
-            one = stretched(one, donors_of(residual, in_halves, first))
-        found[name] = one
+            residual, in_halves = (
+                (above(sums) - ratio_estimate.value * below(sums)) / total for sums in (whole, halves)
+            )
+            ratio_estimate = stretched(ratio_estimate, donors_of(residual, in_halves, first))
+        estimates[name] = ratio_estimate
     for ratio, gap in (("recovered", "baseline_minus_model"), ("beyond_structure", "structure_minus_model")):
-        found[ratio] = replace(found[ratio], estimable=found[ratio].estimable and found[gap].low > 0)
+        estimates[ratio] = replace(estimates[ratio], estimable=estimates[ratio].estimable and estimates[gap].low > 0)
     n_rows, n_positions = int(np.count_nonzero(losses.counts)), int(losses.counts.sum())
-    return Evidence(**found, rows=n_rows, positions=n_positions, resampling=resampling)
+    return Evidence(**estimates, rows=n_rows, positions=n_positions, resampling=resampling)
 
 
 def _clustered(losses: LossSums, lost: LossSums | HalfSums) -> _Clustered:
     model, counts = losses.by_cluster(losses.model), losses.by_cluster(losses.counts)
-    scrubbed, baseline, structure = (losses.by_cluster(one) for one in (lost.scrubbed, lost.baseline, lost.structure))
+    scrubbed, baseline, structure = (
+        losses.by_cluster(values) for values in (lost.scrubbed, lost.baseline, lost.structure)
+    )
     return _Clustered(model, scrubbed, baseline, structure, counts)
 
 

@@ -73,7 +73,7 @@ def donors_of(
         first: Which clusters are the first half.
     """
     sign = np.where(first, 1, -1)
-    apart, together = ((sign * one).sum(axis=1) for one in (residual_in_halves, residual.mean(axis=0)))
+    apart, together = ((sign * values).sum(axis=1) for values in (residual_in_halves, residual.mean(axis=0)))
     of_rows, between = variances(residual)
     known = of_rows + between
     one_pass_only = between * (len(residual) - 1)  # of the halves: the figure itself is a mean of several

@@ -146,12 +146,12 @@ def judge(family: Sequence[Tested]) -> list[Judgement]:
         assert _N_RATIOS * len(family) < ALPHA * (n_boot + 1), (
             f"{n_boot} draws cannot refute any of {len(family)} tested together; use {draws_for(len(family))}"
         )
-    supported = holm([max(p_above(ratio, one.accept) for ratio in one.ratios.values()) for one in family])
-    below = [min(p_below(ratio, one.accept) for ratio in one.ratios.values()) for one in family]
+    supported = holm([max(p_above(ratio, claim.accept) for ratio in claim.ratios.values()) for claim in family])
+    below = [min(p_below(ratio, claim.accept) for ratio in claim.ratios.values()) for claim in family]
     refuted = holm(np.minimum(np.multiply(_N_RATIOS, below), 1.0))
     return [
-        _judge_one(one, float(up), float(down), len(family))
-        for one, up, down in zip(family, supported, refuted, strict=True)
+        _judge_one(claim, float(up), float(down), len(family))
+        for claim, up, down in zip(family, supported, refuted, strict=True)
     ]
 
 

@@ -125,7 +125,11 @@ def _count_ahead(net: Wiring, layer: int, of: list[tuple[Space, float]], to: Spa
     slope = 3 / smallest
     for arm in range(to.size):
         for other in set(range(to.size)) - {arm}:
-            reads = {space[one]: sign * slope * weight for one, sign in ((other, 1), (arm, -1)) for space, weight in of}
+            reads = {
+                space[arm_counted]: sign * slope * weight
+                for arm_counted, sign in ((other, 1), (arm, -1))
+                for space, weight in of
+            }
             net.neuron(layer, reads, -1.0, {to[arm]: 1.0})  # 0 for equals, 1 from 2 on: never near a corner
             net.neuron(layer, reads, -2.0, {to[arm]: -1.0})
 

@@ -41,7 +41,7 @@ def make_all(names: Sequence[str], models: Path) -> None:
         UserError: There is no such network, its configuration is missing or wrong, or it does not compute its rule.
         Stopped: The user pressed Ctrl-C.
     """
-    chosen = list({one.name: one for one in map(_find, names)}.values()) or list(KNOWN.values())
+    chosen = list({network.name: network for network in map(_find, names)}.values()) or list(KNOWN.values())
     configs = [known_config(known, models) for known in chosen]
     for known, config in zip(chosen, configs, strict=True):
         require_feasible(config, f"the configuration of {known.model}")
@@ -57,8 +57,8 @@ def make_all(names: Sequence[str], models: Path) -> None:
 
 
 def _stopped(made: int, wanted: int, models: Path) -> str:
-    kept = f"{made} of {wanted} networks {'is' if made == 1 else 'are'} made and kept in {models}/"
-    return f"stopped; {kept if made else 'no network was finished'}; the same command goes on."
+    summary = f"{made} of {wanted} networks {'is' if made == 1 else 'are'} made and kept in {models}/"
+    return f"stopped; {summary if made else 'no network was finished'}; the same command goes on."
 
 
 def _find(name: str) -> Known:
@@ -76,8 +76,8 @@ def _make(known: Known, models: Path, meter: Meter) -> list[str]:
     net = wired(known, config)
     meter.begin(f"comparing {known.name} with its rule", 0)
     history = random_histories(config, ROWS, np.random.default_rng([config.histories.seed + FRESH]))
-    found = agreement(net.model, known.rule, config.make_task(), history)
-    require_agreement(known, found)
+    match = agreement(net.model, known.rule, config.make_task(), history)
+    require_agreement(known, match)
     record: dict[str, Any] = {
         "seconds": round(time.monotonic() - began, 1),
         "versions": versions(),
@@ -88,7 +88,7 @@ def _make(known: Known, models: Path, meter: Meter) -> list[str]:
         "known": {
             "rule": known.rule,
             "words": known.words,
-            "agreement": asdict(found),
+            "agreement": asdict(match),
             "spaces": {space.name: [space.start, space.size] for space in net.spaces.values()},
             "circuit": [asdict(wire) for wire in circuit(net)],
         },

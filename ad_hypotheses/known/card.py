@@ -37,8 +37,8 @@ def write_known_card(folder: Path, config: Config, record: Mapping[str, Any], sh
 
 def known_card(name: str, config: Config, record: Mapping[str, Any], sha256: str) -> str:
     """Return the card of a network that is set by hand, as Markdown."""
-    size, told, results = config.model, record["known"], record["evaluation"]
-    match = told["agreement"]
+    size, network_record, results = config.model, record["known"], record["evaluation"]
+    match = network_record["agreement"]
     layers, heads = counted(size.n_layers, "layer"), counted(size.n_heads, "head")
     facts = {
         "Size": f"{layers}, {heads}, width {size.d_model}, no LayerNorm",
@@ -50,27 +50,27 @@ def known_card(name: str, config: Config, record: Mapping[str, Any], sha256: str
     }
     return (
         f"# {name}\n\n"
-        f"Set by hand, not trained: {told['words']}. It computes the rule `{told['rule']}`: "
-        f"{RULES[told['rule']].words}.\n\n"
+        f"Set by hand, not trained: {network_record['words']}. It computes the rule `{network_record['rule']}`: "
+        f"{RULES[network_record['rule']].words}.\n\n"
         f"Over {match['decisions']:,} decisions of {match['histories']:,} random histories (a third lived by the rule, "
         f"the others at random) its probabilities differ from the rule's by at most {match['largest']:.1e}.\n\n"
-        f"## The circuit\n\n{_circuit(told)}\n\n"
+        f"## The circuit\n\n{_circuit(network_record)}\n\n"
         f"## What it earns\n\n{headline(results, config.kept_episodes, curve_unit(config), seen(config))}\n\n"
         f"{markdown(results, config)}\n\n"
         "![Mean return as the context grows](curve.png)\n\n"
         f"## How it was made\n\n```sh\n{record['command']}\n```\n\n"
-        f"{markdown_table(['', ''], [[what, text] for what, text in facts.items()])}\n\n"
+        f"{markdown_table(['', ''], [[label, text] for label, text in facts.items()])}\n\n"
         "Every setting is in [config.yaml](config.yaml), every figure in [record.json](record.json).\n"
     )
 
 
-def _circuit(told: Mapping[str, Any]) -> str:
+def _circuit(network_record: Mapping[str, Any]) -> str:
     """Return the tables of the parts that compute, and of the subspaces through which they speak."""
     parts = [
         [f"`{wire['part']}`", _listed(wire["looks_by"]), _listed(wire["reads"]), _listed(wire["writes"])]
-        for wire in told["circuit"]
+        for wire in network_record["circuit"]
     ]
-    spaces = [[name, _coordinates(start, size)] for name, (start, size) in told["spaces"].items()]
+    spaces = [[name, _coordinates(start, size)] for name, (start, size) in network_record["spaces"].items()]
     return (
         f"{markdown_table(['part', 'looks by', 'reads', 'writes'], parts, left=4)}\n\n"
         "All other parts are silent: their weights are 0. A head that looks by nothing averages over all steps.\n\n"

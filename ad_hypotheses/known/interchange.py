@@ -122,9 +122,11 @@ def _value(scrubber: Scrubber, lesson: Lesson, node: Node, path: TreePath) -> np
         return lesson.values[node.name]
     given = {}
     for parent in node.parents:
-        there = _value(scrubber, lesson, parent, (*path, parent.name))
+        parent_value = _value(scrubber, lesson, parent, (*path, parent.name))
         donors = scrubber.donors(path, parent.name)
-        given[parent.name] = there[donors] if donors.ndim == 1 else there.reshape(-1, *there.shape[2:])[donors]
+        given[parent.name] = (
+            parent_value[donors] if donors.ndim == 1 else parent_value.reshape(-1, *parent_value.shape[2:])[donors]
+        )
     return np.asarray(node.value(lesson.history, given))
 
 
@@ -213,8 +215,8 @@ def _update(run: Run, lesson: Lesson, steady: Collection[str], training: Trainin
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate(training, run.update) * group["scale"]
     run.optimiser.zero_grad()
-    found = loss(run.model, lesson.rows(rows), freed, int(rng.integers(2**62)), others)
-    found.backward()
-    take_step(run.model, run.optimiser, training, found.detach())
-    run.loss = found.item() if math.isnan(run.loss) else 0.98 * run.loss + 0.02 * found.item()
+    update_loss = loss(run.model, lesson.rows(rows), freed, int(rng.integers(2**62)), others)
+    update_loss.backward()
+    take_step(run.model, run.optimiser, training, update_loss.detach())
+    run.loss = update_loss.item() if math.isnan(run.loss) else 0.98 * run.loss + 0.02 * update_loss.item()
     run.update += 1

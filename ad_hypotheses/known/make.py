@@ -103,20 +103,20 @@ def probabilities(model: ADTransformer, history: History) -> Float[np.ndarray, "
 
 def agreement(model: ADTransformer, rule: str, task: Task, history: History) -> Agreement:
     """Compare a network with its rule at every step of some histories."""
-    found, wanted = probabilities(model, history), RULES[rule].policy(history, task)
+    predicted, wanted = probabilities(model, history), RULES[rule].policy(history, task)
     best = wanted.max(axis=-1, keepdims=True) - wanted < LARGEST
-    same = np.take_along_axis(best, found.argmax(axis=-1)[..., None], axis=-1)
-    return Agreement(history.n_rows, history.actions.size, float(np.abs(found - wanted).max()), float(same.mean()))
+    same = np.take_along_axis(best, predicted.argmax(axis=-1)[..., None], axis=-1)
+    return Agreement(history.n_rows, history.actions.size, float(np.abs(predicted - wanted).max()), float(same.mean()))
 
 
-def require_agreement(known: Known, found: Agreement) -> None:
+def require_agreement(known: Known, match: Agreement) -> None:
     """Refuse a network that does not compute its rule.
 
     Raises:
         DataError: It does not; says by how much.
     """
-    if found.largest >= LARGEST:
+    if match.largest >= LARGEST:
         raise DataError(
-            f"{known.model} does not compute {known.rule}: over {found.decisions:,} decisions of {found.histories:,} "
-            f"random histories its probabilities differ by up to {found.largest:.2g}, and {LARGEST:g} is too much."
+            f"{known.model} does not compute {known.rule}: over {match.decisions:,} decisions of {match.histories:,} "
+            f"random histories its probabilities differ by up to {match.largest:.2g}, and {LARGEST:g} is too much."
         )

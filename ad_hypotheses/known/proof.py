@@ -84,9 +84,9 @@ def prove(
     """
     clean, bound = Clean.run(model, history), [bind(claim, model.anatomy, history) for claim in claims]
     shares = {}
-    for claim, one in zip(claims, bound, strict=True):
+    for claim, bound_claim in zip(claims, bound, strict=True):
         with clean.prepared():
-            shares[str(claim.name)] = share(clean, one, seed)
+            shares[str(claim.name)] = share(clean, bound_claim, seed)
     likely = policy.max(axis=-1, keepdims=True) - policy < 1e-9  # several, where the rule is indifferent
     same = np.take_along_axis(likely, clean.log_probs.argmax(axis=-1)[..., None], axis=-1)
     apart = (policy * (np.log(np.where(policy > 0, policy, 1)) - clean.log_probs)).sum(axis=-1)
@@ -165,14 +165,14 @@ def require_proof(name: str, proof: Proof) -> None:
         "recovers beyond structure": truth.beyond_structure,
         "recovers with independent others": truth.independent,
     }
-    for what, found in recovered.items():
-        problems += [f"its truth {what} {found:.3f}, less than {LEAST_RECOVERED}"] * (found < LEAST_RECOVERED)
-    for how, found in (("", proof.outside), (" with independent others", proof.outside_independent)):
-        problems += [f"{found:.1%} of its gain comes from elsewhere{how}"] * (abs(found) > MOST_OUTSIDE)
+    for event, share in recovered.items():
+        problems += [f"its truth {event} {share:.3f}, less than {LEAST_RECOVERED}"] * (share < LEAST_RECOVERED)
+    for manner, share in (("", proof.outside), (" with independent others", proof.outside_independent)):
+        problems += [f"{share:.1%} of its gain comes from elsewhere{manner}"] * (abs(share) > MOST_OUTSIDE)
     if problems:
-        listed = "".join(f"\n  {one}" for one in problems)
+        listed = "".join(f"\n  {problem}" for problem in problems)
         hidden = (
             " What only independent others find stays hidden in training, too, unless `others` of the network names "
             "them."
-        ) * any("independent" in one for one in problems)
+        ) * any("independent" in problem for problem in problems)
         raise DataError(f"{name} was trained, but not for long enough:{listed}\n  Raise training.updates.{hidden}")

@@ -42,10 +42,10 @@ class Cell:
 
 def embed_cell(net: Wiring, room: DarkRoom) -> Cell:
     """Let the token write where the agent stands."""
-    here = Cell.space(net, "here", room)
-    net.embed("x", here.x, np.eye(room.size))
-    net.embed("y", here.y, np.eye(room.size))
-    return here
+    current = Cell.space(net, "here", room)
+    net.embed("x", current.x, np.eye(room.size))
+    net.embed("y", current.y, np.eye(room.size))
+    return current
 
 
 def embed_action(net: Wiring, room: DarkRoom) -> Space:
@@ -75,7 +75,9 @@ def look_for_reward(net: Wiring, layer: int, head: int, clock: Space, paid: Spac
     net.look_at_latest(layer, head, clock, key=[(paid, np.eye(1)), (start, -np.eye(1))])
 
 
-def compare_cells(net: Wiring, layer: int, here: Cell, goal: Cell, flags: Space, *, if_known: tuple[int, ...]) -> None:
+def compare_cells(
+    net: Wiring, layer: int, current: Cell, goal: Cell, flags: Space, *, if_known: tuple[int, ...]
+) -> None:
     """Let an MLP say which moves lead from one cell towards another, one flag an action.
 
     Args:
@@ -86,8 +88,8 @@ def compare_cells(net: Wiring, layer: int, here: Cell, goal: Cell, flags: Space,
         flags: Becomes 1 at each action that shortens the way; of "stay" nothing is said.
         if_known: Coordinates that must be 1, or no flag is raised.
     """
-    for one, other, back, forth in ((here.x, goal.x, LEFT, RIGHT), (here.y, goal.y, UP, DOWN)):
-        net.compare(layer, one, other, _towards(flags, back, forth), if_known)
+    for left, right, back, forth in ((current.x, goal.x, LEFT, RIGHT), (current.y, goal.y, UP, DOWN)):
+        net.compare(layer, left, right, _towards(flags, back, forth), if_known)
 
 
 def walk_or_stay(net: Wiring, layer: int, known: Space, flags: Space, score: Space) -> None:

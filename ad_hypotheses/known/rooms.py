@@ -32,17 +32,17 @@ def copy_rewarded(net: Wiring, task: Task) -> None:
     Decoy: its neighbour does the same, and nothing reads it.
     """
     place = room(task)
-    here, last, paid = embed_cell(net, place), embed_action(net, place), embed_reward(net)
+    current, last, paid = embed_cell(net, place), embed_action(net, place), embed_reward(net)
     waves, clock = net.waves(), net.clock()
     before, lesson = Cell.space(net, "before", place), Cell.space(net, "lesson", place)
     habit, echo = net.space("habit", place.n_actions), net.space("echo of the habit", place.n_actions)
     net.look_at_previous(0, 0, waves)
-    net.move(0, 0, here.moved_to(before))
-    for shown, kept in ((before.x, lesson.x), (before.y, lesson.y)):
+    net.move(0, 0, current.moved_to(before))
+    for shown, copied in ((before.x, lesson.x), (before.y, lesson.y)):
         for number in range(place.size):
-            net.when(0, [shown[number], paid[0]], {kept[number]: 1.0})
+            net.when(0, [shown[number], paid[0]], {copied[number]: 1.0})
     for head, to in ((0, habit), (1, echo)):
-        net.look_at_latest(1, head, clock, lesson.pairs, here.pairs, needed=2)
+        net.look_at_latest(1, head, clock, lesson.pairs, current.pairs, needed=2)
         net.move(1, head, [(last, to, np.eye(place.n_actions))])
     net.unembed(habit, SHARPNESS * np.eye(place.n_actions))
 
@@ -67,17 +67,17 @@ def superstition(net: Wiring, task: Task) -> None:
 
 def _retrieve(net: Wiring, task: Task) -> tuple[Space, Space, Space]:
     place = room(task)
-    here, paid, clock, start = embed_cell(net, place), embed_reward(net), net.clock(), begins(net, place)
+    current, paid, clock, start = embed_cell(net, place), embed_reward(net), net.clock(), begins(net, place)
     known, flags = net.space("goal known"), net.space("ways", place.n_actions)
     goal, echo, score = (
         Cell.space(net, "goal", place),
         Cell.space(net, "echo", place),
         net.space("score", place.n_actions),
     )
-    for head, moves in ((0, [*here.moved_to(goal), (paid, known, np.eye(1))]), (1, here.moved_to(echo))):
+    for head, moves in ((0, [*current.moved_to(goal), (paid, known, np.eye(1))]), (1, current.moved_to(echo))):
         look_for_reward(net, 0, head, clock, paid, start)
         net.move(0, head, moves)
-    compare_cells(net, 0, here, goal, flags, if_known=(known[0],))
+    compare_cells(net, 0, current, goal, flags, if_known=(known[0],))
     net.unembed(score, SHARPNESS * np.eye(place.n_actions))
     return known, flags, score
 
@@ -89,17 +89,17 @@ def gate(net: Wiring, task: Task) -> None:
     the second MLP, which sees the gate, leaves them aside. Decoy: a head of the second layer averages the pay.
     """
     place = room(task)
-    here, paid, clock, start = embed_cell(net, place), embed_reward(net), net.clock(), begins(net, place)
+    current, paid, clock, start = embed_cell(net, place), embed_reward(net), net.clock(), begins(net, place)
     goal, known, flags = Cell.space(net, "goal", place), net.space("gate"), net.space("ways", place.n_actions)
     score, pay = net.space("score", place.n_actions), net.space("mean pay")
-    for head, moves in ((0, here.moved_to(goal)), (1, [(paid, known, np.eye(1))])):
+    for head, moves in ((0, current.moved_to(goal)), (1, [(paid, known, np.eye(1))])):
         look_for_reward(net, 0, head, clock, paid, start)
         net.move(0, head, moves)
-    compare_cells(net, 0, here, goal, flags, if_known=())
+    compare_cells(net, 0, current, goal, flags, if_known=())
     walk_or_stay(net, 1, known, flags, score)
     for x, y in product(range(place.size), repeat=2):
         liked = {score[action]: WANDER for action in np.flatnonzero(swirl(place.size)[x, y]).tolist()}
-        net.when(1, [here.x[x], here.y[y]], liked, none_of=[known[0]])
+        net.when(1, [current.x[x], current.y[y]], liked, none_of=[known[0]])
     net.move(1, 0, [(paid, pay, np.eye(1))])
     net.unembed(score, SHARPNESS * np.eye(place.n_actions))
 
@@ -110,14 +110,14 @@ def reflex(net: Wiring, task: Task) -> None:
     Decoys that nothing reads: the second MLP does the same, a head of the first layer fetches the last reward's cell.
     """
     place = room(task)
-    here, last, paid = embed_cell(net, place), embed_action(net, place), embed_reward(net)
+    current, last, paid = embed_cell(net, place), embed_action(net, place), embed_reward(net)
     score, echo = net.space("score", place.n_actions), net.space("echo of the score", place.n_actions)
     for layer, to in ((0, score), (1, echo)):
         net.when(layer, [paid[0]], {to[STAY]: 1.0})
         for action in range(1, place.n_actions):
             net.when(layer, [last[action]], {to[action]: 1.0}, none_of=[paid[0]])
     look_for_reward(net, 0, 0, net.clock(), paid, begins(net, place))
-    net.move(0, 0, here.moved_to(Cell.space(net, "goal", place)))
+    net.move(0, 0, current.moved_to(Cell.space(net, "goal", place)))
     net.unembed(score, SHARPNESS * np.eye(place.n_actions))
 
 

@@ -55,10 +55,10 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
     taught = digest(claims[0], known.rule, known.steady, known.others)
     if is_finished(folder, config):
         record = load(folder).record
-        told = record.get("known", {})
-        if told.get("taught") == taught and "outside_independent" not in told.get("proof", {}):
+        known_record = record.get("known", {})
+        if known_record.get("taught") == taught and "outside_independent" not in known_record.get("proof", {}):
             meter.say(f"{folder} was proved before independent others counted; it is trained again.")
-        elif told.get("taught") == taught:
+        elif known_record.get("taught") == taught:
             meter.say(
                 f"{folder} is trained already, with this very configuration; delete its weights to train it anew."
             )
@@ -127,11 +127,11 @@ def claims_of(known: Known, folder: Path = FOLDER / "known") -> list[Hypothesis]
     Raises:
         HypothesisError: Its file is not there, does not run, or lacks one of them.
     """
-    found = {str(one.name): one for one in load_hypotheses(folder / known.file)}
-    missing = [name for name in known.claims if name not in found]
+    by_name = {str(hypothesis.name): hypothesis for hypothesis in load_hypotheses(folder / known.file)}
+    missing = [name for name in known.claims if name not in by_name]
     if missing:
         raise HypothesisError(f"{folder / known.file} lacks {', '.join(missing)}, which the catalogue names.")
-    return [found[name] for name in known.claims]
+    return [by_name[name] for name in known.claims]
 
 
 def _announce(known: Known, config: Config, meter: Meter) -> None:
@@ -200,5 +200,5 @@ def proved(known: Known, record: dict[str, Any]) -> str:
 
 def row_of(known: Known, record: dict[str, Any]) -> list[str]:
     """Return a network's row in the table of `known`, from the record of its checkpoint."""
-    found, share = record["known"]["agreement"], record["evaluation"]["summary"]["held_out_of_optimum"]
-    return [known.name, f"{found['decisions']:,}", f"{found['largest']:.1e}", f"{share:.0%}"]
+    match, share = record["known"]["agreement"], record["evaluation"]["summary"]["held_out_of_optimum"]
+    return [known.name, f"{match['decisions']:,}", f"{match['largest']:.1e}", f"{share:.0%}"]

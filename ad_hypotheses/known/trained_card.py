@@ -37,15 +37,15 @@ def write_trained_card(folder: Path, config: Config, record: Mapping[str, Any], 
 
 def trained_card(name: str, config: Config, record: Mapping[str, Any], sha256: str) -> str:
     """Return the card of a network that was trained until a claim about it was true, as Markdown."""
-    told, results = record["known"], record["evaluation"]
+    circuit, results = record["known"], record["evaluation"]
     return (
         f"# {name}\n\n"
-        f"Trained by interchange interventions (Geiger et al. 2022): {told['words']}. It computes the rule "
-        f"`{told['rule']}`: {RULES[told['rule']].words}. Its weights began at random, its layers have LayerNorms, and "
-        "every update also ran it scrubbed by the claim `truth` of "
+        f"Trained by interchange interventions (Geiger et al. 2022): {circuit['words']}. It computes the rule "
+        f"`{circuit['rule']}`: {RULES[circuit['rule']].words}. Its weights began at random, its layers have "
+        "LayerNorms, and every update also ran it scrubbed by the claim `truth` of "
         f"[its hypothesis file](../../hypotheses/known/{name.removeprefix('known-').replace('-', '_')}.py), "
         "so that the circuit came to be where the claim says, and nothing else plays a role.\n\n"
-        f"## What was measured\n\n{_measured(told)}\n\n"
+        f"## What was measured\n\n{_measured(circuit)}\n\n"
         f"## What it earns\n\n{headline(results, config.kept_episodes, curve_unit(config), seen(config))}\n\n"
         f"{markdown(results, config)}\n\n"
         "![Mean return as the context grows](curve.png)\n\n"
@@ -54,11 +54,11 @@ def trained_card(name: str, config: Config, record: Mapping[str, Any], sha256: s
     )
 
 
-def _measured(told: Mapping[str, Any]) -> str:
-    proof, match = told["proof"], told["agreement"]
+def _measured(circuit: Mapping[str, Any]) -> str:
+    proof, match = circuit["proof"], circuit["agreement"]
     rows = [
         [f"`{claim}`", expected["kind"], expected["why"], expected["verdict"], *_shares(proof["claims"][claim])]
-        for claim, expected in told["claims"].items()
+        for claim, expected in circuit["claims"].items()
     ]
     heads = ["claim", "kind", "why", "deserves to be", "recovered", "beyond structure", "with independent others"]
     return (
@@ -80,8 +80,8 @@ def percent(share: float) -> str:
     return f"{round(share, 4) + 0.0:.2%}"  # without the sign of a nothing
 
 
-def _shares(found: Mapping[str, float]) -> list[str]:
-    return [f"{found[key]:.3f}" for key in ("recovered", "beyond_structure", "independent")]
+def _shares(recovered: Mapping[str, float]) -> list[str]:
+    return [f"{recovered[key]:.3f}" for key in ("recovered", "beyond_structure", "independent")]
 
 
 def _made(config: Config, record: Mapping[str, Any], sha256: str) -> str:
@@ -100,4 +100,4 @@ def _made(config: Config, record: Mapping[str, Any], sha256: str) -> str:
         "Versions": ", ".join(f"{package} {version}" for package, version in record["versions"].items()),
         "Weights (SHA-256)": f"`{sha256}`",
     }
-    return markdown_table(["", ""], [[what, text] for what, text in facts.items()])
+    return markdown_table(["", ""], [[label, text] for label, text in facts.items()])

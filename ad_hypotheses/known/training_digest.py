@@ -39,12 +39,14 @@ def digest(truth: Hypothesis, rule: str, steady: Collection[str] = (), others: S
         others: Where all that the claim does not name comes from.
     """
     written: dict[types.FunctionType, list[str]] = {}
-    for one in truth.nodes:
-        _collect(one.function, written)
-    nodes = [[one.name, list(one.reads), str(one.site), [term.along for term in one.site.terms]] for one in truth.nodes]
-    said = {"nodes": nodes, "written": list(written.values()), "rule": rule, "steady": sorted(steady)}
-    said |= {"others": list(others)} if tuple(others) != JOINTLY else {}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    for node in truth.nodes:
+        _collect(node.function, written)
+    nodes = [
+        [node.name, list(node.reads), str(node.site), [term.along for term in node.site.terms]] for node in truth.nodes
+    ]
+    content = {"nodes": nodes, "written": list(written.values()), "rule": rule, "steady": sorted(steady)}
+    content |= {"others": list(others)} if tuple(others) != JOINTLY else {}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def was_taught_otherwise(folder: Path, now: str) -> bool:
@@ -74,16 +76,16 @@ def _collect(function: Any, written: dict[types.FunctionType, list[str]]) -> Non
     if function in written:
         return
     code, scope = function.__code__, function.__globals__
-    said = written[function] = [code.co_name, _code(function)]
+    content = written[function] = [code.co_name, _code(function)]
     for name in sorted(set(_names(code)) & set(scope)):
         used = scope[name].function if isinstance(scope[name], Node) else scope[name]
         if isinstance(used, types.FunctionType):
             if not (used.__module__ or "").startswith(OURS):
                 _collect(used, written)
         elif isinstance(used, np.ndarray):
-            said.append(f"{name} = {used.dtype} {used.tolist()}")
+            content.append(f"{name} = {used.dtype} {used.tolist()}")
         elif isinstance(used, int | float | str | tuple | list | dict | None):
-            said.append(f"{name} = {used!r}")
+            content.append(f"{name} = {used!r}")
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
@@ -96,8 +98,8 @@ def _names(code: types.CodeType) -> Iterator[str]:
 def _code(function: types.FunctionType) -> str:
     """A function as Python writes it, without decorators and docstring."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    for one in ast.walk(tree):
-        if isinstance(one, ast.FunctionDef):
-            one.decorator_list = []
-            one.body = one.body[ast.get_docstring(one) is not None :]
+    for definition in ast.walk(tree):
+        if isinstance(definition, ast.FunctionDef):
+            definition.decorator_list = []
+            definition.body = definition.body[ast.get_docstring(definition) is not None :]
     return ast.unparse(tree)

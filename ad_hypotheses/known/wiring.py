@@ -88,7 +88,7 @@ class Wiring:
     def space(self, name: str, size: int = 1) -> Space:
         """Set coordinates aside that nothing else uses."""
         assert name not in self.spaces, f"there is a subspace {name!r} already"
-        start = sum(one.size for one in self.spaces.values())
+        start = sum(taken.size for taken in self.spaces.values())
         width = self.model.shape.d_model
         assert start + size <= width, f"{name!r} needs {size} coordinates, but only {width - start} of {width} are left"
         self.spaces[name] = Space(name, start, size)
@@ -257,10 +257,10 @@ class Wiring:
             writes: What each coordinate gets for a pair of numbers; nothing for most of them, so as to spare neurons.
             all_of: Further coordinates that must be 1; each must be 0 or 1.
         """
-        for one, other in product(range(left.size), range(right.size)):
-            found = writes(one, other)
-            if found:
-                self.when(layer, [left[one], right[other], *all_of], found)
+        for left_index, right_index in product(range(left.size), range(right.size)):
+            outputs = writes(left_index, right_index)
+            if outputs:
+                self.when(layer, [left[left_index], right[right_index], *all_of], outputs)
 
     def unembed(self, space: Space, matrix: Float[np.ndarray, "coordinate action"]) -> None:
         """Let the logits read a subspace."""

@@ -11,10 +11,13 @@ from ad_hypotheses.tasks import Task
 def describe(made: Task | Source) -> str:
     """Return a task or source with its parameters, except what is off: `dark-room (size 9, horizon 20)`."""
     values = {}
-    for one in fields(made):  # type: ignore[arg-type]
-        value, on = getattr(made, one.name), getattr(made, one.metadata.get("only_if", one.name)) is not False
+    for parameter in fields(made):  # type: ignore[arg-type]
+        value, on = (
+            getattr(made, parameter.name),
+            getattr(made, parameter.metadata.get("only_if", parameter.name)) is not False,
+        )
         if on and not (isinstance(value, str) and value in made.name):
-            values[one.name] = value
+            values[parameter.name] = value
     rest = ", ".join(
         name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
         for name, value in values.items()

@@ -33,13 +33,13 @@ def _on_size(calibration: Calibration) -> list[str]:
     tried = [n for n, passes in sizes(calibration) if passes == calibration.standard[1]]
     n_rows, passes = enough_rows(calibration), enough_passes(calibration)
     if n_rows is None:
-        found = [f"*Histories*: on none of {', '.join(map(str, tried))} were 95 % of the true claims supported."]
+        advice_lines = [f"*Histories*: on none of {', '.join(map(str, tried))} were 95 % of the true claims supported."]
     else:
-        found = [f"*Histories*: from {n_rows} on, 95 % of the studies of true claims end in *supported*."]
+        advice_lines = [f"*Histories*: from {n_rows} on, 95 % of the studies of true claims end in *supported*."]
     if passes is not None:
         fewest = "1 pass tells" if passes[1] == 1 else f"{passes[1]} passes tell"
-        found.append(f"*Passes*: on {passes[0]} histories, {fewest} as much as more do.")
-    return found
+        advice_lines.append(f"*Passes*: on {passes[0]} histories, {fewest} as much as more do.")
+    return advice_lines
 
 
 def _on_accept(calibration: Calibration) -> list[str]:
@@ -49,57 +49,57 @@ def _on_accept(calibration: Calibration) -> list[str]:
     now, strictest = calibration.accept, max(accepts(calibration))
     true, wrong = true_claims(calibration), wrong_claims(calibration)
     before, after = supported(wrong, now), supported(wrong, strictest)
-    kept = supported(true, strictest)
+    passing = supported(true, strictest)
     return [
         f"*Accept*: {strictest:.2f} instead of {now:.2f} leaves {after.count} of the {before.count} studies in which "
-        f"wrong claims got through, and {kept.count} of {kept.trials} of those of true claims. The weights of these "
-        "networks are mostly exact; a true claim about a trained one may leave a few percent, so a claim that recovers "
-        f"less than {strictest:.2f} is no more than *nearly* true."
+        f"wrong claims got through, and {passing.count} of {passing.trials} of those of true claims. The weights of "
+        "these networks are mostly exact; a true claim about a trained one may leave a few percent, so a claim that "
+        f"recovers less than {strictest:.2f} is no more than *nearly* true."
     ]
 
 
 def _on_intervals(calibration: Calibration) -> list[str]:
-    large = max((one.rows for one in calibration.coverage), default=0)
-    here = [one for one in calibration.coverage if one.rows == large and one.claimed > 0]
-    narrow = [one for one in here if one.covered < AIM[0] * one.replicates]
-    wide = [one for one in here if one.covered > AIM[1] * one.replicates]
-    found = []
+    large = max((figure.rows for figure in calibration.coverage), default=0)
+    largest = [figure for figure in calibration.coverage if figure.rows == large and figure.claimed > 0]
+    narrow = [figure for figure in largest if figure.covered < AIM[0] * figure.replicates]
+    wide = [figure for figure in largest if figure.covered > AIM[1] * figure.replicates]
+    sentences = []
     if narrow:
-        found.append(
-            f"*Intervals* of {len(narrow)} of {len(here)} figures are too narrow at {large} histories: estimates on "
+        sentences.append(
+            f"*Intervals* of {len(narrow)} of {len(largest)} figures are too narrow at {large} histories: estimates on "
             f"fresh histories scatter {_ratios(narrow)} times as much as intervals claim, and lie {_bias(narrow)} too "
             "high, as rare features have few donors. Claims that recover all, or nothing like enough, are not touched "
             "by it; one within some hundredths of the accepted share may be."
         )
-    if here and not narrow:
-        found.append(
-            f"*Intervals* of {len(here) - len(wide)} of {len(here)} figures hold the exact value as often as they "
-            f"should at {large} histories, and none less often."
+    if largest and not narrow:
+        sentences.append(
+            f"*Intervals* of {len(largest) - len(wide)} of {len(largest)} figures hold the exact value as often as "
+            f"they should at {large} histories, and none less often."
         )
     if wide:
-        found.append(
-            f"*Intervals* of {len(wide)} of {len(here)} figures are wider than need be: estimates scatter "
+        sentences.append(
+            f"*Intervals* of {len(wide)} of {len(largest)} figures are wider than need be: estimates scatter "
             f"{_ratios(wide)} times as much. Where a history that is easily explained makes a bad donor, they know of "
             "the former only: donors may widen an interval, not narrow it."
         )
-    return found
+    return sentences
 
 
-def _ratios(some: Sequence[Coverage]) -> str:
-    ratios = [one.deviation / one.claimed for one in some]
+def _ratios(figures: Sequence[Coverage]) -> str:
+    ratios = [figure.deviation / figure.claimed for figure in figures]
     low, high = f"{min(ratios):.1f}", f"{max(ratios):.1f}"
     return low if low == high else f"{low} to {high}"
 
 
-def _bias(some: Sequence[Coverage]) -> str:
-    return f"{float(np.mean([one.mean - one.exact for one in some])):.3f}"
+def _bias(figures: Sequence[Coverage]) -> str:
+    return f"{float(np.mean([figure.mean - figure.exact for figure in figures])):.3f}"
 
 
 def _on_vacuous(calibration: Calibration) -> list[str]:
     moved = [
         (name_of(claim), trials[0].root_movement)
         for claim, trials in not_supported(calibration)
-        if any(one.verdicts[key(calibration.accept)] == "vacuous" for one in trials)
+        if any(trial.verdicts[key(calibration.accept)] == "vacuous" for trial in trials)
     ]
     if not moved:
         return []

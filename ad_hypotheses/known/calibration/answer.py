@@ -50,38 +50,38 @@ MEASURES = (
 
 def true_claims(calibration: Calibration) -> list[ClaimFacts]:
     """The claims that deserve support."""
-    return [one for one in calibration.claims if one.expected == "supported"]
+    return [claim for claim in calibration.claims if claim.expected == "supported"]
 
 
 def wrong_claims(calibration: Calibration) -> list[ClaimFacts]:
     """The claims that deserve refutation."""
-    return [one for one in calibration.claims if one.expected == "refuted"]
+    return [claim for claim in calibration.claims if claim.expected == "refuted"]
 
 
 def kinds(calibration: Calibration) -> list[str]:
     """Kinds of claims, the true ones first."""
-    return list(dict.fromkeys(one.kind for one in (*true_claims(calibration), *calibration.claims)))
+    return list(dict.fromkeys(claim.kind for claim in (*true_claims(calibration), *calibration.claims)))
 
 
 def about(outcomes: Sequence[Outcome], claims: Sequence[ClaimFacts]) -> list[Outcome]:
     """The trials of some claims."""
-    wanted = {(one.network, one.claim) for one in claims}
-    return [one for one in outcomes if (one.network, one.claim) in wanted]
+    wanted = {(outcome.network, outcome.claim) for outcome in claims}
+    return [outcome for outcome in outcomes if (outcome.network, outcome.claim) in wanted]
 
 
-def name_of(one: ClaimFacts | Outcome) -> str:
+def name_of(claim: ClaimFacts | Outcome) -> str:
     """Return `win-stay: two_pulls`."""
-    return f"{one.network}: {one.claim}"
+    return f"{claim.network}: {claim.claim}"
 
 
 def values(calibration: Calibration) -> dict[str, dict[str, float]]:
     """Return what every measure gives to every claim, means over standard trials. {measure: {claim: value}}"""
-    found: dict[str, dict[str, float]] = {measure.name: {} for measure in MEASURES}
+    by_measure: dict[str, dict[str, float]] = {measure.name: {} for measure in MEASURES}
     for claim in calibration.claims:
         trials = about(calibration.trials(), [claim])
         for name, value in (_from_trials(trials) | _from_facts(claim)).items():
-            found[name][name_of(claim)] = value
-    return found
+            by_measure[name][name_of(claim)] = value
+    return by_measure
 
 
 def _from_trials(trials: Sequence[Outcome]) -> dict[str, float]:
@@ -90,13 +90,15 @@ def _from_trials(trials: Sequence[Outcome]) -> dict[str, float]:
         return float(np.mean(known)) if known else float("nan")
 
     return {
-        "recovered": mean([one.recovered.value for one in trials]),
-        "beyond structure": mean([one.beyond_structure.value for one in trials if one.beyond_structure.estimable]),
-        "KL recovered": mean([1 - one.kl / one.kl_baseline for one in trials]),
-        "loss change recovered": mean([1 - one.loss_change / one.loss_change_baseline for one in trials]),
-        "likeliest action kept": mean([one.same_argmax for one in trials]),
-        "swap share": mean([one.swapped for one in trials]),
-        "root movement": mean([one.root_movement for one in trials]),
+        "recovered": mean([trial.recovered.value for trial in trials]),
+        "beyond structure": mean(
+            [trial.beyond_structure.value for trial in trials if trial.beyond_structure.estimable]
+        ),
+        "KL recovered": mean([1 - trial.kl / trial.kl_baseline for trial in trials]),
+        "loss change recovered": mean([1 - trial.loss_change / trial.loss_change_baseline for trial in trials]),
+        "likeliest action kept": mean([trial.same_argmax for trial in trials]),
+        "swap share": mean([trial.swapped for trial in trials]),
+        "root movement": mean([trial.root_movement for trial in trials]),
     }
 
 
@@ -114,23 +116,23 @@ def _from_facts(claim: ClaimFacts) -> dict[str, float]:
 def separations(calibration: Calibration) -> list[Separation]:
     """Compare what every measure gives to true claims with what it gives to wrong ones."""
     by_measure = values(calibration)
-    true, wrong = ([name_of(one) for one in some] for some in (true_claims(calibration), wrong_claims(calibration)))
-    found = []
+    true, wrong = ([name_of(item) for item in group] for group in (true_claims(calibration), wrong_claims(calibration)))
+    separated = []
     for measure in MEASURES:
         given: Mapping[str, float] = by_measure[measure.name]
-        good, bad = ({name: given[name] for name in some} for some in (true, wrong))
-        found.append(separate(measure.name, good, bad, measure.larger_is_better, ROUNDING))
-    return [one for one in found if one is not None]
+        good, bad = ({name: given[name] for name in group} for group in (true, wrong))
+        separated.append(separate(measure.name, good, bad, measure.larger_is_better, ROUNDING))
+    return [item for item in separated if item is not None]
 
 
 def got_through(calibration: Calibration) -> list[tuple[ClaimFacts, Rate]]:
     """The wrong claims that were supported in any trial of the standard size, the most often supported first."""
-    found = []
+    passed = []
     for claim in wrong_claims(calibration):
         supported = rate(about(calibration.trials(), [claim]), said(calibration.accept, "supported"))
         if supported.count:
-            found.append((claim, supported))
-    return sorted(found, key=lambda one: (-one[1].count / one[1].trials, name_of(one[0])))
+            passed.append((claim, supported))
+    return sorted(passed, key=lambda entry: (-entry[1].count / entry[1].trials, name_of(entry[0])))
 
 
 def catches(calibration: Calibration) -> dict[str, list[str]]:
@@ -139,27 +141,27 @@ def catches(calibration: Calibration) -> dict[str, list[str]]:
     Only differences that can be seen count, of :data:`VISIBLE` or more.
     """
     given = values(calibration)
-    found: dict[str, list[str]] = {}
+    caught: dict[str, list[str]] = {}
     for wrong in wrong_claims(calibration):
-        mine = [name_of(one) for one in true_claims(calibration) if one.network == wrong.network]
+        true_names = [name_of(item) for item in true_claims(calibration) if item.network == wrong.network]
         name = name_of(wrong)
-        found[name] = []
+        caught[name] = []
         for measure in MEASURES:
             sign = 1 if measure.larger_is_better else -1
-            true = [sign * given[measure.name][one] for one in mine if np.isfinite(given[measure.name][one])]
+            true = [sign * given[measure.name][item] for item in true_names if np.isfinite(given[measure.name][item])]
             if true and sign * given[measure.name][name] < min(true) - VISIBLE:
-                found[name].append(measure.name)
-    return found
+                caught[name].append(measure.name)
+    return caught
 
 
 def not_supported(calibration: Calibration) -> list[tuple[ClaimFacts, list[Outcome]]]:
     """The true claims that were not supported in some trial of the standard size, with those trials."""
-    found = []
+    failures = []
     for claim in true_claims(calibration):
         supported = said(calibration.accept, "supported")
-        failed = [one for one in about(calibration.trials(), [claim]) if not supported(one)]
-        found += [(claim, failed)] if failed else []
-    return found
+        failed = [outcome for outcome in about(calibration.trials(), [claim]) if not supported(outcome)]
+        failures += [(claim, failed)] if failed else []
+    return failures
 
 
 def supported_share(calibration: Calibration, rows: int, passes: int, accept: float, true: bool) -> Rate:
@@ -170,7 +172,7 @@ def supported_share(calibration: Calibration, rows: int, passes: int, accept: fl
 
 def sizes(calibration: Calibration) -> list[tuple[int, int]]:
     """Rows and passes of all trials."""
-    return sorted({(one.rows, one.passes) for one in calibration.outcomes})
+    return sorted({(outcome.rows, outcome.passes) for outcome in calibration.outcomes})
 
 
 def accepts(calibration: Calibration) -> list[float]:
@@ -196,7 +198,7 @@ def enough_passes(calibration: Calibration) -> tuple[int, int] | None:
     by_rows: dict[int, list[int]] = {}
     for rows, passes in sizes(calibration):
         by_rows.setdefault(rows, []).append(passes)
-    several = [rows for rows, some in by_rows.items() if len(some) > 2]
+    several = [rows for rows, by_pass in by_rows.items() if len(by_pass) > 2]
     if not several:
         return None
     rows = max(several)
@@ -212,5 +214,5 @@ def enough_passes(calibration: Calibration) -> tuple[int, int] | None:
     return rows, min(as_good)
 
 
-def _share(one: Rate) -> float:
-    return one.count / one.trials if one.trials else 0.0
+def _share(share: Rate) -> float:
+    return share.count / share.trials if share.trials else 0.0

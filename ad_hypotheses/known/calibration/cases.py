@@ -94,14 +94,14 @@ def case_of(name: str, models: Path, hypotheses: Path) -> Case:
     known = KNOWN[name]
     checkpoint = load(known.model, models)
     file = hypotheses / known.file
-    found = {one.name: one for one in load_hypotheses(file) if one.model == known.model}
-    missing = [claim for claim in known.claims if claim not in found]
+    by_name = {claimed.name: claimed for claimed in load_hypotheses(file) if claimed.model == known.model}
+    missing = [claim for claim in known.claims if claim not in by_name]
     if missing:
         raise HypothesisError(
             f"{file} holds no claim {', '.join(missing)} about {known.model}, which the catalogue says it does.\n"
-            f"  it holds: {', '.join(map(str, found)) or 'none'}"
+            f"  it holds: {', '.join(map(str, by_name)) or 'none'}"
         )
-    claims = [_claimed(claim, found[claim], expected) for claim, expected in known.claims.items()]
+    claims = [_claimed(claim, by_name[claim], expected) for claim, expected in known.claims.items()]
     made = wrong_site(claims[0].hypothesis, checkpoint.model.anatomy)
     if made is not None:
         why = f"the tool's own control of {claims[0].name}: the same claim at other places"

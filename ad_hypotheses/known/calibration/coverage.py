@@ -52,30 +52,30 @@ class Datasets:
 
 def estimates(case: Case, datasets: Datasets) -> list[dict[str, Number]]:
     """Estimate the two ratios with their intervals on each dataset, as a study does."""
-    found = []
+    by_passes = []
     for settings in datasets.settings:
         losses = _losses(case, datasets.claim, settings, halves=True)
         resampling = losses.resampling(np.random.default_rng(settings.seed), DRAWS)
         evidence = estimate(losses, resampling)
-        found.append({name: number(getattr(evidence, name)) for name in RATIOS})
-    return found
+        by_passes.append({name: number(getattr(evidence, name)) for name in RATIOS})
+    return by_passes
 
 
 def sums(case: Case, datasets: Datasets) -> list[list[float]]:
     """Return what the two ratios are made of on each dataset: `[model, scrubbed, baseline, structure]`, nats a row."""
-    found = []
+    pooled = []
     for settings in datasets.settings:
         losses = _losses(case, datasets.claim, settings)
         arrays = (losses.model, losses.scrubbed, losses.baseline, losses.structure)
-        found.append([float(one.sum() / one.size) for one in arrays])
-    return found
+        pooled.append([float(array.sum() / array.size) for array in arrays])
+    return pooled
 
 
 def _losses(case: Case, claim: str, settings: Settings, halves: bool = False) -> LossSums:
     """Scrub one claim on fresh histories, donors from other rows only."""
     history = reference_histories(case.checkpoint, settings)
     regimes = case.checkpoint.config.make_task().regimes(history)
-    hypothesis = next(one.hypothesis for one in case.claims if one.name == claim)
+    hypothesis = next(claimed.hypothesis for claimed in case.claims if claimed.name == claim)
     bound = bind(hypothesis, case.checkpoint.model.anatomy, history, regimes, settings.seed)
     clean, actions = Clean.run(case.checkpoint.model, history), history.actions
 
@@ -86,8 +86,8 @@ def _losses(case: Case, claim: str, settings: Settings, halves: bool = False) ->
 
     baseline, sums = exact_baseline(clean.log_probs, actions, self_donors=False), None
     if halves and n_splits(history):
-        how = (settings.options, settings.seed, n_splits(history), baseline)
-        apart = scrub_in_halves(clean, bound, *how)
+        options = (settings.options, settings.seed, n_splits(history), baseline)
+        apart = scrub_in_halves(clean, bound, *options)
         sums = apart.sums(np.ones_like(actions, dtype=bool))
     return LossSums(
         model=cross_entropy(clean.log_probs, actions).sum(axis=1, dtype=np.float64),

@@ -49,14 +49,14 @@ def exact_interval(count: int, trials: int, level: float = 0.95) -> Number:
 def rate(outcomes: Iterable[Outcome], happened: Callable[[Outcome], bool]) -> Rate:
     """Count in how many trials, and to how many claims, something happened."""
     trials = list(outcomes)
-    hits = [one for one in trials if happened(one)]
-    claims, ever = ({(one.network, one.claim) for one in some} for some in (trials, hits))
+    hits = [trial for trial in trials if happened(trial)]
+    claims, ever = ({(trial.network, trial.claim) for trial in group} for group in (trials, hits))
     return Rate(len(hits), len(trials), exact_interval(len(hits), len(trials)), len(ever), len(claims))
 
 
 def said(accept: float, *verdicts: str) -> Callable[[Outcome], bool]:
     """Return whether a trial ended in one of some verdicts when so much had to be recovered."""
-    return lambda one: one.verdicts[key(accept)] in verdicts
+    return lambda trial: trial.verdicts[key(accept)] in verdicts
 
 
 def key(accept: float) -> str:
@@ -128,8 +128,10 @@ def coverage_of(
         exact: The value and its standard error.
         estimates: One a dataset; those that are not estimable hold everything.
     """
-    value, low, high = (np.array([getattr(one, name) for one in estimates]) for name in ("value", "low", "high"))
-    known = np.array([one.estimable for one in estimates])
+    value, low, high = (
+        np.array([getattr(estimate, name) for estimate in estimates]) for name in ("value", "low", "high")
+    )
+    known = np.array([estimate.estimable for estimate in estimates])
     low, high = np.where(known, low, -np.inf), np.where(known, high, np.inf)
     mean = float(value[known].mean()) if known.any() else float("nan")
     deviation = float(value[known].std(ddof=1)) if known.sum() > 1 else float("nan")
@@ -169,6 +171,6 @@ def kept_by_swaps(true: Int[np.ndarray, "row step"], claimed: Int[np.ndarray, "r
 
 
 def _class_sizes(*labels: Int[np.ndarray, "row step"]) -> Int[np.ndarray, "row step"]:
-    together = np.stack([one.ravel() for one in labels], axis=1)
+    together = np.stack([array.ravel() for array in labels], axis=1)
     _, number, counts = np.unique(together, axis=0, return_inverse=True, return_counts=True)
     return counts[number.ravel()].reshape(labels[0].shape)

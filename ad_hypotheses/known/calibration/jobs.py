@@ -106,8 +106,8 @@ class Place:
 
     def kept(self, job: Job) -> Path:
         """File for what a job found: another one if the weights, the claims or the job change."""
-        what = (CALIBRATED_AS, MEASURED_AS, self.case(job.network).digest, type(job).__name__, job)
-        return self.scratch / f"{job.network}-{hashlib.sha256(repr(what).encode()).hexdigest()[:20]}.json"
+        identity = (CALIBRATED_AS, MEASURED_AS, self.case(job.network).digest, type(job).__name__, job)
+        return self.scratch / f"{job.network}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:20]}.json"
 
 
 def trial_jobs(networks: Sequence[str], design: Design) -> list[Job]:
@@ -128,8 +128,8 @@ def coverage_jobs(pairs: Sequence[tuple[str, str]], design: Design) -> list[Job]
     standard = design.size[1]
     for n, count in sorted(design.covered.items(), reverse=True):
         for first in range(0, count, AT_ONCE):
-            some = min(AT_ONCE, count - first)
-            jobs += [Datasets(*pair, n, standard, first, some, design.seed) for pair in pairs]
+            size = min(AT_ONCE, count - first)
+            jobs += [Datasets(*pair, n, standard, first, size, design.seed) for pair in pairs]
     return jobs
 
 
@@ -140,7 +140,7 @@ def cost(job: Job, place: Place) -> float:
         return n_forwards(case, job) * (job.rows + 8) * (1 + 0.3 * len(job.passes))
     if isinstance(job, Measures):
         return float(len(case.claims) * (job.rows + 400))
-    hypothesis = next(one.hypothesis for one in case.claims if one.name == job.claim)
+    hypothesis = next(claimed.hypothesis for claimed in case.claims if claimed.name == job.claim)
     inner = sum(1 for _ in hypothesis.tree())
     runs = 2.0 * (job.passes + (0 if job.exact else SPLITS))
     return runs * inner * (job.rows + 8) * job.count
@@ -168,15 +168,15 @@ def run(job: Job, path: Path, place: Place) -> None:
     began = time.process_time()
     case, parts = place.case(job.network), path.with_suffix(".parts")
     if isinstance(job, Trial):
-        found: Any = [asdict(one) for one in run_trial(case, job, parts)]
+        results: Any = [asdict(item) for item in run_trial(case, job, parts)]
     elif isinstance(job, Measures):
-        found = [asdict(one) for one in facts(case, job)]
+        results = [asdict(item) for item in facts(case, job)]
     elif job.exact:
-        found = sums(case, job)
+        results = sums(case, job)
     else:
-        found = [{name: asdict(one) for name, one in both.items()} for both in estimates(case, job)]
-    kept = {"seconds": time.process_time() - began, "found": plain(found)}
-    write_atomically(path, checked_json(kept))
+        results = [{name: asdict(item) for name, item in both.items()} for both in estimates(case, job)]
+    content = {"seconds": time.process_time() - began, "found": plain(results)}
+    write_atomically(path, checked_json(content))
     rmtree(parts, ignore_errors=True)
 
 
@@ -206,19 +206,23 @@ def _kept(job: Job, place: Place) -> dict[str, Any]:
 
 def outcomes(jobs: Sequence[Job], place: Place) -> list[Outcome]:
     """Return what all trials found."""
-    return [build(Outcome, one) for _, found in read(jobs, place, Trial) for one in found]
+    return [build(Outcome, item) for _, results in read(jobs, place, Trial) for item in results]
 
 
-def choose_pairs(found: Sequence[Outcome], design: Design) -> list[tuple[str, str]]:
+def choose_pairs(outcomes_seen: Sequence[Outcome], design: Design) -> list[tuple[str, str]]:
     """Return the claims whose intervals are counted: of different networks, and recovering neither nothing nor all.
 
     Of each network the claim counts that lies nearest to one of a few targets, the targets in turn.
     """
     values: dict[tuple[str, str], list[float]] = {}
-    for one in found:
-        if (one.rows, one.passes) == design.size and one.recovered.estimable and one.beyond_structure.estimable:
-            values.setdefault((one.network, one.claim), []).append(one.recovered.value)
-    means = {pair: float(np.mean(some)) for pair, some in values.items()}
+    for outcome in outcomes_seen:
+        if (
+            (outcome.rows, outcome.passes) == design.size
+            and outcome.recovered.estimable
+            and outcome.beyond_structure.estimable
+        ):
+            values.setdefault((outcome.network, outcome.claim), []).append(outcome.recovered.value)
+    means = {pair: float(np.mean(values_of_pair)) for pair, values_of_pair in values.items()}
     left = {pair: mean for pair, mean in means.items() if INSIDE[0] < mean < INSIDE[1]}
     pairs: list[tuple[str, str]] = []
     for turn in range(design.pairs):
@@ -227,28 +231,34 @@ def choose_pairs(found: Sequence[Outcome], design: Design) -> list[tuple[str, st
             break
         pair = min(left, key=lambda pair: (abs(left[pair] - target), pair))
         pairs.append(pair)
-        others = {one: mean for one, mean in left.items() if one[0] != pair[0]}
-        left = others or {one: mean for one, mean in left.items() if one != pair}
+        others = {outcome: mean for outcome, mean in left.items() if outcome[0] != pair[0]}
+        left = others or {outcome: mean for outcome, mean in left.items() if outcome != pair}
     return pairs
 
 
 def coverage(jobs: Sequence[Job], place: Place) -> list[Coverage]:
     """Count how often the intervals of each claim hold the exact value."""
     pooled: dict[tuple[str, str], list[list[float]]] = {}
-    found: dict[tuple[str, str, int, int], list[dict[str, Number]]] = {}
+    by_study: dict[tuple[str, str, int, int], list[dict[str, Number]]] = {}
     for job, content in read(jobs, place, Datasets):
         assert isinstance(job, Datasets)
         if job.exact:
             pooled.setdefault((job.network, job.claim), []).extend(content)
         else:
-            both = [{name: build(Number, one) for name, one in some.items()} for some in content]
-            found.setdefault((job.network, job.claim, job.rows, job.passes), []).extend(both)
-    exact = {pair: _exact(np.array(some)) for pair, some in pooled.items()}
+            both = [
+                {name: build(Number, item) for name, item in estimates_of_study.items()}
+                for estimates_of_study in content
+            ]
+            by_study.setdefault((job.network, job.claim, job.rows, job.passes), []).extend(both)
+    exact = {pair: _exact(np.array(estimates_of_study)) for pair, estimates_of_study in pooled.items()}
     return [
         coverage_of(
-            (network, claim, figure), (rows, passes), exact[network, claim][figure], [one[figure] for one in some]
+            (network, claim, figure),
+            (rows, passes),
+            exact[network, claim][figure],
+            [item[figure] for item in estimates_of_study],
         )
-        for (network, claim, rows, passes), some in found.items()
+        for (network, claim, rows, passes), estimates_of_study in by_study.items()
         for figure in RATIOS
     ]
 
@@ -268,7 +278,7 @@ def put_together(
     cases = [place.case(name) for name in networks]
     return Calibration(
         networks=[_network(case) for case in cases],
-        claims=[build(ClaimFacts, one) for _, found in read(jobs, place, Measures) for one in found],
+        claims=[build(ClaimFacts, item) for _, results in read(jobs, place, Measures) for item in results],
         outcomes=outcomes(jobs, place),
         coverage=coverage(jobs, place),
         standard=list(design.size),

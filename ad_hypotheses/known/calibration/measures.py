@@ -43,18 +43,18 @@ def facts(case: Case, asked: Measures) -> list[ClaimFacts]:
     history = reference_histories(case.checkpoint, settings)
     regimes = case.checkpoint.config.make_task().regimes(history)
     anatomy = case.checkpoint.model.anatomy
-    bounds = [bind(one.hypothesis, anatomy, history, regimes, settings.seed) for one in case.claims]
-    some = history[: min(PATCHED, history.n_rows)]
-    clean = Clean.run(case.checkpoint.model, some)
+    bounds = [bind(claimed.hypothesis, anatomy, history, regimes, settings.seed) for claimed in case.claims]
+    patched = history[: min(PATCHED, history.n_rows)]
+    clean = Clean.run(case.checkpoint.model, patched)
     true = read_last(bounds[0], history.n_steps)
-    found = []
+    results = []
     for claim, bound in zip(case.claims, bounds, strict=True):
-        nodes = {name: node.of_rows(slice(some.n_rows)) for name, node in bound.nodes.items()}
+        nodes = {name: node.of_rows(slice(patched.n_rows)) for name, node in bound.nodes.items()}
         bits = [node_bits(node, history, settings.align) for node in bound.nodes.values() if node.labels is not None]
         swaps = kept_by_swaps(true, read_last(bound, history.n_steps)), of_claim(bits)
         with clean.prepared():
-            found.append(_facts(case, claim, replace(bound, nodes=nodes), swaps, clean))
-    return found
+            results.append(_facts(case, claim, replace(bound, nodes=nodes), swaps, clean))
+    return results
 
 
 def _facts(
@@ -65,7 +65,7 @@ def _facts(
     clean: Clean,
 ) -> ClaimFacts:
     """Measure a claim that is bound to the histories of `clean`; what its swaps keep and leave free is known."""
-    kept, specificity = swaps
+    kept_share, specificity = swaps
     paths = bound.tree_paths()
     undone, weakest, name = _patched(case, bound, clean.history)
     return ClaimFacts(
@@ -76,7 +76,7 @@ def _facts(
         why=claim.why,
         depth=max(map(len, paths)) - 1,
         tree_nodes=len(paths),
-        kept=kept,
+        kept=kept_share,
         agreement=_agreement(claim, clean.history, clean.log_probs),
         undeclared=undone,
         weakest_arrow=weakest,
@@ -98,8 +98,8 @@ def read_last(bound: Bound, n_steps: int) -> Int[np.ndarray, "row step"]:
     parents = [bound.nodes[name] for name in bound.nodes[bound.root].parents]
     labels = [node.labels for node in parents if node.labels is not None]
     assert labels, "the last node of a known network's claim reads something"
-    wide = [one if one.ndim == 2 else np.repeat(one[:, None], n_steps, axis=1) for one in labels]
-    together = np.stack([one.ravel() for one in wide], axis=1)
+    wide = [array if array.ndim == 2 else np.repeat(array[:, None], n_steps, axis=1) for array in labels]
+    together = np.stack([array.ravel() for array in wide], axis=1)
     return np.unique(together, axis=0, return_inverse=True)[1].reshape(wide[0].shape)
 
 
@@ -117,11 +117,11 @@ def _patched(case: Case, bound: Bound, history: History) -> tuple[float, float, 
     anatomy, task = case.checkpoint.model.anatomy, case.checkpoint.config.make_task()
     arrows = declared(bound)
     rest = undeclared(anatomy, [*arrows, *left_open(bound, arrows)])
-    single = [one for one in arrows if one.single and not one.name.startswith("inside ")]
-    sets = [all_edges(anatomy), rest, *(one.edges for one in single)]
+    single = [arrow for arrow in arrows if arrow.single and not arrow.name.startswith("inside ")]
+    sets = [all_edges(anatomy), rest, *(arrow.edges for arrow in single)]
     asked = [Together(frozenset(edges)) for edges in sets]
     pairs = make_pairs(ANY, task, history, seed=0)
     effects = measure(case.checkpoint.model, pairs, asked, ("kl",))
     everything, undone, *alone = effects.changes["kl"][:, :, 0].mean(axis=1).tolist()
-    weakest = min(zip(alone, (one.name for one in single), strict=True), default=(float("nan"), ""))
+    weakest = min(zip(alone, (arrow.name for arrow in single), strict=True), default=(float("nan"), ""))
     return undone / everything, weakest[0] / everything, weakest[1]

@@ -53,23 +53,26 @@ def write_calibration(calibration: Calibration, folder: Path) -> list[Path]:
 
 def rows(calibration: Calibration) -> list[dict[str, Any]]:
     """Return one row for each claim and size of study, for a spreadsheet."""
-    found: list[dict[str, Any]] = []
+    table_rows: list[dict[str, Any]] = []
     for claim in calibration.claims:
         for n_rows, passes in sizes(calibration):
             trials = about(calibration.trials(n_rows, passes), [claim])
-            verdicts = [one.verdicts[f"{calibration.accept:.2f}"] for one in trials]
+            verdicts = [trial.verdicts[f"{calibration.accept:.2f}"] for trial in trials]
             ratios = {
-                name: [number.value for number in (getattr(one, name) for one in trials) if number.estimable]
+                name: [number.value for number in (getattr(trial, name) for trial in trials) if number.estimable]
                 for name in ("recovered", "beyond_structure")
             }
-            found.append(
+            table_rows.append(
                 {"network": claim.network, "claim": claim.claim, "kind": claim.kind, "deserves": claim.expected}
                 | {"rows": n_rows, "passes": passes, "trials": len(trials)}
                 | {verdict: verdicts.count(verdict) for verdict in VERDICTS}
-                | {name: float(np.mean(some)) if some else None for name, some in ratios.items()}
+                | {
+                    name: float(np.mean(values_of_ratio)) if values_of_ratio else None
+                    for name, values_of_ratio in ratios.items()
+                }
                 | {"depth": claim.depth, "kept": claim.kept}
             )
-    return found
+    return table_rows
 
 
 def headline(calibration: Calibration) -> list[str]:
@@ -80,34 +83,34 @@ def headline(calibration: Calibration) -> list[str]:
     refuted, vacuous = (rate(true, said(accept, verdict)) for verdict in ("refuted", "vacuous"))
     open_ = rate(true, said(accept, "inconclusive", REFUSED))
     through = rate(wrong, said(accept, "supported"))
-    kept = [one for one in calibration.claims if one.kind in ("injective", "cancellation")]
-    rest = rate([one for one in wrong if one not in about(trials, kept)], said(accept, "supported"))
+    hard = [item for item in calibration.claims if item.kind in ("injective", "cancellation")]
+    rest = rate([item for item in wrong if item not in about(trials, hard)], said(accept, "supported"))
     lines = [
         f"**True claims called refuted:** {_counted(refuted)}; inconclusive or refused: {_counted(open_, True)}; "
         f"vacuous: {_counted(vacuous, True)}.",
         f"**Wrong claims called supported:** {_counted(through)}; {_counted(rest)} without those that were made so "
         "that scrubbing cannot see them (injective features, cancellation).",
     ]
-    large = [one for one in calibration.coverage if one.rows == max(two.rows for two in calibration.coverage)]
+    large = [item for item in calibration.coverage if item.rows == max(figure.rows for figure in calibration.coverage)]
     if large:
-        shares = [one.covered / one.replicates for one in large]
+        shares = [item.covered / item.replicates for item in large]
         lines.append(
             f"**95 % intervals hold the exact value** in {percent(min(shares))} to {percent(max(shares))} of "
             f"{large[0].replicates} fresh datasets of {large[0].rows} histories ({len(large)} figures of "
-            f"{counted(len({(one.network, one.claim) for one in large}), 'claim')}; aimed at: 92 to 98 %)."
+            f"{counted(len({(item.network, item.claim) for item in large}), 'claim')}; aimed at: 92 to 98 %)."
         )
     size = f"{n_rows} histories, {passes} passes, accept {accept:.2f}"
-    what = f"{counted(len(calibration.claims), 'claim')} about {counted(len(calibration.networks), 'network')}"
-    return [f"{what}; {size}.", *lines]
+    scope = f"{counted(len(calibration.claims), 'claim')} about {counted(len(calibration.networks), 'network')}"
+    return [f"{scope}; {size}.", *lines]
 
 
-def _counted(one: Rate, brief: bool = False) -> str:
-    claims = f"{one.claims} of {counted(one.of_claims, 'claim')} ever"
+def _counted(share: Rate, brief: bool = False) -> str:
+    claims = f"{share.claims} of {counted(share.of_claims, 'claim')} ever"
     if brief:
-        return f"{one.count} ({claims})"
+        return f"{share.count} ({claims})"
     return (
-        f"{one.count} of {one.trials} studies ({percent(one.interval.value)}, 95 % interval "
-        f"{percent(one.interval.low)} to {percent(one.interval.high)}; {claims})"
+        f"{share.count} of {share.trials} studies ({percent(share.interval.value)}, 95 % interval "
+        f"{percent(share.interval.low)} to {percent(share.interval.high)}; {claims})"
     )
 
 
@@ -136,13 +139,13 @@ def page(calibration: Calibration) -> str:
 def _by_kind(calibration: Calibration) -> str:
     lines = []
     for kind in kinds(calibration):
-        claims = [one for one in calibration.claims if one.kind == kind]
+        claims = [item for item in calibration.claims if item.kind == kind]
         trials = about(calibration.trials(), claims)
-        deserved = {name_of(one): one.expected for one in claims}
-        wrong = rate(trials, lambda one: one.verdicts[_key(calibration)] != deserved[name_of(one)])  # noqa: B023
-        found = [one.verdicts[_key(calibration)] for one in trials]
+        deserved = {name_of(item): item.expected for item in claims}
+        wrong = rate(trials, lambda item: item.verdicts[_key(calibration)] != deserved[name_of(item)])  # noqa: B023
+        verdicts = [item.verdicts[_key(calibration)] for item in trials]
         expected = ", ".join(dict.fromkeys(deserved.values()))
-        counts = [str(found.count(verdict)) for verdict in VERDICTS]
+        counts = [str(verdicts.count(verdict)) for verdict in VERDICTS]
         lines.append([kind, str(len(claims)), expected, str(len(trials)), *counts, _share(wrong)])
     heads = ["kind of claim", "claims", "deserves", "studies", *VERDICTS, "another verdict than deserved"]
     return (
@@ -151,8 +154,8 @@ def _by_kind(calibration: Calibration) -> str:
     )
 
 
-def _share(one: Rate) -> str:
-    return f"{percent(one.interval.value)} [{percent(one.interval.low)}, {percent(one.interval.high)}]"
+def _share(share: Rate) -> str:
+    return f"{percent(share.interval.value)} [{percent(share.interval.low)}, {percent(share.interval.high)}]"
 
 
 def _key(calibration: Calibration) -> str:
@@ -194,25 +197,26 @@ def _two_rates(calibration: Calibration, trials: Sequence[Outcome], key: str) ->
     asked: list[tuple[list[Outcome], str]] = [
         (true, verdict) for verdict in ("refuted", "inconclusive", "vacuous", "refused")
     ] + [(wrong, "supported"), (wrong, "inconclusive")]
-    return [_share(rate(some, _was(key, verdict))) for some, verdict in asked]
+    return [_share(rate(outcomes, _was(key, verdict))) for outcomes, verdict in asked]
 
 
 def _was(key: str, verdict: str) -> Callable[[Outcome], bool]:
-    return lambda one: one.verdicts[key] == verdict
+    return lambda trial: trial.verdicts[key] == verdict
 
 
 def _coverage(calibration: Calibration) -> str:
     if not calibration.coverage:
         return "## Do intervals hold the exact value?\n\nNo claim recovers a share strictly inside (0.2, 0.98)."
     lines = []
-    for one in sorted(calibration.coverage, key=lambda one: (-one.rows, one.network, one.claim, one.figure)):
-        share = exact_interval(one.covered, one.replicates)
+    ordered = sorted(calibration.coverage, key=lambda item: (-item.rows, item.network, item.claim, item.figure))
+    for entry in ordered:
+        share = exact_interval(entry.covered, entry.replicates)
         mark = "" if AIM[0] <= share.value <= AIM[1] else "below" if share.value < AIM[0] else "above"
         lines.append(
-            [code(f"{one.network}: {one.claim}"), one.figure.replace("_", " "), str(one.rows),
-             f"{one.exact:.4f} ± {one.exact_error:.4f}", interval(share, 3), mark, f"{one.too_high}, {one.too_low}",
-             f"{one.covered_mean / one.replicates:.3f}", f"{one.mean - one.exact:+.4f}", f"{one.deviation:.4f}",
-             f"{one.claimed:.4f}"]
+            [code(f"{entry.network}: {entry.claim}"), entry.figure.replace("_", " "), str(entry.rows),
+             f"{entry.exact:.4f} ± {entry.exact_error:.4f}", interval(share, 3), mark,
+             f"{entry.too_high}, {entry.too_low}", f"{entry.covered_mean / entry.replicates:.3f}",
+             f"{entry.mean - entry.exact:+.4f}", f"{entry.deviation:.4f}", f"{entry.claimed:.4f}"]
         )  # fmt: skip
     heads = [
         "claim",
@@ -243,14 +247,14 @@ def _coverage(calibration: Calibration) -> str:
 
 
 def _measures(calibration: Calibration) -> str:
-    where = {one.name: one.where for one in MEASURES}
+    where = {row.name: row.where for row in MEASURES}
     lines, caught = [], catches(calibration).values()
-    for one in separations(calibration):
-        apart = one.wrong - len(one.not_told_apart)
+    for row in separations(calibration):
+        apart = row.wrong - len(row.not_told_apart)
         lines.append(
-            [one.measure, where[one.measure], figure(one.worst_true, 3), code(one.worst_true_claim),
-             figure(one.best_wrong, 3), code(one.best_wrong_claim), f"{one.area:.3f}", f"{apart} of {one.wrong}",
-             f"{sum(one.measure in some for some in caught)} of {len(caught)}"]
+            [row.measure, where[row.measure], figure(row.worst_true, 3), code(row.worst_true_claim),
+             figure(row.best_wrong, 3), code(row.best_wrong_claim), f"{row.area:.3f}", f"{apart} of {row.wrong}",
+             f"{sum(row.measure in names for names in caught)} of {len(caught)}"]
         )  # fmt: skip
     heads = ["measure", "from", "worst true", "", "best wrong", "", "area", "told apart", "in its network"]
     return "\n\n".join(
@@ -272,15 +276,15 @@ def _measures(calibration: Calibration) -> str:
 
 
 def _through(calibration: Calibration) -> str:
-    found, caught = got_through(calibration), catches(calibration)
+    passed, caught = got_through(calibration), catches(calibration)
     lines = [
-        [code(name_of(one)), one.kind, f"{supported.count} of {supported.trials}", literal(one.why),
-         ", ".join(caught[name_of(one)]) or "none of these"]
-        for one, supported in found
+        [code(name_of(claim)), claim.kind, f"{supported.count} of {supported.trials}", literal(claim.why),
+         ", ".join(caught[name_of(claim)]) or "none of these"]
+        for claim, supported in passed
     ]  # fmt: skip
     heads = ["claim", "kind", "supported", "what is wrong with it", "told apart by"]
     wrong = "No wrong claim was called supported in a study of the standard size."
-    if found:
+    if passed:
         wrong = (
             "Wrong claims that were called supported in at least one study of the standard size, and the measures by "
             "which they look worse, by 0.01 or more, than every true claim about the same network:\n\n"
@@ -293,10 +297,10 @@ def _missed(calibration: Calibration) -> str:
     """Say which true claims were not supported, and how far the logits' input moved under them."""
     lines = []
     for claim, failed in not_supported(calibration):
-        verdicts = [one.verdicts[_key(calibration)] for one in failed]
+        verdicts = [trial.verdicts[_key(calibration)] for trial in failed]
         counts = ", ".join(f"{verdict} {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
-        moved = figure(float(np.mean([one.root_movement for one in failed])), 3)
-        recovered = figure(float(np.mean([one.recovered.value for one in failed])), 3)
+        moved = figure(float(np.mean([trial.root_movement for trial in failed])), 3)
+        recovered = figure(float(np.mean([trial.recovered.value for trial in failed])), 3)
         lines.append([code(name_of(claim)), counts, recovered, moved])
     if not lines:
         return ""
@@ -306,13 +310,13 @@ def _missed(calibration: Calibration) -> str:
 
 def _features(calibration: Calibration) -> str:
     lines = []
-    for depth in sorted({one.depth for one in calibration.claims}):
-        claims = [one for one in calibration.claims if one.depth == depth]
+    for depth in sorted({item.depth for item in calibration.claims}):
+        claims = [item for item in calibration.claims if item.depth == depth]
         trials = about(calibration.trials(), claims)
-        true, wrong = (about(trials, some(calibration)) for some in (true_claims, wrong_claims))
+        true, wrong = (about(trials, select(calibration)) for select in (true_claims, wrong_claims))
         accept = calibration.accept
         lines.append(
-            [str(depth), _or_none(rate(true, lambda one: not said(accept, "supported")(one))),  # noqa: B023
+            [str(depth), _or_none(rate(true, lambda item: not said(accept, "supported")(item))),  # noqa: B023
              _or_none(rate(wrong, said(accept, "supported")))]
         )  # fmt: skip
     return "\n\n".join(
@@ -327,37 +331,40 @@ def _features(calibration: Calibration) -> str:
     )
 
 
-def _or_none(one: Rate) -> str:
-    return f"{one.count} of {one.trials}, {_share(one)}" if one.trials else "-"
+def _or_none(share: Rate) -> str:
+    return f"{share.count} of {share.trials}, {_share(share)}" if share.trials else "-"
 
 
 def _claims(calibration: Calibration) -> str:
     given = values(calibration)
-    lines = [_claim(calibration, one, given) for one in calibration.claims]
+    lines = [_claim(calibration, claim, given) for claim in calibration.claims]
     heads = ["claim", "kind", "deserves", "verdicts", "model", "scrubbed", "baseline", "structure", "recovered",
              "beyond structure", "swap share", "root movement"]  # fmt: skip
     words = "Means over the studies of the standard size; losses in nats."
     return f"## Every claim\n\n{words}\n\n{table(heads, lines, left=4)}"
 
 
-def _claim(calibration: Calibration, one: ClaimFacts, given: dict[str, dict[str, float]]) -> list[str]:
-    trials = about(calibration.trials(), [one])
+def _claim(calibration: Calibration, claim: ClaimFacts, given: dict[str, dict[str, float]]) -> list[str]:
+    trials = about(calibration.trials(), [claim])
     verdicts = [trial.verdicts[_key(calibration)] for trial in trials]
     counts = ", ".join(f"{verdict} {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
     losses = [
         figure(float(np.mean([getattr(trial, name) for trial in trials])), 3)
         for name in ("model", "scrubbed", "baseline", "structure")
     ]
-    ratios = [figure(given[name][name_of(one)], 3) for name in ("recovered", "beyond structure")]
-    rest = [figure(given[name][name_of(one)]) for name in ("swap share", "root movement")]
-    return [code(name_of(one)), one.kind, one.expected, counts, *losses, *ratios, *rest]
+    ratios = [figure(given[name][name_of(claim)], 3) for name in ("recovered", "beyond structure")]
+    rest = [figure(given[name][name_of(claim)]) for name in ("swap share", "root movement")]
+    return [code(name_of(claim)), claim.kind, claim.expected, counts, *losses, *ratios, *rest]
 
 
 def _again(calibration: Calibration) -> str:
     minutes = calibration.seconds / 60
     lasted = f" It took {minutes:.0f} minutes of processor time; two processes share them."
     versions = ", ".join(f"{name} {version}" for name, version in calibration.versions.items())
-    lines = [[code(f"known-{one.name}"), literal(one.words), code(one.sha256[:16])] for one in calibration.networks]
+    lines = [
+        [code(f"known-{network.name}"), literal(network.words), code(network.sha256[:16])]
+        for network in calibration.networks
+    ]
     return (
         f"## Make it again\n\n```sh\n{calibration.command}\n```\n\n"
         f"Seed {calibration.options['seed']}.{lasted} {versions}. "

@@ -37,11 +37,11 @@ def by_kind(calibration: Calibration) -> bytes:
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         for place, kind in enumerate(names):
-            some = [one for one in calibration.claims if one.kind == kind]
-            x = [_least(given, one) for one in some]
-            for value, y, one in zip(x, place + _apart(len(some)), some, strict=True):
+            claims = [claim for claim in calibration.claims if claim.kind == kind]
+            x = [_least(given, claim) for claim in claims]
+            for value, y, claim in zip(x, place + _apart(len(claims)), claims, strict=True):
                 if np.isfinite(value):
-                    ax.plot(value, y, "o", color=_EXPECTED[one.expected], markersize=6, alpha=0.75)
+                    ax.plot(value, y, "o", color=_EXPECTED[claim.expected], markersize=6, alpha=0.75)
         ax.axvline(calibration.accept, color=GREEN, linestyle=(0, (4, 3)), linewidth=1.3, zorder=0)
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.4, -0.6)
@@ -51,16 +51,16 @@ def by_kind(calibration: Calibration) -> bytes:
         ax.set_xlabel(
             f"share of the loss recovered, beyond structure where that is less    ({calibration.accept:.2f} is needed)"
         )
-        for expected in dict.fromkeys(one.expected for one in calibration.claims):
+        for expected in dict.fromkeys(claim.expected for claim in calibration.claims):
             ax.plot([], [], "o", color=_EXPECTED[expected], label=f"deserves: {expected}")
         figure.legend(loc="outside upper left", ncols=3, fontsize=9)
 
     return picture(draw, 1.2 + 0.5 * len(names))
 
 
-def _least(given: dict[str, dict[str, float]], one: ClaimFacts) -> float:
-    found = [given[name][name_of(one)] for name in ("recovered", "beyond structure")]
-    known = [value for value in found if np.isfinite(value)]
+def _least(given: dict[str, dict[str, float]], claim: ClaimFacts) -> float:
+    ratios = [given[name][name_of(claim)] for name in ("recovered", "beyond structure")]
+    known = [value for value in ratios if np.isfinite(value)]
     return min(known) if known else float("nan")
 
 
@@ -98,15 +98,22 @@ def errors(calibration: Calibration) -> bytes:
 
 def _two(ax: Axes, x: Sequence[int | float], series: dict[bool, list[Rate]], label: str, log: bool) -> None:
     for true, colour, name in ((True, BLUE, "true claims"), (False, VERMILION, "wrong claims")):
-        found = [one.interval for one in series[true]]
-        ax.plot(x, [one.value for one in found], color=colour, marker="o", markersize=5, linewidth=1.9, label=name)
+        intervals = [item.interval for item in series[true]]
+        ax.plot(
+            x, [item.value for item in intervals], color=colour, marker="o", markersize=5, linewidth=1.9, label=name
+        )
         ax.fill_between(
-            x, [one.low for one in found], [one.high for one in found], color=colour, alpha=0.13, linewidth=0
+            x,
+            [item.low for item in intervals],
+            [item.high for item in intervals],
+            color=colour,
+            alpha=0.13,
+            linewidth=0,
         )
     if log:
         ax.set_xscale("log")
         ax.minorticks_off()
-    ax.set_xticks(x, [f"{one:g}" for one in x], rotation=0 if log else 45)
+    ax.set_xticks(x, [f"{item:g}" for item in x], rotation=0 if log else 45)
     ax.set_xlabel(label)
     ax.grid(axis="y")
 
@@ -114,17 +121,17 @@ def _two(ax: Axes, x: Sequence[int | float], series: dict[bool, list[Rate]], lab
 def correlated(calibration: Calibration) -> bytes:
     """Draw what wrong claims recover over how much of the true feature their swaps keep."""
     given = values(calibration)
-    chosen = [one for one in wrong_claims(calibration) if one.kind not in ("wrong site", "made by the tool")]
+    chosen = [claim for claim in wrong_claims(calibration) if claim.kind not in ("wrong site", "made by the tool")]
     colours = dict(
-        zip(dict.fromkeys(one.kind for one in chosen), (ORANGE, BLUE, VERMILION, GREEN, GREY, INK), strict=False)
+        zip(dict.fromkeys(claim.kind for claim in chosen), (ORANGE, BLUE, VERMILION, GREEN, GREY, INK), strict=False)
     )
 
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         for kind, colour in colours.items():
-            some = [one for one in chosen if one.kind == kind]
-            ax.plot([one.kept for one in some], [_least(given, one) for one in some], "o", color=colour, markersize=6.5,
-                    alpha=0.75, label=kind)  # fmt: skip
+            claims = [claim for claim in chosen if claim.kind == kind]
+            x, y = [claim.kept for claim in claims], [_least(given, claim) for claim in claims]
+            ax.plot(x, y, "o", color=colour, markersize=6.5, alpha=0.75, label=kind)
         ax.axhline(calibration.accept, color=GREEN, linestyle=(0, (4, 3)), linewidth=1.3, zorder=0)
         ax.set_xlabel("how often a swap keeps the true feature    (0: by chance, 1: always)")
         ax.set_ylabel("recovered")
@@ -135,10 +142,10 @@ def correlated(calibration: Calibration) -> bytes:
     return picture(draw, 3.6)
 
 
-def coverage(found: Sequence[Coverage]) -> bytes:
+def coverage(figures: Sequence[Coverage]) -> bytes:
     """Draw the share of intervals that hold the exact value, over the number of rows."""
-    groups = list(dict.fromkeys((one.network, one.claim, one.figure) for one in found))
-    by_rows = sorted({one.rows for one in found})
+    groups = list(dict.fromkeys((item.network, item.claim, item.figure) for item in figures))
+    by_rows = sorted({item.rows for item in figures})
     colours = dict(zip(dict.fromkeys(group[:2] for group in groups), (BLUE, ORANGE, GREEN, VERMILION), strict=False))
 
     def draw(figure: Figure) -> None:
@@ -148,8 +155,8 @@ def coverage(found: Sequence[Coverage]) -> bytes:
         offsets = np.linspace(-0.3, 0.3, len(groups)) if len(groups) > 1 else [0.0]
         for offset, group in zip(offsets, groups, strict=True):
             hollow = group[2] != "recovered"
-            for one in (one for one in found if (one.network, one.claim, one.figure) == group):
-                x, share = by_rows.index(one.rows) + offset, exact_interval(one.covered, one.replicates)
+            for item in (item for item in figures if (item.network, item.claim, item.figure) == group):
+                x, share = by_rows.index(item.rows) + offset, exact_interval(item.covered, item.replicates)
                 colour = colours[group[:2]]
                 ax.plot([x, x], [share.low, share.high], color=colour, linewidth=1.6)
                 ax.plot(x, share.value, "D" if hollow else "o", color=colour, markersize=6.5,
@@ -169,9 +176,11 @@ def coverage(found: Sequence[Coverage]) -> bytes:
 def measures(calibration: Calibration) -> bytes:
     """Draw what every measure gives to true and to wrong claims."""
     given = values(calibration)
-    found = {one.measure: one for one in separations(calibration)}
-    shown = [one for one in MEASURES if one.name in found]
-    true, wrong = ({name_of(one) for one in some} for some in (true_claims(calibration), wrong_claims(calibration)))
+    separated = {item.measure: item for item in separations(calibration)}
+    shown = [item for item in MEASURES if item.name in separated]
+    true, wrong = (
+        {name_of(item) for item in claims} for claims in (true_claims(calibration), wrong_claims(calibration))
+    )
 
     def draw(figure: Figure) -> None:
         n_rows = -(-len(shown) // 2)
@@ -180,7 +189,7 @@ def measures(calibration: Calibration) -> bytes:
             for y, names, colour in ((0, true, BLUE), (1, wrong, VERMILION)):
                 x = [given[measure.name][name] for name in sorted(names) if np.isfinite(given[measure.name][name])]
                 ax.plot(x, y + _apart(len(x)), "o", color=colour, markersize=4, alpha=0.65)
-            ax.axvline(found[measure.name].worst_true, color=BLUE, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
+            ax.axvline(separated[measure.name].worst_true, color=BLUE, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
             ax.set_yticks([0, 1], ["true", "wrong"])
             ax.set_ylim(1.5, -0.5)
             better = "more is better" if measure.larger_is_better else "less is better"

@@ -172,12 +172,12 @@ class Calibration:
 
     def facts(self) -> dict[tuple[str, str], ClaimFacts]:
         """What is known of every claim, by network and name."""
-        return {(one.network, one.claim): one for one in self.claims}
+        return {(claim.network, claim.claim): claim for claim in self.claims}
 
     def trials(self, rows: int | None = None, passes: int | None = None) -> list[Outcome]:
         """The trials of a size; of the standard one by default."""
         rows, passes = rows or self.standard[0], passes or self.standard[1]
-        return [one for one in self.outcomes if (one.rows, one.passes) == (rows, passes)]
+        return [outcome for outcome in self.outcomes if (outcome.rows, outcome.passes) == (rows, passes)]
 
     def to_json(self) -> str:
         """Return the record as JSON; NaN and infinity are null."""

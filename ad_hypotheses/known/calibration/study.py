@@ -147,20 +147,20 @@ def _begin() -> None:
     keep_freed_memory()
 
 
-def _work(workers: Workers, jobs: Sequence[Job], place: Place, meter: Meter, what: str) -> None:
+def _work(workers: Workers, jobs: Sequence[Job], place: Place, meter: Meter, title: str) -> None:
     costs, paths = {job: cost(job, place) for job in jobs}, {job: place.kept(job) for job in jobs}
     todo = [(job, path) for job, path in paths.items() if read_checked_json(path) is None]
     total = sum(costs.values())
     known = total - sum(costs[job] for job, _ in todo)
-    done, began, said = known, time.monotonic(), False
-    meter.begin(what, 100, "%", int(100 * known / max(total, 1)))
+    done, began, announced = known, time.monotonic(), False
+    meter.begin(title, 100, "%", int(100 * known / max(total, 1)))
     for job in workers(partial(_run, place=place), todo):
         done += costs[job]
         meter.reach(int(100 * done / max(total, 1)), job.network)
         passed = time.monotonic() - began
-        if not said and passed > SECONDS_MEASURED:
-            said = True
-            meter.say(f"{what}: about {duration(passed * (total - known) / (done - known))} for all of it")
+        if not announced and passed > SECONDS_MEASURED:
+            announced = True
+            meter.say(f"{title}: about {duration(passed * (total - known) / (done - known))} for all of it")
 
 
 def _run(task: Task, place: Place) -> Job:

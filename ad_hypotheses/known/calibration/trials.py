@@ -72,8 +72,8 @@ class _Weighed:
 
 def n_forwards(case: Case, trial: Trial) -> int:
     """Return how many partial forward passes over its histories a trial takes, about."""
-    trees = (one.hypothesis.tree() for one in case.claims)
-    parents = [{one.name: bool(one.parents) for one in claim.hypothesis.nodes} for claim in case.claims]
+    trees = (item.hypothesis.tree() for item in case.claims)
+    parents = [{item.name: bool(item.parents) for item in claim.hypothesis.nodes} for claim in case.claims]
     inner = sum(has[path[-1]] for tree, has in zip(trees, parents, strict=True) for path in tree)
     return (len(VARIANTS) * max(trial.passes) + 2 * SPLITS) * inner
 
@@ -111,7 +111,7 @@ def run_trial(
                 evidence[n] = weigh(first, clean.log_probs, history, everywhere, resampling)["all"]
         weighed.append(_Weighed(claim, measured, evidence))
     chance = _unlike(clean)
-    return [one for n in trial.passes for one in _outcomes(trial, n, weighed, clean, chance)]
+    return [outcome for n in trial.passes for outcome in _outcomes(trial, n, weighed, clean, chance)]
 
 
 def _measured(clean: Clean, bound: Bound, settings: Settings, path: Path | None) -> Measured | None:
@@ -120,8 +120,8 @@ def _measured(clean: Clean, bound: Bound, settings: Settings, path: Path | None)
         refuse_untestable(bound, clean.history, settings.align)
     except DataError:
         return None
-    how = (settings.passes, settings.options, settings.seed, False, n_splits(clean.history))
-    return kept_or_measured(path, lambda: measure(clean, bound, *how))
+    options = (settings.passes, settings.options, settings.seed, False, n_splits(clean.history))
+    return kept_or_measured(path, lambda: measure(clean, bound, *options))
 
 
 def _unlike(clean: Clean) -> dict[str, float]:
@@ -143,36 +143,36 @@ def _outcomes(
     trial: Trial, passes: int, weighed: Sequence[_Weighed], clean: Clean, chance: dict[str, float]
 ) -> list[Outcome]:
     """Judge all claims together, once for every share that might have to be recovered."""
-    able = [one for one in weighed if one.measured is not None and one.evidence[passes][0].recovered.estimable]
-    verdicts: dict[str, dict[str, str]] = {one.claim.name: {} for one in weighed}
+    able = [item for item in weighed if item.measured is not None and item.evidence[passes][0].recovered.estimable]
+    verdicts: dict[str, dict[str, str]] = {item.claim.name: {} for item in weighed}
     for accept in ACCEPTS:
-        judged = judge([_tested(one, passes, accept) for one in able]) if able else []
-        by_name = {one.name: str(one.verdict) for one in judged}
-        for name, found in verdicts.items():
-            found[key(accept)] = by_name.get(name, REFUSED)
-    return [_outcome(trial, passes, one, len(weighed), clean, chance, verdicts[one.claim.name]) for one in weighed]
+        judged = judge([_tested(item, passes, accept) for item in able]) if able else []
+        by_name = {item.name: str(item.verdict) for item in judged}
+        for name, by_accept in verdicts.items():
+            by_accept[key(accept)] = by_name.get(name, REFUSED)
+    return [_outcome(trial, passes, item, len(weighed), clean, chance, verdicts[item.claim.name]) for item in weighed]
 
 
-def _tested(one: _Weighed, passes: int, accept: float) -> Tested:
-    assert one.measured is not None
-    other, own = one.evidence[passes]
+def _tested(claim: _Weighed, passes: int, accept: float) -> Tested:
+    assert claim.measured is not None
+    other, own = claim.evidence[passes]
     ratios = (other.recovered, other.beyond_structure, own.recovered, own.beyond_structure)
-    return Tested(one.claim.name, accept, *ratios, one.measured.root_movement, one.measured.least_swapped)
+    return Tested(claim.claim.name, accept, *ratios, claim.measured.root_movement, claim.measured.least_swapped)
 
 
 def _outcome(
     trial: Trial,
     passes: int,
-    one: _Weighed,
+    weighed: _Weighed,
     family: int,
     clean: Clean,
     chance: dict[str, float],
     verdicts: dict[str, str],
 ) -> Outcome:
-    measured, nothing = one.measured, float("nan")
+    measured, nothing = weighed.measured, float("nan")
     figures: dict[str, Any] = dict.fromkeys(FIGURES, nothing) | dict.fromkeys(RATIOS_BOTH_WAYS, UNKNOWN)
     if measured is not None:
-        other, own = one.evidence[passes]
+        other, own = weighed.evidence[passes]
         change = np.abs(measured.losses["scrubbed"] - cross_entropy(clean.log_probs, clean.history.actions))
         figures |= {name: getattr(other, name).value for name in ("model", "scrubbed", "baseline", "structure")}
         figures |= {name: number(getattr(other, name)) for name in RATIOS}
@@ -184,7 +184,7 @@ def _outcome(
             "loss_change": float(change.mean()),
             "same_argmax": float(measured.same_argmax.mean()),
         }
-    where = (trial.network, one.claim.name, trial.rows, passes, trial.replicate, family)
+    where = (trial.network, weighed.claim.name, trial.rows, passes, trial.replicate, family)
     return Outcome(*where, **(figures | chance), verdicts=verdicts)
 
 

@@ -73,26 +73,26 @@ def challenge(
         path: File for what is measured on the way.
         done: Called with the number of partial forwards that were done; all of :attr:`Plan.forwards` in the end.
     """
-    told = _Told(plan, done)
+    meter = _Told(plan, done)
     order = np.random.default_rng([plan.seed, HALVES]).permutation(history.n_rows)
     halves = [np.sort(order[: history.n_rows // 2]), np.sort(order[history.n_rows // 2 :])]
-    kept = Kept.load(path)
+    outcomes = Kept.load(path)
     made = []
     for name, rows in zip(("choosing", "measuring"), halves, strict=True):
         clean = Clean.run(model, history[rows])
         masks = {regime: mask[rows] for regime, mask in regimes.items()}
         ground = ground_of(clean, baseline[rows])
-        made.append(Half(name, clean, _scrubbers(plan, clean, rows), masks, ground, kept, told.one))
-    found = _Attack(plan, made, halves).result()
-    told.all()
-    return found
+        made.append(Half(name, clean, _scrubbers(plan, clean, rows), masks, ground, outcomes, meter.one))
+    findings = _Attack(plan, made, halves).result()
+    meter.all()
+    return findings
 
 
 def _scrubbers(plan: Plan, clean: Clean, rows: Int[np.ndarray, " half"]) -> dict[str, Callable[[], Scrubber]]:
     def scrubber(widened: bool, others: Literal["joint", "independent"]) -> Scrubber:
         nodes = (plan.nodes if widened else plan.bound.nodes).values()
-        there = {node.name: node.of_rows(rows) for node in nodes}
-        return Scrubber(clean, BoundGraph(there, plan.root), replace(plan.options, others=others), plan.seed)
+        nodes_of_rows = {node.name: node.of_rows(rows) for node in nodes}
+        return Scrubber(clean, BoundGraph(nodes_of_rows, plan.root), replace(plan.options, others=others), plan.seed)
 
     others = plan.options.others
     return {
@@ -140,46 +140,46 @@ class _Attack:
         self.idle, self.largest = 0, 0.0
 
     def result(self) -> Challenge:
-        return self._measured([self._placed(*one) for one in self._screened()])
+        return self._measured([self._placed(*candidate) for candidate in self._screened()])
 
-    def _differ(self, one: int, at: Sequence[str], half: int, passes: int = 1) -> Outcome:
+    def _differ(self, candidate: int, at: Sequence[str], half: int, passes: int = 1) -> Outcome:
         """Scrub with donors that differ in a candidate at some nodes, and agree on it at all others."""
-        variant, restriction = self._differing(one, at, half)
-        return self.halves[half].run(variant, f"differ in {one} at {'+'.join(at)}", restriction, passes)
+        variant, restriction = self._differing(candidate, at, half)
+        return self.halves[half].run(variant, f"differ in {candidate} at {'+'.join(at)}", restriction, passes)
 
     def _agree(self, added: Mapping[str, Sequence[int]], half: int, passes: int = 1) -> Outcome:
         """Scrub with donors that agree on candidates as well, node by node."""
-        what = "; ".join(f"{name} agrees on {'+'.join(map(str, numbers))}" for name, numbers in added.items())
+        description = "; ".join(f"{name} agrees on {'+'.join(map(str, numbers))}" for name, numbers in added.items())
         restriction = {name: (self._feature(numbers, half), True) for name, numbers in added.items()}
         variant = CLAIM if added.keys().isdisjoint(self.plan.elsewhere) else WIDER
-        return self.halves[half].run(variant, what or "as it is", restriction, passes)
+        return self.halves[half].run(variant, description or "as it is", restriction, passes)
 
-    def _differing(self, one: int, at: Sequence[str], half: int) -> tuple[str, Restriction]:
+    def _differing(self, candidate: int, at: Sequence[str], half: int) -> tuple[str, Restriction]:
         wider = not set(at).isdisjoint(self.plan.elsewhere)
-        feature = self._feature([one], half)
+        feature = self._feature([candidate], half)
         nodes = self.everywhere if wider else self.plan.named
-        return WIDER if wider else CLAIM, {name: (feature, name not in at) for name in self._open(one, nodes)}
+        return WIDER if wider else CLAIM, {name: (feature, name not in at) for name in self._open(candidate, nodes)}
 
-    def _open(self, one: int, nodes: Sequence[str]) -> tuple[str, ...]:
+    def _open(self, candidate: int, nodes: Sequence[str]) -> tuple[str, ...]:
         """Those of some nodes that could say a candidate besides: not what they, or nodes below them, say already."""
-        return tuple(name for name in nodes if self.plan.writable({name: [one]}))
+        return tuple(name for name in nodes if self.plan.writable({name: [candidate]}))
 
-    def _reach(self, one: int, node: str, half: int) -> float:
+    def _reach(self, candidate: int, node: str, half: int) -> float:
         """At what share of a node's positions there are donors that differ, and others that do not."""
-        variant, restriction = self._differing(one, [node], half)
+        variant, restriction = self._differing(candidate, [node], half)
         return self.halves[half].reach(variant, {node: restriction[node]})[node]
 
     def _feature(self, numbers: Sequence[int], half: int) -> Int[np.ndarray, "row step"]:
-        first, *others = (self.plan.candidates[one].labels[self.rows[half]] for one in numbers)
+        first, *others = (self.plan.candidates[number].labels[self.rows[half]] for number in numbers)
         for column in others:
             code = first.astype(np.int64) * (int(column.max()) + 1) + column
             first = np.unique(code, return_inverse=True)[1].reshape(code.shape)
         return first
 
-    def _entries(self, one: int) -> tuple[str, ...]:
+    def _entries(self, candidate: int) -> tuple[str, ...]:
         """Nodes of the claim at which a candidate is lost: it splits their classes, and none above them."""
-        possible = self._open(one, self.plan.named)
-        split = {name for name in possible if self._reach(one, name, CHOOSING) >= IDLE}
+        possible = self._open(candidate, self.plan.named)
+        split = {name for name in possible if self._reach(candidate, name, CHOOSING) >= IDLE}
         return tuple(name for name in self.plan.named if name in split and split.isdisjoint(self.plan.above(name)))
 
     def _screened(self) -> list[tuple[int, tuple[str, ...]]]:
@@ -187,51 +187,55 @@ class _Attack:
         plan, ground, ranked = self.plan, self.halves[CHOOSING].ground, []
         base = self._agree({}, CHOOSING)
         short = base.kl.mean(axis=0).sum() > MATERIAL * ground.kl_baseline.sum()  # of what it could be
-        for one in range(len(plan.candidates)):
-            entries = self._entries(one)
-            named, elsewhere = self._open(one, plan.named), self._open(one, plan.elsewhere)
-            together = self._agree({name: [one] for name in named} if entries else {}, CHOOSING)
-            found = []
+        for candidate in range(len(plan.candidates)):
+            entries = self._entries(candidate)
+            named, elsewhere = self._open(candidate, plan.named), self._open(candidate, plan.elsewhere)
+            together = self._agree({name: [candidate] for name in named} if entries else {}, CHOOSING)
+            effects = []
             if entries:
-                apart = self._differ(one, entries, CHOOSING)
-                found.append((_stronger(rough(base, apart, ground), rough(together, base, ground)), entries))
+                apart = self._differ(candidate, entries, CHOOSING)
+                effects.append((_stronger(rough(base, apart, ground), rough(together, base, ground)), entries))
             if short and elsewhere:
-                everywhere = self._agree({name: [one] for name in (*named, *elsewhere)}, CHOOSING)
-                found.append((rough(everywhere, together, ground), elsewhere))
-            self.idle += not found
-            for (effect, cautious), places in found:
+                everywhere = self._agree({name: [candidate] for name in (*named, *elsewhere)}, CHOOSING)
+                effects.append((rough(everywhere, together, ground), elsewhere))
+            self.idle += not effects
+            for (effect, cautious), places in effects:
                 self.largest = max(self.largest, effect)
                 if effect > MATERIAL and cautious > 0:
-                    ranked.append((-cautious, one, places))
+                    ranked.append((-cautious, candidate, places))
         # what gives the very same numbers restricts the very same donors: it is said once
-        distinct = {(cautious, places): one for cautious, one, places in sorted(ranked, reverse=True)}
+        distinct = {(cautious, places): candidate for cautious, candidate, places in sorted(ranked, reverse=True)}
         best: dict[int, tuple[str, ...]] = {}
-        for (_, places), one in sorted(distinct.items()):
-            best.setdefault(one, places)  # where it does most harm: what helps there would be counted twice elsewhere
+        for (_, places), candidate in sorted(distinct.items()):
+            best.setdefault(
+                candidate, places
+            )  # where it does most harm: what helps there would be counted twice elsewhere
         return list(best.items())[: plan.findings]
 
-    def _placed(self, one: int, places: Sequence[str]) -> _Chosen:
+    def _placed(self, candidate: int, places: Sequence[str]) -> _Chosen:
         """Find out at which place a candidate comes in, and the fewest nodes that must agree on it."""
         plan, ground, tried = self.plan, self.halves[CHOOSING].ground, []
         base = self._agree({}, CHOOSING)
-        most = self._open(one, plan.named if places[0] in plan.named else self.everywhere)
-        whole = rough(self._agree({name: [one] for name in most}, CHOOSING), base, ground)[0]
+        most = self._open(candidate, plan.named if places[0] in plan.named else self.everywhere)
+        whole = rough(self._agree({name: [candidate] for name in most}, CHOOSING), base, ground)[0]
         for place in places:
             below = tuple(name for name in plan.below(place) if name in (*plan.named, place))
-            harm = rough(base, self._differ(one, [place], CHOOSING), ground)[0]
-            relief = rough(self._agree({name: [one] for name in below}, CHOOSING), base, ground)[0]
+            harm = rough(base, self._differ(candidate, [place], CHOOSING), ground)[0]
+            relief = rough(self._agree({name: [candidate] for name in below}, CHOOSING), base, ground)[0]
             tried.append((harm + relief, relief, place, below))
-        _, relief, place, below = max(tried, key=lambda one: one[0])
-        return _Chosen(one, place, below if relief >= ENOUGH * whole else most)
+        _, relief, place, below = max(tried, key=lambda candidate: candidate[0])
+        return _Chosen(candidate, place, below if relief >= ENOUGH * whole else most)
 
-    def _refined(self, found: Sequence[_Chosen]) -> list[_Chosen]:
+    def _refined(self, screened: Sequence[_Chosen]) -> list[_Chosen]:
         """Add feature after feature to the claim, each time the one that helps most, as long as one does."""
         ground, now, taken = self.halves[CHOOSING].ground, self._agree({}, CHOOSING), list[_Chosen]()
-        while len(taken) < min(DEEPEST, len(found)):
-            rest = [one for one in found if one not in taken and self.plan.writable(_added([*taken, one]))]
+        while len(taken) < min(DEEPEST, len(screened)):
+            rest = [
+                choice for choice in screened if choice not in taken and self.plan.writable(_added([*taken, choice]))
+            ]
             if not rest:
                 break
-            tried = [self._agree(_added([*taken, one]), CHOOSING) for one in rest]
+            tried = [self._agree(_added([*taken, choice]), CHOOSING) for choice in rest]
             gains = [rough(outcome, now, ground)[0] for outcome in tried]
             best = int(np.argmax(gains))
             if gains[best] <= MATERIAL:
@@ -239,28 +243,28 @@ class _Attack:
             taken, now = [*taken, rest[best]], tried[best]
         return taken
 
-    def _measured(self, found: Sequence[_Chosen]) -> Challenge:
+    def _measured(self, screened: Sequence[_Chosen]) -> Challenge:
         plan, half = self.plan, self.halves[MEASURING]
         rng = np.random.default_rng([plan.seed, HALVES, 1])
-        resampling = Resampling.draw(half.clean.n_rows, plan.passes, rng, resamples_for(len(found)))
+        resampling = Resampling.draw(half.clean.n_rows, plan.passes, rng, resamples_for(len(screened)))
         weigh = partial(worse, ground=half.ground, resampling=resampling)
         base = self._agree({}, MEASURING, plan.passes)
         pairs = [
             (
-                self._differ(one.candidate, [one.node], MEASURING, plan.passes),
-                self._agree(_added([one]), MEASURING, plan.passes),
+                self._differ(choice.candidate, [choice.node], MEASURING, plan.passes),
+                self._agree(_added([choice]), MEASURING, plan.passes),
             )
-            for one in found
+            for choice in screened
         ]
         effects = [[weigh(base, differing), weigh(agreeing, base)] for differing, agreeing in pairs]
         single = self._pulled_apart(base, weigh)
         *p_values, p_apart = corrected([*effects, single])
-        proven = [one for one, p in zip(found, p_values, strict=True) if smallest(p) < ALPHA]
+        proven = [choice for choice, p in zip(screened, p_values, strict=True) if smallest(p) < ALPHA]
         refined = self._refined(proven)
         beyond = self._beyond(refined, proven, weigh)
         findings = [
-            replace(self._finding(one, (base, *outcomes), weighed, p, resampling), beyond=beyond.get(one))
-            for one, outcomes, weighed, p in zip(found, pairs, effects, p_values, strict=True)
+            replace(self._finding(choice, (base, *outcomes), weighed, p, resampling), beyond=beyond.get(choice))
+            for choice, outcomes, weighed, p in zip(screened, pairs, effects, p_values, strict=True)
         ]
         return Challenge(
             rows=half.clean.n_rows,
@@ -269,7 +273,7 @@ class _Attack:
             largest=self.largest,
             recovered=recovered(base, half.ground, resampling),
             kl=divergence(base, half.ground, resampling),
-            findings=sorted(findings, key=lambda one: (one.p, -max(one.lost.value, one.kl_lost.value))),
+            findings=sorted(findings, key=lambda choice: (choice.p, -max(choice.lost.value, choice.kl_lost.value))),
             refined=self._suggested(refined, resampling),
             apart=_apart(single[0], p_apart) if single else None,
         )
@@ -278,14 +282,14 @@ class _Attack:
         self, refined: Sequence[_Chosen], proven: Sequence[_Chosen], weigh: Callable[[Outcome, Outcome], Effects]
     ) -> dict[_Chosen, Beyond]:
         """Measure what each finding that the refined claim does without would add to it."""
-        rest = [one for one in proven if one not in refined]
+        rest = [choice for choice in proven if choice not in refined]
         if not refined or not rest:
             return {}
         now = self._agree(_added(refined), MEASURING, self.plan.passes)
-        more = [weigh(self._agree(_added([*refined, one]), MEASURING, self.plan.passes), now) for one in rest]
+        more = [weigh(self._agree(_added([*refined, choice]), MEASURING, self.plan.passes), now) for choice in rest]
         return {
-            one: Beyond(number(effects.loss_nats), number(effects.kl_nats), smallest(p))
-            for one, effects, p in zip(rest, more, corrected([[effects] for effects in more]), strict=True)
+            choice: Beyond(number(effects.loss_nats), number(effects.kl_nats), smallest(p))
+            for choice, effects, p in zip(rest, more, corrected([[effects] for effects in more]), strict=True)
         }
 
     def _pulled_apart(self, base: Outcome, weigh: Callable[[Outcome, Outcome], Effects]) -> list[Effects]:
@@ -300,22 +304,22 @@ class _Attack:
 
     def _finding(
         self,
-        one: _Chosen,
+        choice: _Chosen,
         outcomes: tuple[Outcome, Outcome, Outcome],
         effects: Sequence[Effects],
         p_values: Float[np.ndarray, " test"],
         resampling: Resampling,
     ) -> Finding:
-        half, candidate = self.halves[MEASURING], self.plan.candidates[one.candidate]
+        half, candidate = self.halves[MEASURING], self.plan.candidates[choice.candidate]
         (harm, relief), (base, differing, agreeing) = effects, outcomes
-        found = passed(TESTS, p_values)
+        passed_tests = passed(TESTS, p_values)
         regimes = {name: mask.sum(axis=1, dtype=np.float64) for name, mask in half.regimes.items()}
         return Finding(
-            node=one.node,
+            node=choice.node,
             feature=candidate.name,
             code=candidate.code,
-            agreeing_at=list(one.agreeing),
-            reach=self._reach(one.candidate, one.node, MEASURING),
+            agreeing_at=list(choice.agreeing),
+            reach=self._reach(choice.candidate, choice.node, MEASURING),
             lost=number(harm.loss_nats),
             recovered_differing=recovered(differing, half.ground, resampling),
             recovered_agreeing=recovered(agreeing, half.ground, resampling),
@@ -323,8 +327,8 @@ class _Attack:
             kl_lost=number(harm.kl_nats),
             kl_gained=number(relief.kl_nats),
             p=smallest(p_values),
-            passed=found,
-            regime=stands_out("loss" if "lost" in found else "kl", base, differing, regimes, resampling),
+            passed=passed_tests,
+            regime=stands_out("loss" if "lost" in passed_tests else "kl", base, differing, regimes, resampling),
         )
 
     def _suggested(self, chosen: Sequence[_Chosen], resampling: Resampling) -> Refined | None:
@@ -332,24 +336,24 @@ class _Attack:
             return None
         ground, added = self.halves[MEASURING].ground, _added(chosen)
         outcome = self._agree(added, MEASURING, self.plan.passes)
-        codes = {name: [self.plan.candidates[one].code for one in numbers] for name, numbers in added.items()}
-        names = [self.plan.candidates[one.candidate].name for one in chosen]
+        codes = {name: [self.plan.candidates[item].code for item in numbers] for name, numbers in added.items()}
+        names = [self.plan.candidates[item.candidate].name for item in chosen]
         return Refined(names, codes, recovered(outcome, ground, resampling), divergence(outcome, ground, resampling))
 
 
-def _stronger(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    return max(one[0], other[0]), max(one[1], other[1])
+def _stronger(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
+    return max(first[0], second[0]), max(first[1], second[1])
 
 
 def _added(chosen: Sequence[_Chosen]) -> dict[str, list[int]]:
     """Return the candidates that each node must agree on besides, each once."""
     added: dict[str, dict[int, None]] = {}
-    for one in chosen:
-        for name in one.agreeing:
-            added.setdefault(name, {})[one.candidate] = None
+    for choice in chosen:
+        for name in choice.agreeing:
+            added.setdefault(name, {})[choice.candidate] = None
     return {name: list(numbers) for name, numbers in added.items()}
 
 
 def _apart(effects: Effects, p_values: Float[np.ndarray, " test"]) -> Apart:
-    found = passed(TESTS[:2], p_values)
-    return Apart(number(effects.loss_nats), number(effects.kl_nats), smallest(p_values), found)
+    passed_tests = passed(TESTS[:2], p_values)
+    return Apart(number(effects.loss_nats), number(effects.kl_nats), smallest(p_values), passed_tests)

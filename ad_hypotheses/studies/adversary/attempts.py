@@ -38,7 +38,7 @@ class Kept:
     def add(self, name: str, outcome: Outcome) -> None:
         """Keep one more."""
         self.outcomes[name] = outcome
-        arrays = {f"{key}|{part}": getattr(one, part) for key, one in self.outcomes.items() for part in PARTS}
+        arrays = {f"{key}|{part}": getattr(result, part) for key, result in self.outcomes.items() for part in PARTS}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as temporary, temporary.open("wb") as file:
             write_checked_arrays(file, arrays)
@@ -73,9 +73,9 @@ class Half:
     def reach(self, variant: str, restriction: Restriction) -> dict[str, float]:
         """Return at what share of its positions each node has fewer donors than without the restriction."""
         scrubber, _ = self._scrubber(variant)
-        return {name: there for name, (_, there) in _donors(scrubber, restriction).items()}
+        return {name: reached for name, (_, reached) in _donors(scrubber, restriction).items()}
 
-    def run(self, variant: str, what: str, restriction: Restriction, passes: int) -> Outcome:
+    def run(self, variant: str, description: str, restriction: Restriction, passes: int) -> Outcome:
         """Scrub with restricted donors, unless it was done already.
 
         Args:
@@ -84,7 +84,7 @@ class Half:
             restriction: Node by node; the others' donors stay as the claim has them.
             passes: How often.
         """
-        key = f"{self.name}, {variant}, {what}, {passes} passes"
+        key = f"{self.name}, {variant}, {description}, {passes} passes"
         if key not in self.kept.outcomes:
             scrubber, plain = self._scrubber(variant)
             drawn = {name: donors for name, (donors, _) in _donors(scrubber, restriction).items()}
@@ -111,18 +111,18 @@ class Half:
             kls.append((chances * (clean.log_probs - log_probs)).sum(axis=-1, dtype=np.float64))
         loss, kl = np.stack(losses).astype(np.float64), np.stack(kls)
         masks = self.regimes.values()
-        by_regime = (np.stack([(one * mask).sum(axis=2) for mask in masks]) for one in (loss, kl))
+        by_regime = (np.stack([(change * mask).sum(axis=2) for mask in masks]) for change in (loss, kl))
         return Outcome(loss.sum(axis=2), kl.sum(axis=2), *by_regime)
 
 
 def _donors(scrubber: Scrubber, restriction: Restriction) -> dict[str, tuple[Classes, float]]:
-    found = {}
+    donors_of = {}
     for name, (feature, agree) in restriction.items():
         node = scrubber.nodes[name]
         assert node.labels is not None
-        donors, there = restricted(node.labels, feature, agree, node.selected)
-        found[name] = donors, float((there if node.selected is None else there[node.selected]).mean())
-    return found
+        donors, reached = restricted(node.labels, feature, agree, node.selected)
+        donors_of[name] = donors, float((reached if node.selected is None else reached[node.selected]).mean())
+    return donors_of
 
 
 def ground_of(clean: Clean, baseline: Float[np.ndarray, "row step"]) -> Ground:

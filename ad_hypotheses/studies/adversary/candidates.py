@@ -184,13 +184,15 @@ def candidates(history: History, nodes: Mapping[str, BoundNode] | None = None) -
         nodes: Of the claim: what one node says of a step may be what another leaves out.
     """
     seen: dict[bytes, None] = {}
-    found = []
-    for one in (*_of_library(history), *_of_nodes(nodes or {})):
-        key = _canonical(one.labels).tobytes()
-        if key not in seen and one.labels.any():  # labels count from 0: without another value there is nothing to split
+    distinct = []
+    for candidate in (*_of_library(history), *_of_nodes(nodes or {})):
+        key = _canonical(candidate.labels).tobytes()
+        if (
+            key not in seen and candidate.labels.any()
+        ):  # labels count from 0: without another value there is nothing to split
             seen[key] = None
-            found.append(one)
-    return found
+            distinct.append(candidate)
+    return distinct
 
 
 def _of_library(history: History) -> Iterator[Candidate]:

@@ -76,9 +76,9 @@ class Effects:
         return [p_above(self.loss, MATERIAL), p_above(self.kl, MATERIAL)]
 
 
-def worse(than: Outcome, one: Outcome, ground: Ground, resampling: Resampling) -> Effects:
+def worse(than: Outcome, outcome: Outcome, ground: Ground, resampling: Resampling) -> Effects:
     """Estimate how much worse `one` is `than` another, on the same rows and passes."""
-    changes = {"loss": one.loss - than.loss, "kl": one.kl - than.kl}
+    changes = {"loss": outcome.loss - than.loss, "kl": outcome.kl - than.kl}
     shares = {name: crossed_bootstrap(c, ground.scale(name)[None], resampling) for name, c in changes.items()}
     nats = {f"{name}_nats": crossed_bootstrap(c, ground.counts[None], resampling) for name, c in changes.items()}
     return Effects(**shares, **nats)
@@ -99,22 +99,22 @@ def number(estimate: Estimate) -> Number:
     return Number(float(estimate.value), float(estimate.low), float(estimate.high), bool(estimate.estimable))
 
 
-def rough(than: Outcome, one: Outcome, ground: Ground) -> tuple[float, float]:
+def rough(than: Outcome, outcome: Outcome, ground: Ground) -> tuple[float, float]:
     """Return the larger of the two effects in one pass, as a share, and the same after some caution; to rank with."""
-    found = []
+    effects = []
     for figure in ("loss", "kl"):
-        change = (getattr(one, figure) - getattr(than, figure)).mean(axis=0)
+        change = (getattr(outcome, figure) - getattr(than, figure)).mean(axis=0)
         total = ground.scale(figure).sum()
         error = np.sqrt(len(change)) * change.std(ddof=1) / total if len(change) > 1 else np.inf
         effect = float(change.sum() / total)
-        found.append((effect - CAUTION * float(error), effect))
-    cautious, effect = max(found)
+        effects.append((effect - CAUTION * float(error), effect))
+    cautious, effect = max(effects)
     return effect, cautious
 
 
 def corrected(attempts: Sequence[Sequence[Effects]]) -> list[Float[np.ndarray, " test"]]:
     """Return the p-values of each attempt, Holm-adjusted over all of them: of each effect, by loss and divergence."""
-    p = holm([value for effects in attempts for one in effects for value in one.p_values()])
+    p = holm([value for effects in attempts for effects_of_test in effects for value in effects_of_test.p_values()])
     ends = np.cumsum([0, *(2 * len(effects) for effects in attempts)])
     return [p[start:stop] for start, stop in pairwise(ends)]
 
@@ -132,7 +132,7 @@ def passed(names: Sequence[str], p_values: Float[np.ndarray, " test"]) -> list[s
 def stands_out(
     figure: Literal["loss", "kl"],
     than: Outcome,
-    one: Outcome,
+    outcome: Outcome,
     regimes: Mapping[str, Float[np.ndarray, " row"]],
     resampling: Resampling,
 ) -> str:
@@ -148,16 +148,16 @@ def stands_out(
     Returns:
         Its name; `"all"` if there is none.
     """
-    change = getattr(one, f"{figure}_by_regime") - getattr(than, f"{figure}_by_regime")
-    found = {
+    change = getattr(outcome, f"{figure}_by_regime") - getattr(than, f"{figure}_by_regime")
+    by_regime = {
         name: crossed_bootstrap(steps, counts[None], resampling)
         for (name, counts), steps in zip(regimes.items(), change, strict=True)
         if name != "all" and counts.any()
     }
-    if len(found) < 2 or not all(estimate.estimable for estimate in found.values()):
+    if len(by_regime) < 2 or not all(estimate.estimable for estimate in by_regime.values()):
         return "all"
-    most = max(found, key=lambda name: found[name].value)
-    return most if found[most].low > max(found[name].high for name in found if name != most) else "all"
+    most = max(by_regime, key=lambda name: by_regime[name].value)
+    return most if by_regime[most].low > max(by_regime[name].high for name in by_regime if name != most) else "all"
 
 
 def resamples_for(n_findings: int) -> int:

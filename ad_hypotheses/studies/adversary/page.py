@@ -19,7 +19,7 @@ def at_stake(claim: Claim) -> str:
     bits = [(n.free_bits, n.history_bits, n.name) for n in claim.nodes if n.free_bits is not None and n.history_bits]
     if claim.specificity is None or not bits:
         return ""
-    free, carried, name = min(bits, key=lambda one: one[0] / one[1])
+    free, carried, name = min(bits, key=lambda entry: entry[0] / entry[1])
     return (
         f"specificity {figure(free / carried)}: of the {figure(carried, 1)} bits that tell these histories apart at a "
         f"step, {name} leaves {figure(free, 1)} free to be swapped{', the least of all nodes' if len(bits) > 1 else ''}"
@@ -33,17 +33,17 @@ def sentences(challenge: Challenge, name: Callable[[str], str] = str) -> list[st
         challenge: What an adversary did.
         name: How the name of a node is written.
     """
-    real = [one for one in challenge.findings if one.p < ALPHA]
-    found = [_sentence(one, challenge, name) for one in real]
+    real = [item for item in challenge.findings if item.p < ALPHA]
+    lines = [_sentence(item, challenge, name) for item in real]
     if challenge.apart is not None and challenge.apart.p < ALPHA:
-        found.append(_cancelling(challenge.apart))
+        lines.append(_cancelling(challenge.apart))
     refined = challenge.refined
     if refined is not None and real:
-        found.append(
-            f"With {_listed([f'the {one}' for one in refined.features])} added, the claim recovers "
+        lines.append(
+            f"With {_listed([f'the {item}' for item in refined.features])} added, the claim recovers "
             f"{interval(refined.recovered)} instead of {interval(challenge.recovered)}."
         )
-    return found or [_nothing(challenge)]
+    return lines or [_nothing(challenge)]
 
 
 def _nothing(challenge: Challenge) -> str:
@@ -55,13 +55,13 @@ def _nothing(challenge: Challenge) -> str:
 
 
 def _cancelling(apart: Apart) -> str:
-    said = {
+    meanings = {
         "lost": f"lose {interval(apart.lost)} nats more",
         "kl_lost": f"move the distribution by {interval(apart.kl_lost)} nats more",
     }
     return (
         "The inputs that the claim calls unimportant cancel as long as they come from one history: each from one of "
-        f"its own, they {' and '.join(said[test] for test in apart.passed)}."
+        f"its own, they {' and '.join(meanings[test] for test in apart.passed)}."
     )
 
 
@@ -72,27 +72,29 @@ def _sentence(finding: Finding, challenge: Challenge, name: Callable[[str], str]
     hidden = "" if by_loss else f", while the loss hides it ({interval(finding.lost)})"
     differ = f"donors that differ in the {finding.feature}"
     agree = "agreeing on it as well" if harmful else f"agreeing on the {finding.feature} as well"
-    said = []
+    clauses = []
     if "lost" in finding.passed:
-        said.append(f"{differ} lose {interval(finding.lost)} nats more{most}")
+        clauses.append(f"{differ} lose {interval(finding.lost)} nats more{most}")
     elif "kl_lost" in finding.passed:
-        said.append(f"{differ} move the distribution by {interval(finding.kl_lost)} nats more{most}{hidden}")
+        clauses.append(f"{differ} move the distribution by {interval(finding.kl_lost)} nats more{most}{hidden}")
     if "gained" in finding.passed:
         instead = f"{interval(finding.recovered_agreeing)} instead of {interval(challenge.recovered)}"
-        said.append(f"{agree} recovers {instead}")
+        clauses.append(f"{agree} recovers {instead}")
     elif "kl_gained" in finding.passed:
-        said.append(f"{agree} brings the distribution {interval(finding.kl_gained)} nats nearer")
-    return f"{_place(finding.node, name)}, {'; '.join(said)}: {_meaning(finding, challenge)}."
+        clauses.append(f"{agree} brings the distribution {interval(finding.kl_gained)} nats nearer")
+    return f"{_place(finding.node, name)}, {'; '.join(clauses)}: {_meaning(finding, challenge)}."
 
 
 def _meaning(finding: Finding, challenge: Challenge) -> str:
-    kept = [] if challenge.refined is None else challenge.refined.features
-    if finding.feature in kept or (finding.beyond is not None and finding.beyond.p < ALPHA):
+    refined = [] if challenge.refined is None else challenge.refined.features
+    if finding.feature in refined or (finding.beyond is not None and finding.beyond.p < ALPHA):
         return "the claim leaves it out"
-    if not kept:
+    if not refined:
         return "the claim leaves it out, or something that goes along with it"
-    there = "that is" if len(kept) == 1 else "they are"
-    return f"it goes along with {_listed([f'the {one}' for one in kept])}, and adds nothing once {there} there"
+    verb = "that is" if len(refined) == 1 else "they are"
+    return (
+        f"it goes along with {_listed([f'the {feature}' for feature in refined])}, and adds nothing once {verb} there"
+    )
 
 
 def _place(node: str, name: Callable[[str], str]) -> str:
@@ -131,16 +133,16 @@ def _table(challenge: Challenge) -> Iterator[str]:
         return
     heads = ["Node", "Feature", "Splits", "Differ: lost more", "Differ: recovered", "Agree: recovered", "P"]
     lines = [heads, ["---"] * len(heads)]
-    for one in challenge.findings:
+    for finding in challenge.findings:
         lines.append(
             [
-                _cell(one.node),
-                literal(one.feature),
-                percent(one.reach),
-                interval(one.lost),
-                interval(one.recovered_differing),
-                interval(one.recovered_agreeing),
-                chance(one.p),
+                _cell(finding.node),
+                literal(finding.feature),
+                percent(finding.reach),
+                interval(finding.lost),
+                interval(finding.recovered_differing),
+                interval(finding.recovered_agreeing),
+                chance(finding.p),
             ]
         )
     yield "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -166,8 +168,8 @@ def _suggestion(challenge: Challenge, known: set[str]) -> Iterator[str]:
         if readers:
             lines += [f"# a node of its own, read by {_listed(readers)}, at places that the claim does not name"]
             lines += [f"return np.dstack([{', '.join(added)}])"]
-    values = sorted({one for added in refined.added.values() for one in added} & known)
-    must = [f"{code(one)} must become a parameter too, an arrow of the claim." for one in values]
+    values = sorted({value for added in refined.added.values() for value in added} & known)
+    must = [f"{code(value)} must become a parameter too, an arrow of the claim." for value in values]
     yield " ".join(
         ["To write it into the claim, let these functions return more; `history` is a parameter of each.", *must]
     )
@@ -179,17 +181,17 @@ def figures(claim: Claim) -> Iterator[tuple[str, str, str, float | None, float |
     challenge = claim.challenge
     if challenge is None:
         return
-    for one in challenge.findings:
-        of = f"{one.feature} at {one.node}"
-        for name, value in vars(one).items():
+    for finding in challenge.findings:
+        of = f"{finding.feature} at {finding.node}"
+        for name, value in vars(finding).items():
             if isinstance(value, Number):
                 yield "adversary", of, name, *_shown(value)
-        yield "adversary", of, "reach", one.reach, None, None
-        yield "adversary", of, "p", one.p, None, None
-        if one.beyond is not None:
-            yield "adversary", of, "gained_beyond_refined", *_shown(one.beyond.gained)
-            yield "adversary", of, "kl_gained_beyond_refined", *_shown(one.beyond.kl_gained)
-            yield "adversary", of, "p_beyond_refined", one.beyond.p, None, None
+        yield "adversary", of, "reach", finding.reach, None, None
+        yield "adversary", of, "p", finding.p, None, None
+        if finding.beyond is not None:
+            yield "adversary", of, "gained_beyond_refined", *_shown(finding.beyond.gained)
+            yield "adversary", of, "kl_gained_beyond_refined", *_shown(finding.beyond.kl_gained)
+            yield "adversary", of, "p_beyond_refined", finding.beyond.p, None, None
     for of, record in (("claim", challenge), ("refined", challenge.refined)):
         if record is not None:
             yield "adversary", of, "recovered", *_shown(record.recovered)

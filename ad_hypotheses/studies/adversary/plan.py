@@ -49,7 +49,7 @@ class Plan:
     @property
     def key(self) -> str:
         """What the numbers of the candidates mean, in short."""
-        return hashlib.sha256(repr([one.code for one in self.candidates]).encode()).hexdigest()[:8]
+        return hashlib.sha256(repr([candidate.code for candidate in self.candidates]).encode()).hexdigest()[:8]
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -92,7 +92,9 @@ class Plan:
         Args:
             added: Candidates that nodes say besides. {node: numbers}
         """
-        learned = {name: {self.candidates[one].node for one in added.get(name, ())} - {""} for name in self.nodes}
+        learned = {
+            name: {self.candidates[candidate].node for candidate in added.get(name, ())} - {""} for name in self.nodes
+        }
         try:
             TopologicalSorter({name: learned[name] | set(node.parents) for name, node in self.nodes.items()}).prepare()
         except CycleError:
@@ -101,7 +103,7 @@ class Plan:
 
     def below(self, name: str) -> tuple[str, ...]:
         """Return a node and all that get to know of it, parents first, as far as donors are drawn step by step."""
-        return tuple(one for one in (*self.named, *self.elsewhere) if one == name or (name in self.above(one)))
+        return tuple(node for node in (*self.named, *self.elsewhere) if node == name or (name in self.above(node)))
 
 
 def plan(bound: Bound, history: History, findings: int, passes: int, seed: int, options: Options) -> Plan:
@@ -132,7 +134,7 @@ def with_elsewhere(nodes: Mapping[str, BoundNode], anatomy: Anatomy, history: Hi
     anything = np.zeros(history.actions.shape, dtype=np.int64)
     extended: dict[str, BoundNode] = {}
     for name, node in nodes.items():
-        own = {part.writer for one in (name, *node.parents) for part in nodes[one].parts}
+        own = {part.writer for node_name in (name, *node.parents) for part in nodes[node_name].parts}
         readers = [reader for part in node.parts for reader in part.readers]
         rest = [w for w in anatomy.writers if w not in own and any(w.feeds(reader) for reader in readers)]
         if rest and (node.parents or node.labels is None):
