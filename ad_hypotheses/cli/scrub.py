@@ -72,7 +72,7 @@ def scrub_all(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, as
 
 OPTIONS: dict[str, Any] = {
     "model": None, "models": Path("models"), "samples": 256, "passes": 5, "tasks": "all", "others": "joint",
-    "align": "step", "shared": False, "seed": 0, "rollouts": 64, "adversary": False, "findings": None, "trust": [],
+    "align": "step", "shared": False, "seed": 0, "rollouts": 64, "adversary": False, "findings": None, "trust": None,
     "device": "cpu", "threads": None,
 }  # fmt: skip
 
