@@ -239,18 +239,17 @@ def _first_order(
 
 def _towards(pair: RunPair, run: _GradientRun, end: Edge, roles: Roles) -> Stream:
     """Gradient of the metric with respect to what a reader sees, as far as an edge that ends there speaks of it."""
-    twin, reader, block = pair.twin, end.reader, pair.twin.block(end.reader.layer)
-    if reader.kind in ("mlp", "logits"):
-        norm = twin.model.ln_final if reader.kind == "logits" else block.ln2
-        gradient = run.gradient(run.normalised[reader.stage])
-    else:
-        norm, weight = block.ln1, getattr(block.attn, f"W_{reader.kind.upper()}")[reader.head]
+    twin, reader = pair.twin, end.reader
+    if reader.of_head:
+        weight = getattr(twin.block(reader.layer).attn, f"W_{reader.kind.upper()}")[reader.head]
         gradient = _input_gradient(pair, run, end, roles) @ weight.T
-    if reader.kind not in ("k", "v"):  # it looks where it stands
+    else:
+        gradient = run.gradient(run.normalised[reader.stage])
+    if not reader.looks_back:
         for role in (end.written_at, end.read_at):
             if role is not None:
                 gradient = gradient * holds_at(pair, role, roles)[..., None]
-    return _through_norm(norm, run.seen[reader.stage], gradient)
+    return _through_norm(twin.norm(reader.stage), run.seen[reader.stage], gradient)
 
 
 def _input_gradient(pair: RunPair, run: _GradientRun, end: Edge, roles: Roles) -> Float[Tensor, "batch step d_head"]:

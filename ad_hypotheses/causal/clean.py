@@ -160,12 +160,9 @@ class Clean:
 
     def _wrote(self, part: Part, tokens: Int[Tensor, "batch step channel"], layers: Sequence[Layer]) -> Stream:
         """What a part's writer wrote in a run."""
-        writer = part.writer
-        assert writer is not None
-        if writer.kind == "head":
-            weight = self.twin.block(writer.layer).attn.W_O[writer.head]
-            return layers[writer.layer].mixed[:, :, writer.head] @ weight
-        return layers[writer.layer].written if writer.kind == "mlp" else self.twin.write(writer, tokens, ())
+        assert part.writer is not None
+        written, directions = self.twin.wrote(part.writer, tokens, layers)
+        return written if directions is None else written @ directions
 
     def seen(self, stage: int) -> Stream:
         """What the readers of a prepared stage see. [row, step, d_model]"""

@@ -92,7 +92,7 @@ def patch_path(pair: RunPair, path: Path, roles: Roles | None = None) -> Float[T
     for edge in path[:-1]:
         change = _arrived(pair, edge, change, roles)
     last = path[-1]
-    if last.reader.kind == "logits":
+    if last.stage == pair.twin.last_stage:
         return pair.norm(last.stage).of(_at(pair, change, last, roles))
     moved = _arrived(pair, last, change, roles).full()
     return finish(pair, last.stage + 1, pair.seen[last.stage + 1] + moved)[0]
@@ -166,7 +166,7 @@ def holds_at(pair: RunPair, role: str, roles: Roles | None) -> Bool[Tensor, "bat
 def _arrived(pair: RunPair, edge: Edge, change: Change, roles: Roles | None) -> Change:
     """How differently the component that an edge arrives at writes."""
     stage = edge.stage
-    if edge.reader.kind == "mlp":
+    if not edge.reader.of_head:
         norm = pair.norm(stage)
         now, before = norm.of(_at(pair, change, edge, roles)), norm.plain
         return Change(_after_gelu(pair, stage, now) - _after_gelu(pair, stage, before))

@@ -200,14 +200,9 @@ class RunPair:
         seen = [torch.zeros_like(x), x, *(stream for layer in mine for stream in (layer.middle, layer.after))]
         changes: dict[Writer, Change] = {}
         for writer in twin.anatomy.writers:
-            if writer.kind == "head":
-                along = (theirs[writer.layer].mixed - mine[writer.layer].mixed)[:, :, writer.head]
-                changes[writer] = Change(along.contiguous(), twin.block(writer.layer).attn.W_O[writer.head])
-            elif writer.kind == "mlp":
-                changes[writer] = Change(theirs[writer.layer].written - mine[writer.layer].written)
-            else:
-                change = twin.write(writer, donor, ()) - twin.write(writer, reference, ())  # these read nothing
-                changes[writer] = Change(change[:, after].contiguous())
+            (new, directions), (old, _) = (twin.wrote(writer, *run) for run in ((donor, theirs), (reference, mine)))
+            # embeddings are written at all steps, layers compute the last ones only
+            changes[writer] = Change((new - old)[:, -x.shape[1] :].contiguous(), directions)
         inputs, mixed = [torch.stack(layer.inputs) for layer in mine], [layer.mixed for layer in mine]
         plain, other = (twin.logits(layers[-1].after).log_softmax(-1) for layers in (whole, theirs))
         return cls(twin, since, seen, changes, inputs, mixed, earlier, plain, torch.cat([plain[:, :since], other], 1))
@@ -234,16 +229,16 @@ class RunPair:
     def norm(self, stage: int) -> Norm:
         """The LayerNorm of a stage, with the maps that read it: q, k and v of all heads, `W_in`, or `W_U`."""
         if stage not in self.norms:
-            layer, is_mlp = divmod(stage - 1, 2)
-            if stage == self.twin.last_stage:
-                model = self.twin.model
-                self.norms[stage] = Norm(model.ln_final, model.W_U, model.b_U, self.seen[stage])
-            elif is_mlp:
-                block = self.twin.block(layer)
-                self.norms[stage] = Norm(block.ln2, block.mlp.W_in, block.mlp.b_in, self.seen[stage])
-            else:
-                block = self.twin.block(layer)
-                weights = [getattr(block.attn, f"W_{kind}").transpose(0, 1).flatten(1) for kind in "QKV"]
-                biases = [getattr(block.attn, f"b_{kind}").flatten() for kind in "QKV"]
-                self.norms[stage] = Norm(block.ln1, torch.cat(weights, 1), torch.cat(biases), self.seen[stage])
+            self.norms[stage] = Norm(self.twin.norm(stage), *self._maps(stage), self.seen[stage])
         return self.norms[stage]
+
+    def _maps(self, stage: int) -> tuple[Float[Tensor, "d_model out"], Float[Tensor, " out"]]:
+        """Weight and bias of what reads a stage."""
+        layer, is_mlp = divmod(stage - 1, 2)
+        if stage == self.twin.last_stage:
+            return self.twin.model.W_U, self.twin.model.b_U
+        block = self.twin.block(layer)
+        if is_mlp:
+            return block.mlp.W_in, block.mlp.b_in
+        weights = [getattr(block.attn, f"W_{kind}").transpose(0, 1).flatten(1) for kind in "QKV"]
+        return torch.cat(weights, 1), torch.cat([getattr(block.attn, f"b_{kind}").flatten() for kind in "QKV"])

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ad_hypotheses.distill.finite import require_finite
-from ad_hypotheses.distill.model import ADTransformer, Block, project
+from ad_hypotheses.distill.model import ADTransformer, Block, LayerNorm, project
 from ad_hypotheses.distill.positions import angles, plainly_causal, rotate, visible
 from ad_hypotheses.language.anatomy import Reader, Writer
 
@@ -75,15 +75,18 @@ class Twin:
         """What the positions write, where they are embedded."""
         return self.model.W_pos[: tokens.shape[1]].expand(len(tokens), -1, -1)
 
-    def normalise(self, stage: int, x: Stream) -> Stream:
-        """LayerNorm of the reader at `stage`, recomputed on the sum it sees."""
+    def norm(self, stage: int) -> LayerNorm:
+        """The LayerNorm in front of the readers at `stage`."""
         layer, is_mlp = divmod(stage - 1, 2)
         if stage == self.last_stage:
-            return self.model.ln_final.plain(x)
-        block = self.block(layer)
-        if is_mlp:
-            return x if self.shape.attention_only else block.ln2.plain(x)
-        return block.ln1.plain(x)
+            return cast(LayerNorm, self.model.ln_final)
+        return cast(LayerNorm, self.block(layer).ln2 if is_mlp else self.block(layer).ln1)
+
+    def normalise(self, stage: int, x: Stream) -> Stream:
+        """LayerNorm of the readers at `stage`, recomputed on the sum that they see."""
+        if self.shape.attention_only and stage % 2 == 0:  # there is no MLP that could read here
+            return x
+        return self.norm(stage).plain(x)
 
     def head_input(self, reader: Reader, normalised: Stream) -> Float[Tensor, "batch step d_head"]:
         """The query, key or value of one head."""
@@ -269,6 +272,26 @@ class Twin:
             return self.mlp(writer.layer, normalised)
         q, k, v = (self.head_inputs(writer.layer, kind, [writer.head], normalised) for kind in "qkv")
         return self.head_sum(writer.layer, [writer.head], q, k, v)
+
+    def wrote(
+        self, writer: Writer, tokens: Int[Tensor, "batch step channel"], layers: Sequence[Layer]
+    ) -> tuple[Tensor, Tensor | None]:
+        """What a writer wrote in a run, in the fewest coordinates.
+
+        Args:
+            writer: The writer.
+            tokens: Tokens of all steps of the run.
+            layers: What its layers did, at those steps or the last of them.
+
+        Returns:
+            Coordinates [batch, step, direction], and the directions [direction, d_model] along which they are; None
+            for the axes of the stream themselves.
+        """
+        if writer.kind == "head":
+            return layers[writer.layer].mixed[:, :, writer.head], self.block(writer.layer).attn.W_O[writer.head]
+        if writer.kind == "mlp":
+            return layers[writer.layer].written, None
+        return self.write(writer, tokens, ()), None  # these read nothing
 
 
 @lru_cache(maxsize=2)

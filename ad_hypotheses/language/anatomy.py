@@ -11,12 +11,54 @@ A model without MLPs has the same stages, and nothing at those of the MLPs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from itertools import product
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Component:
+    """What all components of one kind have in common.
+
+    Attributes:
+        kind: Kind, as it is typed in a site.
+        first_stage: Stage of those in layer 0; each further layer comes two stages later.
+        axes: What tells them apart: `"channel"`, `"layer"`, `"head"`; nothing where a model has one.
+        reads: Kinds of their inputs, in order.
+        writes: Whether they write to the residual stream.
+        lacking: What is said of a model that has none.
+    """
+
+    kind: str
+    first_stage: int
+    axes: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    writes: bool = True
+    lacking: str = ""
+
+    def stage(self, layer: int) -> int:
+        """Return the stage of those in a layer."""
+        return self.first_stage + 2 * layer
+
+
+COMPONENTS: Mapping[str, Component] = {
+    component.kind: component
+    for component in (
+        Component("embed", 0, axes=("channel",)),
+        Component("pos", 0, lacking="embeds no positions"),
+        Component("head", 1, axes=("layer", "head"), reads=("q", "k", "v")),
+        Component("mlp", 2, axes=("layer",), reads=("mlp",), lacking="has attention only, no MLPs"),
+        Component("logits", 1, reads=("logits",), writes=False),  # they read like a layer after the last
+    )
+}
+"""The kinds of components, in the order in which they write in a layer."""
+
+_OWNERS = {kind: component for component in COMPONENTS.values() for kind in component.reads}
 
 
 @dataclass(frozen=True, order=True)
@@ -33,8 +75,19 @@ class Writer:
         """Whether the reader's input contains what this writes."""
         return self.stage < reader.stage
 
+    @property
+    def inputs(self) -> tuple[Reader, ...]:
+        """What it reads with: q, k and v of a head; nothing for an embedding."""
+        kinds = COMPONENTS[self.kind].reads
+        return tuple(Reader(self.stage, kind, self.layer, self.head) for kind in kinds)  # type: ignore[arg-type]
+
+    @property
+    def group(self) -> str:
+        """Name of all writers of its kind and layer together, as it is typed: `head(0)`, `embed()`."""
+        return typed(self.kind, self.layer)
+
     def __str__(self) -> str:
-        return typed(self.kind, self.layer, self.head if self.kind == "head" else None, self.channel)
+        return typed(self.kind, self.layer, self.head if self.head >= 0 else None, self.channel or None)
 
 
 @dataclass(frozen=True, order=True)
@@ -46,9 +99,32 @@ class Reader:
     layer: int = -1
     head: int = -1
 
+    @property
+    def of_head(self) -> bool:
+        """Whether it is one of several inputs of an attention head."""
+        return self.head >= 0
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether it is read at other steps than its own, by the queries of later ones."""
+        return self.kind in ("k", "v")
+
+    @property
+    def owner(self) -> Writer | Reader:
+        """The component that it is an input of, by what that writes; the logits are their own."""
+        component = _OWNERS[self.kind]
+        if not component.writes:
+            return self
+        return Writer(self.stage, component.kind, self.layer, self.head)  # type: ignore[arg-type]
+
+    @property
+    def inputs(self) -> tuple[Reader, ...]:
+        """What a component that only reads reads with."""
+        return (self,)
+
     def __str__(self) -> str:
-        if self.kind in ("q", "k", "v"):
-            return f"head({self.layer}, {self.head}).{self.kind}"
+        if self.of_head:
+            return f"{self.owner}.{self.kind}"
         return typed(self.kind, self.layer)
 
 
@@ -70,34 +146,58 @@ class Anatomy:
     has_positions: bool = True
     has_mlps: bool = True
 
-    @property
+    def has(self, kind: str) -> bool:
+        """Whether the model has components of a kind."""
+        return {"pos": self.has_positions, "mlp": self.has_mlps}.get(kind, True)
+
+    def parts(
+        self, kind: str, layer: int | None = None, head: int | None = None, channel: str | None = None
+    ) -> tuple[Part, ...]:
+        """Return the components of a kind, whole: all of them, or those of a layer, of one head or of one channel."""
+        component, parts = COMPONENTS[kind], []
+        options: dict[str, Iterable[Any]] = {
+            "channel": self.channels if channel is None else (channel,),
+            "layer": range(self.n_layers) if layer is None else (layer,),
+            "head": range(self.n_heads) if head is None else (head,),
+        }
+        for values in product(*(options[axis] for axis in component.axes)):
+            place = dict(zip(component.axes, values, strict=True))
+            if component.writes:
+                writer = Writer(component.stage(place.get("layer", 0)), kind, **place)  # type: ignore[arg-type]
+                parts.append(Part(writer, writer.inputs))
+            else:
+                stage = component.stage(self.n_layers)
+                parts.append(Part(None, tuple(Reader(stage, read) for read in component.reads)))  # type: ignore[arg-type]
+        return tuple(parts)
+
+    @cached_property
+    def components(self) -> tuple[Part, ...]:
+        """Every component, whole, in the order of their stages."""
+        kinds = [kind for kind in COMPONENTS if self.has(kind)]
+        before = [part for kind in kinds if not COMPONENTS[kind].reads for part in self.parts(kind)]
+        layers = [
+            part
+            for layer in range(self.n_layers)
+            for kind in kinds
+            if "layer" in COMPONENTS[kind].axes
+            for part in self.parts(kind, layer)
+        ]
+        return (*before, *layers, *self.parts("logits"))
+
+    @cached_property
     def writers(self) -> tuple[Writer, ...]:
         """Every writer, in the order in which they write."""
-        layers = [
-            writer
-            for n in range(self.n_layers)
-            for writer in (*map(self._head(n), range(self.n_heads)), *([mlp_writer(n)] if self.has_mlps else []))
-        ]
-        inputs = [Writer(0, "embed", channel=name) for name in self.channels]
-        return (*inputs, *([Writer(0, "pos")] if self.has_positions else []), *layers)
+        return tuple(part.writer for part in self.components if part.writer is not None)
 
-    @property
+    @cached_property
     def readers(self) -> tuple[Reader, ...]:
         """Every reader, in the order in which they read."""
-        layers = [
-            reader
-            for n in range(self.n_layers)
-            for reader in (
-                *(r for h in range(self.n_heads) for r in head_readers(n, h)),
-                *([Reader(2 * n + 2, "mlp", n)] if self.has_mlps else []),
-            )
-        ]
-        return (*layers, self.logits)
+        return tuple(reader for part in self.components for reader in part.readers)
 
-    @property
+    @cached_property
     def logits(self) -> Reader:
         """The last reader."""
-        return Reader(2 * self.n_layers + 1, "logits")
+        return self.readers[-1]
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -113,13 +213,10 @@ class Anatomy:
             "logits",
         )
 
-    def _head(self, layer: int) -> Callable[[int], Writer]:
-        return lambda head: Writer(2 * layer + 1, "head", layer, head)
-
 
 def head_readers(layer: int, head: int) -> tuple[Reader, ...]:
     """Return the q, k and v inputs of a head."""
-    return tuple(Reader(2 * layer + 1, kind, layer, head) for kind in ("q", "k", "v"))
+    return Writer(COMPONENTS["head"].stage(layer), "head", layer, head).inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,13 +255,10 @@ class Part:
         return place + to + ("" if self.directions is None else ".along(directions)")
 
 
-def mlp_writer(layer: int) -> Writer:
-    return Writer(2 * layer + 2, "mlp", layer)
-
-
 def typed(kind: str, layer: int | None = None, head: int | None = None, channel: str | None = None) -> str:
-    if kind in ("pos", "logits"):
+    """Return a component, or all of a kind, as it is typed in a site."""
+    if not COMPONENTS[kind].axes:
         return kind
-    if kind == "embed":
+    if COMPONENTS[kind].axes == ("channel",):
         return "embed()" if channel is None else f'embed("{channel}")'
     return f"{kind}({layer})" if head is None else f"{kind}({layer}, {head})"

@@ -69,14 +69,6 @@ def all_edges(anatomy: Anatomy, together: bool = False) -> list[Edge]:
     return [Edge(group, reader) for reader in anatomy.readers for group in groups if group[-1].feeds(reader)]
 
 
-def owner_of(reader: Reader) -> Writer | Reader:
-    """Return the component that a reader is an input of, by what it writes; the logits are their own."""
-    if reader.kind == "logits":
-        return reader
-    head = reader.head if reader.kind in ("q", "k", "v") else -1
-    return Writer(reader.stage, "mlp" if head < 0 else "head", reader.layer, head)
-
-
 def connected(edges: Iterable[Edge], anatomy: Anatomy) -> list[Edge]:
     """Return the edges that lie on a way from an embedding to the logits, in the order given."""
     edges = list(edges)
@@ -84,12 +76,12 @@ def connected(edges: Iterable[Edge], anatomy: Anatomy) -> list[Edge]:
     ahead: list[Edge] = []
     for edge in sorted(edges, key=lambda edge: edge.stage):
         if fed & set(edge.writers):
-            fed.add(owner_of(edge.reader))
+            fed.add(edge.reader.owner)
             ahead.append(edge)
     needed: set[Writer | Reader] = {anatomy.logits}
     found: set[Edge] = set()
     for edge in reversed(ahead):
-        if owner_of(edge.reader) in needed:
+        if edge.reader.owner in needed:
             needed |= set(edge.writers)
             found.add(edge)
     return [edge for edge in edges if edge in found]
@@ -135,17 +127,17 @@ def _edges_of(text: str, anatomy: Anatomy) -> list[Edge]:
 
 def _writers(anatomy: Anatomy) -> dict[str, list[Writer]]:
     named = {str(writer): [writer] for writer in anatomy.writers}
-    named["embed()"] = [writer for writer in anatomy.writers if writer.kind == "embed"]
-    for layer in range(anatomy.n_layers):
-        named[f"head({layer})"] = [w for w in anatomy.writers if w.kind == "head" and w.layer == layer]
+    for writer in anatomy.writers:
+        if writer.group != str(writer):
+            named.setdefault(writer.group, []).append(writer)
     return named
 
 
 def _readers(anatomy: Anatomy) -> dict[str, list[Reader]]:
     named = {str(reader): [reader] for reader in anatomy.readers}
     for reader in anatomy.readers:
-        if reader.kind in ("q", "k", "v"):
-            named.setdefault(f"head({reader.layer}, {reader.head})", []).append(reader)
+        if reader.of_head:
+            named.setdefault(str(reader.owner), []).append(reader)
     return named
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ad_hypotheses.errors import did_you_mean
-from ad_hypotheses.language.anatomy import Anatomy, Part, Reader, Writer, head_readers, mlp_writer, typed
+from ad_hypotheses.language.anatomy import COMPONENTS, Anatomy, Part, typed
 from ad_hypotheses.language.problems import Problem, failure, listed
 from ad_hypotheses.language.roles import STEP_ROLES
 
@@ -104,13 +104,13 @@ class SiteSet:
         plain = reader.role is None and all(
             g.expected is None and t.to is None and t.along is None for g in reader.groups for t in g.terms
         )
-        if not plain or any(term.kind in ("embed", "pos") for term in reader.terms):
+        if not plain or not all(COMPONENTS[term.kind].reads for term in reader.terms):
             advice = "name what reads: .to(head(1, 2)), .to(head(1, 2).q), .to(mlp(1)) or .to(logits)"
             return self._wrong(f"{self}.to({reader}): {reader} is not a reader.", advice)
         for term in self.terms:
             if term.to is not None:
                 return self._wrong(f"{self}.to({reader}): .to stands twice.", f"write .to({term.to} + {reader})")
-            if term.part or term.kind == "logits":
+            if term.part or not COMPONENTS[term.kind].writes:
                 return self._wrong(f"{term}.to({reader}): {term} reads and does not write.", "leave .to out")
         return self._each(lambda term: replace(term, to=reader))._with(reader.problems)
 
@@ -136,7 +136,7 @@ class SiteSet:
         for term in self.terms:
             if term.along is not None:
                 return self._wrong(f"{place}: .along stands twice.", "stack the directions into one array")
-            if term.part or term.kind == "logits":
+            if term.part or not COMPONENTS[term.kind].writes:
                 return self._wrong(f"{term}.along(directions): {term} reads and does not write.", "leave .along out")
         return self._each(lambda term: replace(term, along=tuple(map(tuple, rows.tolist()))))
 
@@ -217,7 +217,7 @@ class SiteSet:
 
     def _parts(self, part: Literal["q", "k", "v"]) -> SiteSet:
         for term in self.terms:
-            if term.kind != "head" or term.part or term.to is not None or term.along is not None:
+            if part not in COMPONENTS[term.kind].reads or term.part or term.to is not None or term.along is not None:
                 return self._wrong(f"{self}.{part}: only a plain head has .q, .k and .v.", f"write head(1, 2).{part}")
         return self._each(lambda term: replace(term, part=part))
 
@@ -283,10 +283,13 @@ def _examine_term(term: Term, anatomy: Anatomy) -> tuple[list[Part], list[Proble
 
 
 def _missing(term: Term, anatomy: Anatomy) -> Problem | None:
-    if (term.kind == "pos" and not anatomy.has_positions) or (term.kind == "mlp" and not anatomy.has_mlps):
-        what = "embeds no positions" if term.kind == "pos" else "has attention only, no MLPs"
+    if not anatomy.has(term.kind):
         advice = "leave it out, or choose from the sites"
-        return Problem(f"{term}: the model {what}.", facts=(("sites", listed(anatomy.sites)),), advice=advice)
+        return Problem(
+            f"{term}: the model {COMPONENTS[term.kind].lacking}.",
+            facts=(("sites", listed(anatomy.sites)),),
+            advice=advice,
+        )
     if term.channel is not None and term.channel not in anatomy.channels:
         exists = listed(f'"{name}"' for name in anatomy.channels)
         advice = did_you_mean(term.channel, anatomy.channels).strip()
@@ -301,24 +304,11 @@ def _missing(term: Term, anatomy: Anatomy) -> Problem | None:
 
 
 def _places(term: Term, anatomy: Anatomy) -> Iterator[Part]:
-    if term.kind == "embed":
-        for name in anatomy.channels if term.channel is None else (term.channel,):
-            yield Part(Writer(0, "embed", channel=name), ())
-    elif term.kind == "pos":
-        yield Part(Writer(0, "pos"), ())
-    elif term.kind == "logits":
-        yield Part(None, (anatomy.logits,))
-    elif term.kind == "mlp":
-        assert term.layer is not None
-        yield Part(mlp_writer(term.layer), (Reader(2 * term.layer + 2, "mlp", term.layer),))
-    else:
-        assert term.layer is not None
-        for number in range(anatomy.n_heads) if term.head is None else (term.head,):
-            readers = head_readers(term.layer, number)
-            if term.part:
-                yield Part(None, tuple(reader for reader in readers if reader.kind == term.part))
-            else:
-                yield Part(Writer(2 * term.layer + 1, "head", term.layer, number), readers)
+    for place in anatomy.parts(term.kind, term.layer, term.head, term.channel):
+        if term.part:
+            yield Part(None, tuple(reader for reader in place.readers if reader.kind == term.part))
+        else:
+            yield place
 
 
 def _orthonormal(rows: Float[np.ndarray, "n d_model"]) -> Float[np.ndarray, "k d_model"]:

@@ -122,7 +122,7 @@ def _same_names(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
 
 def _mixed_parts(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
     for node in hypothesis.nodes:
-        inputs = [part for part in parts[node.name] if part.writer is None and part.readers[0].kind in ("q", "k", "v")]
+        inputs = [part for part in parts[node.name] if part.writer is None and part.readers[0].of_head]
         if inputs and len(inputs) < len(parts[node.name]):
             what = f"{node.name}() sits at {node.site}: {inputs[0]} is an input of a head, the others are not."
             yield Problem(what, node.place, advice="give inputs of heads a node of their own")
@@ -148,7 +148,7 @@ def _wrong_arrows(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
 def _wrong_arrow(
     parent: Node, child: Node, parts: Parts, readers: set[Reader], open_readers: set[Reader]
 ) -> Iterator[Problem]:
-    inputs = [part for part in parts[parent.name] if part.writer is None and part.readers[0].kind != "logits"]
+    inputs = [part for part in parts[parent.name] if part.writer is None and part.readers[0].of_head]
     if inputs:
         heads = {(part.writer.layer, part.writer.head) for part in parts[child.name] if part.writer is not None}
         for part in inputs:
@@ -204,7 +204,7 @@ def _clash(a: Part, b: Part) -> str | None:
     if (a.writer is None) != (b.writer is None) or a.writer != b.writer:
         return None
     if a.writer is None:
-        return "" if set(a.readers) & set(b.readers) and a.readers[0].kind != "logits" else None
+        return "" if set(a.readers) & set(b.readers) and a.readers[0].of_head else None
     if a.to is not None and b.to is not None and not a.to & b.to:
         return None
     if a.directions is None or b.directions is None:

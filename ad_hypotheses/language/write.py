@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ad_hypotheses.errors import HypothesisError
-from ad_hypotheses.language.anatomy import Anatomy, Reader, Writer, head_readers
-from ad_hypotheses.language.edges import Edge, connected, owner_of
+from ad_hypotheses.language.anatomy import Anatomy, Reader, Writer
+from ad_hypotheses.language.edges import Edge, connected
 
 WIDTH = 120
 NAMES_IN_USE = frozenset({"np", "Hypothesis", "embed", "head", "history", "logits", "mlp", "node", "pos", "choice"})
@@ -121,16 +121,8 @@ def _read_by(edges: Iterable[Edge]) -> dict[Owner, dict[Writer, set[Reader]]]:
     """What each component reads, and with which of its inputs."""
     read: dict[Owner, dict[Writer, set[Reader]]] = {}
     for edge in edges:
-        read.setdefault(owner_of(edge.reader), {}).setdefault(edge.writers[0], set()).add(edge.reader)
+        read.setdefault(edge.reader.owner, {}).setdefault(edge.writers[0], set()).add(edge.reader)
     return read
-
-
-def _readers(owner: Owner) -> tuple[Reader, ...]:
-    if isinstance(owner, Reader):
-        return (owner,)
-    if owner.kind == "head":
-        return head_readers(owner.layer, owner.head)
-    return (Reader(owner.stage, "mlp", owner.layer),)
 
 
 def _names(order: Sequence[Owner], anatomy: Anatomy, taken: str) -> dict[Owner, str]:
@@ -184,11 +176,11 @@ def _shown(channel: str, anatomy: Anatomy) -> tuple[str, str]:
 def _narrowed(writer: Writer, read: dict[Owner, dict[Writer, set[Reader]]], anatomy: Anatomy) -> list[str]:
     """What a writer is narrowed to, as it is typed; empty if its readers read it with all that they have."""
     by_owner = {owner: some[writer] for owner, some in read.items() if writer in some}
-    if all(len(readers) == len(_readers(owner)) for owner, readers in by_owner.items()):
+    if all(len(readers) == len(owner.inputs) for owner, readers in by_owner.items()):
         return []
     typed: list[str] = []
     for layer in range(anatomy.n_layers + 1):
-        heads = [Writer(2 * layer + 1, "head", layer, head) for head in range(anatomy.n_heads)]
+        heads = [part.writer for part in anatomy.parts("head", layer) if part.writer is not None]
         if all(len(by_owner.get(head, ())) == 3 for head in heads):
             typed.append(f"head({layer})")
         else:

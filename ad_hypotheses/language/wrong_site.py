@@ -84,13 +84,11 @@ def _moved(term: Term, anatomy: Anatomy, by: _Shift) -> Term:
         term = replace(term, to=_shifted(term.to, anatomy, by))
     if by.swap and term.kind in ("head", "mlp") and term.part is None:
         return replace(term, kind="mlp" if term.kind == "head" else "head", head=None)
-    if term.kind == "head" and term.head is not None:
+    if term.head is not None:
         return replace(term, head=(term.head + by.heads) % anatomy.n_heads)
-    if term.kind == "head" and term.layer is not None:
+    if term.layer is not None:
         return replace(term, layer=(term.layer + by.layers) % anatomy.n_layers)
-    if term.kind == "mlp" and term.layer is not None:
-        return replace(term, layer=(term.layer + by.layers) % anatomy.n_layers)
-    if term.kind == "embed" and term.channel in anatomy.channels:
+    if term.channel in anatomy.channels:
         number = (anatomy.channels.index(term.channel) + by.channels) % len(anatomy.channels)
         return replace(term, channel=anatomy.channels[number])
     return term
