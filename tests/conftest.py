@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from filelock import FileLock
@@ -33,7 +34,7 @@ training: {updates: 60, batch: 16, learning_rate: 0.01, warmup: 10, evaluate_eve
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--runslow` and `--shapes`."""
     parser.addoption("--runslow", action="store_true", help="also what takes minutes; more random examples of each law")
-    parser.addoption("--shapes", action="store_true", help="check the shapes in annotations: twice the time")
+    parser.addoption("--shapes", action="store_true", help="check the shapes in annotations, and paint every picture")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -106,7 +107,22 @@ def train_tiny(place: Path) -> None:
 
 
 @pytest.fixture
-def workplace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def sketches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave pictures unpainted, which would take longer than all else: figures are composed, and saved as a few bytes.
+
+    A test that is marked `pictures` paints them, and so does every test of a run with `--shapes`.
+    """
+    from matplotlib.figure import Figure
+
+    def savefig(figure: Figure, target: BinaryIO, **options: object) -> None:
+        target.write(b"\x89PNG\r\n\x1a\n" + f"{len(figure.axes)} axes".encode())
+
+    if "pictures" not in request.keywords and not request.config.getoption("--shapes"):
+        monkeypatch.setattr(Figure, "savefig", savefig)
+
+
+@pytest.fixture
+def workplace(trained: Path, sketches: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a working directory with `tiny.yaml`, `models/tiny` and an empty `hypotheses/`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")

@@ -157,12 +157,20 @@ def win_stay() -> cases.Case:
     return case_of(NETWORK, ROOT / "models", ROOT / "hypotheses" / "known")
 
 
-def test_a_trial_finds_what_scrubbing_the_file_finds(win_stay, tmp_path):
+@pytest.fixture(scope="module")
+def few_claims(win_stay) -> cases.Case:
+    """Return the same network with fewer claims about it, for tests of how trials are run."""
+    names = {"truth", "echo", "reward_blind"}
+    claims = [claim for claim in win_stay.claims if claim.name in names or claim.kind == cases.BY_THE_TOOL]
+    return dataclasses.replace(win_stay, claims=tuple(claims))
+
+
+def test_a_trial_finds_what_scrubbing_the_file_finds(few_claims, tmp_path):
     trial = Trial(NETWORK, 20, (1, 2), 3, 5)
-    found = {one.claim: one for one in run_trial(win_stay, trial) if one.passes == 2}
-    assert list(found) == [one.name for one in win_stay.claims]
-    mine = [one.hypothesis for one in win_stay.claims if one.kind != cases.BY_THE_TOOL]
-    study = prepare(mine[0], mine[1:], win_stay.checkpoint, trial.settings)
+    found = {one.claim: one for one in run_trial(few_claims, trial) if one.passes == 2}
+    assert list(found) == [one.name for one in few_claims.claims]
+    mine = [one.hypothesis for one in few_claims.claims if one.kind != cases.BY_THE_TOOL]
+    study = prepare(mine[0], mine[1:], few_claims.checkpoint, trial.settings)
     record = run_studies([study], trial.settings, "", tmp_path)[0]
     assert {one.name for one in record.claims} == set(found)
     for claim in record.claims:
@@ -176,18 +184,18 @@ def test_a_trial_finds_what_scrubbing_the_file_finds(win_stay, tmp_path):
         assert one.root_movement == claim.root_movement
 
 
-def test_fewer_passes_are_the_first_ones_and_another_replicate_is_another_dataset(win_stay):
-    short, long = (run_trial(win_stay, Trial(NETWORK, 12, passes, 0, 0)) for passes in ((1,), (1, 2)))
+def test_fewer_passes_are_the_first_ones_and_another_replicate_is_another_dataset(few_claims):
+    short, long = (run_trial(few_claims, Trial(NETWORK, 12, passes, 0, 0)) for passes in ((1,), (1, 2)))
     assert [one.recovered for one in short] == [one.recovered for one in long if one.passes == 1]
-    other = run_trial(win_stay, Trial(NETWORK, 12, (1,), 1, 0))
+    other = run_trial(few_claims, Trial(NETWORK, 12, (1,), 1, 0))
     assert other[0].model != short[0].model
     seeds = {Trial(NETWORK, rows, (1,), n, s).settings.seed for rows in (12, 13) for n in (0, 1) for s in (0, 1)}
     assert len(seeds | {one.seed for one in Datasets(NETWORK, "truth", 12, 1, 0, 2, 0).settings}) == 10
 
 
-def test_a_trial_goes_on_claim_by_claim(win_stay, tmp_path, monkeypatch):
+def test_a_trial_goes_on_claim_by_claim(few_claims, tmp_path, monkeypatch):
     trial = Trial(NETWORK, 12, (1,), 0, 0)
-    whole = run_trial(win_stay, trial)
+    whole = run_trial(few_claims, trial)
     measured: list[str] = []
 
     def interrupted(clean, nodes, root, *how, **more):
@@ -199,9 +207,9 @@ def test_a_trial_goes_on_claim_by_claim(win_stay, tmp_path, monkeypatch):
     real = trials.measure
     monkeypatch.setattr(trials, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_trial(win_stay, trial, tmp_path / "parts")
-    assert run_trial(win_stay, trial, tmp_path / "parts") == whole
-    assert len(measured) == 1 + len(win_stay.claims)
+        run_trial(few_claims, trial, tmp_path / "parts")
+    assert run_trial(few_claims, trial, tmp_path / "parts") == whole
+    assert len(measured) == 1 + len(few_claims.claims)
 
 
 def test_what_is_known_of_the_claims_about_a_network(win_stay):
@@ -218,13 +226,13 @@ def test_what_is_known_of_the_claims_about_a_network(win_stay):
     assert (true.kind, true.expected) == ("true", "supported")
 
 
-def test_a_claim_that_cannot_be_tested_is_refused_and_the_others_are_judged(win_stay, monkeypatch):
+def test_a_claim_that_cannot_be_tested_is_refused_and_the_others_are_judged(few_claims, monkeypatch):
     def picky(bound, history, align):
         if bound.hypothesis.name == "echo":
             raise DataError("alone")
 
     monkeypatch.setattr(trials, "refuse_untestable", picky)
-    found = {one.claim: one for one in run_trial(win_stay, Trial(NETWORK, 32, (2,), 0, 0))}
+    found = {one.claim: one for one in run_trial(few_claims, Trial(NETWORK, 32, (2,), 0, 0))}
     assert set(found["echo"].verdicts.values()) == {"refused"}
     assert math.isnan(found["echo"].recovered.value)
     assert found["truth"].verdicts["0.90"] == "supported"
@@ -255,7 +263,7 @@ def test_pairs_are_of_different_networks_and_recover_neither_nothing_nor_all():
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch) -> Place:
+def place(tmp_path, monkeypatch, sketches) -> Place:
     """Return a folder to work in, with the command line's design made tiny."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -50,11 +49,11 @@ def claims(workplace):
     return path
 
 
-def test_help_is_fast_and_loads_nothing_heavy():
+def test_help_takes_little_processor_time_and_loads_nothing_heavy():
     code = (
-        "import sys, time; began = time.perf_counter(); from ad_hypotheses.cli.app import main\n"
+        "import sys, time; from ad_hypotheses.cli.app import main\n"
         "try: main(['--help'])\nexcept SystemExit as end: assert not end.code\n"
-        "print('SECONDS', time.perf_counter() - began)\n"
+        "print('SECONDS', time.process_time())\n"
         "print('HEAVY', [name for name in ('torch', 'numpy', 'matplotlib', 'pydantic') if name in sys.modules])"
     )
     runs = [
@@ -62,7 +61,7 @@ def test_help_is_fast_and_loads_nothing_heavy():
         for _ in range(3)
     ]
     assert all("HEAVY []" in out and all(f" {verb} " in out for verb in VERBS) for out in runs)
-    assert min(float(out.split("SECONDS ")[1].split()[0]) for out in runs) < 0.5
+    assert min(float(out.split("SECONDS ")[1].split()[0]) for out in runs) < 0.6
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -188,6 +187,7 @@ def test_a_model_is_called_by_its_file_or_folder(path, name):
 # evaluate
 
 
+@pytest.mark.pictures
 def test_evaluate_writes_a_page_with_a_picture(cli, workplace):
     ran = cli("evaluate", "tiny", "--rollouts", 20)
     assert ran.code == 0
@@ -196,7 +196,7 @@ def test_evaluate_writes_a_page_with_a_picture(cli, workplace):
     page = (workplace / "reports" / "evaluate-tiny.md").read_text()
     assert "| optimal | " in page
     assert "evaluate-tiny.png" in page
-    assert (workplace / "reports" / "evaluate-tiny.png").exists()
+    assert (workplace / "reports" / "evaluate-tiny.png").stat().st_size > 10_000
 
 
 def test_evaluate_as_json_is_the_same_for_the_same_seed(cli):
@@ -246,6 +246,7 @@ def test_check_as_json(cli, claims):
 # scrub
 
 
+@pytest.mark.pictures
 def test_scrub_writes_the_same_report_for_the_same_seed(cli, claims, workplace):
     first = cli("scrub", "hypotheses/stay.py", *QUICK)
     assert first.code == 0
@@ -301,48 +302,28 @@ def test_claims_are_grouped_with_their_controls(claims):
 # Ctrl-C
 
 
-def test_training_stopped_by_ctrl_c_goes_on_to_the_same_weights(cli, workplace, threads_kept):
-    text = (workplace / "tiny.yaml").read_text()
-    text = text.replace("updates: 60", "updates: 90").replace("save_every: 20", "save_every: 1000")
-    (workplace / "long.yaml").write_text(text)
-    whole = cli("train", "long.yaml", "--out", "models/whole", "--threads", 1)
-    assert whole.code == 0
-    command = [sys.executable, str(ROOT / "cli.py"), "train", "long.yaml", "--threads", "1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("update 30:"):
-                process.send_signal(signal.SIGINT)
-                break
-        said = process.stderr.read()
-    assert process.returncode == 2
-    assert "Traceback" not in said
-    assert "of 90; the same command goes on." in said
-    stopped = int(said.split("stopped after update ")[1].split()[0])
-    assert 30 <= stopped < 90
-    assert not Path("models/long/weights.safetensors").exists()
-    ran = cli("train", "long.yaml", "--threads", 1)
-    assert ran.code == 0
-    assert f"going on after update {stopped}\n" in ran.err
-    records = [json.loads(Path("models", name, "record.json").read_text()) for name in ("whole", "long")]
-    assert records[0]["weights_sha256"] == records[1]["weights_sha256"]
-    losses = [[(line["update"], line["loss"]) for line in record["metrics"]] for record in records]
-    assert losses[0] == losses[1]
-
-
-def test_training_stops_after_an_evaluation_not_before_it(cli, workplace, monkeypatch):
+def test_training_stopped_by_ctrl_c_goes_on_to_the_same_weights(cli, workplace, monkeypatch):
     shown = Meter.reach
 
     def reach(meter, done, note=""):
         shown(meter, done, note)
-        if meter.what == "updates" and done == 30:
+        if meter.what == "updates" and done == 30:  # where the model is evaluated, and between two states
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Meter, "reach", reach)
-    ran = cli("train", "tiny.yaml", "--out", "models/again")
+    with monkeypatch.context() as patch:
+        patch.setattr(Meter, "reach", reach)
+        ran = cli("train", "tiny.yaml", "--out", "models/again")
     assert ran.code == 2
-    assert "stopped after update 30 of 60" in ran.err
-    assert '"update": 30' in Path("models/again/training/metrics.jsonl").read_text()
+    assert "stopped after update 30 of 60; the same command goes on." in ran.err
+    assert '"update": 30' in Path("models/again/training/metrics.jsonl").read_text(), "it stops after the evaluation"
+    assert not Path("models/again/weights.safetensors").exists()
+    ran = cli("train", "tiny.yaml", "--out", "models/again")
+    assert ran.code == 0
+    assert "going on after update 30\n" in ran.err
+    records = [json.loads(Path("models", name, "record.json").read_text()) for name in ("tiny", "again")]
+    assert records[0]["weights_sha256"] == records[1]["weights_sha256"]
+    losses = [[(line["update"], line["loss"]) for line in record["metrics"]] for record in records]
+    assert losses[0] == losses[1]
 
 
 def test_scrub_stopped_by_ctrl_c_goes_on_to_the_same_report(cli, claims, monkeypatch):
@@ -368,24 +349,17 @@ def test_scrub_stopped_by_ctrl_c_goes_on_to_the_same_report(cli, claims, monkeyp
     assert not Path("reports/.partial").exists()
 
 
-def test_ctrl_c_during_imports_ends_at_once_and_quietly(workplace, claims):
-    command = [sys.executable, str(ROOT / "cli.py"), "check", "stay"]
-    for delay in (0.15, 0.6):
-        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            time.sleep(delay)
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate()
-        assert process.returncode in (2, -signal.SIGINT)
-        assert "Traceback" not in said
-
-
-@pytest.fixture
-def threads_kept():
-    import torch
-
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+@pytest.mark.parametrize("loaded", ["typer", "numpy"], ids=["the command line", "what it runs"])
+def test_ctrl_c_during_imports_ends_at_once_and_quietly(workplace, claims, loaded):
+    command = [sys.executable, "-X", "importtime", str(ROOT / "cli.py"), "check", "stay"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.split("|")[-1].strip() == loaded:
+                process.send_signal(signal.SIGINT)
+                break
+        said = process.stderr.read()
+    assert process.returncode in (2, -signal.SIGINT)
+    assert [line for line in said.splitlines() if not line.startswith("import time:")] in ([], ["stopped."])
 
 
 # what is shown

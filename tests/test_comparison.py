@@ -101,6 +101,11 @@ GRID = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def unpainted(sketches):
+    """Nearly every test here is about words and figures."""
+
+
 def text(models):
     return page(models, "report", "python cli.py evaluate one", draw_pictures(models))
 
@@ -292,6 +297,7 @@ def test_models_on_different_tasks_are_grouped_and_named_by_task():
     assert set(draw_pictures(both)) == {"curves-0", "memory-0", "starts-0", "curves-1"}
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("models", [[evaluated()], [evaluated(), evaluated("two", 0.4)], GRID], ids=len)
 def test_the_same_figures_give_the_same_files(models, tmp_path):
     written = []

@@ -50,7 +50,7 @@ name: "l{n_layers}-g{train_tasks}-s{seed}"
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(tmp_path, monkeypatch, sketches):
     """A working directory with a sweep of eight models and its base."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
