@@ -65,7 +65,7 @@ def attribute(
     """
     measured = _metric(metric, steps, direction, pairs)
     counted = np.ones_like(pairs.reference.actions, dtype=bool) if mask is None else mask
-    found = np.zeros((len(edges), pairs.reference.n_rows))
+    attributions = np.zeros((len(edges), pairs.reference.n_rows))
     places = (np.arange(steps) + 0.5) / steps if steps > 1 else np.ones(1)
     twin, order = Twin(model.eval()), pairs.order
     for chunk in pairs.part(order).split(_size(twin, pairs.reference, edges, memory)):
@@ -79,18 +79,22 @@ def attribute(
 
         roles = role_masks(edges, pairs.reference[rows], model.device)
         for place in places:
-            found[:, rows] += _first_order(pair, float(place), total, edges, roles) / steps
+            attributions[:, rows] += _first_order(pair, float(place), total, edges, roles) / steps
         progress(len(rows))
-    found[:, ~counted.any(axis=1)] = np.nan
-    return found
+    attributions[:, ~counted.any(axis=1)] = np.nan
+    return attributions
 
 
 def _runs(twin: Twin, pairs: HistoryPairs, direction: Direction) -> tuple[RunPair, MetricContext]:
-    """The run that is patched and the one that writes, and the context of the metric at their steps."""
+    """Return the run that is patched and the one that writes, and the context of the metric at their steps."""
     model, device = twin.model, twin.model.device
-    one, other = (model.to_tokens(history) for history in (pairs.reference, pairs.donor))
+    reference_tokens, donor_tokens = (model.to_tokens(history) for history in (pairs.reference, pairs.donor))
     noising = direction == "noising"
-    pair = RunPair.of(twin, one, other, pairs.since) if noising else RunPair.of(twin, other, one, pairs.since)
+    pair = (
+        RunPair.of(twin, reference_tokens, donor_tokens, pairs.since)
+        if noising
+        else RunPair.of(twin, donor_tokens, reference_tokens, pairs.since)
+    )
     reference = pair.log_probs if noising else pair.donor_log_probs
     actions = torch.as_tensor(pairs.reference.actions.astype(np.int64), device=device)
     towards = {name: torch.as_tensor(actions, device=device) for name, actions in pairs.towards.items()}
@@ -113,7 +117,7 @@ def agreement(
 
     Args:
         approximate: From :func:`attribute`.
-        exact: Of the same edges.
+        exact: Exact effects of the same edges.
         signed: Whether to compare the means over rows with their signs. By default what :func:`screen` ranks is
             compared with the size of the exact mean: how well it picks.
     """
@@ -136,7 +140,7 @@ def _means(values: np.ndarray) -> Float[np.ndarray, " edge"]:
 
 
 def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Ranks; equal values share the mean of theirs."""
+    """Return ranks; equal values share the mean of theirs."""
     _, number, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[number]
 
@@ -144,17 +148,17 @@ def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 def _metric(metric: str | Metric, steps: int, direction: Direction, pairs: HistoryPairs) -> Metric:
     if not isinstance(metric, str):
         return metric
-    found = find_metric(metric, pairs.name, pairs.towards)
-    if found.attribution_steps > 1 and steps == 1 and direction == "noising":
+    named = find_metric(metric, pairs.name, pairs.towards)
+    if named.attribution_steps > 1 and steps == 1 and direction == "noising":
         raise DataError(
-            f"{found.quantity} is smallest, 0, at the reference itself: its gradient there is 0 for every edge.\n"
-            f"  Take several steps (integrated gradients; --screen-steps {found.attribution_steps}), or another metric."
+            f"{named.quantity} is smallest, 0, at the reference itself: its gradient there is 0 for every edge.\n"
+            f"  Take several steps (integrated gradients; --screen-steps {named.attribution_steps}), or another metric."
         )
-    return found
+    return named
 
 
 def _size(twin: Twin, history: History, edges: Sequence[Edge], memory: int) -> int:
-    """Rows to compute together: what each writer writes and what one stage's readers see, besides the run itself."""
+    """Return how many rows to compute together: each holds its run, every writing and what one stage's readers see."""
     shape = twin.shape
     vectors = len(twin.anatomy.writers) + 2 * 3 * shape.n_heads + 12 * shape.n_layers
     bytes_a_row = history.n_steps * vectors * shape.d_model * twin.model.dtype.itemsize
@@ -172,7 +176,7 @@ class _GradientRun:
         inputs: Queries, keys and values of each layer. [batch, step, head, d_head] each
         mixed: What its heads mix.
         normalised: What LayerNorm makes of what is seen, at the stages of MLPs and of the logits.
-        gradients: Of the metric, with respect to each of the tensors above but `seen`, by identity.
+        gradients: Gradients of the metric with respect to each of the tensors above but `seen`, by identity.
     """
 
     seen: dict[int, Stream]
@@ -208,8 +212,8 @@ def _backwards(pair: RunPair, x: Stream, total: Callable[[Tensor], Tensor]) -> _
         run.seen[last], run.normalised[last] = x, twin.normalise(last, x)
         logits = require_finite(run.normalised[last] @ twin.model.W_U + twin.model.b_U, twin.model, "the logits")
         wanted = [*(t for parts in run.inputs for t in parts.values()), *run.mixed, *run.normalised.values()]
-        found = torch.autograd.grad(total(logits.log_softmax(-1)), wanted)
-    run.gradients = {id(tensor): gradient for tensor, gradient in zip(wanted, found, strict=True)}
+        gradients = torch.autograd.grad(total(logits.log_softmax(-1)), wanted)
+    run.gradients = {id(tensor): gradient for tensor, gradient in zip(wanted, gradients, strict=True)}
     run.seen = {stage: seen.detach() for stage, seen in run.seen.items()}
     return run
 
@@ -221,20 +225,20 @@ def _first_order(
     writers = pair.twin.anatomy.writers
     apart = sum(pair.changes[writer].full() for writer in writers if writer.stage == 0)
     run = _backwards(pair, pair.seen[1] + (1 - place) * apart, total)
-    found = np.empty((len(edges), len(pair.seen[1])))
+    attributions = np.empty((len(edges), len(pair.seen[1])))
     with torch.no_grad():
         changes = torch.stack([pair.changes[writer].full() for writer in writers], dim=1).flatten(2)
         for stage in sorted({edge.stage for edge in edges}):
-            here = [number for number, edge in enumerate(edges) if edge.stage == stage]
-            ends = list(dict.fromkeys(replace(edges[number], writers=()) for number in here))
+            numbers = [number for number, edge in enumerate(edges) if edge.stage == stage]
+            ends = list(dict.fromkeys(replace(edges[number], writers=()) for number in numbers))
             towards = torch.stack([_towards(pair, run, end, roles) for end in ends], dim=1).flatten(2)
             by_writer = require_finite(towards @ changes.mT, pair.twin.model, "the gradients")
             products = by_writer.double().cpu().numpy()  # [batch, end, writer]
-            for number in here:
+            for number in numbers:
                 end = ends.index(replace(edges[number], writers=()))
-                some = [writers.index(writer) for writer in edges[number].writers]
-                found[number] = products[:, end, some].sum(axis=1)
-    return found
+                columns = [writers.index(writer) for writer in edges[number].writers]
+                attributions[number] = products[:, end, columns].sum(axis=1)
+    return attributions
 
 
 def _towards(pair: RunPair, run: _GradientRun, end: Edge, roles: Roles) -> Stream:
@@ -277,7 +281,7 @@ def _input_gradient(pair: RunPair, run: _GradientRun, end: Edge, roles: Roles) -
 
 
 def _through_norm(norm: LayerNorm, x: Stream, gradient: Stream) -> Stream:
-    """Gradient with respect to what LayerNorm is given, from that with respect to what it returns."""
+    """Return the gradient with respect to what LayerNorm is given, from that with respect to what it returns."""
     if not norm.on:
         return gradient
     centred = x - x.mean(-1, keepdim=True)

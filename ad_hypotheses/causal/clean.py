@@ -32,7 +32,7 @@ class Strand:
 
 
 def strand_of(part: Part) -> Strand:
-    """The strand that a writing part belongs to."""
+    """Return the strand that a writing part belongs to."""
     assert part.writer is not None
     return Strand(part.writer.stage, part.to)
 
@@ -81,7 +81,7 @@ class Clean:
 
     @property
     def log_probs(self) -> Float[np.ndarray, "row step action"]:
-        """Of every action, as the model gives them. [row, step, action]"""
+        """Log-probabilities of every action, as the model gives them. [row, step, action]"""
         if self.known_log_probs is None:
             self.prepare((), ())
         assert self.known_log_probs is not None
@@ -94,15 +94,15 @@ class Clean:
 
     @property
     def n_steps(self) -> int:
-        """Steps of each."""
+        """Steps of each row."""
         return self.tokens.shape[1]
 
     def chunks(self) -> Iterator[slice]:
-        """Rows to compute together."""
+        """Return rows to compute together."""
         return chunks(self.n_rows, self.n_steps)
 
     def empty(self, width: int | None = None) -> Stream:
-        """Room for one vector at every position. [row, step, width or d_model]"""
+        """Return room for one vector at every position. [row, step, width or d_model]"""
         width = self.twin.shape.d_model if width is None else width
         return torch.empty(self.n_rows, self.n_steps, width, dtype=self._dtype, device=self.tokens.device)
 
@@ -159,17 +159,17 @@ class Clean:
             self.known_log_probs = torch.cat(log_probs).numpy()
 
     def _wrote(self, part: Part, tokens: Int[Tensor, "batch step channel"], layers: Sequence[Layer]) -> Stream:
-        """What a part's writer wrote in a run."""
+        """Return what a part's writer wrote in a run."""
         assert part.writer is not None
         written, directions = self.twin.wrote(part.writer, tokens, layers)
         return written if directions is None else written @ directions
 
     def seen(self, stage: int) -> Stream:
-        """What the readers of a prepared stage see. [row, step, d_model]"""
+        """Return what the readers of a prepared stage see. [row, step, d_model]"""
         return self._streams[stage]
 
     def written(self, group: tuple[Part, ...]) -> Stream:
-        """What the parts of a prepared group write together. [row, step, d_model]"""
+        """Return what the parts of a prepared group write together. [row, step, d_model]"""
         return self._written[group]
 
 
@@ -180,7 +180,7 @@ def chunks(n_rows: int, n_steps: int) -> Iterator[slice]:
 
 
 def plain_part(writer: Writer) -> Part:
-    """The whole of a writer, for all its readers."""
+    """Return the whole of a writer, for all its readers."""
     return Part(writer, ())
 
 
@@ -198,7 +198,8 @@ class Movement:
     Attributes:
         swapped: Share of the draws whose donor is another row.
         moved: Mean norm of the change of what the parent delivers, relative to the norm of what it delivers.
-        spread: The same for clean donors: how different the site is among histories that agree on the feature.
+        spread: Mean norm of the change for clean donors, likewise relative: how different the site is among histories
+            that agree on the feature.
     """
 
     swapped: float
@@ -230,9 +231,9 @@ def movement(
     moved = spread = norm = 0.0
     for key, before in leaf.items():
         for chunk in clean.chunks():
-            here = before[chunk]
-            moved += ((gather(delivery[key], table[chunk]) - here).norm(dim=-1) * weight[chunk]).sum().item()
-            spread += ((gather(before, table[chunk]) - here).norm(dim=-1) * weight[chunk]).sum().item()
-            norm += (here.norm(dim=-1) * weight[chunk]).sum().item()
+            own = before[chunk]
+            moved += ((gather(delivery[key], table[chunk]) - own).norm(dim=-1) * weight[chunk]).sum().item()
+            spread += ((gather(before, table[chunk]) - own).norm(dim=-1) * weight[chunk]).sum().item()
+            norm += (own.norm(dim=-1) * weight[chunk]).sum().item()
     share = swapped.mean() if swapped.ndim == 1 else swapped[mask].mean() if mask.any() else 0.0
     return Movement(float(share), moved / norm if norm else np.nan, spread / norm if norm else np.nan)

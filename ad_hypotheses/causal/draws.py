@@ -80,7 +80,7 @@ def classes(
 def apart(
     labels: Int[np.ndarray, " row *step"], halves: Bool[np.ndarray, " row"] | None
 ) -> Int[np.ndarray, " row *step"]:
-    """Number the values of a feature anew so that rows of different halves never agree."""
+    """Number the values of a feature again so that rows of different halves never agree."""
     if halves is None:
         return labels
     return 2 * labels.astype(np.int64) + halves.reshape(-1, *[1] * (labels.ndim - 1))
@@ -111,7 +111,7 @@ def draw(classes: Classes, u: Float[np.ndarray, " row *step"], self_donors: bool
     Args:
         classes: From :func:`classes`.
         u: Uniform numbers in [0, 1), one a reference. [row] or [row, step]
-        self_donors: Whether the reference's own row may be drawn. A reference that nobody else agrees with keeps it.
+        self_donors: Whether the reference's own row may be drawn. A reference that no other row agrees with keeps it.
 
     Returns:
         Rows, or flat positions `row * n_steps + step`.
@@ -132,7 +132,7 @@ def draw_rows(n_rows: int, u: Float[np.ndarray, " row"], self_donors: bool) -> I
 
 
 def uniforms(seed: int, key: tuple[object, ...], shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
-    """Uniform numbers in [0, 1) that depend on `seed` and `key` (pass, tree path, ...) alone.
+    """Return uniform numbers in [0, 1) that depend on `seed` and `key` (pass, tree path, ...) alone.
 
     Numbers of a row do not change when rows are added behind it.
     """
@@ -148,7 +148,7 @@ def restricted(
 ) -> tuple[Classes, Bool[np.ndarray, "row step"]]:
     """Group positions of a step as :func:`classes` does, but let an adversary choose among those that agree.
 
-    Where nobody else agrees on `labels` and does what is wanted of `apart`, all others that agree on `labels` stay.
+    Where no other row agrees on `labels` and does what is wanted of `apart`, all others that agree on `labels` stay.
     To be drawn from without self-donors.
 
     Args:

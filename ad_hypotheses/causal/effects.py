@@ -26,7 +26,7 @@ from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.roles import PAIR_ROLES
 
-MEASURED_AS = 3  # raise it when the same names come to mean other numbers: interrupted runs then start anew
+MEASURED_AS = 3  # raise it when the same names come to mean other numbers: interrupted runs then start again
 Direction = Literal["noising", "denoising"]
 
 
@@ -66,7 +66,7 @@ class Effects:
         changes: Metric of the patched run less that of the run that was patched. {metric: [patch, row, regime]}; NaN
             where a row has no step of a regime.
         reference: The metric of the reference's plain run. {metric: [row, regime]}
-        donor: Of the donor's plain run, on the reference's labels. {metric: [row, regime]}
+        donor: The metric of the donor's plain run, on the reference's labels. {metric: [row, regime]}
         counts: Steps of each regime. [row, regime]
     """
 
@@ -100,7 +100,7 @@ def plan(model: ADTransformer, n_rows: int, n_steps: int, n_patches: int, memory
     Args:
         model: Whose runs are patched.
         n_rows: Histories.
-        n_steps: Of each.
+        n_steps: Steps of each history.
         n_patches: What is done to each.
         memory: Bytes that may be used; None for no bound.
 
@@ -143,7 +143,7 @@ def measure(
         model: In evaluation mode.
         pairs: The histories and their donors.
         patches: Each is done alone.
-        metrics: Of :data:`ad_hypotheses.causal.metrics.METRICS`: the loss of the reference's own actions, the KL
+        metrics: Names in :data:`ad_hypotheses.causal.metrics.METRICS`: the loss of the reference's own actions, the KL
             divergence from the reference's run, the logit of the reference's action less the mean of the others, and
             the probability of an action that leads towards the old or new goal.
         regimes: Which steps to average over, by name; None for all of them.
@@ -167,7 +167,7 @@ def measure(
     parts = [_done_or_resumed(task, rows, progress, scratch) for rows in task.pairs.split(size)]
     back, axes = np.argsort(order), _axes(metrics).items()
     joined = {key: np.concatenate([part[key] for part in parts], axis).take(back, axis) for key, axis in axes}
-    gather = {what: {name: joined[f"{what} {name}"] for name in metrics} for what in ("changes", "reference", "donor")}
+    gather = {run: {name: joined[f"{run} {name}"] for name in metrics} for run in ("changes", "reference", "donor")}
     counts = np.stack([steps.sum(axis=1) for steps in regimes.values()], axis=1)
     return Effects(task.patches, direction, tuple(regimes), **gather, counts=counts)
 
@@ -189,28 +189,27 @@ class _Task:
         return tuple(metric.name for metric in self.metrics)
 
     def key(self, rows: slice) -> str:
-        """Name of what is done for some rows: changes with the weights, the data and what is asked."""
+        """Return the name of what is done for some rows: changes with the weights, the data and what is asked."""
         spelled, names = [*map(_spelled, self.patches)], list(self.regimes)
-        what = (MEASURED_AS, self.metric_names, self.direction, rows.start, rows.stop, spelled, names)
+        settings = (MEASURED_AS, self.metric_names, self.direction, rows.start, rows.stop, spelled, names)
         steps = (steps[rows] for steps in self.regimes.values())
-        return fingerprint(self.twin.model, self.pairs.part(rows), what, steps)
+        return fingerprint(self.twin.model, self.pairs.part(rows), settings, steps)
 
 
 def _spelled(patch: Patch) -> str:
-    """The same text for the same patch, in every process."""
+    """Return the same text for the same patch, in every process."""
     if isinstance(patch, Together):
         return f"together {sorted(map(str, patch.edges))}"
     if isinstance(patch, Edge):
         return str(patch)
-    return (
-        f"{type(patch).__name__} {[str(one) for one in (patch.writers if isinstance(patch, Nodes) else patch.edges)]}"
-    )
+    members = patch.writers if isinstance(patch, Nodes) else patch.edges
+    return f"{type(patch).__name__} {[str(member) for member in members]}"
 
 
 def _axes(metrics: Sequence[str]) -> dict[str, int]:
     """Along which axis the rows of each kept array lie."""
     return {
-        f"{what} {name}": axis for what, axis in (("changes", 1), ("reference", 0), ("donor", 0)) for name in metrics
+        f"{kind} {name}": axis for kind, axis in (("changes", 1), ("reference", 0), ("donor", 0)) for name in metrics
     }
 
 
@@ -227,12 +226,18 @@ def _measure_rows(task: _Task, rows: slice, progress: Callable[[int], None]) -> 
     pairs = task.pairs.part(rows)
     reference = pairs.reference
     noising = task.direction == "noising"
-    one, other = (task.twin.model.to_tokens(history) for history in (reference, pairs.donor))
-    pair = RunPair.of(task.twin, one, other, pairs.since) if noising else RunPair.of(task.twin, other, one, pairs.since)
+    reference_tokens, donor_tokens = (task.twin.model.to_tokens(history) for history in (reference, pairs.donor))
+    pair = (
+        RunPair.of(task.twin, reference_tokens, donor_tokens, pairs.since)
+        if noising
+        else RunPair.of(task.twin, donor_tokens, reference_tokens, pairs.since)
+    )
     runs = dict(zip(("reference", "donor") if noising else ("donor", "reference"),
                     (pair.log_probs, pair.donor_log_probs), strict=True))  # fmt: skip
     meter = _Meter(task, rows, runs["reference"])
-    arrays = {f"{run} {name}": value for run, found in runs.items() for name, value in meter.read(found).items()}
+    arrays = {
+        f"{run} {name}": value for run, log_probs in runs.items() for name, value in meter.read(log_probs).items()
+    }
     before = meter.read(pair.log_probs[:, pair.since :], pair.since)
     changes = {name: np.repeat(0 * value[None], len(task.patches), axis=0) for name, value in before.items()}
     if pairs.since == reference.n_steps:  # nothing differs, so nothing is patched in
@@ -251,10 +256,10 @@ def _patched(task: _Task, pair: RunPair, reference: History) -> Iterator[tuple[l
     roles = role_masks(spoken, reference, pair.log_probs.device, task.roles)
     edges = [number for number, patch in enumerate(task.patches) if isinstance(patch, Edge)]
     nodes = [number for number, patch in enumerate(task.patches) if isinstance(patch, Nodes)]
-    found = patch_edges(pair, [task.patches[n] for n in edges], roles)  # type: ignore[misc]
-    yield from (([edges[place] for place in some], logits) for some, logits in found)
-    found = patch_writers(pair, [task.patches[n].writers for n in nodes])  # type: ignore[union-attr]
-    yield from (([nodes[place] for place in some], logits) for some, logits in found)
+    patched = patch_edges(pair, [task.patches[n] for n in edges], roles)  # type: ignore[misc]
+    yield from (([edges[place] for place in places], logits) for places, logits in patched)
+    patched = patch_writers(pair, [task.patches[n].writers for n in nodes])  # type: ignore[union-attr]
+    yield from (([nodes[place] for place in places], logits) for places, logits in patched)
     for number, patch in enumerate(task.patches):
         if isinstance(patch, Together):
             yield [number], patch_together(pair, patch.edges)[None]

@@ -24,12 +24,12 @@ class HistoryPairs:
     """Histories, and beside each the one that its donors' writing comes from.
 
     Attributes:
-        reference: The histories whose loss is asked about.
-        donor: As many others, row by row.
-        name: What the donors were asked for as: `"any"`, `"agree:goal"`, `"reward-moved"`.
-        words: What they are, as a sentence.
+        reference: The histories whose loss is measured.
+        donor: The histories whose writing is patched in, row by row.
+        name: Name of the kind of donors: `"any"`, `"agree:goal"`, `"reward-moved"`.
+        words: Sentence that says what they are.
         rows: Which of the histories that were given have a donor. [row]
-        left_out: How many have none.
+        left_out: Number of those that have none.
         first_step: The first step at which the two differ, the number of steps where none does: what comes before is
             computed once for both; None where they may differ altogether. [row]
         towards: Which actions lead to the cell that paid before a change, and to the one that pays after it,
@@ -86,9 +86,9 @@ def make_pairs(donors: str, task: Task, history: History, seed: int, bound: Boun
     Args:
         donors: `"any"`: another history, all alike; `"agree:NODE"`: one that agrees on the feature of a hypothesis
             node; or the name of a counterfactual of the task.
-        task: That was lived in.
+        task: The task of the histories.
         history: The references; those without a donor are left out.
-        seed: Of the draws.
+        seed: Seed of the draws.
         bound: The hypothesis whose nodes are meant.
 
     Raises:
@@ -105,20 +105,24 @@ def make_pairs(donors: str, task: Task, history: History, seed: int, bound: Boun
         raise DataError(
             f"there are no donors {donors!r} (--donors).{did_you_mean(donors, known)}\n  donors: {', '.join(known)}"
         )
-    made = make_counterfactual(donors, task, history, np.random.default_rng([seed, len(donors)]))
-    words = f"each history reads from itself with one thing changed: {made.words}"
-    pairs = _kept(history, made.history, made.changed, donors, words)
-    return replace(pairs, first_step=made.first_step[pairs.rows], towards=_towards(task, pairs, made))
+    counterfactual = make_counterfactual(donors, task, history, np.random.default_rng([seed, len(donors)]))
+    words = f"each history reads from itself with one thing changed: {counterfactual.words}"
+    pairs = _kept(history, counterfactual.history, counterfactual.changed, donors, words)
+    return replace(
+        pairs, first_step=counterfactual.first_step[pairs.rows], towards=_towards(task, pairs, counterfactual)
+    )
 
 
-def _towards(task: Task, pairs: HistoryPairs, made: Counterfactual) -> dict[str, Bool[np.ndarray, "row step action"]]:
+def _towards(
+    task: Task, pairs: HistoryPairs, counterfactual: Counterfactual
+) -> dict[str, Bool[np.ndarray, "row step action"]]:
     """Which actions lead to where was paid before and after the change, if it moved that and the task has ways."""
-    if made.old is None or made.new is None:
+    if counterfactual.old is None or counterfactual.new is None:
         return {}
     try:
         return {
             name: moves_towards(task, pairs.reference, cells[pairs.rows])
-            for name, cells in (("old", made.old), ("new", made.new))
+            for name, cells in (("old", counterfactual.old), ("new", counterfactual.new))
         }
     except DataError:  # no rooms: there are no ways
         return {}
@@ -129,9 +133,9 @@ def _agreeing(node: BoundNode, history: History, donors: str, seed: int) -> Hist
     assert labels is not None
     u = uniforms(seed, ("donors", donors), (history.n_rows,))
     if labels.ndim == 1:
-        found = classes(labels)
+        pools = classes(labels)
         words = f"each history reads from another one, drawn among those with the same {node.name}"
-        return _kept(history, history[draw(found, u, self_donors=False)], ~found.alone, donors, words)
+        return _kept(history, history[draw(pools, u, self_donors=False)], ~pools.alone, donors, words)
     table, share, usual = _most_alike(labels, node.selected, u)
     words = (
         f"{node.name} has a value at each step, and no other history has the same at all of them: each reads from the "
@@ -153,13 +157,15 @@ def _most_alike(
         agreeing[row] = -1
         best = np.flatnonzero(agreeing == agreeing.max())
         table[row] = best[int(u[row] * len(best))]
-        asked = labels[row, steps].size
-        shares[row], usual[row] = agreeing[table[row]] / max(asked, 1), usual[row] / max(asked, 1)
+        n_asked = labels[row, steps].size
+        shares[row], usual[row] = agreeing[table[row]] / max(n_asked, 1), usual[row] / max(n_asked, 1)
     return table, float(shares.mean()), float(usual.mean())
 
 
-def _kept(history: History, donor: History, there: Bool[np.ndarray, " row"], donors: str, words: str) -> HistoryPairs:
-    rows = np.flatnonzero(there)
+def _kept(
+    history: History, donor: History, has_donor: Bool[np.ndarray, " row"], donors: str, words: str
+) -> HistoryPairs:
+    rows = np.flatnonzero(has_donor)
     if len(rows) < 2:
         raise DataError(
             f"--donors {donors}: only {len(rows)} of the {history.n_rows} histories have such a donor, and 2 are the "

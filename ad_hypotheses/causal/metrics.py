@@ -38,8 +38,8 @@ def exact_baseline(
         self_donors: Whether the row itself is among those averaged over.
     """
     n_rows = len(log_probs)
-    everyone = -log_probs.sum(axis=0, dtype=np.float64)  # [step, action]
-    total = np.take_along_axis(everyone[None].repeat(n_rows, 0), actions[..., None].astype(np.int64), axis=-1)[..., 0]
+    all_rows = -log_probs.sum(axis=0, dtype=np.float64)  # [step, action]
+    total = np.take_along_axis(all_rows[None].repeat(n_rows, 0), actions[..., None].astype(np.int64), axis=-1)[..., 0]
     if self_donors or n_rows == 1:
         return total / n_rows
     return (total - cross_entropy(log_probs, actions)) / (n_rows - 1)

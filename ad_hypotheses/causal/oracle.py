@@ -97,7 +97,7 @@ class _Problem:
         _check(self)
 
     def clean(self, name, row, step):
-        """The value of a component in the untouched model."""
+        """Return the value of a component in the untouched model."""
         if (name, row, step) not in self.clean_values:
             read = partial(self.clean_inputs, name, row)
             self.clean_values[name, row, step] = _compute(self.components[name], row, step, read)
@@ -110,7 +110,7 @@ class _Problem:
         return node.selected is not None or isinstance(node.labels[0], list | np.ndarray)
 
     def feature(self, node, row, step):
-        """What a donor must agree on."""
+        """Return what a donor must agree on."""
         label = node.labels[row]
         if isinstance(label, list | np.ndarray):
             label = label[step]
@@ -118,7 +118,7 @@ class _Problem:
         return label if node.selected is None else (label, bool(node.selected[row][step]))
 
     def donors(self, node, row, step):
-        """Every (row, step) from which a visit to `row` may draw `node` for its `step`."""
+        """Return every (row, step) from which a visit to `row` may draw `node` for its `step`."""
         if (node.name, row, step) not in self.pools:
             align = self.options.align if self.step_level(node) else "step"
             steps = [step] if align == "step" else range(self.n_steps)
@@ -144,7 +144,7 @@ class _Execution:
         self.donor_table, self.other_table, self.values = {}, {}, {}
 
     def value(self, path, row, component, part, step):
-        """The value at one site of the node at the end of `path`, visited at `row`."""
+        """Return the value at one site of the node at the end of `path`, visited at `row`."""
         key = (path, row, component, part, step)
         if key not in self.values:
             read = partial(self.inputs, path, row, component)
@@ -153,7 +153,7 @@ class _Execution:
         return self.values[key]
 
     def inputs(self, path, row, component, part, step):
-        """What `part` of `component`, a site of the visited node, sees at `step`: `{writer: value}`."""
+        """Return what `part` of `component`, a site of the visited node, sees at `step`: `{writer: value}`."""
         node = self.problem.nodes[path[-1]]
         if not node.parents and node.name != self.problem.root:
             return self.problem.clean_inputs(component, row, part, step)
@@ -188,7 +188,7 @@ class _Execution:
         return self.problem.clean(writer, self.other_table[key], step)
 
     def donor(self, path, parent, row, step):
-        """The (row, step) drawn for `parent`, or None where this step of this row is not selected."""
+        """Return the (row, step) drawn for `parent`, or None where this step of this row is not selected."""
         node = self.problem.nodes[parent]
         if node.selected is not None and not node.selected[row][step]:
             return None

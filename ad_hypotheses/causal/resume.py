@@ -18,16 +18,16 @@ from ad_hypotheses.storage.reading import read_file
 Arrays = dict[str, np.ndarray]
 
 
-def fingerprint(model: ADTransformer, pairs: HistoryPairs, what: object, arrays: Iterable[np.ndarray] = ()) -> str:
+def fingerprint(model: ADTransformer, pairs: HistoryPairs, settings: object, arrays: Iterable[np.ndarray] = ()) -> str:
     """Return a name for numbers: it changes with the weights, the data and what is asked.
 
     Args:
         model: Whose runs they are about.
         pairs: The histories and their donors.
-        what: Is asked; its text counts.
+        settings: Everything else that the numbers depend on; its text counts.
         arrays: What else the numbers depend on.
     """
-    digest = hashlib.sha256(repr((what, pairs.name, sorted(pairs.towards))).encode())
+    digest = hashlib.sha256(repr((settings, pairs.name, sorted(pairs.towards))).encode())
     for name, weights in model.state_dict().items():
         digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
     for history in (pairs.reference, pairs.donor):

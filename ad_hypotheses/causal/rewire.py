@@ -123,7 +123,7 @@ def _feeding(twin: Twin, given: Sequence[Given]) -> dict[Reader, tuple[int, ...]
 
 
 def _writers_at(stage: int, given: Sequence[Given]) -> Iterator[tuple[int, Part, Writer]]:
-    """Every part of a stage whose writing is given, with the number of that writing."""
+    """Return every part of a stage whose writing is given, with the number of that writing."""
     for number, writing in enumerate(given):
         for part in writing.parts if writing.stage == stage else ():
             assert part.writer is not None
@@ -139,7 +139,7 @@ def _head_inputs(
     see: Callable[[Iterable[int]], Stream],
     inputs: Mapping[Reader, Tensor],
 ) -> Float[Tensor, "batch step head d_head"]:
-    """Queries, keys or values of the heads of a layer: at once for those that see the same."""
+    """Return queries, keys or values of the heads of a layer: at once for those that see the same."""
     alike: dict[tuple[int, ...], list[int]] = {}
     replaced: dict[int, Tensor] = {}
     for head in range(twin.shape.n_heads):

@@ -56,9 +56,9 @@ class Pass:
     """Outcome of one pass: every reference scrubbed once.
 
     Attributes:
-        log_probs: Of every action. [row, step, action]
+        log_probs: Log-probabilities of every action. [row, step, action]
         root_moved: Mean norm of the change of the logits' input.
-        root_moved_by_baseline: The same if the whole input came from the other row.
+        root_moved_by_baseline: Mean norm of the change if the whole input came from the other row.
         movements: By tree path (consumer first); only where asked for.
     """
 
@@ -74,8 +74,8 @@ class Scrubber:
     Args:
         clean: The model's own run over the dataset.
         bound: The hypothesis, bound to the model and the dataset.
-        options: See :class:`Options`.
-        seed: Of all draws.
+        options: The choices of :class:`Options`.
+        seed: Seed of all draws.
         halves: Rows that give each other no donors if they differ in it; None where every row may. [row]
     """
 
@@ -118,8 +118,8 @@ class Scrubber:
         """Scrub every reference once.
 
         Args:
-            number: Of the pass; with the seed it determines every draw.
-            movements: Also measure how far each arrow moved.
+            number: Number of the pass; with the seed it determines every draw.
+            movements: Whether to measure how far each arrow moved, too.
             n_rows: How many references, the first ones; all by default. Donors come from all rows.
         """
         n_rows = self.clean.n_rows if n_rows is None else n_rows
@@ -144,7 +144,7 @@ class Scrubber:
         """Scrub every reference once, as :meth:`run` does, and return the logits: differentiable if the clean run is.
 
         Args:
-            number: Of the pass.
+            number: Number of the pass.
         """
         self._pass, self._shared, self._movements = number, {}, None
         chunks = _Visit(self, (self.root,)).chunks()
@@ -167,7 +167,7 @@ class Scrubber:
         return delivery
 
     def leaf(self, name: str) -> Delivery:
-        """What a node without parents delivers: its sites as the model computes them."""
+        """Return what a node without parents delivers: its sites as the model computes them."""
         delivery: Delivery = {strand: self.clean.written(group) for strand, group in self.strands[name].items()}
         for part in self.nodes[name].parts:
             for reader in part.readers if part.writer is None else ():
@@ -177,21 +177,21 @@ class Scrubber:
         return delivery
 
     def key(self, path: TreePath) -> TreePath:
-        """What the draws of a visit depend on: the tree path, or the node alone if its draws are shared."""
+        """Return what the draws of a visit depend on: the tree path, or the node alone if its draws are shared."""
         return path[-1:] if self.options.shared else path
 
-    def uniforms(self, path: TreePath, what: str, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
-        """The uniform numbers behind one table of a visit."""
-        return uniforms(self.seed, (self._pass, *self.key(path), what), shape)
+    def uniforms(self, path: TreePath, table: str, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
+        """Return the uniform numbers behind one table of a visit."""
+        return uniforms(self.seed, (self._pass, *self.key(path), table), shape)
 
     def donors(self, path: TreePath, parent: str) -> Int[np.ndarray, " row *step"]:
         """Draw the table of donors of a declared parent."""
-        found = self.classes[parent]
-        return draw(found, self.uniforms(path, f"<{parent}", found.size.shape), self.options.self_donors)
+        pools = self.classes[parent]
+        return draw(pools, self.uniforms(path, f"<{parent}", pools.size.shape), self.options.self_donors)
 
-    def other_rows(self, path: TreePath, what: str = "other") -> Int[Tensor, " row"]:
+    def other_rows(self, path: TreePath, table: str = "other") -> Int[Tensor, " row"]:
         """Draw the rows that unimportant inputs of a visit come from."""
-        u = self.uniforms(path, what, (self.clean.n_rows,))
+        u = self.uniforms(path, table, (self.clean.n_rows,))
         own = self.options.self_donors
         rows = draw_rows(self.clean.n_rows, u, own) if self._halves is None else draw(self._halves, u, own)
         return torch.from_numpy(rows).to(self.clean.tokens.device)
@@ -235,23 +235,23 @@ class _Visit:
         return _Arrow(parent, torch.from_numpy(donors).to(device), mask, delivery)
 
     def _come_to(self, donors: Int[np.ndarray, " row *step"]) -> np.ndarray | None:
-        """The rows at which a parent is visited from here: there is no need to visit it anywhere else."""
+        """Return the rows at which a parent is visited from here: there is no need to visit it anywhere else."""
         scrubber, n_steps = self.scrubber, self.scrubber.clean.n_steps
         if scrubber.options.shared or scrubber._movements is not None:
             return None  # others look at it too
         drawn = donors if self.visited is None else donors[self.visited]
-        found = np.zeros(scrubber.clean.n_rows, dtype=bool)
-        found[drawn if donors.ndim == 1 else drawn // n_steps] = True
-        return None if found.all() else np.flatnonzero(found)
+        reached = np.zeros(scrubber.clean.n_rows, dtype=bool)
+        reached[drawn if donors.ndim == 1 else drawn // n_steps] = True
+        return None if reached.all() else np.flatnonzero(reached)
 
     def chunks(self) -> Iterator[tuple[slice | Tensor, _Chunk]]:
         clean, visited = self.scrubber.clean, self.visited
         for rows in clean.chunks() if visited is None else chunks(len(visited), clean.n_steps):
-            here = rows if visited is None else torch.from_numpy(visited[rows]).to(clean.tokens.device)
-            yield here, _Chunk(self, here)
+            visited_rows = rows if visited is None else torch.from_numpy(visited[rows]).to(clean.tokens.device)
+            yield visited_rows, _Chunk(self, visited_rows)
 
     def room(self) -> Delivery:
-        """Memory for what the node delivers at every row."""
+        """Return memory for what the node delivers at every row."""
         scrubber, d_head = self.scrubber, self.scrubber.twin.model.cfg.d_head
         room: Delivery = {strand: scrubber.clean.empty() for strand in scrubber.strands[self.name]}
         for part in scrubber.nodes[self.name].parts:
@@ -260,7 +260,7 @@ class _Visit:
         return room
 
     def other_for(self, reader: Reader, writer: object) -> Int[Tensor, " row"]:
-        """The table of one writer at one reader, with independent others."""
+        """Return the table of one writer at one reader, with independent others."""
         if (reader, writer) not in self.others:
             self.others[reader, writer] = self.scrubber.other_rows(self.path, f"other {reader} {writer}")
         return self.others[reader, writer]
@@ -308,7 +308,7 @@ class _Chunk:
             self.own[strand] = sum(written[1:], start=written[0])
 
     def _write(self, parts: list[Part]) -> Stream:
-        """What some parts of one stage write together in this visit."""
+        """Return what some parts of one stage write together in this visit."""
         writer = parts[0].writer
         assert writer is not None
         if writer.kind == "mlp":
@@ -318,7 +318,7 @@ class _Chunk:
         return self.twin.head_sum(writer.layer, heads, q, k, v)
 
     def _head_inputs(self, readers: list[Reader]) -> Float[Tensor, "batch step head d_head"]:
-        """The queries, keys or values of some heads of a layer: at once, if all see the same."""
+        """Return the queries, keys or values of some heads of a layer: at once, if all see the same."""
         replaced = any(reader in arrow.delivery for arrow in self.visit.arrows for reader in readers)
         if replaced or len({self._signature(reader) for reader in readers}) > 1:
             return torch.stack([self._head_input(reader) for reader in readers], dim=2)
@@ -353,7 +353,7 @@ class _Chunk:
         return frozenset(key.to for key in keys if isinstance(key, Strand) and key.feeds(reader))
 
     def _seen(self, reader: Reader) -> Stream:
-        """The sum that a reader sees in this visit."""
+        """Return the sum that a reader sees in this visit."""
         x = self._everything(reader)
         for arrow in self.visit.arrows:
             for key in arrow.delivery:
@@ -368,7 +368,7 @@ class _Chunk:
         return x
 
     def _everything(self, reader: Reader) -> Stream:
-        """What a reader would see if all its inputs were unimportant."""
+        """Return what a reader would see if all its inputs were unimportant."""
         if self.scrubber.options.others == "joint":
             return gather(self.clean.seen(reader.stage), self.other_rows)
         writers = [writer for writer in self.twin.anatomy.writers if writer.feeds(reader)]
@@ -377,7 +377,7 @@ class _Chunk:
         return sum([*written[1:], *biases], start=written[0])
 
     def _unimportant(self, parts: tuple[Part, ...], reader: Reader) -> Stream:
-        """What some parts write where a reader takes them from other rows."""
+        """Return what some parts write where a reader takes them from other rows."""
         if self.scrubber.options.others == "joint":
             return gather(self.clean.written(parts), self.other_rows)
         tables = [self.visit.other_for(reader, part.writer)[self.rows] for part in parts]

@@ -32,7 +32,7 @@ from ad_hypotheses.language.edges import Edge, all_edges, connected
 
 STEPS = 8  # of the integrated gradients that say which edges are tried first
 BUDGET = 400  # sets of edges that are tried
-TRIED_AS = 1  # raise it when the same sets come to have other losses: interrupted searches then start anew
+TRIED_AS = 1  # raise it when the same sets come to have other losses: interrupted searches then start again
 LEAST_GAIN = 1e-3  # nats by which the model must beat the donor for a share of that to mean something
 
 
@@ -43,7 +43,7 @@ class SearchTrial:
     Attributes:
         phase: `"how many"` or `"without"`: the search for a number of edges, or the removal of some.
         kept: Number of edges in the set.
-        share: What it keeps.
+        share: Share that it keeps.
         enough: Whether that is the share asked for.
     """
 
@@ -58,13 +58,13 @@ class Circuit:
     """Edges that together keep a share of the model's gain.
 
     Attributes:
-        edges: They, in the order in which their readers read.
-        share: What they keep, (loss with nothing kept - loss with these) / (the same with all kept).
-        wanted: What they were to keep.
+        edges: The edges, in the order in which their readers read.
+        share: Share that they keep, (loss with nothing kept - loss with these) / (the same with all kept).
+        wanted: Share that they were to keep.
         loss_all: Mean loss of the model, in nats.
-        loss_none: The same when every edge carries the donor's writing.
-        loss: The same when all but these do.
-        trials: What was tried, in order.
+        loss_none: Mean loss when every edge carries the donor's writing.
+        loss: Mean loss when all edges but these do.
+        trials: Sets that were tried, in order.
         finished: Whether no single edge could be taken out any more; else the budget ended first.
     """
 
@@ -99,7 +99,7 @@ def search(
         pairs: The histories whose actions are predicted, and the donors whose writing the edges outside the set carry.
         keep: The share, in (0, 1].
         edges: To choose from, without roles; all of the model by default. The others always carry the donor's.
-        attributions: Of these edges; integrated gradients of the loss by default.
+        attributions: Attributions of these edges; integrated gradients of the loss by default.
         mask: Steps that count; all of them by default.
         budget: How many sets may be tried, at least those of the binary search.
         progress: Called after every trial.
@@ -118,15 +118,15 @@ def search(
     order = [edges[number] for number in screen(attributions, len(edges))]
     losses = Losses(model, pairs, mask, scratch)
     attempt = _Attempts(losses, model.anatomy, edges, keep, budget, progress)
-    kept = _how_many(attempt, order)
-    kept, finished = _without(attempt, kept)
+    circuit = _how_many(attempt, order)
+    circuit, finished = _without(attempt, circuit)
     return Circuit(
-        tuple(edge for edge in edges if edge in set(kept)),
-        attempt.share(kept),
+        tuple(edge for edge in edges if edge in set(circuit)),
+        attempt.share(circuit),
         keep,
         attempt.best,
         attempt.worst,
-        losses.of(kept),
+        losses.of(circuit),
         tuple(attempt.trials),
         finished,
     )
@@ -169,13 +169,13 @@ class Losses:
         name = f"{fingerprint(model, pairs, TRIED_AS, [mask])}.txt"
         self._kept = Numbers(None if scratch is None else scratch / name)
 
-    def knows(self, kept: Iterable[Edge]) -> bool:
+    def knows(self, circuit: Iterable[Edge]) -> bool:
         """Whether it has been worked out already."""
-        return _single(kept) in self._known
+        return _single(circuit) in self._known
 
-    def of(self, kept: Iterable[Edge]) -> float:
-        """The mean over the steps that count, in nats."""
-        single = _single(kept)
+    def of(self, circuit: Iterable[Edge]) -> float:
+        """Return the mean over the steps that count, in nats."""
+        single = _single(circuit)
         if single not in self._known:
             name = hashlib.sha256("\n".join(sorted(map(str, single))).encode()).hexdigest()[:24]
             self._known[single] = self._kept.get(name, lambda: self._work_out(self.everything - single))
@@ -225,13 +225,13 @@ class _Attempts:
                 "donors write. Choose donors that differ more, or other steps."
             )
 
-    def share(self, kept: Iterable[Edge]) -> float:
-        return (self.worst - self.losses.of(kept)) / (self.worst - self.best)
+    def share(self, circuit: Iterable[Edge]) -> float:
+        return (self.worst - self.losses.of(circuit)) / (self.worst - self.best)
 
-    def enough(self, phase: str, kept: Sequence[Edge]) -> bool:
-        new = not self.losses.knows(kept)
-        share = self.share(kept)
-        trial = SearchTrial(phase, len(kept), share, share >= self.keep)
+    def enough(self, phase: str, circuit: Sequence[Edge]) -> bool:
+        new = not self.losses.knows(circuit)
+        share = self.share(circuit)
+        trial = SearchTrial(phase, len(circuit), share, share >= self.keep)
         if new:  # a set that was tried before costs nothing
             self.trials.append(trial)
             self.progress(trial)
@@ -243,7 +243,7 @@ class _Attempts:
 
 
 def _how_many(attempt: _Attempts, order: Sequence[Edge]) -> list[Edge]:
-    """The shortest beginning of an order that keeps enough, if a longer one always keeps more."""
+    """Return the shortest beginning of an order that keeps enough, if a longer one always keeps more."""
     too_few, enough = 0, len(order)
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
@@ -251,25 +251,25 @@ def _how_many(attempt: _Attempts, order: Sequence[Edge]) -> list[Edge]:
             enough = middle
         else:
             too_few = middle
-    kept = connected(order[:enough], attempt.anatomy)
-    return kept if attempt.share(kept) >= attempt.keep else list(order)
+    circuit = connected(order[:enough], attempt.anatomy)
+    return circuit if attempt.share(circuit) >= attempt.keep else list(order)
 
 
-def _without(attempt: _Attempts, kept: Sequence[Edge]) -> tuple[list[Edge], bool]:
+def _without(attempt: _Attempts, circuit: Sequence[Edge]) -> tuple[list[Edge], bool]:
     """Take out edges from the end, several at once where that goes well, until no single one can go."""
-    kept, changed = list(kept), True
+    circuit, changed = list(circuit), True
     while changed:
-        changed, block, rest = False, max(1, len(kept) // 8), list(reversed(kept))
+        changed, block, rest = False, max(1, len(circuit) // 8), list(reversed(circuit))
         while rest:
             if attempt.over:
-                return kept, False
-            some = rest[:block]
-            fewer = connected([edge for edge in kept if edge not in set(some)], attempt.anatomy)
+                return circuit, False
+            tried = rest[:block]
+            fewer = connected([edge for edge in circuit if edge not in set(tried)], attempt.anatomy)
             if attempt.enough("without", fewer):
-                kept, changed, block = fewer, True, 2 * block
-                rest = [edge for edge in rest[len(some) :] if edge in set(fewer)]
-            elif len(some) == 1:
+                circuit, changed, block = fewer, True, 2 * block
+                rest = [edge for edge in rest[len(tried) :] if edge in set(fewer)]
+            elif len(tried) == 1:
                 rest, block = rest[1:], 1
             else:
-                block = len(some) // 2
-    return kept, True
+                block = len(tried) // 2
+    return circuit, True

@@ -46,7 +46,7 @@ class Layer(NamedTuple):
     after: Tensor
 
     def at(self, steps: slice) -> Layer:
-        """The same at some steps only, in memory of its own where they are not all."""
+        """Return the same at some steps only, in memory of its own where they are not all."""
         q, k, v, *rest = (each[:, steps].contiguous() for each in (*self.inputs, *self[1:]))
         return Layer((q, k, v), *rest)
 
@@ -68,34 +68,34 @@ class Twin:
         return cast(Block, self.model.blocks[layer])
 
     def embed(self, channel: str, tokens: Int[Tensor, "batch step channel"]) -> Stream:
-        """What one part of the tokens writes."""
+        """Return what one part of the tokens writes."""
         return F.embedding(tokens[..., self.channels.index(channel)], self.model.embed[channel])
 
     def position(self, tokens: Int[Tensor, "batch step channel"]) -> Stream:
-        """What the positions write, where they are embedded."""
+        """Return what the positions write, where they are embedded."""
         return self.model.W_pos[: tokens.shape[1]].expand(len(tokens), -1, -1)
 
     def norm(self, stage: int) -> LayerNorm:
-        """The LayerNorm in front of the readers at `stage`."""
+        """Return the LayerNorm in front of the readers at `stage`."""
         layer, is_mlp = divmod(stage - 1, 2)
         if stage == self.last_stage:
             return cast(LayerNorm, self.model.ln_final)
         return cast(LayerNorm, self.block(layer).ln2 if is_mlp else self.block(layer).ln1)
 
     def normalise(self, stage: int, x: Stream) -> Stream:
-        """LayerNorm of the readers at `stage`, recomputed on the sum that they see."""
+        """Return LayerNorm of the readers at `stage`, recomputed on the sum that they see."""
         if self.shape.attention_only and stage % 2 == 0:  # there is no MLP that could read here
             return x
         return self.norm(stage).plain(x)
 
     def head_input(self, reader: Reader, normalised: Stream) -> Float[Tensor, "batch step d_head"]:
-        """The query, key or value of one head."""
+        """Return the query, key or value of one head."""
         return self.head_inputs(reader.layer, reader.kind, [reader.head], normalised)[:, :, 0]
 
     def head_inputs(
         self, layer: int, kind: str, heads: Sequence[int], normalised: Stream
     ) -> Float[Tensor, "batch step head d_head"]:
-        """The queries, keys or values of some heads of a layer."""
+        """Return the queries, keys or values of some heads of a layer."""
         attention = self.block(layer).attn
         weight, bias = getattr(attention, f"W_{kind.upper()}"), getattr(attention, f"b_{kind.upper()}")
         if list(heads) != list(range(len(weight))):
@@ -103,12 +103,12 @@ class Twin:
         return project(normalised, weight, bias)
 
     def head_sum(self, layer: int, heads: Sequence[int], q: Tensor, k: Tensor, v: Tensor) -> Stream:
-        """What some heads of a layer write together, without the layer's constant bias.
+        """Return what some heads of a layer write together, without the layer's constant bias.
 
         With rotary positions a query or key is turned by the step where it stands here, wherever it came from.
 
         Args:
-            layer: Of the heads.
+            layer: Layer of the heads.
             heads: Which ones, in the order of the arrays.
             q: Queries, not rotated. [batch, step, head, d_head], like `k` and `v`
             k: Keys, not rotated.
@@ -138,16 +138,16 @@ class Twin:
         if n_queries == n_steps or q.device.type == "cuda":
             mask = visible(n_queries, n_steps, window, q.device)
             return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
-        added, found = _added(n_queries, n_steps, window, q.device, q.dtype), []
+        added, mixed_blocks = _added(n_queries, n_steps, window, q.device, q.dtype), []
         for first in range(0, n_queries, QUERIES):
-            some = slice(first, min(first + QUERIES, n_queries))
-            keys = slice(n_steps - n_queries + some.stop)
-            mixed = F.scaled_dot_product_attention(q[:, :, some], k[:, :, keys], v[:, :, keys], added[some, keys])
-            found.append(mixed.transpose(1, 2))
-        return torch.cat(found, 1)
+            block = slice(first, min(first + QUERIES, n_queries))
+            keys = slice(n_steps - n_queries + block.stop)
+            mixed = F.scaled_dot_product_attention(q[:, :, block], k[:, :, keys], v[:, :, keys], added[block, keys])
+            mixed_blocks.append(mixed.transpose(1, 2))
+        return torch.cat(mixed_blocks, 1)
 
     def scores(self, q: Tensor, k: Tensor) -> Float[Tensor, "batch head query step"]:
-        """How much each query of some heads looks at each key, before the softmax; what it cannot see is -inf.
+        """Return how much each query of some heads looks at each key, before the softmax; what it cannot see is -inf.
 
         Args:
             q: Queries of the last steps. [batch, query, head, d_head]
@@ -165,11 +165,11 @@ class Twin:
         return rotate(q, (cos[-q.shape[1] :], sin[-q.shape[1] :])), rotate(k, (cos, sin))
 
     def mlp(self, layer: int, normalised: Stream) -> Stream:
-        """What an MLP writes: nothing where there are none."""
+        """Return what an MLP writes: nothing where there are none."""
         return torch.zeros_like(normalised) if self.shape.attention_only else self.block(layer).mlp(normalised)
 
     def logits(self, x: Stream) -> Float[Tensor, "batch step action"]:
-        """The logits, from the residual stream before the last LayerNorm.
+        """Return the logits, from the residual stream before the last LayerNorm.
 
         Raises:
             NonFiniteError: They are not finite.
@@ -178,11 +178,11 @@ class Twin:
         return require_finite(logits, self.model, "the logits")
 
     def attention_bias(self, layer: int) -> Float[Tensor, " d_model"]:
-        """The constant that a layer's attention adds besides its heads."""
+        """Return the constant that a layer's attention adds in addition to its heads."""
         return self.block(layer).attn.b_O
 
     def embedded(self, tokens: Int[Tensor, "batch step channel"]) -> Stream:
-        """What the parts of the tokens and the positions write together."""
+        """Return what the parts of the tokens and the positions write together."""
         x = self.model.embed_sum(tokens)
         return x + self.position(tokens) if self.anatomy.has_positions else x
 
@@ -192,7 +192,7 @@ class Twin:
         Args:
             x: What the heads see.
             first: A layer.
-            earlier: Of each layer of the model, where there are steps before these; else none.
+            earlier: Keys and values of each layer of the model, where there are steps before these; else none.
         """
         heads = range(self.shape.n_heads)
         for layer in range(first, self.shape.n_layers):
@@ -211,18 +211,18 @@ class Twin:
 
         Args:
             x: What they see.
-            stage: Of the readers.
-            earlier: Of each layer of the model, where there are steps before these; else none. The rows of `x` are
-                those of this batch, again and again.
+            stage: Stage of the readers.
+            earlier: Keys and values of each layer of the model, where there are steps before these; else none. The
+                rows of `x` are those of this batch, again and again.
         """
         n_steps = x.shape[1] + (earlier[0].shape[2] if earlier else 0)
         size = max(1, self.tokens_at_once // n_steps)
         folded = [self.block(layer).attn.stacked() for layer in range(stage // 2, self.shape.n_layers)]
-        found = []
+        logits = []
         for first in range(0, len(x), size):
             rows = torch.arange(first, min(first + size, len(x)), device=x.device)
-            found.append(self._onward(x[first : first + size], stage, folded, earlier, rows))
-        return torch.cat(found)
+            logits.append(self._onward(x[first : first + size], stage, folded, earlier, rows))
+        return torch.cat(logits)
 
     @property
     def tokens_at_once(self) -> int:
@@ -262,7 +262,7 @@ class Twin:
         return [torch.zeros_like(x), x, *(seen for layer in self.layers(x) for seen in (layer.middle, layer.after))]
 
     def write(self, writer: Writer, tokens: Int[Tensor, "batch step channel"], seen: Sequence[Stream]) -> Stream:
-        """What one writer writes in a plain run whose readers see `seen`."""
+        """Return what one writer writes in a plain run whose readers see `seen`."""
         if writer.kind == "embed":
             return self.embed(writer.channel, tokens)
         if writer.kind == "pos":
@@ -276,7 +276,7 @@ class Twin:
     def wrote(
         self, writer: Writer, tokens: Int[Tensor, "batch step channel"], layers: Sequence[Layer]
     ) -> tuple[Tensor, Tensor | None]:
-        """What a writer wrote in a run, in the fewest coordinates.
+        """Return what a writer wrote in a run, in the fewest coordinates.
 
         Args:
             writer: The writer.
@@ -298,7 +298,7 @@ class Twin:
 def _added(
     queries: int, keys: int, window: int | None, device: torch.device, dtype: torch.dtype
 ) -> Float[Tensor, "query key"]:
-    """What is added to scores so that each query sees only what it may; made once for all that is patched."""
+    """Return what is added to scores so that each query sees only what it may; made once for all that is patched."""
     hidden = ~visible(queries, keys, window, device)
     return torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
 

@@ -48,7 +48,7 @@ class BoundNode:
 
     def of_rows(self, rows: slice | Int[np.ndarray, " row"]) -> BoundNode:
         """Return the node bound to some of the rows."""
-        labels, selected = (None if one is None else one[rows] for one in (self.labels, self.selected))
+        labels, selected = (None if values is None else values[rows] for values in (self.labels, self.selected))
         return replace(self, labels=labels, selected=selected)
 
 
@@ -188,11 +188,11 @@ def _wrong_roles(hypothesis: Hypothesis, known: Mapping[str, Any]) -> Iterator[P
         role = node.site.role
         if role is not None and role not in known:
             advice = did_you_mean(role, known).strip()
-            what = f'{node.name}() is narrowed to "{role}" steps, but there is no such role.'
-            yield Problem(what, node.place, (("roles", listed(known)),), advice)
+            message = f'{node.name}() is narrowed to "{role}" steps, but there is no such role.'
+            yield Problem(message, node.place, (("roles", listed(known)),), advice)
         elif role is not None and not known[role].any():
-            what = f'{node.name}() is narrowed to "{role}" steps, of which these histories have none.'
-            yield Problem(what, node.place, advice="drop .steps, choose another role or use other histories")
+            message = f'{node.name}() is narrowed to "{role}" steps, of which these histories have none.'
+            yield Problem(message, node.place, advice="drop .steps, choose another role or use other histories")
 
 
 def _dead_parts(hypothesis: Hypothesis, parts: Parts) -> Iterator[str]:
@@ -209,7 +209,7 @@ def _dead_parts(hypothesis: Hypothesis, parts: Parts) -> Iterator[str]:
 
 def _unused_nodes(hypothesis: Hypothesis) -> Iterator[str]:
     scope: Mapping[str, Any] = getattr(hypothesis.root.function, "__globals__", {})
-    claims = [hypothesis, *(one for one in scope.values() if isinstance(one, Hypothesis))]
+    claims = [hypothesis, *(value for value in scope.values() if isinstance(value, Hypothesis))]
     used: set[Callable[..., Any]] = {node.function for claim in claims for node in claim.nodes}
     for node in scope.values():
         if isinstance(node, Node) and node.file == hypothesis.root.file and node.function not in used:

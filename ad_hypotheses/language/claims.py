@@ -27,8 +27,8 @@ def chosen(hypotheses: Sequence[Hypothesis], model: str | None) -> list[tuple[Hy
         families.setdefault(id(_ancestor(main, hypotheses)), []).append((main, controls))
     picked = []
     for family in families.values():
-        there = [group for group in family if group[0].model == model]
-        picked += there or [_moved(*family[0], model)]
+        on_model = [group for group in family if group[0].model == model]
+        picked += on_model or [_moved(*family[0], model)]
     return picked
 
 
@@ -38,26 +38,26 @@ def shown_file(file: str) -> str:
 
 
 def _grouped(hypotheses: Sequence[Hypothesis]) -> list[tuple[Hypothesis, list[Hypothesis]]]:
-    here = {id(one) for one in hypotheses}
+    given = {id(hypothesis) for hypothesis in hypotheses}
     groups: dict[int, tuple[Hypothesis, list[Hypothesis]]] = {}
-    for one in hypotheses:
-        main = one
-        while main.control_of is not None and id(main.control_of) in here:
+    for hypothesis in hypotheses:
+        main = hypothesis
+        while main.control_of is not None and id(main.control_of) in given:
             main = main.control_of  # a control of a control
-        if main is one:
-            groups[id(one)] = one, []
+        if main is hypothesis:
+            groups[id(hypothesis)] = hypothesis, []
         else:
-            groups[id(main)][1].append(one)
+            groups[id(main)][1].append(hypothesis)
     return list(groups.values())
 
 
 def _ancestor(hypothesis: Hypothesis, hypotheses: Sequence[Hypothesis]) -> Hypothesis:
-    here = {id(one) for one in hypotheses}
-    while hypothesis.origin is not None and id(hypothesis.origin) in here:
+    given = {id(claim) for claim in hypotheses}
+    while hypothesis.origin is not None and id(hypothesis.origin) in given:
         hypothesis = hypothesis.origin
     return hypothesis
 
 
 def _moved(main: Hypothesis, controls: Sequence[Hypothesis], model: str) -> tuple[Hypothesis, list[Hypothesis]]:
-    there = replace(main.on(model=model), name=main.name)
-    return there, [replace(one.on(model=model), name=one.name, origin=there) for one in controls]
+    moved = replace(main.on(model=model), name=main.name)
+    return moved, [replace(control.on(model=model), name=control.name, origin=moved) for control in controls]

@@ -16,8 +16,8 @@ class Arrow:
 
     Attributes:
         name: `"goal -> plan"`, `"inside goal"`, or, of what a claim leaves open, `"into goal"`.
-        edges: Of the model, in the order in which they are read. Of a parent that sits at an input of a head, which
-            is no writer, they are all that this input reads.
+        edges: Edges of the model, in the order in which they are read. Where the parent sits at an input of a head,
+            which does not write, they are all that this input reads.
         single: Whether each edge alone is part of the claim; not so for a parent at an input of a head, whose own
             parents say which edges into it are.
     """
@@ -64,11 +64,13 @@ def left_open(bound: Bound, arrows: list[Arrow]) -> list[Arrow]:
     rest = [edge for edge in all_edges(bound.anatomy) if edge not in spoken]
     readers = {name: _readers(node) for name, node in bound.nodes.items()}
     leaves = [name for name, node in bound.nodes.items() if readers[name] and not node.parents and name != bound.root]
-    found = [Arrow(f"into {name}", tuple(edge for edge in rest if edge.reader in readers[name])) for name in leaves]
+    into_leaves = [
+        Arrow(f"into {name}", tuple(edge for edge in rest if edge.reader in readers[name])) for name in leaves
+    ]
     claimed = {(r.stage, r.head) for of in readers.values() for r in of}
     last = max((reader.stage for name in leaves for reader in readers[name]), default=0)
     way = [edge for edge in rest if edge.stage < last and (edge.stage, edge.reader.head) not in claimed]
-    return [arrow for arrow in (*found, Arrow(f"on the way to {', '.join(leaves)}", tuple(way))) if arrow.edges]
+    return [arrow for arrow in (*into_leaves, Arrow(f"on the way to {', '.join(leaves)}", tuple(way))) if arrow.edges]
 
 
 def undeclared(anatomy: Anatomy, arrows: list[Arrow]) -> list[Edge]:
@@ -79,14 +81,14 @@ def undeclared(anatomy: Anatomy, arrows: list[Arrow]) -> list[Edge]:
 
 def unsaid(bound: Bound) -> list[str]:
     """Return in which respects the arrows of a hypothesis are finer than the edges that stand for them."""
-    found = []
+    differences = []
     for node in bound.nodes.values():
         if node.selected is not None:
-            what = "is narrowed to some steps, but its arrows are patched at all of them"
-            found.append(f"{node.name} {what}.")
+            problem = "is narrowed to some steps, but its arrows are patched at all of them"
+            differences.append(f"{node.name} {problem}.")
         if any(part.directions is not None for part in node.parts):
-            found.append(f"{node.name} speaks of some directions, but its arrows are patched along all of them.")
-    return found
+            differences.append(f"{node.name} speaks of some directions, but its arrows are patched along all of them.")
+    return differences
 
 
 def places(node: BoundNode) -> list[str]:
@@ -99,7 +101,7 @@ def _readers(node: BoundNode) -> set[Reader]:
 
 
 def _between(parts: tuple[Part, ...], readers: list[Reader]) -> Iterator[Edge]:
-    """Every edge from the places to the readers, in the order in which they read and write."""
+    """Return every edge from the places to the readers, in the order in which they read and write."""
     for reader in sorted(set(readers)):
         for writer in sorted({part.writer for part in parts if part.writer is not None and part.feeds(reader)}):
             yield Edge((writer,), reader)

@@ -20,8 +20,8 @@ class Edge:
     """What one reader sees of some writers.
 
     Attributes:
-        writers: They are read together; in the order in which they write.
-        reader: Who reads.
+        writers: Writers that are read together, in the order in which they write.
+        reader: Reader that they are read by.
         written_at: Role of the steps whose writing counts, judged from the step that looks; None for all steps.
         read_at: Role of the steps that look; None for all steps.
     """
@@ -38,7 +38,7 @@ class Edge:
 
     @property
     def stage(self) -> int:
-        """Of the reader."""
+        """Stage of the reader."""
         return self.reader.stage
 
     def at(self, written: str | None = None, read: str | None = None) -> Edge:
@@ -59,7 +59,7 @@ def all_edges(anatomy: Anatomy, together: bool = False) -> list[Edge]:
     """Return every edge of a model, in the order in which its readers read.
 
     Args:
-        anatomy: Of the model.
+        anatomy: Sites of the model.
         together: Whether the embeddings and the position count as one writer.
     """
     groups: list[tuple[Writer, ...]] = [(writer,) for writer in anatomy.writers]
@@ -79,34 +79,34 @@ def connected(edges: Iterable[Edge], anatomy: Anatomy) -> list[Edge]:
             fed.add(edge.reader.owner)
             ahead.append(edge)
     needed: set[Writer | Reader] = {anatomy.logits}
-    found: set[Edge] = set()
+    useful: set[Edge] = set()
     for edge in reversed(ahead):
         if edge.reader.owner in needed:
             needed |= set(edge.writers)
-            found.add(edge)
-    return [edge for edge in edges if edge in found]
+            useful.add(edge)
+    return [edge for edge in edges if edge in useful]
 
 
 def find_edges(texts: Iterable[str], anatomy: Anatomy) -> list[Edge]:
-    """Return the edges that somebody typed.
+    """Return the edges that were typed.
 
     Args:
         texts: One edge each, `head(0, 1) -> head(1, 2).q`; a whole head reads with all of `.q .k .v`.
-        anatomy: Of the model.
+        anatomy: Sites of the model.
 
     Raises:
         HypothesisError: One is no edge of the model; all that are wrong are listed.
     """
-    found: list[Edge] = []
+    edges: list[Edge] = []
     problems = []
     for text in texts:
         try:
-            found += _edges_of(text, anatomy)
+            edges += _edges_of(text, anatomy)
         except HypothesisError as error:
             problems.append(str(error))
     if problems:
         raise HypothesisError("\n".join(problems))
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(edges))
 
 
 def _edges_of(text: str, anatomy: Anatomy) -> list[Edge]:
@@ -143,8 +143,8 @@ def _readers(anatomy: Anatomy) -> dict[str, list[Reader]]:
 
 def _named(text: str, known: dict[str, list], whole: str) -> list:
     wanted = "".join(text.split()).replace("'", '"')
-    found = {"".join(name.split()): places for name, places in known.items()}.get(wanted)
-    if found is None:
+    named = {"".join(name.split()): places for name, places in known.items()}.get(wanted)
+    if named is None:
         hint = did_you_mean(text.strip(), known)
         raise HypothesisError(f"{whole!r}: {text.strip()!r} is none of the model's.{hint} It has {', '.join(known)}.")
-    return found
+    return named

@@ -76,14 +76,14 @@ def raised(name: str, file: str, line: int, error: Exception) -> Problem:
         error: What it raised.
     """
     lines = [frame for frame in frames_of(error) if frame.filename == file]
-    what = f"{name}() raises {described(error)}"
+    message = f"{name}() raises {described(error)}"
     if not lines:
-        return Problem(what, f"{shown_path(file)}:{line}")
+        return Problem(message, f"{shown_path(file)}:{line}")
     code, advice = lines[-1].line or "", ""
     if isinstance(error, EndedProgram):
         advice = "a feature returns a value, or raises an error that says what is wrong; it does not end the program"
-    elif "read-only" in what:
+    elif "read-only" in message:
         advice = "histories and parents cannot be changed in place: work on a copy, e.g. value = value.copy()"
     elif "learner" in code:
         advice = "history.learner is not shown to features: the model cannot see who lived the history"
-    return Problem(what, f"{shown_path(file)}:{lines[-1].lineno}", (("code", code),) if code else (), advice)
+    return Problem(message, f"{shown_path(file)}:{lines[-1].lineno}", (("code", code),) if code else (), advice)

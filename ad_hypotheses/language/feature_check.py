@@ -62,14 +62,16 @@ def examine_features(
     for node in nodes:
         if node.problems or node.unknown or any(parent.name not in features for parent in node.parents):
             continue
-        found = _first_look(node, history, features, is_root=node is nodes[-1])
-        if isinstance(found, Problem):
-            problems.append(found)
+        feature = _first_look(node, history, features, is_root=node is nodes[-1])
+        if isinstance(feature, Problem):
+            problems.append(feature)
         else:
-            features[node.name] = found
-            problems += _misplaced(node, found, features, is_root=node is nodes[-1])
+            features[node.name] = feature
+            problems += _misplaced(node, feature, features, is_root=node is nodes[-1])
+    # only features without a problem so far are run again: one message about a node is enough
     blamed = {problem.place for problem in problems}
     sound = [node for node in nodes if node.name in features and node.place not in blamed]
+    # a value that is not a function of its row would seem to peek, too
     loose = {node.name: problem for node in sound if (problem := _unsteady(node, history, features, rng))}
     problems += loose.values()
     sound = [node for node in sound if node.name not in loose]
@@ -88,7 +90,9 @@ def _first_look(node: Node, history: History, features: Mapping[str, Feature], *
     problem = policy_problem(node, value, history) if is_root else _wrong_array(node, value, history)
     if problem is not None:
         return problem
+    # with as many columns as steps a value is one of steps; [batch, k] with k = step cannot be told from it
     level: Literal["row", "step"] = "step" if value.ndim > 1 and value.shape[1] == history.n_steps else "row"
+    # what is made from facts of the task is as hidden from the model as they are
     below_hidden = any(features[parent.name].hidden for parent in node.parents)
     feature = Feature(value, level, hidden=bool(facts) or below_hidden)
     if level == "step" and facts:
@@ -97,10 +101,10 @@ def _first_look(node: Node, history: History, features: Mapping[str, Feature], *
 
 
 def _reads_facts(node: Node, facts: frozenset[str]) -> Problem:
-    asked = listed(f"history.task[{name!r}]" for name in sorted(facts))
-    what = f"{node.name}() has a value at every step and reads {asked}, which the model cannot see."
+    names = listed(f"history.task[{name!r}]" for name in sorted(facts))
+    message = f"{node.name}() has a value at every step and reads {names}, which the model cannot see."
     advice = "work it out from the history, or give the fact a node of its own with one value a history, [batch]"
-    return Problem(what, node.place, (VISIBLE,), advice)
+    return Problem(message, node.place, (VISIBLE,), advice)
 
 
 def _wrong_array(node: Node, value: np.ndarray, history: History) -> Problem | None:
@@ -109,6 +113,7 @@ def _wrong_array(node: Node, value: np.ndarray, history: History) -> Problem | N
         ("wanted", f"[batch, step] = ({batch}, {steps}) or [batch, step, k], a value at every step"),
         ("or", f"[batch] = ({batch},) or [batch, k], one for the whole history"),
     )
+    # shape, type and values, in this order: what is said of one makes sense only if those before are right
     stepwise = value.ndim > 1 and value.shape[1] == steps
     if value.ndim not in (1, 2, 3) or value.shape[0] != batch or not value.size or (value.ndim == 3 and not stepwise):
         return Problem(f"{node.name}() returns an array of shape {value.shape}.", node.place, shapes)
@@ -118,26 +123,29 @@ def _wrong_array(node: Node, value: np.ndarray, history: History) -> Problem | N
         return Problem(f"{node.name}() returns {kind}, which cannot be matched.", node.place, advice=advice)
     if value.dtype.kind != "f":
         return None
+    # histories are matched by equal values, which floats have reliably only where they are whole numbers
     if not np.isfinite(value).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
-        what = f"{node.name}() returns {value[where]} at {_where(where, stepwise)}."
-        return Problem(what, node.place, advice="give what is undefined a number of its own, e.g. -1")
+        message = f"{node.name}() returns {value[where]} at {_where(where, stepwise)}."
+        return Problem(message, node.place, advice="give what is undefined a number of its own, e.g. -1")
     if (np.abs(value) > EXACT).any():
-        what = f"{node.name}() returns numbers beyond 2**53, where floats skip whole numbers."
-        return Problem(what, node.place, advice="return integers")
+        message = f"{node.name}() returns numbers beyond 2**53, where floats skip whole numbers."
+        return Problem(message, node.place, advice="return integers")
     if (value != np.floor(value)).any():
         where = tuple(int(i) for i in np.argwhere(value != np.floor(value))[0])
-        what = f"{node.name}() returns fractions ({value[where]:.6g} at {_where(where, stepwise)}): two rarely agree."
-        return Problem(what, node.place, advice="bin it, e.g. np.digitize(value, [0.25, 0.5, 0.75])")
+        message = (
+            f"{node.name}() returns fractions ({value[where]:.6g} at {_where(where, stepwise)}): two rarely agree."
+        )
+        return Problem(message, node.place, advice="bin it, e.g. np.digitize(value, [0.25, 0.5, 0.75])")
     return None
 
 
 def _misplaced(node: Node, feature: Feature, features: Mapping[str, Feature], *, is_root: bool) -> Iterator[Problem]:
     secret = [parent.name for parent in node.parents if features[parent.name].hidden]
     if feature.level == "step" and secret and not is_root:
-        what = f"{node.name}() has a value at every step and reads {listed(secret)}, made from facts of the task."
+        message = f"{node.name}() has a value at every step and reads {listed(secret)}, made from facts of the task."
         advice = "only the last node may join the two; or give it one value a history, [batch]"
-        yield Problem(what, node.place, (VISIBLE,), advice)
+        yield Problem(message, node.place, (VISIBLE,), advice)
 
 
 def _unsteady(
@@ -154,16 +162,16 @@ def _unsteady(
     try:
         first, second = on(rows), on(rows)
         if not _same(first, second):
-            what = f"{node.name}() is random: called twice on the same histories it returns different values."
-            return Problem(what, node.place, advice="drop the randomness; a distribution over actions may stay one")
+            message = f"{node.name}() is random: called twice on the same histories it returns different values."
+            return Problem(message, node.place, advice="drop the randomness; a distribution over actions may stay one")
         if not _same(on(rows[::-1]), first[::-1]):
-            what = f"{node.name}() depends on the order of the rows."
-            return Problem(what, node.place, advice="use only the row's own history, not its number")
+            message = f"{node.name}() depends on the order of the rows."
+            return Problem(message, node.place, advice="use only the row's own history, not its number")
         lone = [rows[i : i + 1] for i in range(min(3, len(rows)))]
-        if not all(_same(on(some), value[some]) for some in (rows, *lone)):
-            what = f"{node.name}() depends on other rows: with fewer of them a row's value changes."
+        if not all(_same(on(chosen), value[chosen]) for chosen in (rows, *lone)):
+            message = f"{node.name}() depends on other rows: with fewer of them a row's value changes."
             advice = "use constants in place of figures taken over the batch, such as value.max() or np.unique(value)"
-            return Problem(what, node.place, advice=advice)
+            return Problem(message, node.place, advice=advice)
     except Exception as error:  # as above
         problem = node.raised(error)
         return replace(problem, what=problem.what.replace(" raises", " fails on some of the rows: it raises"))
@@ -178,43 +186,48 @@ def _seers(
     rng: np.random.Generator,
 ) -> list[Problem]:
     """Return the problems of the `sound` nodes that see what lies after their step, or steps at all."""
+    # a node is run again with its parents, be they sound or not, as long as they have a value
     names = {node.name for node in sound}
     ready = [n for n in nodes if n.name in features and all(p.name in features for p in n.parents)]
     rows = rng.integers(history.n_rows, size=max(CHECKED_ROWS, -(-history.n_steps // ROUNDS)))
     base = history[rows]
-    kept = {node.name: features[node.name].value[rows] for node in ready}
+    original = {node.name: features[node.name].value[rows] for node in ready}
     # every step is cut at least once: a feature may peek at one step only
     cuts = rng.permutation(np.resize(np.arange(history.n_steps), ROUNDS * len(rows))).reshape(ROUNDS, -1)
     peeks: dict[str, tuple[int, Int[np.ndarray, " batch"], History]] = {}
     moved_rows: set[str] = set()
     errors: dict[str, list[Exception]] = {}
     for number, cut in enumerate(cuts):
+        # real futures are plausible, random ones differ in everything: a feature may react to one kind alone
         donor = _real_future(history, rows, rng) if number % 2 == 0 else _scrambled_future(history, base, rng)
-        for node, new in _rerun(ready, _spliced(base, donor, cut), kept, features, cut, errors):
+        for node, new in _rerun(ready, _spliced(base, donor, cut), original, features, cut, errors):
             if node.name not in names:
                 continue
-            step = _first_moved(kept[node.name], new, cut) if features[node.name].level == "step" else None
+            # of several rounds the earliest step is reported, with the cut and the donor that showed it
+            step = _first_moved(original[node.name], new, cut) if features[node.name].level == "step" else None
             if step is not None and step < peeks.get(node.name, (history.n_steps,))[0]:
                 peeks[node.name] = (step, cut, donor)
+        # a value of the whole history stands at step 0 already, so that it must not move with any step
         nowhere = np.full(len(rows), -1)
-        for node, new in _rerun(ready, _spliced(base, donor, nowhere), kept, features, nowhere, {}):
-            if node.name in names and features[node.name].level == "row" and not _same(kept[node.name], new):
+        for node, new in _rerun(ready, _spliced(base, donor, nowhere), original, features, nowhere, {}):
+            if node.name in names and features[node.name].level == "row" and not _same(original[node.name], new):
                 moved_rows.add(node.name)
     problems = [_reads_steps(node, history, features[node.name]) for node in sound if node.name in moved_rows]
     for node in sound:
         if node.name in peeks:
-            problems.append(_peeks(node, base, kept, *peeks[node.name]))
+            problems.append(_peeks(node, base, original, *peeks[node.name]))
+        # a feature that fails on some changed histories is excused, one that fails on all of them was never tried
         elif len(errors.get(node.name, ())) == ROUNDS and node.name not in moved_rows:
             problem = node.raised(errors[node.name][0])
-            what = f"{node.name}() cannot be checked for peeking: on histories with another future it always "
-            problems.append(replace(problem, what=what + problem.what.removeprefix(f"{node.name}() ")))
+            message = f"{node.name}() cannot be checked for peeking: on histories with another future it always "
+            problems.append(replace(problem, what=message + problem.what.removeprefix(f"{node.name}() ")))
     return problems
 
 
 def _rerun(
     ready: Sequence[Node],
     history: History,
-    kept: Mapping[str, np.ndarray],
+    original: Mapping[str, np.ndarray],
     features: Mapping[str, Feature],
     cut: Int[np.ndarray, " batch"],
     errors: dict[str, list[Exception]],
@@ -224,31 +237,33 @@ def _rerun(
     for node in ready:
         try:
             new, _ = node.call(history, {parent.name: values[parent.name] for parent in node.parents})
-            if new.shape != kept[node.name].shape:
-                raise ValueError(f"its shape changes from {kept[node.name].shape} to {new.shape}")
+            if new.shape != original[node.name].shape:
+                raise ValueError(f"its shape changes from {original[node.name].shape} to {new.shape}")
         except Exception as error:  # a feature may refuse an impossible history: that is no peek
             errors.setdefault(node.name, []).append(error)
-            values[node.name] = kept[node.name]
+            values[node.name] = original[node.name]
             continue
         yield node, new
+        # children see the original value up to the cut, so that a parent's peek is not held against them
         before = _mask(np.arange(history.n_steps) <= cut[:, None], new) if features[node.name].level == "step" else True
-        values[node.name] = np.where(before, kept[node.name], new).astype(kept[node.name].dtype)
+        values[node.name] = np.where(before, original[node.name], new).astype(original[node.name].dtype)
 
 
 def _peeks(
     node: Node,
     base: History,
-    kept: Mapping[str, np.ndarray],
+    original: Mapping[str, np.ndarray],
     step: int,
     cut: Int[np.ndarray, " batch"],
     donor: History,
 ) -> Problem:
-    parents = {parent.name: kept[parent.name] for parent in node.parents}
+    parents = {parent.name: original[parent.name] for parent in node.parents}
+    # which field it is: the future is replaced in one of them at a time
     seen = []
     for name, field in FIELDS.items():
         only = replace(base, **{field: getattr(_spliced(base, donor, cut), field)})
         try:
-            if _first_moved(kept[node.name], node.call(only, parents)[0], cut) is not None:
+            if _first_moved(original[node.name], node.call(only, parents)[0], cut) is not None:
                 seen.append(name)
         except Exception:  # naming the culprit is a courtesy
             continue
@@ -259,20 +274,21 @@ def _peeks(
         "episode": f"episode numbers after step {step}",
     }
     named = " and ".join(later[name] for name in seen) or "later values of what it reads"
-    what = f"{node.name}() peeks: at step {step} its value changes with {named}."
-    return Problem(what, node.place, (VISIBLE,), "; ".join(INSTEAD[name] for name in seen) or INSTEAD["observation"])
+    message = f"{node.name}() peeks: at step {step} its value changes with {named}."
+    return Problem(message, node.place, (VISIBLE,), "; ".join(INSTEAD[name] for name in seen) or INSTEAD["observation"])
 
 
 def _reads_steps(node: Node, history: History, feature: Feature) -> Problem:
-    what = f"{node.name}() has one value for the whole history and reads its steps: at step 0 it would see the end."
+    message = f"{node.name}() has one value for the whole history and reads its steps: at step 0 it would see the end."
     facts = (
         ("shape", f"{feature.value.shape}, where a value at every step has {(history.n_rows, history.n_steps)}"),
         ("whole histories", f"may use only history.task: {listed(history.task)}"),
     )
-    return Problem(what, node.place, facts, "return a value at every step, [batch, step]")
+    return Problem(message, node.place, facts, "return a value at every step, [batch, step]")
 
 
 def _real_future(history: History, rows: np.ndarray, rng: np.random.Generator) -> History:
+    # another row for each, the own one only if there is no other
     n = history.n_rows
     return history[(rows + rng.integers(1, max(n, 2), size=len(rows))) % n]
 
@@ -288,11 +304,13 @@ def _scrambled_future(history: History, base: History, rng: np.random.Generator)
 
 def _spliced(base: History, donor: History, cut: Int[np.ndarray, " batch"]) -> History:
     """Return `base` with the donor's action and reward from each row's cut on, and all else after it; -1 cuts all."""
+    # step t shows the observation of t, but the action and the reward of the step before
     steps = np.arange(base.n_steps)
     now, later = steps >= cut[:, None], steps > cut[:, None]
     at_cut = np.maximum(cut, 0)[:, None]
-    here, there = (np.take_along_axis(one.episode, at_cut, axis=1) for one in (base, donor))
-    shift = np.where(cut[:, None] < 0, 0, here - there)
+    # the donor's episodes are counted on from the one in which the row was cut
+    own, other = (np.take_along_axis(each.episode, at_cut, axis=1) for each in (base, donor))
+    shift = np.where(cut[:, None] < 0, 0, own - other)
     return replace(
         base,
         observations=np.where(later[..., None], donor.observations, base.observations),
@@ -303,6 +321,7 @@ def _spliced(base: History, donor: History, cut: Int[np.ndarray, " batch"]) -> H
 
 
 def _first_moved(old: np.ndarray, new: np.ndarray, cut: Int[np.ndarray, " batch"]) -> int | None:
+    # after the cut a value may move; up to it nothing that it may see has changed
     moved = _differs(old, new)
     by_step = moved.any(axis=2) if moved.ndim == 3 else moved
     steps = np.flatnonzero((by_step & (np.arange(old.shape[1]) <= cut[:, None])).any(axis=0))

@@ -183,9 +183,9 @@ class History:
         """
         order, first = self._by_observation()
         before = np.where(first, -1, np.roll(order, 1, axis=1))
-        found = np.empty_like(order)
-        np.put_along_axis(found, order, before, axis=1)
-        return found
+        visits = np.empty_like(order)
+        np.put_along_axis(visits, order, before, axis=1)
+        return visits
 
     def tried_here(self) -> Bool[np.ndarray, "batch step action"]:
         """Which actions were taken at earlier steps with the same observation. [batch, step, action]"""
@@ -193,10 +193,10 @@ class History:
         taken = np.eye(self.n_actions, dtype=np.int32)[np.take_along_axis(self.actions, order, axis=1)]
         before = np.cumsum(taken, axis=1) - taken  # of all cells so far, in the order of cells
         begins = np.maximum.accumulate(np.where(first, np.arange(self.n_steps), 0), axis=1)
-        here = before - np.take_along_axis(before, begins[..., None], axis=1) > 0
-        found = np.empty_like(here)
-        np.put_along_axis(found, order[..., None], here, axis=1)
-        return found
+        tried = before - np.take_along_axis(before, begins[..., None], axis=1) > 0
+        shifted = np.empty_like(tried)
+        np.put_along_axis(shifted, order[..., None], tried, axis=1)
+        return shifted
 
     def _by_observation(self) -> tuple[Int[np.ndarray, "batch step"], Bool[np.ndarray, "batch step"]]:
         """Steps in an order in which those with the same observation are neighbours, and where a new one begins."""

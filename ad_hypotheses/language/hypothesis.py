@@ -160,16 +160,16 @@ class Hypothesis:
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """Every node once, parents before children, the root last."""
-        found: dict[int, Node] = {}
+        nodes: dict[int, Node] = {}
 
-        def visit(one: Node) -> None:
-            if id(one) not in found:
-                for parent in one.parents:
+        def visit(node: Node) -> None:
+            if id(node) not in nodes:
+                for parent in node.parents:
                     visit(parent)
-                found[id(one)] = one
+                nodes[id(node)] = node
 
         visit(self.root)
-        return tuple(found.values())
+        return tuple(nodes.values())
 
     def tree(self) -> Iterator[tuple[str, ...]]:
         """Yield the treeified nodes as paths of names from the root, parents after children.
@@ -178,9 +178,9 @@ class Hypothesis:
         that one scrubbing pass costs.
         """
 
-        def below(one: Node, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        def below(node: Node, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
             yield path
-            for parent in one.parents:
+            for parent in node.parents:
                 yield from below(parent, (*path, parent.name))
 
         return below(self.root, (self.root.name,))
@@ -188,9 +188,9 @@ class Hypothesis:
     def graph(self) -> nx.DiGraph:
         """Return the claim as a graph, arrows from parent to child, with `site` and `doc` on every node."""
         graph = nx.DiGraph()
-        for one in self.nodes:
-            graph.add_node(one.name, site=str(one.site), doc=one.doc)
-            graph.add_edges_from((parent.name, one.name) for parent in one.parents)
+        for node in self.nodes:
+            graph.add_node(node.name, site=str(node.site), doc=node.doc)
+            graph.add_edges_from((parent.name, node.name) for parent in node.parents)
         return graph
 
     def on(self, model: str | None = None, **sites: Any) -> Hypothesis:
@@ -204,18 +204,18 @@ class Hypothesis:
             HypothesisError: No such node, not a site, or nothing changed.
         """
         problems = list(_wrong_moves(self, sites))
-        moved = {one.name for one in self.nodes if one.name in sites and sites[one.name] != one.site}
-        incomplete = any(one.unknown for one in self.nodes)
+        moved = {node.name for node in self.nodes if node.name in sites and sites[node.name] != node.site}
+        incomplete = any(node.unknown for node in self.nodes)
         if not problems and not moved and not incomplete and model in (None, self.model):
             advice = "name another model, or another site of a node: .on(goal=head(1, 3))"
             problems.append(Problem(".on(...) changes nothing: the model and every site are the same.", advice=advice))
         if problems:
             raise failure(problems)
-        made: dict[int, Node] = {}
-        for one in self.nodes:
-            parents = tuple(made[id(parent)] for parent in one.parents)
-            made[id(one)] = replace(one, site=sites.get(one.name, one.site), parents=parents)
-        return Hypothesis(made[id(self.root)], model or self.model, self.accept, doc=self.doc, origin=self)
+        copies: dict[int, Node] = {}
+        for node in self.nodes:
+            parents = tuple(copies[id(parent)] for parent in node.parents)
+            copies[id(node)] = replace(node, site=sites.get(node.name, node.site), parents=parents)
+        return Hypothesis(copies[id(self.root)], model or self.model, self.accept, doc=self.doc, origin=self)
 
     def values(self, history: History) -> dict[str, np.ndarray]:
         """Return the value of every node, computed from its parents' values and the history, never from the model.
@@ -224,17 +224,19 @@ class Hypothesis:
             HypothesisError: A feature raised, or did not return an array.
         """
         values: dict[str, np.ndarray] = {}
-        for one in self.nodes:
-            if one.unknown:
-                raise failure([Problem(f"{one.name}() reads {listed(one.unknown)}, which is not defined.", one.place)])
+        for node in self.nodes:
+            if node.unknown:
+                raise failure(
+                    [Problem(f"{node.name}() reads {listed(node.unknown)}, which is not defined.", node.place)]
+                )
             try:
-                value = one.value(history, values)
+                value = node.value(history, values)
             except Exception as error:  # the user's code may raise anything
-                raise failure([one.raised(error)]) from error
+                raise failure([node.raised(error)]) from error
             if not isinstance(value, np.ndarray):
-                what = f"{one.name}() returns {type(value).__name__}, not a numpy array."
-                raise failure([Problem(what, one.place)])
-            values[one.name] = value
+                message = f"{node.name}() returns {type(value).__name__}, not a numpy array."
+                raise failure([Problem(message, node.place)])
+            values[node.name] = value
         return values
 
     def policy(self, history: History) -> Float[np.ndarray, "batch step action"]:
@@ -250,7 +252,7 @@ class Hypothesis:
         return as_policy(value, history.n_actions)
 
     def __repr__(self) -> str:
-        sites = ", ".join(f"{one.name} at {one.site}" for one in self.nodes)
+        sites = ", ".join(f"{node.name} at {node.site}" for node in self.nodes)
         return f"Hypothesis({self.name or self.root.name} on {self.model}: {sites})"
 
 
@@ -271,22 +273,22 @@ def policy_problem(root: Node, value: np.ndarray, history: History) -> Problem |
         ("or", f"probabilities [batch, step, action] = {(*shape, n_actions)}"),
     )
     if value.dtype.kind not in "biuf":
-        what = f"{root.name}() is the last node, and its values of type {value.dtype} are no policy."
+        message = f"{root.name}() is the last node, and its values of type {value.dtype} are no policy."
     elif value.shape not in (shape, (*shape, n_actions)):
-        what = f"{root.name}() is the last node, and its shape {value.shape} is that of no policy."
+        message = f"{root.name}() is the last node, and its shape {value.shape} is that of no policy."
     elif value.ndim == 2 and not (np.isfinite(value) & (value == np.floor(value))).all():
-        what = f"{root.name}() is the last node, and some of its actions are no whole numbers."
+        message = f"{root.name}() is the last node, and some of its actions are no whole numbers."
     elif value.ndim == 2 and (value >= n_actions).any():
-        what = f"{root.name}() returns action {int(value.max())}, but there are {n_actions} actions."
+        message = f"{root.name}() returns action {int(value.max())}, but there are {n_actions} actions."
     elif value.ndim == 3 and not (value >= 0).all():
-        what = f"{root.name}() returns a negative or undefined probability."
+        message = f"{root.name}() returns a negative or undefined probability."
     elif value.ndim == 3 and np.abs(value.sum(axis=-1) - 1).max(initial=0) > SUM_TOLERANCE:
         row, step = np.argwhere(np.abs(value.sum(axis=-1) - 1) > SUM_TOLERANCE)[0]
         total = value[row, step].sum()
-        what = f"{root.name}() returns probabilities that sum to {total:.6g}, not 1 (row {row}, step {step})."
+        message = f"{root.name}() returns probabilities that sum to {total:.6g}, not 1 (row {row}, step {step})."
     else:
         return None
-    return Problem(what, root.place, wanted)
+    return Problem(message, root.place, wanted)
 
 
 def _define(function: Callable[..., Any], at: Any, caller: types.FrameType) -> Node:
@@ -294,9 +296,13 @@ def _define(function: Callable[..., Any], at: Any, caller: types.FrameType) -> N
     if code is None:
         raise HypothesisError(f"node(at={at}) stands above {function!r}, which is not a function written with def.")
     scope = {**caller.f_globals, **caller.f_locals}
-    defined = {name: one for name, one in scope.items() if isinstance(one, Node)}
+    defined = {name: value for name, value in scope.items() if isinstance(value, Node)}
     parameters = inspect.signature(function).parameters
-    reads = tuple(name for name, one in parameters.items() if one.default is one.empty and one.kind in ARROWS)
+    reads = tuple(
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty and parameter.kind in ARROWS
+    )
     place = f"{shown_path(code.co_filename)}:{_line(code)}"
     if function.__name__ == HISTORY:  # nobody could ever read it
         raise failure(
@@ -308,7 +314,7 @@ def _define(function: Callable[..., Any], at: Any, caller: types.FrameType) -> N
         site=at if isinstance(at, SiteSet) else SiteSet(()),
         reads=tuple(HISTORY if name == HISTORY else defined[name].name if name in defined else name for name in reads),
         parents=tuple(defined[name] for name in reads if name in defined and name != HISTORY),
-        defined=tuple(dict.fromkeys(one.name for one in defined.values())),
+        defined=tuple(dict.fromkeys(value.name for value in defined.values())),
         doc=inspect.getdoc(function) or "",
         file=code.co_filename,
         line=_line(code),
@@ -340,16 +346,20 @@ def _wrong_def(name: str, parameters: Mapping[str, inspect.Parameter], place: st
         yield Problem(
             f"{name}() reads nothing.", place, advice="add the parameter history, or the nodes it is made from"
         )
-    for one in parameters.values():
-        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+    for parameter in parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             advice = "name each node that it reads"
-            yield Problem(f"{name}() takes {str(one).partition(':')[0]}: which arrows are those?", place, advice=advice)
-        elif one.kind is one.KEYWORD_ONLY:
-            yield Problem(f"{name}() takes {one.name} by keyword only.", place, advice="drop the * before it")
-        elif one.default is not one.empty:
-            advice = f"write {one.name} = {one.default!r} inside the function"
             yield Problem(
-                f"{name}() gives its parameter {one.name} a default: a parameter is an arrow.", place, advice=advice
+                f"{name}() takes {str(parameter).partition(':')[0]}: which arrows are those?", place, advice=advice
+            )
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            yield Problem(f"{name}() takes {parameter.name} by keyword only.", place, advice="drop the * before it")
+        elif parameter.default is not parameter.empty:
+            advice = f"write {parameter.name} = {parameter.default!r} inside the function"
+            yield Problem(
+                f"{name}() gives its parameter {parameter.name} a default: a parameter is an arrow.",
+                place,
+                advice=advice,
             )
 
 
@@ -362,22 +372,22 @@ def _wrong_arguments(root: Any, model: Any, accept: Any) -> Iterator[Problem]:
     if not isinstance(model, str) or not model:
         yield Problem(f"Hypothesis(model={model!r}): a model is a name.", advice='for example model="dark-room"')
     if isinstance(accept, bool) or not isinstance(accept, int | float) or not 0 < accept <= 1:
-        what = f"Hypothesis(accept={accept!r}): the share to recover lies above 0 and is at most 1."
-        yield Problem(what, advice="for example accept=0.9")
+        message = f"Hypothesis(accept={accept!r}): the share to recover lies above 0 and is at most 1."
+        yield Problem(message, advice="for example accept=0.9")
 
 
 def _wrong_moves(hypothesis: Hypothesis, sites: Mapping[str, Any]) -> Iterator[Problem]:
-    names = [one.name for one in hypothesis.nodes]
+    names = [node.name for node in hypothesis.nodes]
     incomplete = any(
-        one.unknown for one in hypothesis.nodes
+        node.unknown for node in hypothesis.nodes
     )  # the check will say so, and this name may be what is missing
     for name, site in sites.items():
         if name not in names and not incomplete:
-            what = f".on({name}=...): {hypothesis.root.name} has no node {name!r}."
-            yield Problem(what, facts=(("nodes", listed(names)),), advice=did_you_mean(name, names).strip())
+            message = f".on({name}=...): {hypothesis.root.name} has no node {name!r}."
+            yield Problem(message, facts=(("nodes", listed(names)),), advice=did_you_mean(name, names).strip())
         if not isinstance(site, SiteSet):
-            what = f".on({name}={getattr(site, '__name__', repr(site))}): that is not a site."
-            yield Problem(what, advice=f"write for example {name}=head(1, 2)")
+            message = f".on({name}={getattr(site, '__name__', repr(site))}): that is not a site."
+            yield Problem(message, advice=f"write for example {name}=head(1, 2)")
 
 
 def _line(code: types.CodeType) -> int:

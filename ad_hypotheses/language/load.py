@@ -58,8 +58,8 @@ def listing(folder: str | Path = FOLDER) -> list[FileListing]:
     path = Path(folder)
     if not path.is_dir():
         raise HypothesisError(f"{folder} is no folder; hypotheses are plain Python files in {FOLDER}/.")
-    found = [*sorted(path.glob("*.py")), *sorted(path.glob("*/*.py"))]
-    return [_read(file) for file in found if not any(part[0] in "._" for part in file.relative_to(path).parts)]
+    files = [*sorted(path.glob("*.py")), *sorted(path.glob("*/*.py"))]
+    return [_read(file) for file in files if not any(part[0] in "._" for part in file.relative_to(path).parts)]
 
 
 def load(path: str | Path, name: str | None = None) -> list[Hypothesis]:
@@ -85,11 +85,11 @@ def load(path: str | Path, name: str | None = None) -> list[Hypothesis]:
         raise failure([Problem(f"{shown_path(file)} holds no Hypothesis.", facts=facts, advice=advice)])
     if name is None:
         return named
-    chosen = [one for one in named if one.name == name]
+    chosen = [hypothesis for hypothesis in named if hypothesis.name == name]
     if not chosen:
-        names = [str(one.name) for one in named]
-        what = f"{shown_path(file)} holds no hypothesis {name!r}."
-        raise failure([Problem(what, facts=(("holds", listed(names)),), advice=did_you_mean(name, names).strip())])
+        names = [str(hypothesis.name) for hypothesis in named]
+        message = f"{shown_path(file)} holds no hypothesis {name!r}."
+        raise failure([Problem(message, facts=(("holds", listed(names)),), advice=did_you_mean(name, names).strip())])
     return chosen
 
 
@@ -103,20 +103,20 @@ def _find(path: str | Path) -> Path:
     given = Path(path)
     if not given.name:
         raise HypothesisError(f"{str(path)!r} names no file; in {FOLDER}/ are {listed(_stems(FOLDER))}.")
-    found = places(path)
-    if len(found) == 1:
-        return found[0].resolve()
-    if found:
-        names = [file.relative_to(FOLDER).with_suffix("").as_posix() for file in found]
-        what = f"There are several hypothesis files {given.name}."
-        raise failure([Problem(what, facts=((f"in {FOLDER}/", listed(names)),), advice="name one with its folder")])
+    files = places(path)
+    if len(files) == 1:
+        return files[0].resolve()
+    if files:
+        names = [file.relative_to(FOLDER).with_suffix("").as_posix() for file in files]
+        message = f"There are several hypothesis files {given.name}."
+        raise failure([Problem(message, facts=((f"in {FOLDER}/", listed(names)),), advice="name one with its folder")])
     bare = given.parent == Path() and given.suffix != ".py"
     if given.is_dir() and not bare:
         raise HypothesisError(f"{path} is a folder: name one of its files, {listed(_stems(given))}.")
     folder = FOLDER if given.parent == Path() else given.parent
     facts = ((f"in {folder}/", listed(_stems(folder))),) if folder.is_dir() else ((f"{folder}/", "no such folder"),)
-    what = f"There is no hypothesis file {_candidates(given)[0]}."
-    raise failure([Problem(what, facts=facts, advice=_nearest(given, folder))])
+    message = f"There is no hypothesis file {_candidates(given)[0]}."
+    raise failure([Problem(message, facts=facts, advice=_nearest(given, folder))])
 
 
 def _candidates(given: Path) -> list[Path]:
@@ -139,13 +139,15 @@ def _deeper(given: Path) -> list[Path]:
 
 def _nearest(given: Path, folder: Path) -> str:
     """Which file was meant: one of the same folder, or of any folder of `hypotheses/`."""
-    here = _stems(folder) if folder.is_dir() else []
-    inner = [one for one in sorted(FOLDER.glob("*")) if one.is_dir() and one.name[0] not in "._"]
-    elsewhere = {name: f"{one.name}/{name}" for one in inner for name in _stems(one)}
+    beside = _stems(folder) if folder.is_dir() else []
+    inner = [
+        directory for directory in sorted(FOLDER.glob("*")) if directory.is_dir() and directory.name[0] not in "._"
+    ]
+    elsewhere = {name: f"{directory.name}/{name}" for directory in inner for name in _stems(directory)}
     stem = given.name.removesuffix(".py")
-    nearest = did_you_mean(stem, here) or did_you_mean(stem, [*_stems(FOLDER), *elsewhere])
+    nearest = did_you_mean(stem, beside) or did_you_mean(stem, [*_stems(FOLDER), *elsewhere])
     for name, whole in elsewhere.items():
-        if name not in here:
+        if name not in beside:
             nearest = nearest.replace(repr(name), repr(whole))
     return nearest.strip()
 
@@ -166,9 +168,10 @@ def _read(file: Path) -> FileListing:
     for statement in tree.body:
         names |= {name: None for name, value in _assigned(statement) if _is_hypothesis(value, imported | set(names))}
     nodes = [
-        one
-        for one in ast.walk(tree)
-        if isinstance(one, ast.FunctionDef) and any(_called(mark) == "node" for mark in one.decorator_list)
+        definition
+        for definition in ast.walk(tree)
+        if isinstance(definition, ast.FunctionDef)
+        and any(_called(mark) == "node" for mark in definition.decorator_list)
     ]
     title = ((ast.get_docstring(tree) or "").splitlines() or [""])[0]
     return FileListing(file, tuple(names), title, len(nodes))
@@ -211,22 +214,22 @@ def _called(value: ast.expr) -> str | None:
 
 
 def _imported(tree: ast.Module) -> set[str]:
-    names = (a for one in tree.body if isinstance(one, ast.ImportFrom) for a in one.names)
+    names = (a for statement in tree.body if isinstance(statement, ast.ImportFrom) for a in statement.names)
     return {alias.asname or alias.name for alias in names}
 
 
 def _named(scope: dict[str, object]) -> list[Hypothesis]:
     """Return the hypotheses of a module under their names, with origins that bear theirs."""
-    found: dict[int, tuple[str, Hypothesis]] = {}
+    named_values: dict[int, tuple[str, Hypothesis]] = {}
     for key, value in scope.items():
-        members = [(f"{key}[{i}]", one) for i, one in enumerate(value)] if isinstance(value, list | tuple) else []
-        for name, one in (*members, (key, value)):
-            if isinstance(one, Hypothesis):
-                found.setdefault(id(one), (name, one))
+        members = [(f"{key}[{i}]", member) for i, member in enumerate(value)] if isinstance(value, list | tuple) else []
+        for name, member in (*members, (key, value)):
+            if isinstance(member, Hypothesis):
+                named_values.setdefault(id(member), (name, member))
     named: dict[int, Hypothesis] = {}
-    for name, one in found.values():
-        origin = one.origin if one.origin is None else named.get(id(one.origin), one.origin)
-        named[id(one)] = replace(one, name=one.name or name, origin=origin)
+    for name, member in named_values.values():
+        origin = member.origin if member.origin is None else named.get(id(member.origin), member.origin)
+        named[id(member)] = replace(member, name=member.name or name, origin=origin)
     return list(named.values())
 
 
@@ -274,7 +277,7 @@ def _unreadable(error: SyntaxError | OSError, file: Path) -> HypothesisError:
 
 
 def _broken(error: Exception, file: Path) -> HypothesisError:
-    frames = [one for one in frames_of(error) if Path(one.filename).parent == file.parent]
+    frames = [frame for frame in frames_of(error) if Path(frame.filename).parent == file.parent]
     place = f"{shown_path(frames[-1].filename)}:{frames[-1].lineno}" if frames else shown_path(file)
     facts = (("code", frames[-1].line),) if frames and frames[-1].line else ()
     if isinstance(error, UserError):
@@ -289,5 +292,5 @@ def _broken(error: Exception, file: Path) -> HypothesisError:
         advice = "from ad_hypotheses come: " + listed(sys.modules["ad_hypotheses"].__all__)
     elif isinstance(error, NameError) and error.name in sys.modules["ad_hypotheses"].__all__:
         advice = f"add at the top: from ad_hypotheses import {error.name}"
-    what = f"{shown_path(file)} fails while it is loaded: {described(error)}"
-    return failure([Problem(what, place, facts, advice)])
+    message = f"{shown_path(file)} fails while it is loaded: {described(error)}"
+    return failure([Problem(message, place, facts, advice)])

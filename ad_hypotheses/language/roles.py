@@ -34,39 +34,39 @@ STEP_ROLES: Mapping[str, Callable[[History], Bool[np.ndarray, "batch step"]]] = 
 
 
 def rewarded(history: History) -> StepPairs:
-    """Steps whose token shows a reward above 0. [batch, query, step]"""
+    """Return steps whose token shows a reward above 0. [batch, query, step]"""
     return _visible(history) & (history.previous_rewards > 0)[:, None]
 
 
 def same_state(history: History) -> StepPairs:
-    """Earlier steps that saw what the looking step sees. [batch, query, step]"""
+    """Return earlier steps that saw what the looking step sees. [batch, query, step]"""
     alike = (history.observations[:, :, None] == history.observations[:, None]).all(axis=-1)
     return _earlier(history) & alike
 
 
 def previous_episode(history: History) -> StepPairs:
-    """The steps of the episode before. [batch, query, step]"""
+    """Return the steps of the episode before. [batch, query, step]"""
     return history.episode[:, :, None] == history.episode[:, None] + 1
 
 
 def current_episode(history: History) -> StepPairs:
-    """The steps of this episode, up to the looking one. [batch, query, step]"""
+    """Return the steps of this episode, up to the looking one. [batch, query, step]"""
     return _visible(history) & (history.episode[:, :, None] == history.episode[:, None])
 
 
 def previous_same_step(history: History) -> StepPairs:
-    """The step of the episode before that was as long after its start. [batch, query, step]"""
+    """Return the step of the episode before that was as long after its start. [batch, query, step]"""
     as_far = history.episode_step[:, :, None] == history.episode_step[:, None]
     return previous_episode(history) & as_far
 
 
 def episode_start(history: History) -> StepPairs:
-    """First steps of episodes. [batch, query, step]"""
+    """Return first steps of episodes. [batch, query, step]"""
     return _visible(history) & history.episode_start[:, None]
 
 
 def itself(history: History) -> StepPairs:
-    """The looking step itself. [batch, query, step]"""
+    """Return the looking step itself. [batch, query, step]"""
     return _visible(history) & ~_earlier(history)
 
 

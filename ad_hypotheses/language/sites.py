@@ -44,7 +44,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Group:
-    """Summands that were counted together by `.expect(n)`; `expected` is None where nobody counted."""
+    """Summands that were counted together by `.expect(n)`; `expected` is None where they were not counted."""
 
     terms: tuple[Term, ...]
     expected: int | None = None
@@ -131,8 +131,8 @@ class SiteSet:
             )
         rank = _orthonormal(rows).shape[0]
         if rank < rows.shape[0]:
-            what = f"{place}: the {rows.shape[0]} directions span only {rank} dimension{'' if rank == 1 else 's'}."
-            return self._wrong(what, "drop those that are zero or depend on the others")
+            message = f"{place}: the {rows.shape[0]} directions span only {rank} dimension{'' if rank == 1 else 's'}."
+            return self._wrong(message, "drop those that are zero or depend on the others")
         for term in self.terms:
             if term.along is not None:
                 return self._wrong(f"{place}: .along stands twice.", "stack the directions into one array")
@@ -167,10 +167,10 @@ class SiteSet:
             return self._wrong(f"{self} + {getattr(other, '__name__', repr(other))}: the second is not a site.", advice)
         problems = self.problems + other.problems
         if self.role != other.role:
-            what = f"{self} + {other}: the two have different step roles."
+            message = f"{self} + {other}: the two have different step roles."
             role = self.role or other.role
             advice = f'give the whole node one role, as in (... + ...).steps("{role}"), or make two nodes'
-            problems += (Problem(what, advice=advice),)
+            problems += (Problem(message, advice=advice),)
         left, right = self.groups, other.groups
         if left and right and left[-1].expected is None and right[0].expected is None:
             left, right = (*left[:-1], Group(left[-1].terms + right[0].terms)), right[1:]
@@ -189,15 +189,15 @@ class SiteSet:
         for group in self.groups:
             before, wrong = len(parts), len(problems)
             for term in group.terms:
-                found, more = _examine_term(term, anatomy)
-                parts += found
+                places, more = _examine_term(term, anatomy)
+                parts += places
                 problems += more
             selected = len(parts) - before
             if group.expected not in (None, selected) and wrong == len(problems):
-                what = (
+                message = (
                     f"{group}: the site selects {selected} place{'' if selected == 1 else 's'}, not {group.expected}."
                 )
-                problems.append(Problem(what, facts=(("selected", listed(parts[before:])),)))
+                problems.append(Problem(message, facts=(("selected", listed(parts[before:])),)))
         return tuple(parts), tuple(problems)
 
     def resolve(self, anatomy: Anatomy) -> tuple[Part, ...]:
@@ -224,8 +224,8 @@ class SiteSet:
     def _with(self, problems: tuple[Problem, ...]) -> SiteSet:
         return replace(self, problems=self.problems + problems)
 
-    def _wrong(self, what: str, advice: str) -> SiteSet:
-        return self._with((Problem(what, advice=advice),))
+    def _wrong(self, message: str, advice: str) -> SiteSet:
+        return self._with((Problem(message, advice=advice),))
 
 
 def embed(channel: Any = None) -> SiteSet:
@@ -277,8 +277,8 @@ def _examine_term(term: Term, anatomy: Anatomy) -> tuple[list[Part], list[Proble
     parts = [replace(part, to=to, directions=directions) for part in _places(term, anatomy)]
     for part in parts:
         if to is not None and not any(part.feeds(reader) for reader in to):
-            what = f"{term}: {part.writer} writes too late for {term.to} to read it."
-            problems.append(Problem(what, advice="name a reader that comes after the writer"))
+            message = f"{term}: {part.writer} writes too late for {term.to} to read it."
+            problems.append(Problem(message, advice="name a reader that comes after the writer"))
     return parts, problems
 
 

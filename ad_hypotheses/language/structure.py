@@ -41,7 +41,10 @@ def examine_structure(hypothesis: Hypothesis, anatomy: Anatomy) -> tuple[dict[st
         problems += node.problems
         problems += [_unknown_name(node, name, hypothesis, anatomy) for name in node.unknown]
         parts[node.name], wrong = node.site.examine(anatomy)
-        problems += [Problem(f"{node.name}() sits at {one.what}", node.place, one.facts, one.advice) for one in wrong]
+        problems += [
+            Problem(f"{node.name}() sits at {problem.what}", node.place, problem.facts, problem.advice)
+            for problem in wrong
+        ]
     whole = {node.name for node in hypothesis.nodes if parts[node.name] and not node.site.problems}
     rules = (_wrong_root, _same_names, _mixed_parts, _wrong_arrows, _shared_sites)
     for rule in rules:
@@ -51,7 +54,7 @@ def examine_structure(hypothesis: Hypothesis, anatomy: Anatomy) -> tuple[dict[st
 
 def _unknown_name(node: Node, name: str, hypothesis: Hypothesis, anatomy: Anatomy) -> Problem:
     outside = getattr(node.function, "__globals__", {}).get(name)
-    known = {one.name: one for one in hypothesis.nodes}
+    known = {other.name: other for other in hypothesis.nodes}
     later = outside if isinstance(outside, Node) else known.get(name)
     defined = ("defined", listed((HISTORY, *node.defined)))
     if name == node.name:
@@ -61,21 +64,23 @@ def _unknown_name(node: Node, name: str, hypothesis: Hypothesis, anatomy: Anatom
         circle = _path_to(later, node.name)
         if circle:
             shown = " -> ".join([*reversed(circle), node.name])
-            what = f"{node.name}() reads '{name}', which reads {node.name}() in turn: a circle ({shown})."
+            message = f"{node.name}() reads '{name}', which reads {node.name}() in turn: a circle ({shown})."
             return Problem(
-                what, node.place, (defined,), "cut one of its arrows: a value cannot be computed from itself"
+                message, node.place, (defined,), "cut one of its arrows: a value cannot be computed from itself"
             )
-        what = f"{node.name}() reads '{name}', which is defined below it, in line {later.line}."
-        return Problem(what, node.place, (defined,), f"move {name} above {node.name}")
+        message = f"{node.name}() reads '{name}', which is defined below it, in line {later.line}."
+        return Problem(message, node.place, (defined,), f"move {name} above {node.name}")
     if callable(outside):
-        what = f"{node.name}() reads '{name}', a function without a site."
-        return Problem(what, node.place, (defined,), f"put @node(at=...) above {name}, or call it inside {node.name}")
+        message = f"{node.name}() reads '{name}', a function without a site."
+        return Problem(
+            message, node.place, (defined,), f"put @node(at=...) above {name}, or call it inside {node.name}"
+        )
     advice = did_you_mean(name, (HISTORY, *node.defined)).strip()
     if not advice and name in anatomy.channels:
         advice = f'did you mean to add a node at embed("{name}")?'
     advice = advice or f"define {name} above it with @node(at=...), or compute it inside from history"
-    what = f"{node.name}() reads '{name}', but no node of that name is defined above it."
-    return Problem(what, node.place, (defined,), advice)
+    message = f"{node.name}() reads '{name}', but no node of that name is defined above it."
+    return Problem(message, node.place, (defined,), advice)
 
 
 def _path_to(start: Node, name: str) -> list[str]:
@@ -99,33 +104,33 @@ def _wrong_root(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
             advice = f"only the last node, {root.name}, sits there; put {node.name} where its value is computed"
             yield Problem(f"{node.name}() sits at logits, but {root.name}() reads it.", node.place, advice=advice)
         if node is root and parts[root.name] and not reads_logits:
-            what = f"{root.name}() is the last node, but it sits at {root.site}."
-            yield Problem(what, root.place, advice="the last node is the policy: @node(at=logits)")
+            message = f"{root.name}() is the last node, but it sits at {root.site}."
+            yield Problem(message, root.place, advice="the last node is the policy: @node(at=logits)")
     if not root.parents and not root.unknown:
-        what = f"{root.name}() reads no node, which means that everything in the model is unimportant."
+        message = f"{root.name}() reads no node, which means that everything in the model is unimportant."
         yield Problem(
-            what, root.place, advice="that is the baseline, which every run reports; add what it reads as nodes"
+            message, root.place, advice="that is the baseline, which every run reports; add what it reads as nodes"
         )
     if root.site.role is not None:
-        what = f'{root.name}() is narrowed to "{root.site.role}" steps, but the last node speaks for every step.'
+        message = f'{root.name}() is narrowed to "{root.site.role}" steps, but the last node speaks for every step.'
         yield Problem(
-            what, root.place, advice="drop .steps: results come split by regime; or narrow the nodes it reads"
+            message, root.place, advice="drop .steps: results come split by regime; or narrow the nodes it reads"
         )
 
 
 def _same_names(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
-    for one, other in combinations(sorted(hypothesis.nodes, key=lambda node: (node.file, node.line)), 2):
-        if one.name == other.name:
-            what = f"Two nodes are called {one.name}: {one.place} and {other.place}."
-            yield Problem(what, other.place, advice="rename one of them")
+    for node, other in combinations(sorted(hypothesis.nodes, key=lambda node: (node.file, node.line)), 2):
+        if node.name == other.name:
+            message = f"Two nodes are called {node.name}: {node.place} and {other.place}."
+            yield Problem(message, other.place, advice="rename one of them")
 
 
 def _mixed_parts(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
     for node in hypothesis.nodes:
         inputs = [part for part in parts[node.name] if part.writer is None and part.readers[0].of_head]
         if inputs and len(inputs) < len(parts[node.name]):
-            what = f"{node.name}() sits at {node.site}: {inputs[0]} is an input of a head, the others are not."
-            yield Problem(what, node.place, advice="give inputs of heads a node of their own")
+            message = f"{node.name}() sits at {node.site}: {inputs[0]} is an input of a head, the others are not."
+            yield Problem(message, node.place, advice="give inputs of heads a node of their own")
 
 
 def _wrong_arrows(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
@@ -136,9 +141,9 @@ def _wrong_arrows(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
         }
         if child.parents and parts[child.name] and not readers:
             parents = listed(p.name for p in child.parents)
-            what = f"{child.name}() reads {parents}, but {child.site} reads nothing of the model."
+            message = f"{child.name}() reads {parents}, but {child.site} reads nothing of the model."
             advice = "compute it from history, or move it to a head, an mlp or the logits"
-            yield Problem(what, child.place, advice=advice)
+            yield Problem(message, child.place, advice=advice)
             continue
         for parent in child.parents:
             if parts[parent.name] and parts[child.name]:
@@ -154,8 +159,10 @@ def _wrong_arrow(
         for part in inputs:
             if (part.readers[0].layer, part.readers[0].head) not in heads:
                 place = f"head({part.readers[0].layer}, {part.readers[0].head})"
-                what = f"{child.name}() at {child.site} reads {parent.name}() at {part}, an input of {place}."
-                yield Problem(what, child.place, advice=f"only a node at {place} can read it: put one between the two")
+                message = f"{child.name}() at {child.site} reads {parent.name}() at {part}, an input of {place}."
+                yield Problem(
+                    message, child.place, advice=f"only a node at {place} can read it: put one between the two"
+                )
         return
     writers = [part for part in parts[parent.name] if part.writer is not None]
     if not writers or any(part.feeds(reader) for part in writers for reader in open_readers):
@@ -163,39 +170,39 @@ def _wrong_arrow(
     arrow = f"{child.name}() at {child.site} reads {parent.name}() at {parent.site}"
     if any(part.feeds(reader) for part in writers for reader in readers):
         taken = listed(sorted(readers - open_readers))
-        what = f"{arrow}, but other parents stand for every input that it could enter."
-        yield Problem(what, child.place, (("taken", taken),), f"let the node at an input read {parent.name} instead")
+        message = f"{arrow}, but other parents stand for every input that it could enter."
+        yield Problem(message, child.place, (("taken", taken),), f"let the node at an input read {parent.name} instead")
     elif any(part.writer.feeds(reader) for part in writers for reader in readers if part.writer):
-        what = f"{arrow}, but .to leaves out all that {child.name} reads with."
-        yield Problem(what, child.place, (("reads with", listed(sorted(readers))),), "name one of them in .to")
+        message = f"{arrow}, but .to leaves out all that {child.name} reads with."
+        yield Problem(message, child.place, (("reads with", listed(sorted(readers))),), "name one of them in .to")
     else:
-        what = f"{arrow}, but what is written there comes too late to be read there."
+        message = f"{arrow}, but what is written there comes too late to be read there."
         order = ("order", "embed, pos; heads of layer 0; mlp(0); heads of layer 1; mlp(1); ...; logits")
         yield Problem(
-            what, child.place, (order,), f"move {parent.name} to an earlier site or {child.name} to a later one"
+            message, child.place, (order,), f"move {parent.name} to an earlier site or {child.name} to a later one"
         )
 
 
 def _shared_sites(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
-    for one, other in combinations_with_replacement(hypothesis.nodes, 2):
-        if one is other:
-            pairs = list(combinations(parts[one.name], 2))
+    for node, other in combinations_with_replacement(hypothesis.nodes, 2):
+        if node is other:
+            pairs = list(combinations(parts[node.name], 2))
         else:
-            pairs = [(a, b) for a in parts[one.name] for b in parts[other.name]]
+            pairs = [(a, b) for a in parts[node.name] for b in parts[other.name]]
         clashes = [(a, b, why) for a, b in pairs if (why := _clash(a, b)) is not None]
         # an input of a head may belong to a parent of that head's node: the arrow rules see to it
         for a, _, why in clashes[:1]:
             site = a.writer or a.readers[0]
-            if one is other:
-                what = f"{one.name}() sits at {one.site}, which names {site} twice{why}."
-                yield Problem(what, one.place, advice="drop one of them")
+            if node is other:
+                message = f"{node.name}() sits at {node.site}, which names {site} twice{why}."
+                yield Problem(message, node.place, advice="drop one of them")
             else:
-                facts = ((one.name, f"{one.site}, {one.place}"), (other.name, f"{other.site}, {other.place}"))
+                facts = ((node.name, f"{node.site}, {node.place}"), (other.name, f"{other.site}, {other.place}"))
                 advice = (
                     "join them into one node, or tell them apart by .to(reader) or by orthogonal .along(directions)"
                 )
                 yield Problem(
-                    f"{one.name}() and {other.name}() share the site {site}{why}.", other.place, facts, advice
+                    f"{node.name}() and {other.name}() share the site {site}{why}.", other.place, facts, advice
                 )
 
 

@@ -61,8 +61,8 @@ def hypothesis_source(
     """Return the text of a hypothesis file that says: these edges matter, and no others.
 
     Args:
-        edges: They, without roles; those that lie on no way from an embedding to the logits are left out.
-        anatomy: Of the model.
+        edges: Edges of the circuit, without roles; those on no way from an embedding to the logits are left out.
+        anatomy: Sites of the model.
         name: What to call the hypothesis; a Python name in lower case.
         model: Name of the checkpoint.
         lines: What to say of it, such as the command that found it; no line longer than 120 characters.
@@ -78,12 +78,12 @@ def hypothesis_source(
     read = _read_by(connected(single, anatomy))
     if not read:
         raise HypothesisError("no edges: a hypothesis needs a way from an embedding to the logits.")
-    named = {writer for some in read.values() for writer in some}
+    named = {writer for inputs in read.values() for writer in inputs}
     order: list[Owner] = [*(writer for writer in anatomy.writers if writer in named), anatomy.logits]
     names = _names(order, anatomy, name)
     nodes = [_node(owner, read, names, anatomy) for owner in order]
     size = _tree_size(read)
-    n_edges = sum(len(readers) for some in read.values() for readers in some.values())
+    n_edges = sum(len(readers) for inputs in read.values() for readers in inputs.values())
     text = [*lines, f"{n_edges} edges; one scrubbing pass takes {_forwards(size[0])}."]
     if size[0] >= SPREAD_FROM:
         text.append(f"With --shared a node is drawn once for all that read it, and a pass takes {_forwards(size[1])}.")
@@ -145,7 +145,7 @@ def _names(order: Sequence[Owner], anatomy: Anatomy, taken: str) -> dict[Owner, 
 
 
 def _node(owner: Owner, read: dict[Owner, dict[Writer, set[Reader]]], names: dict[Owner, str], anatomy: Anatomy) -> str:
-    parents = [one for one in names if one in read.get(owner, {})]
+    parents = [parent for parent in names if parent in read.get(owner, {})]
     site, to = str(owner), [] if isinstance(owner, Reader) else _narrowed(owner, read, anatomy)
     value, doc = "history.so_far()", _INTERIOR
     if isinstance(owner, Reader):
@@ -175,7 +175,7 @@ def _shown(channel: str, anatomy: Anatomy) -> tuple[str, str]:
 
 def _narrowed(writer: Writer, read: dict[Owner, dict[Writer, set[Reader]]], anatomy: Anatomy) -> list[str]:
     """What a writer is narrowed to, as it is typed; empty if its readers read it with all that they have."""
-    by_owner = {owner: some[writer] for owner, some in read.items() if writer in some}
+    by_owner = {owner: inputs[writer] for owner, inputs in read.items() if writer in inputs}
     if all(len(readers) == len(owner.inputs) for owner, readers in by_owner.items()):
         return []
     typed: list[str] = []
@@ -209,7 +209,7 @@ def _signature(name: str, parameters: Sequence[str]) -> str:
         return f"def {name}({line}):"
     if len(f"    {line}") <= WIDTH:
         return f"def {name}(\n    {line}\n):"
-    return f"def {name}(\n" + "".join(f"    {one},\n" for one in parameters) + "):"
+    return f"def {name}(\n" + "".join(f"    {parameter},\n" for parameter in parameters) + "):"
 
 
 def _tree_size(read: dict[Owner, dict[Writer, set[Reader]]]) -> tuple[int, int]:
