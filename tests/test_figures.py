@@ -44,8 +44,8 @@ def percent(share: float, digits: int = 0) -> str:
 def claim(name: str) -> dict:
     """What a report holds of its hypothesis; its regimes by name."""
     study = record(f"reports/examples/{name}-{'bandit' if name == 'win_stay' else 'dark-room'}.json")
-    (found,) = (one for one in study["claims"] if one["kind"] == "hypothesis")
-    return found | {"regimes": {regime["name"]: regime for regime in found["regimes"]}}
+    (hypothesis,) = (entry for entry in study["claims"] if entry["kind"] == "hypothesis")
+    return hypothesis | {"regimes": {regime["name"]: regime for regime in hypothesis["regimes"]}}
 
 
 def what_the_shipped_models_say() -> Iterator[str]:
@@ -186,8 +186,8 @@ def trained_ones() -> Iterator[str]:
         known[name]["proof"]["claims"]["elsewhere"]["recovered"] for name in TRAINED if name != "retrieval-trained"
     ]
     yield from (f"{min(elsewhere):.2f}", f"{max(elsewhere):.2f}")
-    yield f"{max(one['agreement']['largest'] for one in known.values()):.1f}"
-    yield percent(1 - min(one["agreement"]["argmax"] for one in known.values()), 2)
+    yield f"{max(network['agreement']['largest'] for network in known.values()):.1f}"
+    yield percent(1 - min(network["agreement"]["argmax"] for network in known.values()), 2)
     yield from ("1%", "80%")  # what tests/test_interchange.py asks for
 
 

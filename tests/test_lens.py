@@ -312,12 +312,12 @@ def test_the_gain_that_the_recipe_leaves_out_matters_on_a_shipped_model(shipped)
         assert_close(tool.attribution.sum(0), difference, atol=1e-5, rtol=0)
         for action in range(5):  # one head at a time, against the stream without it
             heads = cache.logit_attrs(cache.stack_head_results(), action)
-            for number, (layer, head) in enumerate([(0, 0), (1, 3), (2, 2)]):
+            for layer, head in [(0, 0), (1, 3), (2, 2)]:
                 stream = cache["resid_post", 2] - cache["result", layer][:, :, head]
                 scaled = (stream - stream.mean(-1, keepdim=True)) / cache["ln_final.hook_scale"]
                 without = scaled @ folded.W_U[:, action] + folded.b_U[action]
                 share = heads[layer * 4 + head]
-                assert_close(logits[..., action] - share, without, atol=1e-5, rtol=0, msg=str(number))
+                assert_close(logits[..., action] - share, without, atol=1e-5, rtol=0)
 
 
 def test_patching_by_position_sweeps_the_steps_of_a_history(shipped):
