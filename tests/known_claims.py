@@ -10,6 +10,7 @@ from ad_hypotheses.known.network import Known
 from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import load as load_claims
+from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.scrub.record import Claim
 from ad_hypotheses.studies.scrub.study import Settings, prepare, run_studies
 
@@ -30,5 +31,5 @@ def verdicts(known: Known, settings: Settings, scratch: Path, only: set[str] | N
         trial = prepare(main, controls, checkpoint, settings)
         trial.bound = [one for one in trial.bound if one[0] != "wrong site"]
         trials.append(trial)
-    for study in run_studies(trials, settings, "", scratch):
+    for study in run_studies(trials, settings, "", Scratch(scratch)):
         yield from study.claims

@@ -174,7 +174,7 @@ def dark_room_study() -> Study:
         data_text="256 windows of 256 learners on 16 held-out goals",
         rows=256, n_steps=EPISODES * HORIZON, horizon=HORIZON,
         options={"passes": 5, "resamples": 2000, "others": "joint", "align": "step", "seed": 0},
-        command="ad-hypotheses scrub hypotheses/mimic.py --passes 5 --seed 0",
+        command="ad-hypotheses scrub hypotheses/mimic.py",
         versions={"ad_hypotheses": "0.1.0", "torch": "2.13.0", "numpy": "2.4.0"},
         claims=[main, *controls], curves=curves,
     )  # fmt: skip

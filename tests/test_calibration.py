@@ -44,6 +44,7 @@ from ad_hypotheses.known.calibration.record import (
     read_calibration,
 )
 from ad_hypotheses.known.calibration.trials import Trial, run_trial
+from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.scrub.study import prepare, run_studies
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,7 +172,7 @@ def test_a_trial_finds_what_scrubbing_the_file_finds(few_claims, tmp_path):
     assert list(found) == [one.name for one in few_claims.claims]
     mine = [one.hypothesis for one in few_claims.claims if one.kind != cases.BY_THE_TOOL]
     study = prepare(mine[0], mine[1:], few_claims.checkpoint, trial.settings)
-    record = run_studies([study], trial.settings, "", tmp_path)[0]
+    record = run_studies([study], trial.settings, "", Scratch(tmp_path))[0]
     assert {one.name for one in record.claims} == set(found)
     for claim in record.claims:
         one, every = found[claim.name], claim.regimes[0]
@@ -269,7 +270,9 @@ def place(tmp_path, monkeypatch, sketches) -> Place:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("AD_HYPOTHESES_TRACEBACK", raising=False)
     monkeypatch.setattr(calibrating, "QUICK", TINY)
-    return Place(ROOT / "models", ROOT / "hypotheses" / "known", tmp_path / "reports" / ".partial" / "calibration")
+    return Place(
+        ROOT / "models", ROOT / "hypotheses" / "known", Scratch(tmp_path / "reports" / ".partial" / "calibration")
+    )
 
 
 def command(capsys, place: Place, *more: str) -> Ran:
@@ -291,21 +294,24 @@ def test_an_interrupted_calibration_goes_on_and_ends_as_if_nothing_had_been(plac
     stopped = command(capsys, place)
     assert stopped.code == 2
     assert "the same command goes on" in stopped.said
-    assert len(list(place.scratch.glob("*.json"))) == 2
+    assert len(list(place.scratch.folder.glob("*.json"))) == 2
     ended = command(capsys, place, "--json")
     assert ended.code == 0, ended.err
     jobs = trial_jobs([NETWORK], TINY)
     assert len([job for job in done if isinstance(job, Trial | Measures)]) == len(jobs)  # none was done twice
-    assert not place.scratch.exists()
-    record = read_calibration(Path("reports/calibration.json"))
+    assert not place.scratch.folder.exists()
+    record = read_calibration(Path("reports/calibration-only-win-stay-quick-models-models.json"))
     case = case_of(NETWORK, place.models, place.hypotheses)
     assert len(record.outcomes) == len(case.claims) * 4
-    assert json.loads(ended.out) == {"report": "reports/calibration.md", **json.loads(record.to_json())}
+    assert json.loads(ended.out) == {
+        "report": "reports/calibration-only-win-stay-quick-models-models.md",
+        **json.loads(record.to_json()),
+    }
     small = run_trial(case, next(job for job in jobs if isinstance(job, Trial) and not job.replicate))
     kept = [one for one in record.outcomes if not one.replicate]
     whole, resumed = (dataclasses.replace(record, outcomes=some).to_json() for some in (small, kept))
     assert whole == resumed
-    text = Path("reports/calibration.md").read_text()
+    text = Path("reports/calibration-only-win-stay-quick-models-models.md").read_text()
     assert "## What got through" in text
     for picture in re.findall(r"\]\((\S+\.png)\)", text):
         assert (Path("reports") / picture).read_bytes().startswith(b"\x89PNG")
@@ -325,7 +331,7 @@ def test_mistakes_are_refused_before_anything_is_run(place, capsys, arguments, w
     found = command(capsys, place, *arguments)
     assert found.code == 2
     assert words in found.said
-    assert not (Path("reports") / "calibration.md").exists()
+    assert not (Path("reports") / "calibration-only-win-stay-quick-models-models.md").exists()
 
 
 def test_a_file_that_lacks_a_claim_of_the_catalogue_is_refused(tmp_path):
@@ -344,8 +350,8 @@ def test_networks_are_chosen_by_name_with_or_without_their_prefix():
 def test_a_network_that_changes_meanwhile_is_not_mixed_with_what_it_was(place):
     job = Measures(NETWORK, 0, 24)
     with pytest.raises(UserError, match="changed while they were calibrated"):
-        run(job, place.scratch / "of-other-weights.json", place)
-    assert not place.scratch.exists()
+        run(job, place.scratch.folder / "of-other-weights.json", place)
+    assert not place.scratch.folder.exists()
 
 
 def test_every_job_is_kept_in_a_file_of_its_own(place):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from ad_hypotheses.language.load import load
 from ad_hypotheses.report import progress
 from ad_hypotheses.report import screen as terminal
 from ad_hypotheses.report.progress import Meter, Pace
+from ad_hypotheses.storage.lock import LOCK
+from ad_hypotheses.storage.owner import Owner
 from ad_hypotheses.studies.train.study import default_name
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +44,7 @@ stay = Hypothesis(choice, model="tiny", accept=0.5)
 control = stay.on(paid=embed("action"))
 '''
 QUICK = ("--samples", 32, "--passes", 1, "--rollouts", 8)
+REPORT = "stay-tiny-samples-32-passes-1-rollouts-8"
 
 
 @pytest.fixture
@@ -158,6 +163,45 @@ def test_training_again_is_not_needed(cli, workplace):
     assert weights.stat().st_mtime_ns == before
 
 
+def test_training_again_writes_what_is_missing_and_leaves_the_rest_alone(cli, workplace):
+    folder = workplace / "models" / "tiny"
+    before = (folder / "card.md").read_bytes()
+    for name in ("card.md", "curve.png", "source.png"):
+        (folder / name).unlink()
+    ran = cli("train", "tiny.yaml")
+    assert "trained already" in ran.out
+    assert "Its curve.png, card.md, source.png were missing, and written." in " ".join(ran.out.split())
+    assert (folder / "card.md").read_bytes() == before
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in ("curve.png", "source.png"))
+    (folder / "card.md").write_text("edited")
+    (folder / "curve.png").unlink()
+    assert "Its curve.png was missing" in " ".join(cli("train", "tiny.yaml").out.split())
+    assert (folder / "card.md").read_text() == "edited"
+
+
+@pytest.mark.parametrize("verb", ["train", "histories"])
+def test_a_second_process_waits_for_the_first_and_uses_what_it_made(verb, cli, workplace, monkeypatch):
+    folder = workplace / "again"
+    folder.mkdir()
+    owner = Owner("node7", "elsewhere", 41, "")
+    (folder / LOCK).write_text(json.dumps({**asdict(owner), "doing": "at work", "since": "14:02"}))
+
+    def first_ends(seconds):
+        made = {"train": "models/tiny", "histories": "models/tiny/training/histories"}[verb]
+        shutil.copytree(workplace / made, folder, dirs_exist_ok=True)
+        (folder / LOCK).unlink()
+
+    monkeypatch.setattr("ad_hypotheses.storage.lock.time.sleep", first_ends)
+    shown = []
+    monkeypatch.setattr("ad_hypotheses.sources.histories.write_shard", lambda *given: shown.append(given))
+    ran = cli(verb, "tiny.yaml", "--out", "again")
+    assert (ran.code, shown) == (0, [])
+    assert "again is in use: process 41 on node7 is at work there, since 14:02; waiting until it has" in ran.said
+    if verb == "train":
+        assert "trained already" in ran.out
+    assert not (folder / LOCK).exists()
+
+
 def test_training_says_what_it_will_cost_and_restores_a_damaged_model(cli, workplace):
     folder = workplace / "models" / "tiny"
     before = json.loads((folder / "record.json").read_text())["weights_sha256"]
@@ -191,12 +235,12 @@ def test_a_model_is_called_by_its_file_or_folder(path, name):
 def test_evaluate_writes_a_page_with_a_picture(cli, workplace):
     ran = cli("evaluate", "tiny", "--rollouts", 20)
     assert ran.code == 0
-    for fragment in ("model, argmax", "source", "of optimum", "reports/evaluate-tiny.md"):
+    for fragment in ("model, argmax", "source", "of optimum", "reports/evaluate-tiny-rollouts-20.md"):
         assert fragment in ran.out
-    page = (workplace / "reports" / "evaluate-tiny.md").read_text()
+    page = (workplace / "reports" / "evaluate-tiny-rollouts-20.md").read_text()
     assert "| optimal | " in page
-    assert "evaluate-tiny.png" in page
-    assert (workplace / "reports" / "evaluate-tiny.png").stat().st_size > 10_000
+    assert "evaluate-tiny-rollouts-20.png" in page
+    assert (workplace / "reports" / "evaluate-tiny-rollouts-20.png").stat().st_size > 10_000
 
 
 def test_evaluate_as_json_is_the_same_for_the_same_seed(cli):
@@ -250,13 +294,13 @@ def test_check_as_json(cli, claims):
 def test_scrub_writes_the_same_report_for_the_same_seed(cli, claims, workplace):
     first = cli("scrub", "hypotheses/stay.py", *QUICK)
     assert first.code == 0
-    for fragment in ("stay on tiny: ", "\ncontrol (paid: ", "wrong site", "report: reports/stay-tiny.md"):
+    for fragment in ("stay on tiny: ", "\ncontrol (paid: ", "wrong site", f"report: reports/{REPORT}.md"):
         assert fragment in first.out
     assert "partial forward passes" in first.err
     cli("scrub", "stay", *QUICK, "--reports", "other")
     names = sorted(path.relative_to("reports") for path in Path("reports").rglob("*") if path.is_file())
-    assert {"stay-tiny.md", "stay-tiny.json"} <= {str(name) for name in names}
-    page = Path("reports/stay-tiny.md").read_text()
+    assert {f"{REPORT}.md", f"{REPORT}.json"} <= {str(name) for name in names}
+    page = Path(f"reports/{REPORT}.md").read_text()
     assert "python cli.py scrub hypotheses/stay.py --samples 32 --passes 1 --rollouts 8\n" in page
     for name in names:
         assert Path("reports", name).read_bytes() == Path("other", name).read_bytes()
@@ -267,7 +311,7 @@ def test_scrub_as_json(cli, claims):
     (study,) = json.loads(cli("scrub", claims, *QUICK, "--json").out)
     assert [claim["name"] for claim in study["claims"]][:2] == ["stay", "control"]
     assert study["claims"][1]["kind"] == "control"
-    assert study["report"] == "reports/stay-tiny.md"
+    assert study["report"] == f"reports/{REPORT}.md"
 
 
 def test_scrub_moves_a_claim_to_another_model(cli, claims):
@@ -342,11 +386,12 @@ def test_scrub_stopped_by_ctrl_c_goes_on_to_the_same_report(cli, claims, monkeyp
     assert ran.code == 2
     assert "stopped; what was measured is kept in reports/.partial/stay; the same command goes on." in ran.err
     assert len(list(Path("reports/.partial/stay").glob("*.npz"))) == 1
-    assert not Path("reports/stay-tiny.md").exists()
+    assert not Path(f"reports/{REPORT}.md").exists()
+    Path("reports/.partial/stay/other.npz").write_bytes(b"of an interrupted run with other options")
     assert cli("scrub", "stay", *QUICK).code == 0
-    for name in ("stay-tiny.md", "stay-tiny.json"):
+    for name in (f"{REPORT}.md", f"{REPORT}.json"):
         assert Path("reports", name).read_bytes() == Path("whole", name).read_bytes()
-    assert not Path("reports/.partial").exists()
+    assert [path.name for path in Path("reports/.partial").rglob("*")] == ["stay", "other.npz"]
 
 
 @pytest.mark.parametrize("loaded", ["typer", "numpy"], ids=["the command line", "what it runs"])

@@ -408,15 +408,19 @@ def test_a_card_says_how_many_learners_lived_and_lets_the_figures_speak(workplac
 def test_nothing_is_measured_twice(cli, workplace, monkeypatch):
     first = cli("evaluate", "tiny", *QUICK)
     assert first.code == 0
-    page = (workplace / "reports" / "evaluate-tiny.md").read_bytes()
+    page = (workplace / "reports" / "evaluate-tiny-rollouts-4-quick.md").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr("ad_hypotheses.studies.evaluate.curves.rollout", None)
         again = cli("evaluate", "tiny", *QUICK)
         assert "16 more are known from an earlier run" in again.err
-        assert (again.out, (workplace / "reports" / "evaluate-tiny.md").read_bytes()) == (first.out, page)
+        assert (again.out, (workplace / "reports" / "evaluate-tiny-rollouts-4-quick.md").read_bytes()) == (
+            first.out,
+            page,
+        )
         other = cli("evaluate", "tiny", "--rollouts", 5, "--quick")
         assert other.code == 1, "another number of lives is another evaluation"
-    (workplace / "reports" / ".evaluated" / "tiny.json").write_text('{"key":')
+    (kept,) = (workplace / "reports" / ".evaluated").iterdir()
+    kept.write_text('{"key":')
     assert cli("evaluate", "tiny", *QUICK).out == first.out
 
 
@@ -434,6 +438,6 @@ def test_what_was_measured_before_ctrl_c_is_kept(cli, workplace, monkeypatch):
         assert not list(workplace.glob("reports/*.md"))
     ran = cli("evaluate", "tiny", "--rollouts", 4)
     assert "16 more are known" in ran.err
-    said = (workplace / "reports" / "evaluate-tiny.md").read_text()
+    said = (workplace / "reports" / "evaluate-tiny-rollouts-4.md").read_text()
     assert "## Unusual starts" in said
-    assert "![What is earned by how much of the past is seen](evaluate-tiny-memory.png)" in said
+    assert "![What is earned by how much of the past is seen](evaluate-tiny-rollouts-4-memory.png)" in said

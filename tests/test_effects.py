@@ -21,6 +21,7 @@ from ad_hypotheses.language.declared import declared, left_open, undeclared
 from ad_hypotheses.language.edges import all_edges, find_edges
 from ad_hypotheses.language.hypothesis import Hypothesis, node
 from ad_hypotheses.language.sites import embed, head, logits, mlp
+from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.tasks.dark_room import DarkRoom
 
 N_ROWS, N_STEPS = 5, 6
@@ -114,23 +115,23 @@ def test_neither_memory_nor_an_interruption_changes_a_number(model, pairs, tmp_p
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure(model, pairs, patches, memory=one_row, progress=stop, scratch=tmp_path)
+        measure(model, pairs, patches, memory=one_row, progress=stop, scratch=Scratch(tmp_path))
     kept = sorted(tmp_path.glob("*.npz"))
     assert len(kept) == 1
     rows = []
     really = effects._measure_rows
     monkeypatch.setattr(effects, "_measure_rows", lambda task, at, say: rows.append(at) or really(task, at, say))
     done.clear()
-    resumed = measure(model, pairs, patches, memory=one_row, progress=done.append, scratch=tmp_path)
+    resumed = measure(model, pairs, patches, memory=one_row, progress=done.append, scratch=Scratch(tmp_path))
     assert rows == [slice(n, n + 1) for n in range(1, N_ROWS)]
     assert sum(done) == N_ROWS * len(patches)
     kept[0].write_bytes(kept[0].read_bytes()[:100])  # a damaged file is measured again
-    again = measure(model, pairs, patches, memory=one_row, scratch=tmp_path)
+    again = measure(model, pairs, patches, memory=one_row, scratch=Scratch(tmp_path))
     assert len(rows) == N_ROWS
     for name, changes in whole.changes.items():
         assert_allclose(resumed.changes[name], changes, atol=1e-10)
         assert_allclose(again.changes[name], changes, atol=1e-10)
-    measure(model, replace(pairs, donor=pairs.reference), patches, memory=one_row, scratch=tmp_path)
+    measure(model, replace(pairs, donor=pairs.reference), patches, memory=one_row, scratch=Scratch(tmp_path))
     assert len(rows) == 2 * N_ROWS, "other donors are other numbers"
 
 

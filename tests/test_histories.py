@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -15,9 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ad_hypotheses.errors import ConfigError, DataError
+from ad_hypotheses.errors import ConfigError, DataError, UserError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import DynaQ, Histories, Thompson, generate, open_histories, shards, write_histories
+from ad_hypotheses.storage.lock import LOCK
+from ad_hypotheses.storage.owner import Owner
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom
 
 ROOM, SOURCE = DarkRoom(size=3, horizon=4), DynaQ(planning=1)
@@ -129,7 +132,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(root)}
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a")], cwd=root, env=environment, check=False)
     assert killed.returncode == 9
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [".shard-00001.partial", "shard-00000"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [LOCK, ".shard-00001.partial", "shard-00000"]
     with pytest.raises(DataError, match="are unfinished: run the command"):
         open_histories(tmp_path / "a")
     finished = tmp_path / "a" / "shard-00000" / "actions.npy"
@@ -138,6 +141,14 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert finished.stat().st_mtime_ns == before
     names = {path.name for path in (tmp_path / "a").iterdir()}
     assert names == {"manifest.json", *(f"shard-{number:05d}" for number in range(3))}
+
+
+def test_a_second_process_is_refused_while_the_first_makes_histories(tmp_path: Path, monkeypatch) -> None:
+    owner = Owner("node7", "elsewhere", 41, "")
+    (tmp_path / LOCK).write_text(json.dumps({**dataclasses.asdict(owner), "doing": "generating", "since": "now"}))
+    with pytest.raises(UserError, match=r"in use: process 41 on node7 is generating there"):
+        make(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
 def test_only_a_missing_shard_is_made_again(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from ad_hypotheses.sources.actor_critic import _Learners
 from ad_hypotheses.sources.recorded import select
 from ad_hypotheses.sources.recording import keep_episodes
 from ad_hypotheses.sources.variants import early, every, expert_only
-from ad_hypotheses.studies.histories.study import keep_source_curve, live
+from ad_hypotheses.studies.histories.study import draw_source_curve, live, source_figures
 from ad_hypotheses.studies.train.card import _learned_from
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom, Task, make_task
 
@@ -304,8 +304,8 @@ def test_histories_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (tmp_path / "learning.png").read_bytes().startswith(b"\x89PNG")
     live(settings, tmp_path, None, as_json=False)
     assert "learners that improve" in capsys.readouterr().out
-    record = {"source": keep_source_curve(tmp_path, settings, tmp_path)}
-    assert (tmp_path / "source.png").read_bytes() == (tmp_path / "learning.png").read_bytes()
+    record = {"source": source_figures(settings, tmp_path)}
+    assert draw_source_curve(record["source"], settings) == (tmp_path / "learning.png").read_bytes()
     assert "36 learners earn" in _learned_from(record)
     assert _learned_from({}) == ""
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ad_hypotheses import storage as files
 from ad_hypotheses.cli import patch as patching
+from ad_hypotheses.storage import files
 from ad_hypotheses.studies.tables import PATCH_COLUMNS
 
 QUICK = ("--samples", "6", "--threads", "1")
@@ -27,8 +27,14 @@ def test_the_file_holds_the_table(cli, workplace):
     pytest.importorskip("pyarrow")
     ran = cli("patch", "tiny", *EDGES, *QUICK, "--parquet")
     assert ran.code == 0, ran.err
-    found = pd.read_parquet(workplace / "reports" / "patch-tiny.parquet")
-    expected = pd.read_csv(workplace / "reports" / "patch-tiny.csv", keep_default_na=False, na_values={})
+    found = pd.read_parquet(
+        workplace / "reports" / "patch-tiny-edges-head-0-0-logits-edges-mlp-1-logits-samples-6.parquet"
+    )
+    expected = pd.read_csv(
+        workplace / "reports" / "patch-tiny-edges-head-0-0-logits-edges-mlp-1-logits-samples-6.csv",
+        keep_default_na=False,
+        na_values={},
+    )
     assert list(found.columns) == PATCH_COLUMNS
     assert len(found) == len(expected) > 4
     for name in ("patch", "kind", "writer", "reader", "arrow", "metric", "regime"):
@@ -44,7 +50,7 @@ def test_the_file_holds_the_table(cli, workplace):
 
 def test_the_same_study_makes_the_same_bytes(cli, workplace, monkeypatch):
     pytest.importorskip("pyarrow")
-    path, written = workplace / "reports" / "patch-tiny.parquet", []
+    path, written = workplace / "reports" / "patch-tiny-edges-head-0-0-logits-edges-mlp-1-logits-samples-6.parquet", []
     really = files.write_files
     monkeypatch.setattr(files, "write_files", lambda some: written.append(list(some)) or really(some))
     contents = set()

@@ -26,6 +26,7 @@ from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.search import Losses
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.language.edges import all_edges, find_edges
+from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch.screen import attribute_or_resume
 from ad_hypotheses.tasks.counterfactuals import tokens_differ
 from ad_hypotheses.tasks.dark_room import DarkRoom
@@ -298,9 +299,9 @@ def test_whoever_patches_pairs_says_what_they_share(model, pairs, monkeypatch):
 
 def test_what_was_measured_is_found_again(model, pairs, tmp_path, monkeypatch):
     memory = 2 * plan(model, 1, N_STEPS, 1).bytes
-    first = measure(model, pairs, patches_of(model), ("loss",), memory=memory, scratch=tmp_path)
+    first = measure(model, pairs, patches_of(model), ("loss",), memory=memory, scratch=Scratch(tmp_path))
     monkeypatch.setattr(effects, "_measure_rows", lambda *given: pytest.fail("it is there"))
-    again = measure(model, pairs, patches_of(model), ("loss",), memory=memory, scratch=tmp_path)
+    again = measure(model, pairs, patches_of(model), ("loss",), memory=memory, scratch=Scratch(tmp_path))
     assert (again.changes["loss"] == first.changes["loss"]).all()
     assert (again.reference["loss"] == first.reference["loss"]).all()
 

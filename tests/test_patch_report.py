@@ -7,6 +7,7 @@ import json
 import shlex
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import matplotlib.image
 import pytest
@@ -70,7 +71,7 @@ def test_a_hypothesis_is_held_against_every_edge(cli, claims, workplace):
     ran = cli("patch", claims, *QUICK)
     assert ran.code == 0, ran.err
     assert "stay on tiny: which edges matter" in ran.out
-    text = (workplace / "reports" / "patch-stay-tiny.md").read_text()
+    text = (workplace / "reports" / "patch-stay-tiny-samples-6.md").read_text()
     first = text.split("\n\n")[1:4]
     assert "declared arrows" in first[0]
     assert "`plan -> choice`" in first[0]
@@ -88,33 +89,34 @@ def test_a_hypothesis_is_held_against_every_edge(cli, claims, workplace):
         assert f"## {heading}\n" in text
     assert "Nothing that reads pos was tested" in text
     assert "6 histories are few" in text
-    pictures = sorted(path.name for path in (workplace / "reports" / "patch-stay-tiny").iterdir())
+    pictures = sorted(path.name for path in (workplace / "reports" / "patch-stay-tiny-samples-6").iterdir())
     assert pictures == ["edges-by-regime.png", "edges-kl.png", "edges-loss.png", "strongest.png"]
-    assert all(f"(patch-stay-tiny/{name})" in text for name in pictures)
-    rows = table(workplace / "reports" / "patch-stay-tiny.csv")
+    assert all(f"(patch-stay-tiny-samples-6/{name})" in text for name in pictures)
+    rows = table(workplace / "reports" / "patch-stay-tiny-samples-6.csv")
     singles = {row["patch"]: row["arrow"] for row in rows if row["kind"] == "edge"}
     assert len(singles) == 6 * 5 + 1 * 7 + 6 * 8 + 10 + 11, "5 embeddings, 2 layers of 2 heads and an MLP"
     assert singles["mlp(1) -> logits"] == "plan -> choice"
     assert singles['embed("reward") -> mlp(1)'] == "paid -> plan"
     assert singles['embed("x") -> head(0, 0).q'] == "into seen"
     assert singles["head(1, 0) -> logits"] == ""
-    record = json.loads((workplace / "reports" / "patch-stay-tiny.json").read_text())
+    record = json.loads((workplace / "reports" / "patch-stay-tiny-samples-6.json").read_text())
     assert record["model_sha256"] in text
     assert record["donors"] == "any"
-    assert not list((workplace / "reports").glob(".patch-*"))
+    assert not list((workplace / "reports").glob(".p*"))
 
 
 def test_the_command_in_the_report_makes_the_same_numbers(cli, claims, workplace):
     cli(
         "patch", claims, *QUICK, "--donors", "agree:seen", "--direction", "denoising", "--metric", "loss", "--seed", "3"
     )
-    text = (workplace / "reports" / "patch-stay-tiny.md").read_text()
+    name = "patch-stay-tiny-donors-agree-seen-direction-denoising-metric-loss-samples-6-seed-3"
+    text = (workplace / "reports" / f"{name}.md").read_text()
     typed = shlex.split(text.partition("```sh\n")[2].partition("\n")[0])
     assert typed[:3] == ["python", "cli.py", "patch"]
     ran = cli(*typed[2:], "--memory", "300kB", "--reports", "again", "--json")
     again, before = (
-        table(workplace / "again" / "patch-stay-tiny.csv"),
-        table(workplace / "reports" / "patch-stay-tiny.csv"),
+        table(workplace / "again" / f"{name}.csv"),
+        table(workplace / "reports" / f"{name}.csv"),
     )
     for one, other in zip(again, before, strict=True):
         assert one["patch"] == other["patch"]
@@ -138,7 +140,7 @@ def test_a_model_alone_is_mapped(cli, workplace):
         ("head(0)", "node"),
         ('embed("reward") -> head(0, 1).v -> mlp(0) -> logits', "path"),
     ]
-    text = (workplace / "reports" / "patch-tiny.md").read_text()
+    text = Path(found["report"]).read_text()
     assert "## Nodes\n" in text
     assert "## Paths\n" in text
     assert "## Maps" not in text
@@ -171,7 +173,8 @@ def test_a_metric_is_one_value_that_every_table_and_picture_reads(cli, workplace
     for patch in study["patches"]:
         half, whole = (patch["effects"][name]["all"]["value"]["value"] for name in ("half-loss", "loss"))
         assert half == pytest.approx(whole / 2, abs=1e-7)
-    text = (workplace / "reports" / "patch-tiny.md").read_text()
+    (page,) = (workplace / "reports").glob("*.md")
+    text = page.read_text()
     assert "change of half the loss" in text
     assert "| Half-loss |" in text
 
@@ -199,8 +202,8 @@ def test_an_interrupted_run_goes_on(cli, claims, workplace, monkeypatch):
     monkeypatch.setattr(effects, "_measure_rows", stopped)
     ran = cli("patch", claims, *QUICK)
     assert ran.code == 2
-    assert "what was measured is kept in reports/.patch-stay; the same command goes on" in ran.said
-    assert len(list((workplace / "reports" / ".patch-stay").glob("*.npz"))) == 2
+    assert "what was measured is kept in reports/.partial/patch-stay; the same command goes on" in ran.said
+    assert len(list((workplace / "reports" / ".partial" / "patch-stay").glob("*.npz"))) == 2
     assert cli("patch", claims, *QUICK).code == 0
     assert [rows.start for rows in begun] == [0, 2, 4, 4]
 

@@ -16,8 +16,9 @@ from rich.console import Console
 
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.evidence.plain_data import Curve
-from ad_hypotheses.report.draw import _apart, draw_learning_curves, learning_curves
-from ad_hypotheses.report.words import code, figure, interval, percent, prose
+from ad_hypotheses.report.draw import _apart, learning_curves
+from ad_hypotheses.report.words import code, figure, interval, options_of, percent, prose
+from ad_hypotheses.storage.files import write_files
 from ad_hypotheses.studies.scrub import page as page_module
 from ad_hypotheses.studies.scrub.graph import MAX_EDGES, mermaid
 from ad_hypotheses.studies.scrub.page import draw_pictures, page, write_report
@@ -157,6 +158,7 @@ def test_what_researchers_write_stays_text(study: Study) -> None:
     assert r"- A \< b \| head(\*, 1) and head(\*, 2)." in text
     assert r"> if x \<script> \$y\$" in text
     assert report_name(odd) == "a-b-x-dark-room"
+    assert report_name(replace(odd, command="python cli.py scrub x.py --seed 1")) == "a-b-x-dark-room-seed-1"
     assert report_name(replace(odd, model="../../etc")) == "a-b-x-etc"
 
 
@@ -214,6 +216,29 @@ def test_a_failure_while_drawing_leaves_the_old_report(
     assert snapshot(written) == before
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("", []),
+        ("python cli.py scrub hypotheses/stay.py", []),
+        ("python cli.py scrub stay.py --model tiny --threads 2 --seed 1", ["seed-1"]),
+        ("python cli.py scrub stay.py --models old/zoo --align any --shared", ["models-zoo", "align-any", "shared"]),
+        ("python cli.py patch tiny --edges all --samples 6", ["samples-6"]),
+        ("python cli.py patch tiny --edges 'head(0, 1) -> logits'", ["edges-head-0-1-logits"]),
+        ("python cli.py evaluate tiny --rollouts 500 --seed 3 --quick", ["seed-3", "quick"]),
+    ],
+)
+def test_a_report_is_named_by_the_options_that_are_not_the_usual_ones(command: str, expected: list[str]) -> None:
+    assert options_of(command, {"rollouts": "500"}) == expected
+
+
+def test_many_options_have_a_short_name_of_their_own() -> None:
+    commands = [f"python cli.py patch tiny {'--nodes head(0) ' * 20} --seed {seed}" for seed in (1, 2)]
+    names = ["-".join(options_of(command)) for command in commands]
+    assert names[0] != names[1]
+    assert max(map(len, names)) < 20
+
+
 def test_a_full_disk_leaves_the_old_report_and_says_what_to_do(
     written: Path, study: Study, sketched: None, monkeypatch
 ) -> None:
@@ -245,7 +270,7 @@ def test_a_folder_without_permission_is_explained(tmp_path: Path, monkeypatch) -
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
     with pytest.raises(UserError, match=r"cannot write c\.png into .*: Permission denied\. Make it a folder"):
-        draw_learning_curves(tmp_path / "c.png", [Curve("model", [1.0, 2.0], 4)], "title")
+        write_files({tmp_path / "c.png": b"a picture"})
 
 
 # --- the diagram ---
@@ -377,7 +402,7 @@ def test_positions_bear_missing_probabilities_many_actions_and_unknown_tasks(stu
 @pytest.mark.parametrize("returns", [[3.0], [1.0, math.nan, 2.0], [math.nan, math.nan]])
 def test_learning_curves_of_any_length_are_drawn(returns: list[float], tmp_path: Path) -> None:
     curves = [Curve(name, returns, 8) for name in ("model", "source", *(f"$other {index}" for index in range(9)))]
-    draw_learning_curves(tmp_path / "deep" / "curves.png", curves, "title", horizon_optimum=3.5)
+    write_files({tmp_path / "deep" / "curves.png": learning_curves(curves, "title", 3.5)})
     assert (tmp_path / "deep" / "curves.png").read_bytes() == learning_curves(curves, "title", 3.5)
     assert learning_curves(curves, "title", 3.5) != learning_curves(curves, "title")
 

@@ -20,6 +20,7 @@ from ad_hypotheses.errors import CapacityError, DataError
 from ad_hypotheses.evidence.effects import benjamini_hochberg, weigh
 from ad_hypotheses.evidence.verdict import holm
 from ad_hypotheses.language.edges import all_edges
+from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch import screen as screening
 from ad_hypotheses.studies.patch.screen import agreements, attribute_or_resume, default_steps, pick
 
@@ -67,12 +68,12 @@ def test_attributions_are_made_some_histories_at_a_time_and_go_on_after_an_inter
 
     monkeypatch.setattr(screening, "attribute", counted)
     with pytest.raises(KeyboardInterrupt):
-        attribute_or_resume(model, pairs, edges, scratch=tmp_path)
+        attribute_or_resume(model, pairs, edges, scratch=Scratch(tmp_path))
     done = []
-    found = attribute_or_resume(model, pairs, edges, progress=done.append, scratch=tmp_path)
+    found = attribute_or_resume(model, pairs, edges, progress=done.append, scratch=Scratch(tmp_path))
     assert (begun, done) == ([2, 2, 2, 1], [2, 2, 1])
     assert_allclose(found, whole, atol=1e-12)
-    attribute_or_resume(model, pairs, edges, "logit-difference", scratch=tmp_path)
+    attribute_or_resume(model, pairs, edges, "logit-difference", scratch=Scratch(tmp_path))
     assert len(begun) == 7, "another metric is other numbers"
     with pytest.raises(CapacityError, match="patching one history needs"):
         attribute_or_resume(model, pairs, edges, memory=100)
@@ -149,7 +150,7 @@ def test_the_report_says_what_was_screened_and_the_table_has_every_attribution(c
     assert ran.code == 0, ran.err
     assert "screening 106 edges by their gradients of loss: 1 run of each history forwards and back" in ran.said
     assert "the strongest 7 are then measured exactly" in ran.said
-    text = (workplace / "reports" / "patch-tiny.md").read_text()
+    text = (workplace / "reports" / "patch-tiny-screen-7-samples-6.md").read_text()
     for place in (" ".join(ran.out.split()), text):
         assert "Screened: of 106 edges, the 7 with the largest attributions (gradients) were" in place.replace("*", "")
         assert "drawn at random from all of them" in place
@@ -157,14 +158,14 @@ def test_the_report_says_what_was_screened_and_the_table_has_every_attribution(c
         assert "edges that were measured" in place
     assert "Half of all effects" not in text
     assert "as if all had been tested" in text
-    record = json.loads((workplace / "reports" / "patch-tiny.json").read_text())
+    record = json.loads((workplace / "reports" / "patch-tiny-screen-7-samples-6.json").read_text())
     how = record["screening"]
     measured = {one["name"] for one in record["patches"]}
     assert measured == {*how["picked"], *how["sampled"]}
     assert len(how["picked"]) == 7
     assert len(how["sampled"]) == 10
     assert len(measured) + len(how["unmeasured"]) == how["asked"] == 106
-    rows = table(workplace / "reports" / "patch-tiny.csv")
+    rows = table(workplace / "reports" / "patch-tiny-screen-7-samples-6.csv")
     attributed = [row for row in rows if row["attribution size"]]
     assert len({row["patch"] for row in attributed}) == len(attributed) == 106
     assert all((row["metric"], row["regime"]) == ("loss", "all") for row in attributed)
@@ -201,7 +202,9 @@ def test_declared_arrows_are_always_measured_and_attributions_are_shares_where_e
     assert found["screening"]["steps"] == 2
     total = sum(one["attribution"] for one in (*screened, *found["screening"]["unmeasured"]))
     assert 0.05 < abs(total) < 20, "shares, not nats"
-    text = (workplace / "reports" / "patch-stay-tiny.md").read_text()
+    text = (
+        workplace / "reports" / "patch-stay-tiny-direction-denoising-screen-3-screen-steps-2-samples-6.md"
+    ).read_text()
     assert "edges that no arrow declares" in text
     assert "integrated gradients, 2 runs a history" in text
     typed = shlex.split(text.partition("```sh\n")[2].partition("\n")[0])
@@ -236,10 +239,10 @@ def test_an_interrupted_screening_goes_on(cli, workplace, monkeypatch):
     typed = ("patch", "tiny", "--edges", "all", "--screen", "3", *QUICK)
     ran = cli(*typed)
     assert ran.code == 2
-    assert "what was measured is kept in reports/.patch-tiny; the same command goes on" in ran.said
+    assert "what was measured is kept in reports/.partial/patch-tiny; the same command goes on" in ran.said
     assert cli(*typed).code == 0
     assert begun == [2, 2, 2, 2]
-    assert not (workplace / "reports" / ".patch-tiny").exists()
+    assert not (workplace / "reports" / ".partial" / "patch-tiny").exists()
 
 
 @pytest.mark.parametrize(

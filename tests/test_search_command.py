@@ -16,6 +16,7 @@ from ad_hypotheses.cli import search as searching
 from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.language.load import load
 from ad_hypotheses.language.write import hypothesis_source
+from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch import search as search_study
 from ad_hypotheses.studies.patch.search import share_kept
 from ad_hypotheses.studies.patch.study import Asked
@@ -46,12 +47,12 @@ def test_the_found_edges_are_a_hypothesis_that_scrub_runs(cli, workplace):
     assert (claim.name, claim.model, claim.accept) == ("found_tiny", "tiny", 0.8)
     assert "Found by: python cli.py patch tiny --search 0.8 --samples 12 --threads 1" in claim.doc
     assert "on the histories of the search and 0." in claim.doc
-    assert not (workplace / "reports" / ".patch-tiny").exists()
+    assert not (workplace / "reports" / ".partial").exists()
     typed = shlex.split(ran.out.rpartition("test it: ")[2])
     assert typed[:4] == ["python", "cli.py", "scrub", FILE]
     scrubbed = cli(*typed[2:], "--samples", "12", "--passes", "1", "--rollouts", "0")
     assert scrubbed.code == 0, scrubbed.err
-    assert (workplace / "reports" / "found_tiny-tiny.md").is_file()
+    assert (workplace / "reports" / "found_tiny-tiny-samples-12-passes-1-rollouts-0.md").is_file()
 
 
 def test_the_record_says_the_same_and_the_file_goes_where_it_is_told(cli, workplace):
@@ -114,8 +115,8 @@ def test_an_interrupted_search_goes_on_and_finds_the_same(tmp_path, monkeypatch)
 
     monkeypatch.setattr(Losses, "_work_out", stopped)
     with pytest.raises(KeyboardInterrupt):
-        search(model, pairs, 0.7, scratch=tmp_path)
-    assert search(model, pairs, 0.7, scratch=tmp_path) == whole
+        search(model, pairs, 0.7, scratch=Scratch(tmp_path))
+    assert search(model, pairs, 0.7, scratch=Scratch(tmp_path)) == whole
     assert len(worked) == len(set(worked)) + 1, "only the one that was cut off is done twice"
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,9 @@ from ad_hypotheses.cli.app import main
 from ad_hypotheses.cli.list import checkpoints
 from ad_hypotheses.distill import checkpoint as zoo
 from ad_hypotheses.distill.config import check_config
-from ad_hypotheses.errors import ConfigError, UserError
+from ad_hypotheses.errors import ConfigError
+from ad_hypotheses.storage.lock import LOCK
+from ad_hypotheses.storage.owner import Owner
 from ad_hypotheses.studies.sweep import study as sweeping
 from ad_hypotheses.studies.sweep import workers
 from ad_hypotheses.studies.sweep.grid import labels, read_sweep
@@ -227,7 +229,7 @@ def in_process(monkeypatch):
     """Let workers run in this process; returns the commands that were run, and the names of models to fail."""
     commands, failing = [], set()
 
-    def start(name, slot, command, threads, log, lock):
+    def start(name, slot, command, threads, log):
         commands.append(" ".join(command))
         if name in failing:
             log.write_text("training it\nerror: the room is on fire.\n  Leave it.\n")
@@ -279,8 +281,10 @@ def test_a_sweep_trains_every_model_once_and_reports(place, capsys, in_process):
     assert int(lines[1]["parameters"]) == record["parameters"]
 
     page.unlink()
+    Path("models/small/l1-s0/card.md").unlink()
     commands.clear()
     code, _, err = run(capsys, "sweep", "small.yaml")
+    assert Path("models/small/l1-s0/card.md").exists()
     assert (code, commands, page.read_text()) == (0, [], first)
     assert "nothing to train" in err
 
@@ -300,30 +304,28 @@ def test_a_model_of_a_sweep_is_found_by_its_path(place, capsys, in_process):
     assert zoo.load("l1-s0", Path("models/small")).name == zoo.load("models/small/l1-s0", Path("elsewhere")).name
     assert "Did you mean 'small/l1-s0'" in run(capsys, "evaluate", "small/l1-s1")[2]
     code, out, _ = run(capsys, "evaluate", "small/l1-s0", "--rollouts", 4)
-    assert (code, Path("reports/evaluate-small-l1-s0.md").is_file()) == (0, True)
+    assert (code, Path("reports/evaluate-small-l1-s0-rollouts-4.md").is_file()) == (0, True)
     assert "small/l1-s0, 4 rollouts" in out
 
 
-def test_two_sweeps_keep_out_of_each_others_way(tmp_path):
-    (tmp_path / workers.LOCK).write_text("1")  # left by one that crashed, whose number another process has now
-    with workers.locked(tmp_path):
-        assert (tmp_path / workers.LOCK).read_text() == str(os.getpid())
-        with (
-            pytest.raises(UserError, match=rf"another sweep is training into .* \(process {os.getpid()}\)"),
-            workers.locked(tmp_path),
-        ):
-            pass
-    assert list(tmp_path.iterdir()) == []
+def test_a_second_sweep_is_refused_with_the_number_and_host_of_the_first(place, capsys, in_process):
+    commands, _ = in_process
+    small(place)
+    owner = Owner("node7", "elsewhere", 41, "")
+    Path("models/small").mkdir(parents=True)
+    Path("models/small", LOCK).write_text(json.dumps({**asdict(owner), "doing": "training a sweep", "since": "now"}))
+    code, _, err = run(capsys, "sweep", "small.yaml")
+    assert (code, commands) == (2, [])
+    assert "models/small is in use: process 41 on node7 is training a sweep there" in err
 
 
 def test_a_worker_is_the_command_line_in_a_process_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # it is found from everywhere
-    with workers.locked(tmp_path) as lock:
-        started = [
-            workers.start(option, 0, ["python", "cli.py", *option.split()], 1, tmp_path / f"{option}.txt", lock)
-            for option in ("--version", "train nowhere.yaml")
-        ]
-        codes = [worker.process.wait(timeout=60) for worker in started]
+    started = [
+        workers.start(option, 0, ["python", "cli.py", *option.split()], 1, tmp_path / f"{option}.txt")
+        for option in ("--version", "train nowhere.yaml")
+    ]
+    codes = [worker.process.wait(timeout=60) for worker in started]
     assert codes == [0, 2]
     assert workers.last_words(started[0])[0].startswith("ad-hypotheses ")
     assert workers.last_words(started[1])[-1].startswith("error: cannot read the configuration nowhere.yaml")
@@ -371,30 +373,23 @@ def wait_until(true, seconds=120):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_that_is_stopped_keeps_what_was_begun_and_goes_on(how, place):
     (place / "base.yaml").write_text(BASE.replace("updates: 6", "updates: 1500").replace("_every: 6", "_every: 1500"))
     small(place, "{model.n_layers: [1], training.seed: [0, 1]}")
     logs = [Path(f"models/small/l1-s{seed}/training/log.txt") for seed in (0, 1)]
     first = sweep_process("small.yaml", "--workers", "2")
     wait_until(lambda: all(log.exists() and "other" in log.read_text() for log in logs))
-    assert f"process {first.pid}" in sweep_process("small.yaml").communicate()[1]
+    assert f"in use: process {first.pid} on " in sweep_process("small.yaml").communicate()[1]
     first.send_signal(how)
     _, err = first.communicate(timeout=60)
     wait_until(lambda: all("stopped after update" in log.read_text() for log in logs), 30)
-    if how == signal.SIGINT:
+    if how != signal.SIGKILL:
         assert first.returncode == 2
         assert "stopped; 0 of 2 models are trained" in err
     assert all((log.parent / "state.safetensors").exists() for log in logs)
-
-    def go_on():
-        second = sweep_process("small.yaml", "--workers", "2")
-        return second, *second.communicate(timeout=240)
-
-    ended = []
-    # workers that outlive their sweep hold its lock until they have gone, a moment after their last word
-    wait_until(lambda: ended.append(go_on()) or "another sweep" not in ended[-1][2], 240)
-    second, out, err = ended[-1]
+    second = sweep_process("small.yaml", "--workers", "2")
+    out, err = second.communicate(timeout=240)
     assert second.returncode == 0, err
     assert "2 models, 2 begun" in err
     assert "report: reports/sweep-small.md" in out

@@ -201,8 +201,7 @@ def test_a_full_disk_is_said_so_and_leaves_the_old_state(tmp_path, monkeypatch, 
     def full(file):
         raise OSError(28, "No space left on device")
 
-    # histories are flushed too, so only the checkpoints' own `os` is replaced
-    monkeypatch.setattr("ad_hypotheses.distill.checkpoint.os", SimpleNamespace(fsync=full, getpid=os.getpid))
+    monkeypatch.setattr("ad_hypotheses.storage.files.os", SimpleNamespace(**{**vars(os), "fsync": full}))
     with pytest.raises(UserError, match=r"No space left on device\. Free space or choose another place"):
         train(tiny(), tmp_path)
     assert (tmp_path / STATE).read_bytes() == before

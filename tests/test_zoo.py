@@ -18,7 +18,7 @@ import ad_hypotheses
 from ad_hypotheses.distill import checkpoint as zoo
 from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.errors import CheckpointError, ConfigError, UserError
-from ad_hypotheses.storage.files import replacing
+from ad_hypotheses.storage.files import replacing, write_atomically
 
 RECORD = {"updates": 7, "seconds": 1.5, "metrics": [{"update": 7, "loss": 0.25}]}
 
@@ -193,6 +193,14 @@ def full(*_):
     raise OSError(28, "No space left on device")
 
 
+def test_the_weights_come_last_so_that_where_they_are_everything_is(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(zoo, "write_atomically", lambda path, content: written.append(path.name))
+    zoo.save(tmp_path, config(), zoo.build(config()), RECORD, lambda sha256: {"card.md": sha256.encode()})
+    assert written[-1] == zoo.WEIGHTS
+    assert set(written) == {zoo.CONFIG, zoo.RECORD, zoo.WEIGHTS, "card.md"}
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_other(models, monkeypatch):
     folder = models / "room"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -222,7 +230,7 @@ def test_an_interruption_amid_writing_leaves_the_old_file(tmp_path, interruption
 def test_a_place_that_cannot_be_written_is_the_users_to_change(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*file/inner: Not a directory"):
-        zoo.write_atomically(tmp_path / "file" / "inner", b"content")
+        write_atomically(tmp_path / "file" / "inner", b"content")
 
 
 # no code in data

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path as File
 from typing import Literal
 
 import numpy as np
@@ -25,6 +24,7 @@ from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.roles import PAIR_ROLES
+from ad_hypotheses.storage.scratch import Scratch
 
 MEASURED_AS = 3  # raise it when the same names come to mean other numbers: interrupted runs then start again
 Direction = Literal["noising", "denoising"]
@@ -133,7 +133,7 @@ def measure(
     direction: Direction = "noising",
     memory: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
-    scratch: File | None = None,
+    scratch: Scratch | None = None,
 ) -> Effects:
     """Measure exactly what each patch does.
 
@@ -151,7 +151,7 @@ def measure(
         direction: Which of the two runs is patched.
         memory: Bytes that may be used; None for no bound.
         progress: Called with the number of patches, counted for each history, that were done.
-        scratch: Folder for what is done, so that the same call goes on where it was stopped; None to keep nothing.
+        scratch: Where to keep what is done, so that the same call goes on where it was stopped; None to keep nothing.
 
     Raises:
         DataError: A metric does not exist, or not for these donors.
@@ -213,8 +213,8 @@ def _axes(metrics: Sequence[str]) -> dict[str, int]:
     }
 
 
-def _done_or_resumed(task: _Task, rows: slice, progress: Callable[[int], None], scratch: File | None) -> dict:
-    path = None if scratch is None else scratch / f"{task.key(rows)}.npz"
+def _done_or_resumed(task: _Task, rows: slice, progress: Callable[[int], None], scratch: Scratch | None) -> dict:
+    path = None if scratch is None else scratch.file(f"{task.key(rows)}.npz")
     arrays, resumed = kept_or_made(path, lambda: _measure_rows(task, rows, progress))
     if resumed:
         progress(len(task.patches) * (rows.stop - rows.start))

@@ -12,7 +12,7 @@ import numpy as np
 from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
-from ad_hypotheses.storage.files import replacing
+from ad_hypotheses.storage.files import replacing, write_atomically
 from ad_hypotheses.storage.reading import read_file
 
 Arrays = dict[str, np.ndarray]
@@ -77,7 +77,7 @@ class Numbers:
         with suppress(FileNotFoundError):
             lines = read_file(path).decode("ascii", "replace").splitlines(keepends=True)
         sound = [line for line in lines if line == _line(*line.split(" ")[:2])]
-        path.write_text("".join(sound), encoding="ascii")  # without what was cut off or damaged
+        write_atomically(path, "".join(sound).encode("ascii"))  # without what was cut off or damaged
         for line in sound:
             name, value, _ = line.split(" ")
             self._known[name] = float(value)

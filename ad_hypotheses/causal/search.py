@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.edges import Edge, all_edges, connected
+from ad_hypotheses.storage.scratch import Scratch
 
 STEPS = 8  # of the integrated gradients that say which edges are tried first
 BUDGET = 400  # sets of edges that are tried
@@ -87,7 +87,7 @@ def search(
     mask: Bool[np.ndarray, "row step"] | None = None,
     budget: int = BUDGET,
     progress: Callable[[SearchTrial], None] = lambda trial: None,
-    scratch: Path | None = None,
+    scratch: Scratch | None = None,
 ) -> Circuit:
     """Find few edges that keep a share of what the model gains over the donors.
 
@@ -103,7 +103,7 @@ def search(
         mask: Steps that count; all of them by default.
         budget: How many sets may be tried, at least those of the binary search.
         progress: Called after every trial.
-        scratch: Folder for the losses of what was tried, so that an interrupted search goes on; None to keep nothing.
+        scratch: Where to keep the losses of what was tried, for an interrupted search; None to keep nothing.
 
     Returns:
         The edges, what they keep and what was tried; a set that was tried before is not a trial again.
@@ -139,7 +139,7 @@ class Losses:
         model: In evaluation mode.
         pairs: The histories whose actions are predicted, and the donors whose writing the other edges carry.
         mask: Steps that count; all of them by default.
-        scratch: Folder for losses that were worked out; None to keep nothing.
+        scratch: Where to keep losses that were worked out; None to keep nothing.
 
     Raises:
         DataError: No step counts.
@@ -150,7 +150,7 @@ class Losses:
         model: ADTransformer,
         pairs: HistoryPairs,
         mask: Bool[np.ndarray, "row step"] | None = None,
-        scratch: Path | None = None,
+        scratch: Scratch | None = None,
     ) -> None:
         reference, donor = pairs.reference, pairs.donor
         mask = np.ones_like(reference.actions, dtype=bool) if mask is None else mask
@@ -167,7 +167,7 @@ class Losses:
             self._parts.append((pair, actions, torch.as_tensor(mask[rows], device=model.device)))
         self._known: dict[frozenset[Edge], float] = {}
         name = f"{fingerprint(model, pairs, TRIED_AS, [mask])}.txt"
-        self._kept = Numbers(None if scratch is None else scratch / name)
+        self._kept = Numbers(None if scratch is None else scratch.file(name))
 
     def knows(self, circuit: Iterable[Edge]) -> bool:
         """Whether it has been worked out already."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from ad_hypotheses.language.roles import PAIR_ROLES
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import out, print_json, say, size
 from ad_hypotheses.report.words import chance, figure, interval
+from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
 from ad_hypotheses.studies.evaluate.summary import drawn
 from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import keep_freed_memory
@@ -75,10 +76,10 @@ class Typed:
     parquet: bool = False
     trusted: Sequence[Path] = ()
 
-    @property
-    def scratch(self) -> Path:
-        """Folder for what is measured on the way."""
-        return self.reports / f".patch-{Path(self.what).stem}"
+    @cached_property
+    def scratch(self) -> Scratch:
+        """Where to keep what is measured on the way."""
+        return Scratch(self.reports / PARTIAL / f"patch-{Path(self.what).stem}")
 
 
 def is_hypothesis(what: str, models: Path) -> bool:
@@ -162,7 +163,8 @@ def patch_all(found: Sequence[tuple[Checkpoint, Hypothesis | None]], typed: Type
         studies = [run(trial, asked, typed.command, typed.scratch, done) for trial in trials]
         meter.begin("writing reports", len(studies))
         pages = [write_patch_report(study, typed.reports, typed.parquet)[-1] for study in studies]
-    shutil.rmtree(typed.scratch, ignore_errors=True)
+        typed.scratch.discard()
+        meter.say(clear_old(typed.reports / PARTIAL), "dim")
     if as_json:
         both = zip(studies, pages, strict=True)
         print_json([{"report": str(page), **json.loads(study.to_json())} for study, page in both])
@@ -272,7 +274,7 @@ def command(what: str, given: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _screened(trials: Sequence[Trial], asked: Asked, scratch: Path, meter: Meter) -> list[Trial]:
+def _screened(trials: Sequence[Trial], asked: Asked, scratch: Scratch, meter: Meter) -> list[Trial]:
     """Leave out the edges that attribution passes over, if somebody asked for that."""
     if asked.screen is None:
         return list(trials)
@@ -310,10 +312,10 @@ def _announce(trials: Sequence[Trial], asked: Asked, meter: Meter) -> Callable[[
     return meter.advance
 
 
-def _stopped(scratch: Path) -> str:
-    if not any(scratch.glob("*.npz")):
+def _stopped(scratch: Scratch) -> str:
+    if scratch.is_empty:
         return "stopped before anything was measured; nothing was kept."
-    return f"stopped; what was measured is kept in {scratch}; the same command goes on."
+    return f"stopped; what was measured is kept in {scratch.folder}; the same command goes on."
 
 
 def show(study: PatchStudy, page: Path) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,13 @@ from ad_hypotheses.language.claims import chosen, shown_file
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import out, print_json, size
+from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
 from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import keep_freed_memory
 from ad_hypotheses.studies.scrub.page import write_report
 from ad_hypotheses.studies.scrub.record import Study
 from ad_hypotheses.studies.scrub.study import Cost, Progress, Settings, Trial, prepare, run_studies
 from ad_hypotheses.studies.scrub.summary import show
-
-PARTIAL = ".partial"  # folder in the reports for what is measured, so that an interrupted study goes on
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,10 @@ class Run:
     device: str
     command: str
 
-    @property
-    def scratch(self) -> Path:
-        """Folder for what is measured on the way."""
-        return self.reports / PARTIAL / self.name
+    @cached_property
+    def scratch(self) -> Scratch:
+        """Where to keep what is measured on the way."""
+        return Scratch(self.reports / PARTIAL / self.name)
 
 
 def scrub_all(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, as_json: bool) -> None:
@@ -66,7 +64,8 @@ def scrub_all(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, as
         studies = run_studies(trials, settings, run.command, run.scratch, _progress(meter, trials))
         meter.begin("writing reports", len(studies))
         pages = [write_report(study, run.reports)[-1] for study in studies]
-    _discard(run.scratch)
+        run.scratch.discard()
+        meter.say(clear_old(run.reports / PARTIAL), "dim")
     _show(studies, pages, as_json)
 
 
@@ -143,17 +142,10 @@ def _progress(meter: Meter, trials: list[Trial]) -> Progress:
     return Progress(cost, claim, adversary, meter.advance)
 
 
-def _stopped(scratch: Path) -> str:
-    if not any(scratch.glob("*.npz")):
+def _stopped(scratch: Scratch) -> str:
+    if scratch.is_empty:
         return "stopped before a claim was measured; nothing was kept."
-    return f"stopped; what was measured is kept in {scratch}; the same command goes on."
-
-
-def _discard(scratch: Path) -> None:
-    """Remove what was kept for an interruption that did not come."""
-    shutil.rmtree(scratch, ignore_errors=True)
-    with suppress(OSError):  # another study may keep something there
-        scratch.parent.rmdir()
+    return f"stopped; what was measured is kept in {scratch.folder}; the same command goes on."
 
 
 def _show(studies: list[Study], pages: list[Path], as_json: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +23,8 @@ from ad_hypotheses.language.write import WIDTH, hypothesis_source, is_deep, requ
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import out, print_json, say, size
 from ad_hypotheses.report.words import figure, interval
+from ad_hypotheses.storage.files import write_atomically
+from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
 from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import keep_freed_memory, require_writable
 from ad_hypotheses.studies.patch.search import Found, SearchProgress, histories_of, require_memory, search_edges
@@ -94,7 +95,8 @@ def search_model(typed: Typed, wanted: Wanted, asked: Asked, as_json: bool) -> N
         found = search_edges(checkpoint, pairs, wanted.share, asked, _progress(meter, history.n_rows), typed.scratch)
         goes_on = _scrub(file, found, checkpoint, typed)
         _write(file, _source(file, found, checkpoint, typed))
-    shutil.rmtree(typed.scratch, ignore_errors=True)
+        typed.scratch.discard()
+        meter.say(clear_old(typed.reports / PARTIAL), "dim")
     if as_json:
         print_json(_record(found, checkpoint, file, goes_on))
         return
@@ -138,13 +140,9 @@ def _progress(meter: Meter, rows: int) -> SearchProgress:
 
 
 def _write(file: Path, text: str) -> None:
-    try:
-        with file.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
-        raise _exists(file) from None
-    except OSError as error:
-        raise HypothesisError(f"{shown_path(file)} cannot be written: {error.strerror}.") from error
+    if file.exists():  # somebody made it during the search
+        raise _exists(file)
+    write_atomically(file, text.encode())
 
 
 def _source(file: Path, found: Found, checkpoint: Checkpoint, typed: Typed) -> str:
@@ -217,7 +215,7 @@ def _doubts(found: Found) -> Sequence[str]:
     return doubts
 
 
-def _stopped(scratch: Path) -> str:
-    if not any(scratch.glob("*.npz")):
+def _stopped(scratch: Scratch) -> str:
+    if scratch.is_empty:
         return "stopped before anything was tried; nothing was kept."
-    return f"stopped; what was tried is kept in {scratch}; the same command goes on."
+    return f"stopped; what was tried is kept in {scratch.folder}; the same command goes on."

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ad_hypotheses.cli.options import (
+    LISTS,
     Adversary,
     AsJson,
     Device,
@@ -266,7 +267,7 @@ def scrub(
 
     Ctrl-C stops it; the same command goes on.
     """
-    given = dict(locals())
+    given = {**locals(), "trust": trust or []}
 
     hypotheses = load_named(file)
     require_writable(reports, "--reports")
@@ -374,7 +375,7 @@ def patch(
 
     Ctrl-C stops it; the same command goes on.
     """
-    given = {name: [] if value is None and name in ("edges", "nodes", "path", "metric") else value
+    given = {name: [] if value is None and name in LISTS else value
              for name, value in locals().items()} | {"out": file}  # fmt: skip
     require_writable(reports, "--reports")
     from ad_hypotheses.cli.patch import Typed, command, patch_all, refuse_loose_options, subjects

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -227,8 +227,24 @@ def _name(folder: Path, models: Path) -> str:
     return here.relative_to(there).as_posix() if there in here.parents else here.name
 
 
-def save(folder: Path, config: Config, model: ADTransformer, record: dict[str, Any]) -> str:
-    """Write a checkpoint, each file at once or not at all; returns the SHA-256 of its weights.
+def save(
+    folder: Path,
+    config: Config,
+    model: ADTransformer,
+    record: dict[str, Any],
+    beside: Callable[[str], Mapping[str, bytes]] = lambda sha256: {},
+) -> str:
+    """Write a checkpoint, each file at once or not at all, the weights last: where they are, everything is.
+
+    Args:
+        folder: Made if it is missing.
+        config: Of the model.
+        model: Trained.
+        record: How that went.
+        beside: Given the SHA-256 of the weights, returns what else belongs into the folder, by file name.
+
+    Returns:
+        The SHA-256 of the weights.
 
     Raises:
         CheckpointError: The weights are not finite.
@@ -240,9 +256,11 @@ def save(folder: Path, config: Config, model: ADTransformer, record: dict[str, A
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / CONFIG).exists() or read_config(folder / CONFIG, "unmade") != config:  # else keep its comments
         write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
-    write_atomically(folder / WEIGHTS, content)
+    for name, file in beside(digest).items():
+        write_atomically(folder / name, file)
     kept = {"weights_sha256": digest, "config": config.model_dump(), **record}
     write_atomically(folder / RECORD, json.dumps(kept, indent=1).encode())
+    write_atomically(folder / WEIGHTS, content)
     return digest
 
 

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Hashable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,7 @@ from ad_hypotheses.sources.learning import require_learning
 from ad_hypotheses.sources.recorded import Recorded, select
 from ad_hypotheses.sources.recording import episode_returns
 from ad_hypotheses.storage.files import write_atomically
+from ad_hypotheses.storage.lock import held
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.task import n_tasks_of
 
@@ -72,14 +73,14 @@ def train(
         CheckpointError: The state in `folder` is damaged, or belongs to another configuration.
         DataError: The histories in `folder` are damaged.
         DivergedError: The loss, a gradient or a weight became NaN or infinite.
-        UserError: The model cannot be compiled, or processes cannot train together.
+        UserError: The model cannot be compiled, processes cannot train together, or another one trains in `folder`.
     """
     progress = progress or Progress()
     ranks = Ranks.from_environment()
     ranks.check(config.training)
     device = ranks.device(device)
     folder.mkdir(parents=True, exist_ok=True)
-    with ranks.gathered(device):
+    with held(folder, "training") if ranks.first else nullcontext(), ranks.gathered(device):
         check = None if ranks.first else False  # a source that does not learn is refused once
         histories = ranks.in_turn(lambda: training_histories(config, folder / HISTORIES, progress.histories, check))
         model = build(config).to(device)

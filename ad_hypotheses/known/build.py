@@ -14,7 +14,7 @@ import torch
 from ad_hypotheses.distill.checkpoint import save, versions
 from ad_hypotheses.distill.feasible import require_feasible
 from ad_hypotheses.errors import UserError, did_you_mean
-from ad_hypotheses.known.card import write_known_card
+from ad_hypotheses.known.card import known_card_files
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.circuit import circuit
 from ad_hypotheses.known.make import FRESH, ROWS, agreement, known_config, random_histories, require_agreement, wired
@@ -22,6 +22,7 @@ from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.teaching import make_trained, row_of
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import out, say
+from ad_hypotheses.storage.lock import held
 from ad_hypotheses.studies.evaluate.study import evaluated
 from ad_hypotheses.studies.evaluate.summary import drawn
 from ad_hypotheses.studies.interrupt import stoppable
@@ -49,7 +50,8 @@ def make_all(names: Sequence[str], models: Path) -> None:
     rows: list[list[str]] = []
     with metered() as meter, stoppable(lambda: _stopped(len(rows), len(chosen), models)):
         for known in chosen:
-            rows.append(_make(known, models, meter))
+            with held(models / known.model, "making a network", meter.say):
+                rows.append(_make(known, models, meter))
     console = out()
     heads = ["network", "decisions compared", "largest difference", "of the optimum"]
     console.print(drawn(heads, rows))
@@ -95,6 +97,5 @@ def _make(known: Known, models: Path, meter: Meter) -> list[str]:
     }
     record["evaluation"] = evaluated(net.model, config, ROLLOUTS, 0, meter)
     folder = models / known.model
-    digest = save(folder, config, net.model, record)
-    write_known_card(folder, config, record, digest)
+    save(folder, config, net.model, record, lambda sha256: known_card_files(folder.name, config, record, sha256))
     return row_of(known, record)

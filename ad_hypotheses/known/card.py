@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ad_hypotheses.distill.checkpoint import CARD, CURVE
 from ad_hypotheses.distill.config import Config
-from ad_hypotheses.report.draw import draw_learning_curves
+from ad_hypotheses.report.draw import learning_curves
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.sources.rules import RULES
-from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.studies.evaluate.learners import counted, markdown_table
 from ad_hypotheses.studies.evaluate.record import headline
 from ad_hypotheses.studies.evaluate.summary import curve_unit, curves, markdown, seen
 
 
-def write_known_card(folder: Path, config: Config, record: Mapping[str, Any], sha256: str) -> None:
-    """Write `card.md` and `curve.png` into a checkpoint's folder.
+def known_card_files(name: str, config: Config, record: Mapping[str, Any], sha256: str) -> dict[str, bytes]:
+    """Return the card of a checkpoint and its picture, by file name.
 
     Args:
-        folder: Of the checkpoint.
+        name: Of the checkpoint.
         config: Its configuration.
         record: Its record.
         sha256: Of its weights.
-
-    Raises:
-        UserError: They cannot be written.
     """
     results = dict(record["evaluation"])
-    title = f"{folder.name}: return as the context grows, held-out tasks"
-    draw_learning_curves(folder / CURVE, curves(results), title, unit=curve_unit(config))
-    write_atomically(folder / CARD, known_card(folder.name, config, record, sha256).encode())
+    title = f"{name}: return as the context grows, held-out tasks"
+    picture = learning_curves(curves(results), title, unit=curve_unit(config))
+    return {CURVE: picture, CARD: known_card(name, config, record, sha256).encode()}
 
 
 def known_card(name: str, config: Config, record: Mapping[str, Any], sha256: str) -> str:

@@ -40,6 +40,7 @@ from ad_hypotheses.known.training_digest import digest, keep_taught
 from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis, Node, as_policy
+from ad_hypotheses.storage.lock import held
 
 Policy = Callable[[History], Float[np.ndarray, "batch step action"]]
 
@@ -180,29 +181,30 @@ def teach(
         CheckpointError: The state in `folder` is damaged, or belongs to another configuration.
         DivergedError: The loss, a gradient or a weight became NaN or infinite.
         HypothesisError: The claim does not fit the model or the histories.
+        UserError: Another process trains in `folder`.
     """
     progress, training = progress or Progress(), config.training
-    folder.mkdir(parents=True, exist_ok=True)
-    histories = training_histories(config, folder / HISTORIES, progress.histories)
-    model = build(config)
-    lesson = Lesson.of(model, truth, histories.rows(np.arange(histories.n_histories)), policy)
-    keep_taught(folder, digest(truth, rule, steady, others))
-    run = resume(config, folder / STATE, model, make_optimiser(model, training))
-    began = time.monotonic() - run.seconds
-    try:
-        while run.update < training.updates:
-            run.whole = False
-            _update(run, lesson, steady, training, others[run.update % len(others)])
-            run.whole = True
-            run.seconds = time.monotonic() - began
-            progress.update(run.update, training.updates, run.loss)
-            if run.update % training.save_every == 0:
+    with held(folder, "training"):
+        histories = training_histories(config, folder / HISTORIES, progress.histories)
+        model = build(config)
+        lesson = Lesson.of(model, truth, histories.rows(np.arange(histories.n_histories)), policy)
+        keep_taught(folder, digest(truth, rule, steady, others))
+        run = resume(config, folder / STATE, model, make_optimiser(model, training))
+        began = time.monotonic() - run.seconds
+        try:
+            while run.update < training.updates:
+                run.whole = False
+                _update(run, lesson, steady, training, others[run.update % len(others)])
+                run.whole = True
+                run.seconds = time.monotonic() - began
+                progress.update(run.update, training.updates, run.loss)
+                if run.update % training.save_every == 0:
+                    save(config, run, folder / STATE)
+        except NonFiniteError as error:
+            raise diverged(config, run.update, folder, error) from error
+        finally:
+            if run.whole:
                 save(config, run, folder / STATE)
-    except NonFiniteError as error:
-        raise diverged(config, run.update, folder, error) from error
-    finally:
-        if run.whole:
-            save(config, run, folder / STATE)
     facts = {"updates": run.update, "seconds": round(run.seconds, 1), "loss": run.loss, "versions": versions()}
     return model.eval(), facts | {"threads": torch.get_num_threads(), "device": "cpu"}
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from ad_hypotheses.distill.checkpoint import build, load, save
+from ad_hypotheses.distill.checkpoint import CARD, CURVE, build, load, save
 from ad_hypotheses.distill.config import SCRATCH, Config
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.train import Progress
@@ -19,7 +20,7 @@ from ad_hypotheses.known.interchange import teach
 from ad_hypotheses.known.make import FRESH, ROWS, agreement, random_histories
 from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.proof import prove, require_proof
-from ad_hypotheses.known.trained_card import percent, write_trained_card
+from ad_hypotheses.known.trained_card import percent, trained_card_files
 from ad_hypotheses.known.training_digest import digest, was_taught_otherwise
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
@@ -29,7 +30,7 @@ from ad_hypotheses.report.progress import Meter
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.studies.evaluate.study import evaluated
 from ad_hypotheses.studies.interrupt import Brake, braking, stoppable
-from ad_hypotheses.studies.train.card import machine
+from ad_hypotheses.studies.train.card import machine, write_missing
 from ad_hypotheses.studies.train.study import MEASURED, ROLLOUTS, is_finished
 
 PROVED = 256  # histories behind the figures of a card
@@ -62,6 +63,8 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
             meter.say(
                 f"{folder} is trained already, with this very configuration; delete its weights to train it anew."
             )
+            card = partial(trained_card_files, folder.name, config, record, record["weights_sha256"])
+            write_missing(folder, (CURVE, CARD), card)
             meter.say(proved(known, record))
             return row_of(known, record)
         else:
@@ -115,8 +118,7 @@ def _finish(
         },
         "evaluation": evaluated(model, config, ROLLOUTS, 0, meter),
     }
-    weights = save(folder, config, model, record)
-    write_trained_card(folder, config, record, weights)
+    save(folder, config, model, record, lambda sha256: trained_card_files(folder.name, config, record, sha256))
     meter.say(proved(known, record))
     return row_of(known, record)
 

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ad_hypotheses.distill.checkpoint import CARD, CURVE
 from ad_hypotheses.distill.config import Config
-from ad_hypotheses.report.draw import draw_learning_curves
+from ad_hypotheses.report.draw import learning_curves
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.screen import duration
 from ad_hypotheses.sources.rules import RULES
-from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.studies.evaluate.learners import counted, markdown_table
 from ad_hypotheses.studies.evaluate.record import headline
 from ad_hypotheses.studies.evaluate.summary import curve_unit, curves, markdown, seen
 
 
-def write_trained_card(folder: Path, config: Config, record: Mapping[str, Any], sha256: str) -> None:
-    """Write `card.md` and `curve.png` into a checkpoint's folder.
+def trained_card_files(name: str, config: Config, record: Mapping[str, Any], sha256: str) -> dict[str, bytes]:
+    """Return the card of a checkpoint and its picture, by file name.
 
     Args:
-        folder: Of the checkpoint.
+        name: Of the checkpoint.
         config: Its configuration.
         record: Its record.
         sha256: Of its weights.
-
-    Raises:
-        UserError: They cannot be written.
     """
-    title = f"{folder.name}: return as the context grows, held-out tasks, trained by interchange interventions"
-    draw_learning_curves(folder / CURVE, curves(dict(record["evaluation"])), title, unit=curve_unit(config))
-    write_atomically(folder / CARD, trained_card(folder.name, config, record, sha256).encode())
+    title = f"{name}: return as the context grows, held-out tasks, trained by interchange interventions"
+    picture = learning_curves(curves(dict(record["evaluation"])), title, unit=curve_unit(config))
+    return {CURVE: picture, CARD: trained_card(name, config, record, sha256).encode()}
 
 
 def trained_card(name: str, config: Config, record: Mapping[str, Any], sha256: str) -> str:

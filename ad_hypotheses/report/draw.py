@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import matplotlib.style
 import numpy as np
@@ -20,7 +19,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ad_hypotheses.evidence.plain_data import Curve
-from ad_hypotheses.storage.files import write_files
 
 BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
     "#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442",
@@ -118,24 +116,6 @@ def learning_curves(curves: Sequence[Curve], title: str, optimum: float | None =
             ax.set_xlabel(f"mean return of {_a(unit)}")
 
     return picture(draw, 3.6 if n_episodes > 1 else 1.1 + 0.34 * len(curves))
-
-
-def draw_learning_curves(
-    path: Path, curves: Sequence[Curve], title: str, horizon_optimum: float | None = None, unit: str = "episode"
-) -> None:
-    """Write in-context learning curves as a PNG; see :func:`learning_curves`.
-
-    Args:
-        path: Where to; its folder is made if it does not exist.
-        curves: One a learner.
-        title: Above the plot.
-        horizon_optimum: Mean return of a unit for whoever knows the hidden facts.
-        unit: What a point of a curve is.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    write_files({path: learning_curves(curves, title, horizon_optimum, unit)})
 
 
 def _lines(ax: Axes, curves: Sequence[Curve], styles: Sequence[tuple], n_points: int, spacing: int) -> None:

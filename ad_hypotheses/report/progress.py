@@ -78,8 +78,9 @@ class Meter:
         self._show()
 
     def say(self, line: str, style: str = "") -> None:
-        """Print a line that stays."""
-        say(self.console, line, style)
+        """Print a line that stays, if there is one."""
+        if line:
+            say(self.console, line, style)
 
     @property
     def time_left(self) -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+import shlex
+from collections.abc import Mapping
+from pathlib import PurePath
+from types import MappingProxyType
 
 from ad_hypotheses.evidence.plain_data import Number
 
 NOT_ESTIMABLE = "not estimable"
+NOT_IN_NAMES = ("model", "threads", "reports", "out", "trust")  # in the name already, or without a say in the figures
+LONGEST_OPTIONS = 100  # characters of a file's name
 
 
 def figure(value: float | None, digits: int = 2) -> str:
@@ -39,6 +46,33 @@ def sentence(text: str) -> str:
     text = " ".join(text.split())
     text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) or not text else text + "."
+
+
+def options_of(command: str, defaults: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """Return what a command adds to the name of its report, so that runs with other options keep theirs.
+
+    Args:
+        command: What makes the report again; options that have their defaults are left out of it.
+        defaults: Of options that it states all the same.
+
+    Returns:
+        `["samples-64", "shared"]`; of a long list a digest, since names of files have a limit.
+    """
+    options: list[list[str]] = []
+    for word in shlex.split(command):
+        if word.startswith("--"):
+            options.append([word[2:]])
+        elif options:
+            folder = options[-1] == ["models"]  # where they lie, of which the last part will do
+            options[-1].append(PurePath(word).name if folder else word)
+    parts = [
+        file_name(name, *values)
+        for name, *values in options
+        if name not in NOT_IN_NAMES and [name, *values] != ["edges", "all"] and values != [defaults.get(name)]
+    ]
+    if sum(map(len, parts)) > LONGEST_OPTIONS:
+        return ["options", hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]]
+    return parts
 
 
 def file_name(*parts: str) -> str:

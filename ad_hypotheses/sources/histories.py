@@ -33,6 +33,7 @@ from ad_hypotheses.sources.shards import (
 )
 from ad_hypotheses.sources.variants import lived, variant_recipe
 from ad_hypotheses.storage.checked import digest_of
+from ad_hypotheses.storage.lock import held
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.task import check_range, n_tasks_of
 
@@ -147,7 +148,8 @@ def generate(
 ) -> Histories:
     """Let learners live and keep their histories in `folder`; go on where an earlier run of the same stopped.
 
-    Learner `i` lives on task `i % n_tasks`, so any run of learners mixes the tasks. One process a folder.
+    Learner `i` lives on task `i % n_tasks`, so any run of learners mixes the tasks. One process a folder: a
+    second one is refused while the first runs.
 
     Args:
         folder: Made if it is missing.
@@ -293,25 +295,27 @@ def make_shards(
 
     Raises:
         DataError: The folder holds something else, a shard in it is corrupt, or the disk is full.
+        UserError: Another process is making histories in the folder.
     """
     recipe = json.loads(json.dumps(recipe))  # as it will be read back, where a tuple is a list
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / MANIFEST
     shards = []
-    for number, first in enumerate(range(0, len(rows), shard_size)):
-        if progress is not None:
-            progress(first, len(rows))
-        shard = folder / shard_name(number)
-        if shard.exists():
-            shards.append(_finished(shard, number, recipe))
-        else:
-            shards.append(write_shard(folder, number, make(number, rows[first : first + shard_size]), recipe))
-    listed = [{key: value for key, value in shard.items() if key != "recipe"} for shard in shards]
-    with disk_errors(manifest):
-        partial = folder / f".{MANIFEST}.partial"
-        write_json(partial, {"format": FORMAT, "recipe": recipe, "shards": listed})
-        partial.replace(manifest)
+    with held(folder, "generating histories"):
+        for number, first in enumerate(range(0, len(rows), shard_size)):
+            if progress is not None:
+                progress(first, len(rows))
+            shard = folder / shard_name(number)
+            if shard.exists():
+                shards.append(_finished(shard, number, recipe))
+            else:
+                shards.append(write_shard(folder, number, make(number, rows[first : first + shard_size]), recipe))
+        listed = [{key: value for key, value in shard.items() if key != "recipe"} for shard in shards]
+        with disk_errors(manifest):
+            partial = folder / f".{MANIFEST}.partial"
+            write_json(partial, {"format": FORMAT, "recipe": recipe, "shards": listed})
+            partial.replace(manifest)
     if progress is not None:
         progress(len(rows), len(rows))
     return open_histories(folder, verify=False)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from ad_hypotheses.errors import UserError
+from ad_hypotheses.storage.owner import is_running, this_place
 
+TEMPORARY = re.compile(r"\..+\.(?:(?P<place>[0-9a-f]{8})-)?(?P<pid>\d+)\.tmp")
+FORGOTTEN = 7 * 86400.0  # seconds after which no process can still be writing a file
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -25,10 +31,11 @@ def write_files(files: Mapping[Path, bytes]) -> list[Path]:
     Raises:
         UserError: A folder cannot be written or the disk is full. What was there before is still there.
     """
-    partials = {path: path.with_name(f".{path.name}.partial") for path in files}
+    partials: dict[Path, Path] = {}
     try:
         for path, content in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
+            partials[path] = temporary_path(path)
             partials[path].write_bytes(content)
         for path, partial in partials.items():
             partial.replace(path)
@@ -102,7 +109,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: The disk is full or the place cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -114,3 +121,32 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it is gone after a rename, and was never there where nothing can be written
             temporary.unlink()
+
+
+def temporary_path(path: Path) -> Path:
+    """Return where a file is written before it takes its name, and clear what killed processes left beside it."""
+    _clear_once(path.parent)
+    return path.with_name(f".{path.name}.{this_place()}-{os.getpid()}.tmp")
+
+
+@cache
+def _clear_once(folder: Path) -> None:
+    clear_temporaries(folder)
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Remove the temporary files in a folder whose process was killed while it wrote.
+
+    Processes of other machines cannot be looked at: what they left is removed when it is a week old.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if (name := TEMPORARY.fullmatch(entry.name)) and entry.is_file() and _is_forgotten(entry, name):
+                with suppress(OSError):
+                    Path(entry.path).unlink()
+
+
+def _is_forgotten(entry: os.DirEntry[str], name: re.Match[str]) -> bool:
+    if name["place"] == this_place() and len(name["pid"]) < 19:
+        return not is_running(int(name["pid"]))
+    return time.time() - entry.stat().st_mtime > FORGOTTEN

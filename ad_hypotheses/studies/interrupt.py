@@ -1,4 +1,7 @@
-"""What Ctrl-C does: end at once while nothing was begun, and stop at a safe place afterwards."""
+"""What Ctrl-C does: end at once while nothing was begun, and stop at a safe place afterwards.
+
+SIGTERM, which SLURM, Docker and Kubernetes send before they kill, and SIGHUP, which a closed terminal sends, do it too.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ad_hypotheses.storage.lock import release_all
+
 STOPPED = 2  # exit code of a run that was stopped
-ECHO = 3.0  # seconds in which a launcher may repeat a Ctrl-C
+ECHO = 3.0  # seconds in which a launcher may repeat a Ctrl-C, or send another signal for the same reason
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHOW_CURSOR = b"\r\x1b[?25h"  # a progress bar hides it
 
 
@@ -47,7 +53,7 @@ class Brake:
     """Remembers a Ctrl-C until the run reaches a place where it may stop; a second Ctrl-C ends it at once."""
 
     def __init__(self, passed_on: bool = False) -> None:
-        self.pulled, self.passed_on, self.since = False, passed_on, 0.0
+        self.pulled, self.passed_on, self.since, self.by = False, passed_on, 0.0, 0
 
     def stop_if_pulled(self) -> None:
         """Stop here if the user asked for it.
@@ -59,11 +65,12 @@ class Brake:
             raise KeyboardInterrupt
 
     def _pull(self, number: int, frame: Any) -> None:
-        if self.pulled and self.passed_on and time.monotonic() < self.since + ECHO:
+        # a scheduler signals a worker of a sweep, and so does the sweep, which was signalled too
+        if self.pulled and (self.passed_on or number != self.by) and time.monotonic() < self.since + ECHO:
             return
         if self.pulled:
             _leave(b"stopped at once; the same command goes on where the state was saved last.\n")
-        self.pulled, self.since = True, time.monotonic()
+        self.pulled, self.since, self.by = True, time.monotonic(), number
         os.write(2, b"\rstopping at the next safe place; Ctrl-C again ends at once\n")
 
 
@@ -98,6 +105,7 @@ def following() -> Iterator[None]:
 
 def _leave(words: bytes) -> None:
     os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + words)
+    release_all()
     os._exit(STOPPED)
 
 
@@ -106,8 +114,11 @@ def _handling(handler: Any) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
         yield
         return
-    before = signal.signal(signal.SIGINT, handler)
+    # nohup lets a program ignore that its terminal is closed
+    wanted = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in wanted}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier or signal.SIG_DFL)

@@ -24,6 +24,7 @@ from ad_hypotheses.known.calibration.record import Calibration, ClaimFacts, Cove
 from ad_hypotheses.known.calibration.trials import RATIOS, Trial, n_forwards, run_trial
 from ad_hypotheses.storage.checked import checked_json, read_checked_json
 from ad_hypotheses.storage.files import write_atomically
+from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.scrub.halves import SPLITS
 from ad_hypotheses.studies.scrub.study import MEASURED_AS, Settings
 
@@ -98,7 +99,7 @@ class Place:
 
     models: Path
     hypotheses: Path
-    scratch: Path
+    scratch: Scratch
 
     def case(self, network: str) -> Case:
         """Load a known network and its claims."""
@@ -107,7 +108,14 @@ class Place:
     def kept(self, job: Job) -> Path:
         """File for what a job found: another one if the weights, the claims or the job change."""
         identity = (CALIBRATED_AS, MEASURED_AS, self.case(job.network).digest, type(job).__name__, job)
-        return self.scratch / f"{job.network}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:20]}.json"
+        path = self.scratch.file(f"{job.network}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:20]}.json")
+        self.scratch.file(parts_of(path).name)
+        return path
+
+
+def parts_of(path: Path) -> Path:
+    """Folder for what a job has found until it is done."""
+    return path.with_suffix(".parts")
 
 
 def trial_jobs(networks: Sequence[str], design: Design) -> list[Job]:
@@ -166,7 +174,7 @@ def run(job: Job, path: Path, place: Place) -> None:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     began = time.process_time()
-    case, parts = place.case(job.network), path.with_suffix(".parts")
+    case, parts = place.case(job.network), parts_of(path)
     if isinstance(job, Trial):
         results: Any = [asdict(item) for item in run_trial(case, job, parts)]
     elif isinstance(job, Measures):

@@ -28,12 +28,10 @@ from ad_hypotheses.known.calibration.answer import (
 from ad_hypotheses.known.calibration.error_rates import Rate, exact_interval, rate, said
 from ad_hypotheses.known.calibration.pictures import AIM, by_kind, correlated, coverage, errors, measures
 from ad_hypotheses.known.calibration.record import REFUSED, Calibration, ClaimFacts, Outcome
-from ad_hypotheses.report.words import code, figure, interval, literal, percent
+from ad_hypotheses.report.words import code, figure, file_name, interval, literal, options_of, percent
 from ad_hypotheses.storage.files import report_files
 from ad_hypotheses.studies.evaluate.learners import counted
 from ad_hypotheses.studies.tables import calibration_csv
-
-NAME = "calibration"
 
 
 def write_calibration(calibration: Calibration, folder: Path) -> list[Path]:
@@ -48,7 +46,12 @@ def write_calibration(calibration: Calibration, folder: Path) -> list[Path]:
     if calibration.coverage:
         pictures["coverage.png"] = coverage(calibration.coverage)
     table = calibration_csv(rows(calibration))
-    return report_files(folder, NAME, pictures, calibration.to_json(), table, page(calibration))
+    return report_files(folder, report_name(calibration), pictures, calibration.to_json(), table, page(calibration))
+
+
+def report_name(calibration: Calibration) -> str:
+    """Return the name of the report's files without their ending, `"calibration"`, or `"calibration-quick"`."""
+    return file_name("calibration", *options_of(calibration.command))
 
 
 def rows(calibration: Calibration) -> list[dict[str, Any]]:
@@ -123,7 +126,7 @@ def page(calibration: Calibration) -> str:
         "together, with one control that the tool makes, as `scrub` does with a file.",
         "\n".join(f"- {line}" for line in headline(calibration)),
         _by_kind(calibration),
-        "![What every claim recovers, by kind](calibration/kinds.png)",
+        f"![What every claim recovers, by kind]({report_name(calibration)}/kinds.png)",
         advice(calibration),
         _errors(calibration),
         _coverage(calibration),
@@ -165,7 +168,7 @@ def _key(calibration: Calibration) -> str:
 def _errors(calibration: Calibration) -> str:
     parts = [
         "## Sample size, passes and accept",
-        "![Share of true and of wrong claims called supported](calibration/errors.png)",
+        f"![Share of true and of wrong claims called supported]({report_name(calibration)}/errors.png)",
     ]
     by_size, by_accept = [], []
     for n_rows, passes in sizes(calibration):
@@ -235,7 +238,7 @@ def _coverage(calibration: Calibration) -> str:
     return "\n\n".join(
         [
             "## Do intervals hold the exact value?",
-            "![Share of intervals that hold the exact value](calibration/coverage.png)",
+            f"![Share of intervals that hold the exact value]({report_name(calibration)}/coverage.png)",
             f"{first.replicates} fresh datasets each, {first.passes} passes. *Exact*: pooled over "
             f"{calibration.options['exact'][2]} datasets of {calibration.options['exact'][0]:,} histories, with its "
             "standard error, read from how those datasets differ. *Mean covered*: intervals that hold the mean of all "
@@ -260,7 +263,7 @@ def _measures(calibration: Calibration) -> str:
     return "\n\n".join(
         [
             "## Which measure tells wrong claims from true ones?",
-            "![Measures on true and on wrong claims](calibration/measures.png)",
+            f"![Measures on true and on wrong claims]({report_name(calibration)}/measures.png)",
             table(heads, lines, left=2),
             "*Told apart*: wrong claims that look worse than the worst true one; *in its network*: by 0.01 or more "
             "than the worst true one about the same network, which needs no common scale. *Area*: chance that a true "
@@ -323,7 +326,8 @@ def _features(calibration: Calibration) -> str:
         [
             "## Depth, and features that go together",
             table(["depth of the claim", "true claims not supported", "wrong claims supported"], lines, left=0),
-            "![What wrong claims recover over how much of the true feature their swaps keep](calibration/features.png)",
+            "![What wrong claims recover over how much of the true feature their swaps keep]"
+            f"({report_name(calibration)}/features.png)",
             "A wrong feature may go together with the true one. Across: how often two histories that agree on what the "
             "claim's last node reads also agree on what the true claim's last node reads, corrected for chance (1: a "
             "swap that the claim allows changes nothing that matters, so no sampling of swaps can reject it).",
@@ -365,10 +369,11 @@ def _again(calibration: Calibration) -> str:
         [code(f"known-{network.name}"), literal(network.words), code(network.sha256[:16])]
         for network in calibration.networks
     ]
+    name = report_name(calibration)
     return (
         f"## Make it again\n\n```sh\n{calibration.command}\n```\n\n"
         f"Seed {calibration.options['seed']}.{lasted} {versions}. "
-        "Figures by claim and size: [calibration.csv](calibration.csv).\n\n"
+        f"Figures by claim and size: [{name}.csv]({name}.csv).\n\n"
         + table(["network", "how it works", "SHA-256 of the weights"], lines, left=3)
     )
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shlex
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,13 +34,15 @@ from ad_hypotheses.known.calibration.trials import Trial
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import duration, out, print_json, say
 from ad_hypotheses.storage.checked import read_checked_json
+from ad_hypotheses.storage.lock import held
+from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
 from ad_hypotheses.studies.evaluate.learners import counted
 from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import keep_freed_memory
+from ad_hypotheses.studies.sweep.workers import end_with_parent
 
 Task = tuple[Job, Path]  # and the file that keeps what it finds
 Workers = Callable[[Callable[[Task], Job], Sequence[Task]], Iterable[Job]]
-PARTIAL = ".partial"  # folder in the reports for what is done, so that an interrupted calibration goes on
 SECONDS_MEASURED = 10  # of working, after which the time that all of it takes can be told
 
 
@@ -75,7 +76,7 @@ class Asked:
     @property
     def place(self) -> Place:
         """Where everything is."""
-        return Place(self.models, self.hypotheses, self.reports / PARTIAL / "calibration")
+        return Place(self.models, self.hypotheses, Scratch(self.reports / PARTIAL / "calibration"))
 
     @property
     def command(self) -> str:
@@ -97,7 +98,11 @@ def calibrate_all(asked: Asked, as_json: bool) -> None:
     """
     networks, place, design = chosen(asked.only), asked.place, asked.design
     keep_freed_memory()
-    with metered() as meter, stoppable(lambda: _stopped(place.scratch)):
+    with (
+        metered() as meter,
+        stoppable(lambda: _stopped(place.scratch)),
+        held(place.scratch.folder, "calibrating", meter.say),
+    ):
         meter.begin("loading", len(networks), "networks")
         for network in networks:
             place.case(network)
@@ -110,7 +115,8 @@ def calibrate_all(asked: Asked, as_json: bool) -> None:
             _work(workers, more, place, meter, "counting intervals")
         record = put_together(networks, [*jobs, *more], design, place, asked.command)
         page = write_calibration(record, asked.reports)[-1]
-    _discard(place.scratch)
+    place.scratch.discard()
+    meter.say(clear_old(asked.reports / PARTIAL), "dim")
     _show(record, page, as_json)
 
 
@@ -139,10 +145,12 @@ def _processes(asked: Asked) -> Iterator[Workers]:
 
 
 def _begin() -> None:
-    """Be a worker: one thread, and Ctrl-C is left to the process that began it."""
+    """Be a worker: one thread, and Ctrl-C is left to the process that began it, with which this one ends."""
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(signal.SIGTERM)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     keep_freed_memory()
 
@@ -168,17 +176,10 @@ def _run(task: Task, place: Place) -> Job:
     return task[0]
 
 
-def _stopped(scratch: Path) -> str:
-    if not any(scratch.glob("*")):
+def _stopped(scratch: Scratch) -> str:
+    if scratch.is_empty:
         return "stopped before anything was done; nothing was kept."
-    return f"stopped; what was done is kept in {scratch}; the same command goes on."
-
-
-def _discard(scratch: Path) -> None:
-    """Remove what was kept for an interruption that did not come."""
-    shutil.rmtree(scratch, ignore_errors=True)
-    with suppress(OSError):  # a study may keep something there
-        scratch.parent.rmdir()
+    return f"stopped; what was done is kept in {scratch.folder}; the same command goes on."
 
 
 def _show(record: Calibration, page: Path, as_json: bool) -> None:

@@ -24,9 +24,11 @@ from ad_hypotheses.errors import UserError
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import duration, out, print_json, say
+from ad_hypotheses.report.words import options_of
 from ad_hypotheses.storage.checked import checked_json, read_checked_json
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.reading import read_file
+from ad_hypotheses.storage.scratch import clear_old
 from ad_hypotheses.studies.evaluate.ablations import ablation_parts, ablations
 from ad_hypotheses.studies.evaluate.choose import Chosen
 from ad_hypotheses.studies.evaluate.curves import TASK_SETS, Part, curve_parts, in_context
@@ -42,6 +44,7 @@ KEPT = ".evaluated"  # folder in the reports for what was measured, so that no r
 CODE = Path(__file__).resolve().parent.parent
 SECONDS_MEASURED = 5  # of living, after which the time that all of it takes can be told
 LONGEST_NAME = 60
+USUAL = {"rollouts": "500", "seed": "0"}  # what a command states although it is the default
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def evaluate_all(chosen: Sequence[Chosen], asked: Asked, as_json: bool) -> None:
         UserError: The report cannot be written.
         Stopped: The user pressed Ctrl-C.
     """
-    kept = [Kept.open(_file(asked.reports, one.name), _key(one, asked)) for one in chosen]
+    kept = [_kept(one, asked) for one in chosen]
     with metered() as meter, stoppable(lambda: _stopped(asked.reports, kept)):
         parts = [_parts(one.checkpoint.model, one.checkpoint.config, asked) for one in chosen]
         _announce(chosen, parts, kept, asked.rollouts, meter)
@@ -128,7 +131,9 @@ def evaluate_all(chosen: Sequence[Chosen], asked: Asked, as_json: bool) -> None:
             _evaluated(one, {part.name: store.results[part.name] for part in mine}, asked)
             for one, mine, store in zip(chosen, parts, kept, strict=True)
         ]
-        page = write_comparison(found, report_name([one.name for one in chosen]), asked.command, asked.reports)
+        name = report_name([one.name for one in chosen], asked.command)
+        page = write_comparison(found, name, asked.command, asked.reports)
+        meter.say(clear_old(asked.reports / KEPT), "dim")
     if as_json:
         print_json({"report": page.as_posix(), "models": [_plain(one) for one in found]})
     else:
@@ -251,19 +256,26 @@ def _digest(facts: Facts) -> str:
     return digest.hexdigest()[:16]
 
 
-def report_name(names: Sequence[str]) -> str:
-    """Return what the report of models is called: after all of them, or their folder, or how many there are."""
+def report_name(names: Sequence[str], command: str = "") -> str:
+    """Return what the report of models is called: after all of them, or their folder, or how many there are.
+
+    Args:
+        names: Of the models.
+        command: What makes the report again; its options follow where they are not the usual ones.
+    """
     parents = {Path(name).parent.as_posix() for name in names}
     flat = [re.sub(r"[^\w.]+", "-", name).strip("-.") for name in names]
     if len(names) > 1 and len(parents) == 1 and parents != {"."}:
         flat = [re.sub(r"[^\w.]+", "-", parents.pop())]
     elif len("-".join(flat)) > LONGEST_NAME:
         flat = [flat[0], "and", str(len(names) - 1), "more"]
-    return "-".join(["evaluate", *flat])
+    return "-".join(["evaluate", *flat, *options_of(command, USUAL)])
 
 
-def _file(reports: Path, name: str) -> Path:
-    return reports / KEPT / f"{name}.json"
+def _kept(one: Chosen, asked: Asked) -> Kept:
+    """Return what is known of a model; what was measured with other options has a file of its own, and stays."""
+    key = _key(one, asked)
+    return Kept.open(asked.reports / KEPT / f"{one.name}-{key[:12]}.json", key)
 
 
 def _key(one: Chosen, asked: Asked) -> str:

@@ -18,6 +18,7 @@ from ad_hypotheses.report.screen import out, print_json, say
 from ad_hypotheses.sources.histories import Histories, open_histories
 from ad_hypotheses.sources.learning import Learning, learning_of_histories, require_improvement
 from ad_hypotheses.storage.files import write_atomically
+from ad_hypotheses.storage.lock import held
 from ad_hypotheses.studies.histories.pictures import source_curve
 from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import require_writable
@@ -41,7 +42,11 @@ def live(config: Config, folder: Path, minari: str | None, as_json: bool) -> Non
     """
     require_feasible(config, f"the configuration of {folder}")
     require_writable(folder, "--out")
-    with metered() as meter, stoppable(lambda: "stopped; finished parts are kept, the same command goes on."):
+    with (
+        metered() as meter,
+        stoppable(lambda: "stopped; finished parts are kept, the same command goes on."),
+        held(folder, "generating histories", meter.say),
+    ):
         meter.begin("histories", 0, "learners")
         histories = training_histories(config, folder, _counting(meter, "histories"), check=False)
         meter.begin("looking at what they earn", 0)
@@ -58,21 +63,23 @@ def live(config: Config, folder: Path, minari: str | None, as_json: bool) -> Non
         require_improvement(learning)
 
 
-def keep_source_curve(target: Path, config: Config, folder: Path) -> dict[str, Any]:
-    """Draw how the learners improved that a model is distilled from, and return the figures.
+def source_figures(config: Config, folder: Path) -> dict[str, Any]:
+    """Return how the learners improved that a model is distilled from, for its record.
 
     Args:
-        target: Folder of the model.
-        config: Its configuration.
+        config: Of the model.
         folder: Where its histories are.
 
     Raises:
         DataError: The histories are damaged.
-        UserError: The picture cannot be written.
     """
-    learning = learning_of_histories(open_histories(folder, verify=False), config.make_task(), config.histories.seed)
-    write_atomically(target / SOURCE_CURVE, source_curve(learning, _title(config)))
-    return asdict(learning)
+    histories = open_histories(folder, verify=False)
+    return asdict(learning_of_histories(histories, config.make_task(), config.histories.seed))
+
+
+def draw_source_curve(figures: dict[str, Any], config: Config) -> bytes:
+    """Return the picture of what :func:`source_figures` returned, as a PNG."""
+    return source_curve(Learning(**figures), _title(config))
 
 
 def sentence(learning: Learning) -> str:

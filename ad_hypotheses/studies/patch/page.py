@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ad_hypotheses.causal.metrics import METRICS
 from ad_hypotheses.evidence.effects import ALPHA, Effect, PatchRecord, PatchStudy, Screening
-from ad_hypotheses.report.words import chance, code, figure, file_name, interval, literal, prose, sentence
+from ad_hypotheses.report.words import chance, code, figure, file_name, interval, literal, options_of, prose, sentence
 from ad_hypotheses.storage.files import report_files
 from ad_hypotheses.studies.patch import pictures as heatmap
 from ad_hypotheses.studies.patch.answer import answer, arrows_of, by_size, declared_of, open_of, undeclared_of
@@ -21,7 +21,7 @@ DRAWN = 12  # edges of the model in the drawing, and in the picture of the stron
 
 def patch_report_name(study: PatchStudy) -> str:
     """Return the name of the report's files without their ending, `"patch-mimic-dark-room"`."""
-    return file_name("patch", *(part for part in (study.name, study.model) if part))
+    return file_name("patch", *(part for part in (study.name, study.model) if part), *options_of(study.command))
 
 
 def write_patch_report(study: PatchStudy, folder: Path, parquet: bool = False) -> list[Path]:

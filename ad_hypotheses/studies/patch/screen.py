@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +21,7 @@ from ad_hypotheses.causal.resume import fingerprint, kept_or_made
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.language.edges import Edge
+from ad_hypotheses.storage.scratch import Scratch
 
 SAMPLE = 32  # edges drawn at random: a rank correlation of them is known to about a sixth
 GRADIENT = 1  # runs a history: the gradient at the run that is patched
@@ -67,7 +67,7 @@ def attribute_or_resume(
     direction: Direction = "noising",
     memory: int | None = None,
     progress: Callable[[int], None] = lambda rows: None,
-    scratch: Path | None = None,
+    scratch: Scratch | None = None,
 ) -> Float[np.ndarray, "edge row"]:
     """Attribute edges as :func:`attribute` does, some histories at a time, and keep what is done.
 
@@ -80,7 +80,7 @@ def attribute_or_resume(
         direction: Which of the two runs is patched.
         memory: Bytes that may be used; None for no bound.
         progress: Called with the number of histories that were done.
-        scratch: Folder for what is done; None to keep nothing.
+        scratch: Where to keep what is done; None to keep nothing.
 
     Raises:
         DataError: A metric does not fit the donors, or its gradient says nothing.
@@ -97,7 +97,7 @@ def attribute_or_resume(
         def make(some: HistoryPairs = some) -> dict[str, np.ndarray]:
             return {"found": attribute(model, some, edges, metric, steps, direction=direction, memory=limit)}
 
-        path = None if scratch is None else scratch / f"{fingerprint(model, some, what)}.npz"
+        path = None if scratch is None else scratch.file(f"{fingerprint(model, some, what)}.npz")
         parts.append(kept_or_made(path, make)[0]["found"])
         progress(some.reference.n_rows)
     return np.concatenate(parts, axis=1)[:, np.argsort(order)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ad_hypotheses.causal.effects import Together, measure
 from ad_hypotheses.causal.history_pairs import HistoryPairs, make_pairs
@@ -15,6 +14,7 @@ from ad_hypotheses.errors import CapacityError
 from ad_hypotheses.evidence.effects import weigh
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.language.edges import all_edges
+from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch.screen import attribute_or_resume
 from ad_hypotheses.studies.patch.study import Asked
 from ad_hypotheses.studies.scrub.study import Settings, reference_histories
@@ -85,7 +85,7 @@ def search_edges(
     keep: float,
     asked: Asked,
     progress: SearchProgress,
-    scratch: Path | None = None,
+    scratch: Scratch | None = None,
 ) -> Found:
     """Search for few edges that keep a share of the gain, and see what they keep on fresh histories.
 
@@ -95,7 +95,7 @@ def search_edges(
         keep: The share, in (0, 1].
         asked: How.
         progress: What to call on the way.
-        scratch: Folder for what is done, so that an interrupted search goes on where it stopped.
+        scratch: Where to keep what is done, so that an interrupted search goes on where it stopped.
 
     Raises:
         DataError: The model predicts no better than with the donors' writing: there is nothing to keep.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -29,6 +28,7 @@ from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.declared import Arrow, declared, left_open, places, undeclared, unsaid
 from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch.screen import Screened, agreements, attribute_or_resume, default_steps, pick
 from ad_hypotheses.studies.scrub.study import Settings, reference_histories
 
@@ -162,14 +162,14 @@ def _from_arrows(arrows: Sequence[Arrow], free: Sequence[Arrow], rest: Sequence[
 
 
 def screen(
-    trial: Trial, asked: Asked, scratch: Path | None = None, progress: Callable[[int], None] = lambda rows: None
+    trial: Trial, asked: Asked, scratch: Scratch | None = None, progress: Callable[[int], None] = lambda rows: None
 ) -> Trial:
     """Leave out the edges that seem to do least, all but some that are drawn at random.
 
     Args:
         trial: From :func:`prepare`.
         asked: How many to pick, and how.
-        scratch: Folder for what is done, so that an interrupted study goes on where it stopped.
+        scratch: Where to keep what is done, so that an interrupted study goes on where it stopped.
         progress: Called with the number of histories that were done.
 
     Raises:
@@ -194,7 +194,7 @@ def run(
     trial: Trial,
     asked: Asked,
     command: str,
-    scratch: Path | None = None,
+    scratch: Scratch | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> PatchStudy:
     """Measure everything and weigh it.
@@ -203,7 +203,7 @@ def run(
         trial: From :func:`prepare`, or :func:`screen`.
         asked: How.
         command: What reruns the study.
-        scratch: Folder for what is done, so that an interrupted study goes on where it stopped.
+        scratch: Where to keep what is done, so that an interrupted study goes on where it stopped.
         progress: Called with the number of patches, counted for each history, that were done.
 
     Raises:

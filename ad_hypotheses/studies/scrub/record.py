@@ -15,7 +15,7 @@ from typing import Any
 
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.plain_data import Curve, Number, build, plain
-from ad_hypotheses.report.words import file_name
+from ad_hypotheses.report.words import file_name, options_of
 from ad_hypotheses.storage.reading import read_json
 from ad_hypotheses.studies.adversary.findings import Challenge
 
@@ -263,8 +263,8 @@ def read_study(path: Path) -> Study:
 
 
 def report_name(study: Study) -> str:
-    """Return the name of the study's files without their ending, `"mimic-dark-room"`."""
-    return file_name(study.claims[0].name, study.model)
+    """Return the name of the study's files without their ending, `"mimic-dark-room"`, or `"mimic-dark-room-seed-1"`."""
+    return file_name(study.claims[0].name, study.model, *options_of(study.command))
 
 
 def did_as_well(control: Claim, claim: Claim) -> bool:

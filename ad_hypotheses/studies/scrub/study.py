@@ -26,6 +26,7 @@ from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.wrong_site import wrong_site
+from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.adversary.attack import challenge
 from ad_hypotheses.studies.adversary.plan import Plan, plan
 from ad_hypotheses.studies.evaluate.curves import explanation_curve, spread
@@ -175,7 +176,7 @@ def prepare(
 
 
 def run_studies(
-    trials: Sequence[Trial], settings: Settings, command: str, scratch: Path, progress: Progress | None = None
+    trials: Sequence[Trial], settings: Settings, command: str, scratch: Scratch, progress: Progress | None = None
 ) -> list[Study]:
     """Test all that stands in one file, and judge it together.
 
@@ -183,7 +184,7 @@ def run_studies(
         trials: From :func:`prepare`.
         settings: How.
         command: What reruns the study.
-        scratch: Folder for what is measured claim by claim, so that an interrupted study goes on where it stopped.
+        scratch: Where to keep what is measured claim by claim, so that an interrupted study goes on where it stopped.
         progress: What to call on the way.
 
     Raises:
@@ -207,14 +208,14 @@ def run_studies(
     return [_study(trial, list(islice(judgements, len(trial.tried))), settings, command) for trial in trials]
 
 
-def _measure(trial: Trial, settings: Settings, scratch: Path, n_boot: int, progress: Progress) -> None:
+def _measure(trial: Trial, settings: Settings, scratch: Scratch, n_boot: int, progress: Progress) -> None:
     clean, history = trial.clean, trial.history
     assert clean is not None
     clusters = len(np.unique(clusters_of(history)))
     resampling = Resampling.draw(clusters, settings.passes, np.random.default_rng(settings.seed), n_boot)
     for kind, one in trial.bound:
         progress.claim(one.hypothesis.name or one.root)
-        path = scratch / f"{_key(trial.checkpoint, one, history, settings)}.npz"
+        path = scratch.file(f"{_key(trial.checkpoint, one, history, settings)}.npz")
         with clean.prepared():
             measured = _measured(clean, one, settings, kind == "hypothesis", path, progress.done)
         evidence = weigh(measured, clean.log_probs, history, trial.regimes, resampling)
@@ -238,10 +239,10 @@ def _attack(trial: Trial, settings: Settings) -> Plan | None:
     return plan(trial.bound[0][1], trial.history, *how)
 
 
-def _attacked(trial: Trial, attack: Plan, settings: Settings, scratch: Path, progress: Progress) -> Challenge:
+def _attacked(trial: Trial, attack: Plan, settings: Settings, scratch: Scratch, progress: Progress) -> Challenge:
     one, model, history = trial.bound[0][1], trial.checkpoint.model, trial.history
     progress.adversary(one.hypothesis.name or one.root)
-    path = scratch / f"{_key(trial.checkpoint, one, history, settings)}-adversary-{attack.key}.npz"
+    path = scratch.file(f"{_key(trial.checkpoint, one, history, settings)}-adversary-{attack.key}.npz")
     return challenge(attack, model, history, trial.regimes, trial.tried[0].measured.baseline, path, progress.done)
 
 

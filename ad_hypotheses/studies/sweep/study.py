@@ -20,6 +20,7 @@ from ad_hypotheses.errors import UserError
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import duration, is_live, out, say
 from ad_hypotheses.storage.files import write_atomically
+from ad_hypotheses.storage.lock import held
 from ad_hypotheses.studies.evaluate.summary import curve_unit, mean_optimum
 from ad_hypotheses.studies.interrupt import Brake, braking
 from ad_hypotheses.studies.machine import require_writable
@@ -35,8 +36,8 @@ from ad_hypotheses.studies.sweep.plan import (
     make_plan,
     numbers,
 )
-from ad_hypotheses.studies.sweep.workers import LOG, Worker, last_words, locked, start, stop
-from ad_hypotheses.studies.train.study import command, is_finished
+from ad_hypotheses.studies.sweep.workers import LOG, Worker, last_words, start, stop
+from ad_hypotheses.studies.train.study import command, is_finished, write_missing_card
 
 SECONDS_A_LOOK = 0.2  # between two looks at the workers
 SECONDS_A_LINE = 60.0  # between two lines in a log
@@ -54,14 +55,15 @@ def sweep_all(run: Run) -> None:
     require_writable(run.reports, "--reports")
     require_writable(run.folder, "--out")
     failed: dict[str, list[str]] = {}
-    with locked(run.folder) as lock, metered() as meter:
+    with metered() as meter, held(run.folder, "training a sweep"):
         _announce(run, plan, meter)
         for cell in run.grid.cells:
             if cell.name in plan.finished:
+                write_missing_card(run.place(cell), cell.config)
                 _clean_up(run.place(cell))
         if todo:
             with braking(lambda: _stopped(run)) as brake:
-                failed = _train(run, plan, todo, meter, brake, lock)
+                failed = _train(run, plan, todo, meter, brake)
     _report(run, failed)
 
 
@@ -115,7 +117,7 @@ def _announce(run: Run, plan: Plan, meter: Meter) -> None:
     meter.say(f"{workers} with {threads}{each} on {', '.join(run.devices)}", "dim")
 
 
-def _train(run: Run, plan: Plan, todo: list[Cell], meter: Meter, brake: Brake, lock: int) -> dict[str, list[str]]:
+def _train(run: Run, plan: Plan, todo: list[Cell], meter: Meter, brake: Brake) -> dict[str, list[str]]:
     """Train models, so many at a time; returns the last words of those that failed."""
     waiting, running = deque(todo), dict[int, Worker]()
     cells, failed = {cell.name: cell for cell in todo}, dict[str, list[str]]()
@@ -128,7 +130,7 @@ def _train(run: Run, plan: Plan, todo: list[Cell], meter: Meter, brake: Brake, l
             brake.stop_if_pulled()
             for slot in range(run.n_workers):
                 if slot not in running and waiting:
-                    running[slot] = _start(run, waiting.popleft(), slot, lock)
+                    running[slot] = _start(run, waiting.popleft(), slot)
             for slot, worker in list(running.items()):
                 if worker.process.poll() is not None:
                     del running[slot]
@@ -148,14 +150,14 @@ def _train(run: Run, plan: Plan, todo: list[Cell], meter: Meter, brake: Brake, l
     return failed
 
 
-def _start(run: Run, cell: Cell, slot: int, lock: int) -> Worker:
+def _start(run: Run, cell: Cell, slot: int) -> Worker:
     folder, device = run.place(cell), run.devices[slot % len(run.devices)]
     (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
     written = folder / CONFIG
     if not written.exists() or read_config(written, "unmade") != cell.config:  # else keep its comments
         write_atomically(written, config_text(cell, run.grid).encode())
     words = shlex.split(command(written, folder, device, run.threads))
-    return start(cell.name, slot, words, run.threads, folder / SCRATCH / LOG, lock)
+    return start(cell.name, slot, words, run.threads, folder / SCRATCH / LOG)
 
 
 def _end(

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import runpy
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ad_hypotheses
-from ad_hypotheses.errors import UserError
 
-LOCK = ".sweep.lock.tmp"  # as files that nobody keeps are called
 LOG = "log.txt"
 WORK = "from ad_hypotheses.studies.sweep.workers import work; work()"
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -27,18 +24,23 @@ END_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl.h
 
 def work() -> None:
     """Be a worker: run the command line, and stop as if by Ctrl-C when the sweep is no more."""
-    import ctypes
 
     def stop_once(*_: Any) -> None:
         # a sweep of several threads dies thread by thread and each says so, but a second Ctrl-C ends at once
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.raise_signal(signal.SIGINT)
 
-    with suppress(OSError, AttributeError):  # only Linux can do this
-        prctl = ctypes.CDLL(None).prctl
-        signal.signal(signal.SIGUSR1, stop_once)
-        prctl(END_WITH_PARENT, signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, stop_once)
+    end_with_parent(signal.SIGUSR1)
     runpy.run_module("ad_hypotheses", run_name="__main__")
+
+
+def end_with_parent(number: int) -> None:
+    """Let this process get a signal when the one that started it ends, however that comes about; only on Linux."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(END_WITH_PARENT, number)
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Worker:
         return time.monotonic() - self.began
 
 
-def start(name: str, slot: int, command: Sequence[str], threads: int, log: Path, lock: int) -> Worker:
+def start(name: str, slot: int, command: Sequence[str], threads: int, log: Path) -> Worker:
     """Start a worker.
 
     Args:
@@ -74,7 +76,6 @@ def start(name: str, slot: int, command: Sequence[str], threads: int, log: Path,
         command: What a user would type, `["python", "cli.py", "train", ...]`.
         threads: That it may use.
         log: Where to add what it says.
-        lock: File that stays locked as long as it lives.
 
     Raises:
         OSError: There is no room for its log, or no more processes may be started.
@@ -89,7 +90,6 @@ def start(name: str, slot: int, command: Sequence[str], threads: int, log: Path,
             stderr=subprocess.STDOUT,
             env={**os.environ, **pinned, "PYTHONPATH": os.pathsep.join(path for path in paths if path)},
             start_new_session=True,  # else a Ctrl-C would reach it twice: from the terminal and from the sweep
-            pass_fds=(lock,),
         )
     return Worker(name, slot, process, log)
 
@@ -112,43 +112,3 @@ def last_words(worker: Worker, n_lines: int = 6) -> list[str]:
     code = worker.process.returncode
     killed = [f"ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"]
     return lines[-n_lines:] + (killed if code not in (1, 2) else [])
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[int]:
-    """Keep other sweeps out of a folder; gives the locked file.
-
-    The lock is the operating system's, which drops it when its last holder ends, however that came about.
-
-    Raises:
-        UserError: Another sweep is in there, or one of its workers.
-    """
-    path = folder / LOCK
-    file = _lock(path)
-    try:
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield file.fileno()
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()
-
-
-def _lock(path: Path) -> Any:
-    while True:
-        file = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            holder = file.read().strip()
-            file.close()
-            raise UserError(
-                f"another sweep is training into {path.parent}" + (f" (process {holder})" if holder else "") + ".\n"
-                "  Wait for it, stop it with Ctrl-C, or train into another folder (--out)."
-            ) from None
-        with suppress(OSError):
-            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-                return file
-        file.close()  # its owner removed it in between: what was locked is no longer what others see

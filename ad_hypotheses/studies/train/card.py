@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from ad_hypotheses.distill.checkpoint import CARD, CURVE
 from ad_hypotheses.distill.config import Config
-from ad_hypotheses.report.draw import draw_learning_curves
+from ad_hypotheses.report.draw import learning_curves
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.screen import duration
 from ad_hypotheses.sources.learning import Learning
@@ -16,7 +17,7 @@ from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.studies.evaluate.learners import counted
 from ad_hypotheses.studies.evaluate.record import headline
 from ad_hypotheses.studies.evaluate.summary import curve_unit, curves, markdown, n_learners, seen
-from ad_hypotheses.studies.histories.study import SOURCE_CURVE, sentence
+from ad_hypotheses.studies.histories.study import SOURCE_CURVE, draw_source_curve, sentence
 from ad_hypotheses.studies.machine import n_cpus
 
 
@@ -25,23 +26,44 @@ def machine(threads: int, device: str) -> dict[str, Any]:
     return {"cpus": n_cpus(), "threads": threads, "device": device, "platform": platform.machine()}
 
 
-def write_card(folder: Path, config: Config, record: dict[str, Any], sha256: str) -> None:
-    """Write `card.md` and `curve.png` into a checkpoint's folder.
+def card_files(name: str, config: Config, record: dict[str, Any], sha256: str) -> dict[str, bytes]:
+    """Return the card of a checkpoint and its pictures, by file name.
 
     Args:
-        folder: Of the checkpoint.
+        name: Of the checkpoint.
         config: Its configuration.
         record: Its record.
         sha256: Of its weights.
+    """
+    results = record["evaluation"]
+    where = "held-out" if "held_out" in results else "train"
+    title = f"{name}: return as the context grows, {where} tasks, weights frozen"
+    files = {CURVE: learning_curves(curves(results), title, unit=curve_unit(config))}
+    if "source" in record:
+        files[SOURCE_CURVE] = draw_source_curve(record["source"], config)
+    return {**files, CARD: card(name, config, record, sha256).encode()}
+
+
+def write_missing(folder: Path, names: Collection[str], make: Callable[[], Mapping[str, bytes]]) -> list[str]:
+    """Write what a finished checkpoint lacks beside its weights, and leave alone what is there.
+
+    Args:
+        folder: Of the checkpoint.
+        names: Of the files that belong there.
+        make: Returns their content by name; called only if one is missing.
+
+    Returns:
+        The names of those that were missing.
 
     Raises:
         UserError: They cannot be written.
     """
-    results = record["evaluation"]
-    where = "held-out" if "held_out" in results else "train"
-    title = f"{folder.name}: return as the context grows, {where} tasks, weights frozen"
-    draw_learning_curves(folder / CURVE, curves(results), title, unit=curve_unit(config))
-    write_atomically(folder / CARD, card(folder.name, config, record, sha256).encode())
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing:
+        files = make()
+        for name in missing:
+            write_atomically(folder / name, files[name])
+    return missing
 
 
 def card(name: str, config: Config, record: dict[str, Any], sha256: str) -> str:

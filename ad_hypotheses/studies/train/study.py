@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ad_hypotheses.distill.checkpoint import CONFIG, WEIGHTS, alterations, build, load, save
+from ad_hypotheses.distill.checkpoint import CARD, CONFIG, CURVE, WEIGHTS, alterations, build, load, save
 from ad_hypotheses.distill.config import SCRATCH, Config, differences, read_config
 from ad_hypotheses.distill.feasible import require_feasible
 from ad_hypotheses.distill.model import ADTransformer
@@ -19,12 +19,13 @@ from ad_hypotheses.errors import CheckpointError, UserError
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import duration, out, say
+from ad_hypotheses.storage.lock import clear_after_kills, held
 from ad_hypotheses.studies.evaluate.study import evaluated
 from ad_hypotheses.studies.evaluate.summary import meaning, n_learners, table
-from ad_hypotheses.studies.histories.study import keep_source_curve
+from ad_hypotheses.studies.histories.study import SOURCE_CURVE, source_figures
 from ad_hypotheses.studies.interrupt import Brake, braking, following, stoppable
 from ad_hypotheses.studies.machine import require_writable
-from ad_hypotheses.studies.train.card import machine, write_card
+from ad_hypotheses.studies.train.card import card_files, machine, write_missing
 
 ROLLOUTS = 256  # lives behind the figures of a card
 MEASURED = 5  # updates after which the time that the others take can be told
@@ -40,7 +41,8 @@ def train_or_go_on(config: Config, target: Path, device: str, typed: str) -> Non
         typed: The command, for the record.
 
     Raises:
-        UserError: The folder holds another model or cannot be written.
+        UserError: The folder holds another model or cannot be written, or several processes should train together and
+            others train into it already; one alone waits until these have finished.
         Stopped: The user pressed Ctrl-C.
     """
     ranks, finished = Ranks.from_environment(), is_finished(target, config)
@@ -50,11 +52,19 @@ def train_or_go_on(config: Config, target: Path, device: str, typed: str) -> Non
                 train(config, target / SCRATCH, device)
         return
     if finished:
-        say(out(), f"{target} is trained already, with this very configuration; delete it to train it anew.")
+        _say_finished(target, config)
         return
     require_feasible(config, f"the configuration of {target}")
     require_writable(target / SCRATCH, "--out")
-    with _nothing_empty_left(target), metered() as meter:
+    with (
+        _nothing_empty_left(target),
+        metered() as meter,
+        # of several processes only the first comes here, and the others do not know that it waits
+        held(target, "training", meter.say if ranks.count == 1 else None) as waited,
+    ):
+        if waited and is_finished(target, config):
+            _say_finished(target, config)
+            return
         run = _Run(config, meter, ranks.count)
         run.announce(target)
         with braking(run.stopped, passed_on=ranks.count > 1) as brake:
@@ -196,15 +206,36 @@ def _sentence(line: dict[str, Any]) -> str:
     return f"update {line['update']:,}: loss {line['loss']:.3f}, {', '.join(shares)} ({duration(line['seconds'])})"
 
 
+def write_missing_card(target: Path, config: Config) -> list[str]:
+    """Write the card of a finished model and its pictures where they are missing; returns the names of those.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    record = load(target).record
+    names = [CURVE, CARD] + ([SOURCE_CURVE] if "source" in record else [])
+    try:
+        return write_missing(target, names, lambda: card_files(target.name, config, record, record["weights_sha256"]))
+    except KeyError:  # the record is of a version that did not tell all that a card says today
+        return []
+
+
+def _say_finished(target: Path, config: Config) -> None:
+    for folder in (target, target / SCRATCH, target / SCRATCH / HISTORIES):
+        clear_after_kills(folder)
+    missing = write_missing_card(target, config)
+    wrote = f" Its {', '.join(missing)} {'was' if len(missing) == 1 else 'were'} missing, and written." * bool(missing)
+    say(out(), f"{target} is trained already, with this very configuration; delete it to train it anew.{wrote}")
+
+
 def _finish(target: Path, config: Config, model: ADTransformer, record: dict[str, Any], meter: Meter) -> None:
     """Evaluate a trained model and keep it; the weights come last, so that half of it is never taken for all."""
     record["machine"] = machine(record["threads"], record["device"])
     record["parameters"] = sum(weight.numel() for weight in model.parameters())
     record["context"] = model.shape.n_ctx
-    record["source"] = keep_source_curve(target, config, target / SCRATCH / HISTORIES)
+    record["source"] = source_figures(config, target / SCRATCH / HISTORIES)
     record["evaluation"] = evaluated(model, config, ROLLOUTS, 0, meter)
-    digest = save(target, config, model, record)
-    write_card(target, config, record, digest)
+    save(target, config, model, record, lambda sha256: card_files(target.name, config, record, sha256))
 
 
 def _show(target: Path, config: Config, record: dict[str, Any]) -> None:
