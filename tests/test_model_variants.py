@@ -279,11 +279,11 @@ def test_channels_together_are_channels_one_by_one(with_mask, large, monkeypatch
     found = []
     for hooks in ([], [("hook_embeds.c7", lambda tensor, hook: tensor)]):
         model.zero_grad()
-        out = model.run_with_hooks(tokens, kept=kept, fwd_hooks=hooks)
+        out = model.run_with_hooks(tokens, unmasked=kept, fwd_hooks=hooks)
         (out * torch.linspace(-1, 1, out.numel()).view(out.shape)).sum().backward()
         found.append([out.detach(), *(model.embed[name].grad.clone() for name in model.vocabulary.channels)])
         with torch.no_grad():
-            assert_close(model.run_with_hooks(tokens, kept=kept, fwd_hooks=hooks), out, **EXACT)
+            assert_close(model.run_with_hooks(tokens, unmasked=kept, fwd_hooks=hooks), out, **EXACT)
     for together, alone in zip(*found, strict=True):
         assert_close(together, alone, **EXACT)
     assert (found[0][0] - model(tokens)).abs().max() > 1e-4 or not with_mask

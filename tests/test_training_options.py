@@ -111,18 +111,18 @@ def test_a_masked_part_adds_nothing(histories):
     config = tiny(dropout=0.0)
     model, batch = build(config), sampler(histories, config).draw(0)
     every = torch.ones(batch.tokens.shape, dtype=torch.bool)
-    torch.testing.assert_close(model(batch.tokens, kept=every), model(batch.tokens))
+    torch.testing.assert_close(model(batch.tokens, unmasked=every), model(batch.tokens))
     kept = every.clone()
     kept[:, 2, 1] = kept[0, 5] = False
     before = model(batch.tokens)
-    masked = model(batch.tokens, kept=kept)
+    masked = model(batch.tokens, unmasked=kept)
     torch.testing.assert_close(masked[:, :2], before[:, :2])
     assert not torch.allclose(masked[:, 2:], before[:, 2:])
     with torch.no_grad():
         model.embed["reward"].zero_()
     kept = every.clone()
     kept[..., -1] = False
-    torch.testing.assert_close(model(batch.tokens, kept=kept), model(batch.tokens))
+    torch.testing.assert_close(model(batch.tokens, unmasked=kept), model(batch.tokens))
 
 
 def test_parts_are_masked_apart_from_each_other_and_anew_in_every_update(histories):

@@ -35,19 +35,23 @@ def check_all(hypotheses: Sequence[Hypothesis], file: str, model: str | None, mo
     """
     claims = [claim for main, controls in chosen(hypotheses, model) for claim in (main, *controls)]
     grounds: dict[str, tuple[Checkpoint, History]] = {}
-    found: list[tuple[Hypothesis, Bound]] = []
+    bound_claims: list[tuple[Hypothesis, Bound]] = []
     problems: dict[str, None] = {}  # an ordered set: a control repeats what is wrong with its hypothesis
     for claim in claims:
         try:
-            found.append((claim, _bound(claim, models, grounds)))
+            bound_claims.append((claim, _bound(claim, models, grounds)))
         except HypothesisError as error:
             problems |= dict.fromkeys(_blocks(str(error)))
     if as_json:
         print_json(
-            {"file": shown_file(file), "problems": list(problems), "hypotheses": [_plain(*one) for one in found]}
+            {
+                "file": shown_file(file),
+                "problems": list(problems),
+                "hypotheses": [_plain(*bound_claim) for bound_claim in bound_claims],
+            }
         )
     else:
-        for claim, bound in found:
+        for claim, bound in bound_claims:
             _show(claim, bound)
     if problems and as_json:
         raise typer.Exit(2)

@@ -60,21 +60,21 @@ class Row:
 def show_all(hypotheses: Path, models: Path, as_json: bool) -> None:
     """Print what there is."""
     rows = checkpoints(models)
-    found = listing(hypotheses) if hypotheses.exists() else []
+    listings = listing(hypotheses) if hypotheses.exists() else []
     if as_json:
-        files = [{**asdict(one), "file": str(one.file)} for one in found]
+        files = [{**asdict(file), "file": str(file.file)} for file in listings]
         print_json({"models": [asdict(row) for row in rows], "hypotheses": files})
         return
     console = out()
     _show_models(rows, models, console)
-    _show_hypotheses(found, hypotheses, console)
+    _show_hypotheses(listings, hypotheses, console)
 
 
 def checkpoints(models: Path) -> list[Row]:
     """Return what the checkpoints of a folder say of themselves, by name; a broken one has an error."""
     rows = []
-    found = [path for depth in range(1, 4) for path in models.glob("*/" * depth + WEIGHTS)]
-    for folder in sorted(path.parent for path in found if SCRATCH not in path.relative_to(models).parts):
+    weights = [path for depth in range(1, 4) for path in models.glob("*/" * depth + WEIGHTS)]
+    for folder in sorted(path.parent for path in weights if SCRATCH not in path.relative_to(models).parts):
         name = folder.relative_to(models).as_posix()
         try:
             rows.append(_read(folder, name))
@@ -96,9 +96,9 @@ def n_parameters(weights: Path) -> int:
             raise ValueError(f"{weights.name} is truncated or no safetensors file")
         header = parse_json(file.read(length))
     tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-    if 8 + length + max((one["data_offsets"][1] for one in tensors), default=0) != weights.stat().st_size:
+    if 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0) != weights.stat().st_size:
         raise ValueError(f"{weights.name} is truncated")
-    return sum(math.prod(one["shape"]) for one in tensors)
+    return sum(math.prod(tensor["shape"]) for tensor in tensors)
 
 
 def shortened(channels: Sequence[str]) -> str:
@@ -156,17 +156,17 @@ def _show_models(rows: list[Row], models: Path, console: Console) -> None:
     )
 
 
-def _show_hypotheses(found: list[FileListing], folder: Path, console: Console) -> None:
-    if not found:
+def _show_hypotheses(listings: list[FileListing], folder: Path, console: Console) -> None:
+    if not listings:
         say(console, f"no hypotheses in {folder}/; begin one: python cli.py new win_stay", "dim")
         return
     table = _table("file", "hypotheses", "nodes", "what it says")
-    for one in found:
-        if one.error is not None:
-            _add_broken(table, str(one.file), one.error)
+    for file in listings:
+        if file.error is not None:
+            _add_broken(table, str(file.file), file.error)
         else:
-            names = ", ".join(one.hypotheses) or "none"
-            table.add_row(*map(Text, (str(one.file), names, str(one.n_nodes), one.title)))
+            names = ", ".join(file.hypotheses) or "none"
+            table.add_row(*map(Text, (str(file.file), names, str(file.n_nodes), file.title)))
     console.print(table)
 
 

@@ -80,8 +80,8 @@ def _memory(value: str | None) -> str | None:
 
 def parse_memory(text: str) -> int:
     """Return a number of bytes written as `2GB`, `500 MB`, `1.5GiB` or `800000000`."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
-    n_bytes = int(float(found[1]) * UNITS[found[2]]) if found and found[2] in UNITS else 0
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
+    n_bytes = int(float(match[1]) * UNITS[match[2]]) if match and match[2] in UNITS else 0
     if not n_bytes:
         raise typer.BadParameter(f"{text!r} is no amount of memory; write it like 2GB or 500MB.")
     return n_bytes

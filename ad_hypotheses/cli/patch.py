@@ -82,12 +82,12 @@ class Typed:
         return Scratch(self.reports / PARTIAL / f"patch-{Path(self.what).stem}")
 
 
-def is_hypothesis(what: str, models: Path) -> bool:
+def is_hypothesis(subject: str, models: Path) -> bool:
     """Return whether a hypothesis file is meant, by its path or its name, rather than a model."""
-    given = Path(what)
+    given = Path(subject)
     if given.suffix == ".py":
         return True
-    if any((one / "config.yaml").is_file() for one in (models / given, given)):
+    if any((folder / "config.yaml").is_file() for folder in (models / given, given)):
         return False
     return bool(places(given))
 
@@ -122,8 +122,8 @@ def subjects(typed: Typed) -> list[tuple[Checkpoint, Hypothesis | None]]:
         raise DataError("--written and --read narrow edges and paths that are typed. Add --edges or --path.")
     if is_hypothesis(typed.what, typed.models):
         groups = chosen(load_named(typed.what), typed.model)
-        found = {main.model: None for main, _ in groups}
-        checkpoints = {name: load(name, typed.models, typed.device) for name in found}
+        models_named = {main.model: None for main, _ in groups}
+        checkpoints = {name: load(name, typed.models, typed.device) for name in models_named}
         return [(checkpoints[main.model], main) for main, _ in groups]
     if typed.model is not None:
         raise DataError(f"{typed.what} is a model itself; --model goes with a hypothesis file.")
@@ -141,7 +141,9 @@ def subjects(typed: Typed) -> list[tuple[Checkpoint, Hypothesis | None]]:
     return [(checkpoint, None)]
 
 
-def patch_all(found: Sequence[tuple[Checkpoint, Hypothesis | None]], typed: Typed, asked: Asked, as_json: bool) -> None:
+def patch_all(
+    chosen_subjects: Sequence[tuple[Checkpoint, Hypothesis | None]], typed: Typed, asked: Asked, as_json: bool
+) -> None:
     """Patch everything, write a report of each, and print the short form.
 
     Raises:
@@ -150,9 +152,9 @@ def patch_all(found: Sequence[tuple[Checkpoint, Hypothesis | None]], typed: Type
     """
     keep_freed_memory()
     with metered() as meter, stoppable(lambda: _stopped(typed.scratch)):
-        meter.begin("letting learners live", len(found))
+        meter.begin("letting learners live", len(chosen_subjects))
         trials = []
-        for checkpoint, hypothesis in found:
+        for checkpoint, hypothesis in chosen_subjects:
             items = items_of(typed, checkpoint.model.anatomy, hypothesis is not None)
             trials.append(prepare(checkpoint, asked, items, hypothesis))
             _require_edges(trials[-1], asked)
@@ -229,10 +231,10 @@ def _path_items(text: str, anatomy: Anatomy) -> list[Item]:
     edges: list[Edge] = []
     for start, end in itertools.pairwise(places):
         writer = start[:-2].strip() if edges and start.endswith((".q", ".k", ".v")) else start
-        found = find_edges([f"{writer} -> {end}"], anatomy)
-        if len(found) > 1:
+        matching = find_edges([f"{writer} -> {end}"], anatomy)
+        if len(matching) > 1:
             raise HypothesisError(f"--path {text!r}: say with what {end} reads, {end}.q, {end}.k or {end}.v.")
-        edges += found
+        edges += matching
     return [Item(Chain(tuple(edges)), " -> ".join(places), "path")]
 
 
@@ -257,18 +259,18 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def command(what: str, given: dict[str, Any]) -> str:
+def command(subject: str, given: dict[str, Any]) -> str:
     """Return what makes the same study again: options that change no number, or have their default, are left out.
 
     Args:
         what: The file or model, as it was typed.
         given: Every option by name.
     """
-    words = ["python", "cli.py", "patch", shown_file(what) if is_hypothesis(what, given["models"]) else what]
+    words = ["python", "cli.py", "patch", shown_file(subject) if is_hypothesis(subject, given["models"]) else subject]
     for name, default in OPTIONS.items():
         value = given[name]
         if isinstance(value, list):
-            words += [word for one in value for word in (f"--{name}", str(one))]
+            words += [word for item in value for word in (f"--{name}", str(item))]
         elif value != default:
             words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
@@ -344,10 +346,12 @@ def show(study: PatchStudy, page: Path) -> None:
 def _table(head: str, records: Sequence[PatchRecord], study: PatchStudy) -> Table:
     first, *rest = study.metrics
     rows = []
-    for one in records[:SHOWN]:
-        effect = one.effects[first]["all"]
-        others = [figure(one.value(metric), 3) for metric in rest]
-        rows.append([one.name, interval(effect.value, 3), *others, "-" if effect.holm is None else chance(effect.holm)])
+    for record in records[:SHOWN]:
+        effect = record.effects[first]["all"]
+        others = [figure(record.value(metric), 3) for metric in rest]
+        rows.append(
+            [record.name, interval(effect.value, 3), *others, "-" if effect.holm is None else chance(effect.holm)]
+        )
     more = len(records) - SHOWN
     head += f" (strongest {SHOWN} of {len(records):,})" if more > 0 else ""
     return drawn([head, first, *rest, "p (Holm)"], rows)

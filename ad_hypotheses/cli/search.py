@@ -92,15 +92,15 @@ def search_model(typed: Typed, wanted: Wanted, asked: Asked, as_json: bool) -> N
             f"{size(needed)} of memory"
         )
         meter.begin("attributing edges", history.n_rows, "histories")
-        found = search_edges(checkpoint, pairs, wanted.share, asked, _progress(meter, history.n_rows), typed.scratch)
-        goes_on = _scrub(file, found, checkpoint, typed)
-        _write(file, _source(file, found, checkpoint, typed))
+        result = search_edges(checkpoint, pairs, wanted.share, asked, _progress(meter, history.n_rows), typed.scratch)
+        goes_on = _scrub(file, result, checkpoint, typed)
+        _write(file, _source(file, result, checkpoint, typed))
         typed.scratch.discard()
         meter.say(clear_old(typed.reports / PARTIAL), "dim")
     if as_json:
-        print_json(_record(found, checkpoint, file, goes_on))
+        print_json(_record(result, checkpoint, file, goes_on))
         return
-    _show(found, checkpoint, file, goes_on)
+    _show(result, checkpoint, file, goes_on)
 
 
 def _place(wanted: Wanted, checkpoint: Checkpoint) -> Path:
@@ -131,12 +131,12 @@ def _progress(meter: Meter, rows: int) -> SearchProgress:
         if meter.done >= rows:
             meter.begin("searching", 0)
 
-    def one(trial: SearchTrial) -> None:
+    def trials(trial: SearchTrial) -> None:
         nonlocal tried
         tried += 1
         meter.reach(tried, f"{tried:,} sets tried; {trial.kept:,} edges keep {figure(trial.share, 3)}")
 
-    return SearchProgress(attributed, one)
+    return SearchProgress(attributed, trials)
 
 
 def _write(file: Path, text: str) -> None:
@@ -145,15 +145,19 @@ def _write(file: Path, text: str) -> None:
     write_atomically(file, text.encode())
 
 
-def _source(file: Path, found: Found, checkpoint: Checkpoint, typed: Typed) -> str:
-    circuit = found.circuit
+def _source(file: Path, result: Found, checkpoint: Checkpoint, typed: Typed) -> str:
+    circuit = result.circuit
     text = (
         f"Found by: {typed.command}",
-        f"Of what the model gains over the donors ({found.donors_text}; loss {figure(circuit.loss_all, 3)} against "
+        f"Of what the model gains over the donors ({result.donors_text}; loss {figure(circuit.loss_all, 3)} against "
         f"{figure(circuit.loss_none, 3)}), these edges alone keep {figure(circuit.share, 3)} on the histories of the "
-        f"search and {interval(found.fresh, 3)} on fresh ones.",
+        f"search and {interval(result.fresh, 3)} on fresh ones.",
     )
-    lines = [line for one in text for line in textwrap.wrap(one, WIDTH, break_long_words=False, break_on_hyphens=False)]
+    lines = [
+        line
+        for paragraph in text
+        for line in textwrap.wrap(paragraph, WIDTH, break_long_words=False, break_on_hyphens=False)
+    ]
     anatomy = checkpoint.model.anatomy
     return hypothesis_source(circuit.edges, anatomy, file.stem, _name(checkpoint, typed), lines, circuit.wanted)
 
@@ -168,23 +172,23 @@ def _name(checkpoint: Checkpoint, typed: Typed) -> str:
     return str(checkpoint.folder)
 
 
-def _scrub(file: Path, found: Found, checkpoint: Checkpoint, typed: Typed) -> str:
+def _scrub(file: Path, result: Found, checkpoint: Checkpoint, typed: Typed) -> str:
     words = ["python", "cli.py", "scrub", shown_path(file)]
     words += ["--models", str(typed.models)] if typed.models != Path("models") else []
     words += [word for trusted in typed.trusted for word in ("--trust", str(trusted))]
-    words += ["--shared"] if is_deep(found.circuit.edges, checkpoint.model.anatomy) else []
+    words += ["--shared"] if is_deep(result.circuit.edges, checkpoint.model.anatomy) else []
     return shlex.join(words)
 
 
-def _record(found: Found, checkpoint: Checkpoint, file: Path, goes_on: str) -> dict[str, Any]:
-    circuit = found.circuit
+def _record(result: Found, checkpoint: Checkpoint, file: Path, goes_on: str) -> dict[str, Any]:
+    circuit = result.circuit
     return {
         "model": checkpoint.name,
         "wanted": circuit.wanted,
         "edges": [str(edge) for edge in circuit.edges],
-        "edges_of_the_model": found.n_edges,
+        "edges_of_the_model": result.n_edges,
         "share": circuit.share,
-        "share_on_fresh_histories": asdict(found.fresh),
+        "share_on_fresh_histories": asdict(result.fresh),
         "loss": {"model": circuit.loss_all, "kept": circuit.loss, "donors": circuit.loss_none},
         "tried": len(circuit.trials),
         "finished": circuit.finished,
@@ -193,24 +197,24 @@ def _record(found: Found, checkpoint: Checkpoint, file: Path, goes_on: str) -> d
     }
 
 
-def _show(found: Found, checkpoint: Checkpoint, file: Path, goes_on: str) -> None:
-    console, circuit = out(), found.circuit
-    head = f"{checkpoint.name}: {len(circuit.edges):,} of {found.n_edges:,} edges keep {figure(circuit.share, 3)}"
+def _show(result: Found, checkpoint: Checkpoint, file: Path, goes_on: str) -> None:
+    console, circuit = out(), result.circuit
+    head = f"{checkpoint.name}: {len(circuit.edges):,} of {result.n_edges:,} edges keep {figure(circuit.share, 3)}"
     console.print(Text(f"{head} of the loss that the model saves", style="bold"))
-    say(console, f"on fresh histories: {interval(found.fresh, 3)}")
-    for line in _doubts(found):
+    say(console, f"on fresh histories: {interval(result.fresh, 3)}")
+    for line in _doubts(result):
         say(console, line, "yellow")
     say(console, f"wrote {shown_path(file)}", "green")
     say(console, f"test it: {goes_on}")
 
 
-def _doubts(found: Found) -> Sequence[str]:
+def _doubts(result: Found) -> Sequence[str]:
     doubts = []
-    if found.fresh.estimable and found.fresh.high < found.circuit.wanted:
+    if result.fresh.estimable and result.fresh.high < result.circuit.wanted:
         doubts.append(
-            f"that is less than {found.circuit.wanted:g}: the set fits its histories; more of them (--samples) help"
+            f"that is less than {result.circuit.wanted:g}: the set fits its histories; more of them (--samples) help"
         )
-    if not found.circuit.finished:
+    if not result.circuit.finished:
         doubts.append(f"the search ended after {BUDGET:,} sets: fewer edges may do")
     return doubts
 

@@ -283,7 +283,7 @@ def scrub(
 
 
 def patch(
-    what: Annotated[
+    subject: Annotated[
         str, typer.Argument(metavar="FILE or MODEL", help="A hypothesis file; or a model alone.", show_default=False)
     ],
     model: OneModel = None,
@@ -386,8 +386,8 @@ def patch(
     # roles are spelt with "_", as Python names; "-" is accepted on the command line
     written, read = (None if role is None else role.replace("-", "_") for role in (written, read))
     typed = Typed(
-        what, model, models, reports, device, tuple(edges or ()), tuple(nodes or ()), tuple(path or ()), written, read,
-        command(what, given), parquet, trust or (),
+        subject, model, models, reports, device, tuple(edges or ()), tuple(nodes or ()), tuple(path or ()), written,
+        read, command(subject, given), parquet, trust or (),
     )  # fmt: skip
     budget = None if memory is None else parse_memory(memory)
     metrics = tuple(metric) if metric else Asked.metrics

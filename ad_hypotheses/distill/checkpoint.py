@@ -81,21 +81,21 @@ def load(name: str | Path, models: Path = Path("models"), device: str = "cpu") -
     folder = find(name, models)
     config, record = _read_config(folder), read_record(folder)
     content = _read_bytes(folder / WEIGHTS)
-    found, recorded = hashlib.sha256(content).hexdigest(), record.get("weights_sha256")
+    digest, recorded = hashlib.sha256(content).hexdigest(), record.get("weights_sha256")
     if not isinstance(recorded, str):
         raise CheckpointError(
             f"{folder / RECORD} is at fault: it holds no weights_sha256, the SHA-256 of the weights.\n"
             f"  Restore it (git checkout -- {folder}), or train again: python cli.py train {folder / CONFIG}"
         )
-    if found != recorded:
+    if digest != recorded:
         raise CheckpointError(
             f"{folder / WEIGHTS} is not the file that was trained: it is truncated or was altered.\n"
-            f"  SHA-256 recorded: {recorded}\n  SHA-256 found:    {found}\n"
+            f"  SHA-256 recorded: {recorded}\n  SHA-256 found:    {digest}\n"
             f"  Restore it (git checkout -- {folder}), or train it again: python cli.py train {folder / CONFIG}"
         )
     altered = alterations(folder, config)
     if altered:
-        listed = "\n".join(f"  {one}" for one in altered)
+        listed = "\n".join(f"  {alteration}" for alteration in altered)
         raise CheckpointError(
             f"{folder / CONFIG} is not what the model was trained with: it was altered.\n{listed}\n"
             f"  Undo that (git checkout -- {folder / CONFIG}), or train this configuration into another folder:\n"
@@ -118,8 +118,8 @@ def fill(model: ADTransformer, content: bytes, path: Path) -> None:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        wrong = _misfits({name: tuple(one.shape) for name, one in model.state_dict().items()}, tensors)
-        listed = "".join(f"\n  {one}" for one in wrong)
+        wrong = _misfits({name: tuple(weight.shape) for name, weight in model.state_dict().items()}, tensors)
+        listed = "".join(f"\n  {weight}" for weight in wrong)
         raise CheckpointError(f"{path} does not fit the model that its {CONFIG} describes:{listed}") from error
     # those of the model, since a number that is finite in the file may be too large for the model's type
     require_finite_weights(model.state_dict(), f"the model {model.name} ({path})")
@@ -134,11 +134,11 @@ def alterations(folder: Path, config: Config) -> list[str]:
     Raises:
         CheckpointError: The record cannot be read.
     """
-    kept = read_record(folder).get("config")
-    if kept is None:
+    recorded = read_record(folder).get("config")
+    if recorded is None:
         return []
     try:
-        return differences(config, Config.model_validate(kept))
+        return differences(config, Config.model_validate(recorded))
     except (ValueError, KeyError) as error:  # pydantic's errors are ValueErrors
         raise CheckpointError(
             f"{folder / RECORD} is at fault: its config is none of this version. Restore it or train again."
@@ -154,7 +154,7 @@ def _tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
 
 def _require_fit(config: Config, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Refuse sizes that are not those of the weights, before a model of that size is made."""
-    size, shapes = config.model, {name: tuple(one.shape) for name, one in tensors.items()}
+    size, shapes = config.model, {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     context = config.context_episodes * config.make_task().horizon
     layers = {int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")}
     heads = shapes.get("blocks.0.attn.W_Q", (size.n_heads, size.d_model, 0))
@@ -171,7 +171,11 @@ def _require_fit(config: Config, tensors: Mapping[str, torch.Tensor], folder: Pa
         pairs.append(("model.d_mlp", size.d_mlp or 4 * size.d_model, mlp[1]))
     if steps is not None and size.positions == "learned":
         pairs.append(("steps of a context (task.horizon, histories.episodes, training.crop)", context, steps))
-    wrong = [f"\n  {key}: {here} there, {there} in the weights" for key, here, there in pairs if here != there]
+    wrong = [
+        f"\n  {key}: {configured} there, {stored} in the weights"
+        for key, configured, stored in pairs
+        if configured != stored
+    ]
     if wrong:
         raise CheckpointError(
             f"{folder / WEIGHTS} does not fit the model that its {CONFIG} describes:{''.join(wrong)}\n"
@@ -181,13 +185,13 @@ def _require_fit(config: Config, tensors: Mapping[str, torch.Tensor], folder: Pa
 
 def _misfits(wanted: Mapping[str, tuple[int, ...]], tensors: Mapping[str, torch.Tensor]) -> list[str]:
     """Say which tensors a model lacks or has in another size."""
-    there = {name: tuple(one.shape) for name, one in tensors.items()}
-    words = [f"{name} is missing" for name in wanted if name not in there]
-    words += [f"{name} is none of the model's" for name in there if name not in wanted]
+    stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    words = [f"{name} is missing" for name in wanted if name not in stored]
+    words += [f"{name} is none of the model's" for name in stored if name not in wanted]
     words += [
-        f"{name} is {list(there[name])}, but the model's is {list(shape)}"
+        f"{name} is {list(stored[name])}, but the model's is {list(shape)}"
         for name, shape in wanted.items()
-        if name in there and there[name] != shape
+        if name in stored and stored[name] != shape
     ]
     return words
 
@@ -203,7 +207,7 @@ def find(name: str | Path, models: Path = Path("models")) -> Path:
         return folder
     known = names(models)
     if folder.is_dir() and not (folder / CONFIG).is_file():
-        inside = [one for one in known if one.startswith(f"{name}/")]
+        inside = [candidate for candidate in known if candidate.startswith(f"{name}/")]
         advice = f"Models in it: {', '.join(inside)}." if inside else f"Models there: {', '.join(known) or 'none'}."
         raise CheckpointError(f"{folder} has no {WEIGHTS} and no {CONFIG}: it is no checkpoint. {advice}")
     if folder.is_dir():
@@ -223,8 +227,8 @@ def names(models: Path = Path("models")) -> list[str]:
 
 def _name(folder: Path, models: Path) -> str:
     """Return what a checkpoint is called; links are not followed, they may be what gives it its name."""
-    here, there = Path(os.path.abspath(folder)), Path(os.path.abspath(models))  # noqa: PTH100
-    return here.relative_to(there).as_posix() if there in here.parents else here.name
+    place, root = Path(os.path.abspath(folder)), Path(os.path.abspath(models))  # noqa: PTH100
+    return place.relative_to(root).as_posix() if root in place.parents else place.name
 
 
 def save(
@@ -258,8 +262,8 @@ def save(
         write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
     for name, file in beside(digest).items():
         write_atomically(folder / name, file)
-    kept = {"weights_sha256": digest, "config": config.model_dump(), **record}
-    write_atomically(folder / RECORD, json.dumps(kept, indent=1).encode())
+    content_of_record = {"weights_sha256": digest, "config": config.model_dump(), **record}
+    write_atomically(folder / RECORD, json.dumps(content_of_record, indent=1).encode())
     write_atomically(folder / WEIGHTS, content)
     return digest
 

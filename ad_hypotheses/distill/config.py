@@ -119,9 +119,11 @@ class Config(_Section):
         Raises:
             DataError: The source was recorded and cannot live on.
         """
-        kept = self.histories
-        return lived(self.make_source(), self.make_task(), facts, kept.episodes, rng, kept.keep_every, kept.skip,
-                     kept.shuffle_rewards)  # fmt: skip
+        settings = self.histories
+        lengths = (settings.keep_every, settings.skip)
+        return lived(
+            self.make_source(), self.make_task(), facts, settings.episodes, rng, *lengths, settings.shuffle_rewards
+        )
 
     @property
     def kept_episodes(self) -> int:
@@ -150,7 +152,7 @@ def read_config(path: Path, task_file: TaskFile = "trusted") -> Config:
     return check_config(content, str(path), task_file)
 
 
-def read_yaml(path: Path, what: str) -> Any:
+def read_yaml(path: Path, subject: str) -> Any:
     """Read a YAML file; `what` it is called in messages.
 
     Raises:
@@ -159,7 +161,7 @@ def read_yaml(path: Path, what: str) -> Any:
     try:
         return load_yaml(read_text(path))
     except OSError as error:
-        raise ConfigError(f"cannot read {what} {path}: {error.strerror}.") from error
+        raise ConfigError(f"cannot read {subject} {path}: {error.strerror}.") from error
     except RecursionError as error:
         raise ConfigError(f"{path} is not valid YAML: it is nested too deeply.") from error
     except (yaml.YAMLError, ValueError) as error:
@@ -219,11 +221,11 @@ def differences(now: Config, then: Config) -> list[str]:
     Returns:
         One line a key, `"model.n_layers: 4 now, 2 then"`.
     """
-    one, other = _flat(now), _flat(then)
+    first, second = _flat(now), _flat(then)
     return [
-        f"{key}: {one.get(key, 'not there')!r} now, {other.get(key, 'not there')!r} then"
-        for key in dict.fromkeys([*one, *other])
-        if key not in one or key not in other or one[key] != other[key]
+        f"{key}: {first.get(key, 'not there')!r} now, {second.get(key, 'not there')!r} then"
+        for key in dict.fromkeys([*first, *second])
+        if key not in first or key not in second or first[key] != second[key]
     ]
 
 
@@ -236,7 +238,7 @@ def _flat(config: Config) -> dict[str, Any]:
         except (ConfigError, TypeError, AttributeError):  # of an earlier version, altered, or of a file that is not run
             flat |= {f"{section}.{key}": value for key, value in getattr(config, section).items()}
         else:
-            flat |= {f"{section}.{one.name}": getattr(made, one.name) for one in fields(made)}
+            flat |= {f"{section}.{parameter.name}": getattr(made, parameter.name) for parameter in fields(made)}
     for section in ("histories", "model", "training"):
         flat |= {f"{section}.{key}": value for key, value in getattr(config, section)}
     return flat

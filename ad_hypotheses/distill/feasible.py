@@ -37,17 +37,17 @@ def require_feasible(config: Config, where: str) -> None:
 
 def infeasible(config: Config) -> Iterator[str]:
     """Yield why a configuration cannot be trained: the key, its value and what is allowed."""
-    kept = config.histories
-    if kept.skip % kept.keep_every:
-        below = kept.skip - kept.skip % kept.keep_every
+    histories = config.histories
+    if histories.skip % histories.keep_every:
+        below = histories.skip - histories.skip % histories.keep_every
         yield (
-            f"histories.skip: {kept.skip} is no multiple of histories.keep_every = {kept.keep_every}: "
-            f"{below} or {below + kept.keep_every}"
+            f"histories.skip: {histories.skip} is no multiple of histories.keep_every = {histories.keep_every}: "
+            f"{below} or {below + histories.keep_every}"
         )
-    if kept.episodes > 1 and kept.keep_every >= kept.episodes:
+    if histories.episodes > 1 and histories.keep_every >= histories.episodes:
         yield (
-            f"histories.keep_every: {kept.keep_every} leaves 1 of histories.episodes = {kept.episodes}, in which no "
-            f"learning is seen: at most {kept.episodes - 1}, or raise histories.episodes"
+            f"histories.keep_every: {histories.keep_every} leaves 1 of histories.episodes = {histories.episodes}, in "
+            f"which no learning is seen: at most {histories.episodes - 1}, or raise histories.episodes"
         )
     yield from _source_problems(config)
     heavy = list(_memory_problems(config))
@@ -56,30 +56,30 @@ def infeasible(config: Config) -> Iterator[str]:
         try:
             split(config)
         except ConfigError as error:
-            train = "all others" if kept.train_tasks is None else kept.train_tasks
-            yield f"histories.held_out: {kept.held_out}, histories.train_tasks: {train}: {error}"
+            train = "all others" if histories.train_tasks is None else histories.train_tasks
+            yield f"histories.held_out: {histories.held_out}, histories.train_tasks: {train}: {error}"
 
 
 def _source_problems(config: Config) -> Iterator[str]:
-    task, source, kept = config.make_task(), config.make_source(), config.histories
+    task, source, histories = config.make_task(), config.make_source(), config.histories
     if isinstance(source, Recorded) and not Path(source.folder).is_dir():
         yield f"source.folder: there is no folder {source.folder!r} (from {Path.cwd()}); name one that holds histories"
     try:
-        getattr(source, "require_fit", lambda task, episodes: None)(task, kept.skip + kept.episodes)
+        getattr(source, "require_fit", lambda task, episodes: None)(task, histories.skip + histories.episodes)
     except ConfigError as error:
         yield f"source: {error}"
 
 
 def _memory_problems(config: Config) -> Iterator[str]:
     """Yield what does not fit into memory, each a lower bound that depends on nothing but the configuration."""
-    there = _memory()
-    for keys, what, needed in _needed(config):
-        if needed > there:
-            yield f"{keys}: {what} at least {_size(needed)} of memory, but {_size(there)} are available"
+    available = _memory()
+    for keys, subject, needed in _needed(config):
+        if needed > available:
+            yield f"{keys}: {subject} at least {_size(needed)} of memory, but {_size(available)} are available"
 
 
 def _needed(config: Config) -> Iterator[tuple[str, str, int]]:
-    task, kept, size, training = config.make_task(), config.histories, config.model, config.training
+    task, histories, size, training = config.make_task(), config.histories, config.model, config.training
     context = config.context_episodes * task.horizon
     layer = 4 * size.d_model**2 + (0 if size.attention_only else 2 * size.d_model * (size.d_mlp or 4 * size.d_model))
     learned = size.positions == "learned"
@@ -96,28 +96,28 @@ def _needed(config: Config) -> Iterator[tuple[str, str, int]]:
         f"a batch of {rows} samples of {context:,} steps needs",
         rows * context * size.d_model * size.n_layers * 4 * number,
     )
-    learners = min(kept.learners, CHUNK)
+    learners = min(histories.learners, CHUNK)
     yield (
-        f"histories.episodes: {kept.episodes}, task.horizon {task.horizon}",
+        f"histories.episodes: {histories.episodes}, task.horizon {task.horizon}",
         f"the lives of {learners} learners need",
         learners * config.kept_episodes * task.horizon * (len(task.channels) + 5),
     )
-    tasks = kept.held_out + (kept.train_tasks or 0) + kept.learners
+    tasks = histories.held_out + (histories.train_tasks or 0) + histories.learners
     if tasks > MANY:
-        one = sum(np.asarray(fact).nbytes for fact in task.sample_tasks(np.random.default_rng(0), 1).values())
+        task_bytes = sum(np.asarray(fact).nbytes for fact in task.sample_tasks(np.random.default_rng(0), 1).values())
         yield (
-            f"histories.held_out: {kept.held_out}, histories.train_tasks: {kept.train_tasks}, "
-            f"histories.learners: {kept.learners}",
+            f"histories.held_out: {histories.held_out}, histories.train_tasks: {histories.train_tasks}, "
+            f"histories.learners: {histories.learners}",
             "the facts of their tasks need",
-            tasks * one,
+            tasks * task_bytes,
         )
 
 
 def _memory() -> int:
     """Return the bytes that are free here, or that the largest accelerator has, if that is more."""
     most = [torch.cuda.get_device_properties(number).total_memory for number in range(torch.cuda.device_count())]
-    here = free_memory()
-    return max(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if here is None else here, *most, 0)
+    free = free_memory()
+    return max(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if free is None else free, *most, 0)
 
 
 def _size(n_bytes: int) -> str:

@@ -44,7 +44,7 @@ def require_finite_weights(tensors: Mapping[str, Tensor], where: str) -> None:
         raise CheckpointError(f"{where} holds weights that are not finite numbers:{listed}\n  {REMEDY}.")
 
 
-def require_finite(values: Tensor, model: ADTransformer, what: str) -> Tensor:
+def require_finite(values: Tensor, model: ADTransformer, quantity: str) -> Tensor:
     """Return what a model computed, or refuse it.
 
     Args:
@@ -62,6 +62,6 @@ def require_finite(values: Tensor, model: ADTransformer, what: str) -> Tensor:
     largest = max(sizes, key=lambda name: sizes[name] if sizes[name] == sizes[name] else float("inf"))
     named = f"the model {model.name}" if model.name else "the model"
     raise NonFiniteError(
-        f"{what} of {named} are not finite numbers: its weights are too large to compute with "
+        f"{quantity} of {named} are not finite numbers: its weights are too large to compute with "
         f"(the largest, {sizes[largest]:.3g}, is in {largest}).\n  {REMEDY}."
     )

@@ -275,7 +275,7 @@ class ADTransformer(LensModel):
         self,
         tokens: Int[Tensor, "batch step channel"] | History,
         cache: KVCache | None = None,
-        kept: Bool[Tensor, "batch step channel"] | None = None,
+        unmasked: Bool[Tensor, "batch step channel"] | None = None,
         return_type: str = "logits",
     ) -> Float[Tensor, "batch step action"] | Float[Tensor, ""] | tuple[Tensor, Tensor]:
         """Return the logits of the action at every step, or how badly they predict what a history did.
@@ -283,7 +283,7 @@ class ADTransformer(LensModel):
         Args:
             tokens: A history, or the tokens that `to_tokens` makes of it.
             cache: Keys and values of earlier steps; the tokens then continue them, and are added to it.
-            kept: Which parts of the tokens are read; all of them unless in training.
+            unmasked: Which parts of the tokens are read; all of them unless in training.
             return_type: `"logits"`; `"loss"`, the mean cross-entropy of the history's actions, in nats; or `"both"`.
 
         Raises:
@@ -291,12 +291,12 @@ class ADTransformer(LensModel):
             UserError: The loss is asked for, but not of a history.
         """
         if isinstance(tokens, Tensor) and return_type == "logits":
-            return self.unembed(self.residual(tokens, cache, kept))
+            return self.unembed(self.residual(tokens, cache, unmasked))
         if return_type not in ("logits", "loss", "both"):
             raise UserError(f"return_type must be 'logits', 'loss' or 'both', not {return_type!r}.")
         if isinstance(tokens, Tensor):
             raise UserError("tokens do not say what was done at their last step: give the history for its loss.")
-        logits = self.unembed(self.residual(self.to_tokens(tokens), cache, kept))
+        logits = self.unembed(self.residual(self.to_tokens(tokens), cache, unmasked))
         if return_type == "logits":
             return logits
         actions = torch.tensor(tokens.actions, dtype=torch.long, device=logits.device)
@@ -307,7 +307,7 @@ class ADTransformer(LensModel):
         self,
         tokens: Int[Tensor, "batch step channel"],
         cache: KVCache | None = None,
-        kept: Bool[Tensor, "batch step channel"] | None = None,
+        unmasked: Bool[Tensor, "batch step channel"] | None = None,
     ) -> Float[Tensor, "batch step d_model"]:
         """Return the residual stream after the last layer; arguments and errors as those of `forward`."""
         start = 0 if cache is None else cache.n_steps
@@ -315,9 +315,9 @@ class ADTransformer(LensModel):
         if stop > self.shape.n_ctx and self.shape.window is None:
             raise ValueError(f"{stop} steps do not fit into a context of {self.shape.n_ctx}")
         if any(hook.hooked for hook in self._embed_hooks):
-            x = self.hook_embed(self._embed_each(tokens, kept))
+            x = self.hook_embed(self._embed_each(tokens, unmasked))
         else:
-            x = self.hook_embed(self.embed_sum(tokens, kept))
+            x = self.hook_embed(self.embed_sum(tokens, unmasked))
         if self.shape.positions == "learned":
             x = x + self.hook_pos_embed(self.W_pos[start:stop].expand_as(x))
         turned = angles(start, stop, self.shape.d_head, x) if self.shape.positions == "rotary" else None
@@ -329,16 +329,16 @@ class ADTransformer(LensModel):
         """Return the logits that the last reader makes of the residual stream."""
         return self.ln_final(x) @ self.W_U + self.b_U
 
-    def _embed_each(self, tokens: Tensor, kept: Tensor | None) -> Float[Tensor, "batch step d_model"]:
+    def _embed_each(self, tokens: Tensor, unmasked: Tensor | None) -> Float[Tensor, "batch step d_model"]:
         """Embed channel by channel, so that each part can be hooked."""
         parts = []
         for channel, name in enumerate(self.vocabulary.channels):
             part = F.embedding(tokens[..., channel], self.embed[name])
-            parts.append(self.hook_embeds[name](part if kept is None else part * kept[..., channel, None]))
+            parts.append(self.hook_embeds[name](part if unmasked is None else part * unmasked[..., channel, None]))
         return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
     def embed_sum(
-        self, tokens: Int[Tensor, "batch step channel"], kept: Bool[Tensor, "batch step channel"] | None = None
+        self, tokens: Int[Tensor, "batch step channel"], unmasked: Bool[Tensor, "batch step channel"] | None = None
     ) -> Float[Tensor, "batch step d_model"]:
         """Return the sum of the embeddings of all parts of the tokens, without hooks and all channels at once.
 
@@ -348,12 +348,12 @@ class ADTransformer(LensModel):
         tables = torch.cat([self.embed[name] for name in self.vocabulary.channels])
         rows = (tokens + self._offsets).flatten(0, 1)
         if not torch.is_grad_enabled() or len(tables) > LARGE_VOCABULARY:
-            weights = None if kept is None else kept.flatten(0, 1).to(tables.dtype)
+            weights = None if unmasked is None else unmasked.flatten(0, 1).to(tables.dtype)
             x = F.embedding_bag(rows, tables, mode="sum", per_sample_weights=weights)
         else:
             with torch.autocast(tables.device.type, enabled=False):  # a sum of many embeddings deserves all its digits
                 chosen = tables.new_zeros(len(rows), len(tables))
-                weights = torch.ones_like(rows, dtype=tables.dtype) if kept is None else kept.flatten(0, 1)
+                weights = torch.ones_like(rows, dtype=tables.dtype) if unmasked is None else unmasked.flatten(0, 1)
                 x = chosen.scatter_(1, rows, weights.to(tables.dtype)) @ tables
         return x.view(*tokens.shape[:2], -1)
 

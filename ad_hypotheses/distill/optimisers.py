@@ -26,13 +26,13 @@ def make_optimiser(model: ADTransformer, training: Training) -> torch.optim.Opti
     """
     inside: list[Tensor] = []
     outside: list[Tensor] = []
-    kept: list[Tensor] = []
+    undecayed: list[Tensor] = []
     for name, weight in model.named_parameters():
         decayed = ".W_" in name or name == "W_U"
-        (kept if not decayed else inside if name.startswith("blocks.") else outside).append(weight)
+        (undecayed if not decayed else inside if name.startswith("blocks.") else outside).append(weight)
     if training.optimiser == "muon":
-        return Muon(inside, outside, kept, training)
-    groups = [_group([*inside, *outside], training.weight_decay), _group(kept, 0.0)]
+        return Muon(inside, outside, undecayed, training)
+    groups = [_group([*inside, *outside], training.weight_decay), _group(undecayed, 0.0)]
     fused = model.device.type in ("cpu", "cuda")  # a fifth of the time
     return torch.optim.AdamW(groups, lr=training.learning_rate, betas=BETAS, eps=EPS, fused=fused)
 
@@ -51,15 +51,17 @@ class Muon(torch.optim.Optimizer):
     Args:
         inside: The matrices of the layers. [..., row, column]
         outside: Matrices that AdamW moves and that decay.
-        kept: What does not decay.
+        undecayed: Weights that do not decay.
         training: Learning rate and weight decay.
     """
 
-    def __init__(self, inside: list[Tensor], outside: list[Tensor], kept: list[Tensor], training: Training) -> None:
+    def __init__(
+        self, inside: list[Tensor], outside: list[Tensor], undecayed: list[Tensor], training: Training
+    ) -> None:
         groups = [
             _group(inside, training.weight_decay, FASTER),
             _group(outside, training.weight_decay),
-            _group(kept, 0.0),
+            _group(undecayed, 0.0),
         ]
         super().__init__([group for group in groups if group["params"]], {"lr": training.learning_rate})
 

@@ -123,9 +123,9 @@ def _check_room(model: ADTransformer, horizon: int, episodes: int, before: int, 
         raise UserError(f"memory is {memory}, but the model sees at least the episode it is in: give 1 or more.")
     seen = before + episodes if memory is None else min(memory, before + episodes)
     if model.shape.window is None and seen * horizon > model.shape.n_ctx:
-        kept = f"memory = {memory}" if memory is not None else f"{before} episodes of prompt and {episodes} to play"
+        reason = f"memory = {memory}" if memory is not None else f"{before} episodes of prompt and {episodes} to play"
         raise CapacityError(
-            f"{kept}: {seen * horizon} steps do not fit into the model's context of {model.shape.n_ctx} steps, "
+            f"{reason}: {seen * horizon} steps do not fit into the model's context of {model.shape.n_ctx} steps, "
             f"{model.shape.n_ctx // horizon} episodes of {horizon}.\n"
             f"  Play fewer episodes, give a shorter prompt or a smaller memory, or train a model with a window."
         )

@@ -88,12 +88,12 @@ def size_problems(size: _Size, section: str = "") -> Iterator[str]:
     if size.d_model % size.n_heads:
         yield f"{width} is not a multiple of {section}n_heads = {size.n_heads}"
     elif size.positions == "rotary" and d_head % 2:
-        what = f"{width} makes heads of width {d_head}, but {section}positions = rotary turns pairs"
-        yield f"{what}: {section}d_model / {section}n_heads must be even"
+        problem = f"{width} makes heads of width {d_head}, but {section}positions = rotary turns pairs"
+        yield f"{problem}: {section}d_model / {section}n_heads must be even"
     if size.window is not None and size.positions == "learned":
-        what = (
+        problem = (
             f"{section}window: {size.window} does not go with {section}positions = learned, which end with the context"
         )
-        yield f"{what}; with a window, positions must be rotary or none"
+        yield f"{problem}; with a window, positions must be rotary or none"
     if size.window is not None and size.window < 1:
         yield f"{section}window: {size.window} is less than 1 step"

@@ -150,9 +150,9 @@ def learners_per_task(wanted: int, train_facts: Facts) -> int:
 
 def split(config: Config) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the facts of the training tasks and of the held-out tasks; the arrays are shared, and read-only."""
-    kept, task = config.histories, config.make_task()
+    histories, task = config.histories, config.make_task()
     known = _split if isinstance(task, Hashable) else _split.__wrapped__  # a user's family may not be frozen
-    train_facts, held_out = known(task, kept.held_out, kept.seed, kept.train_tasks)  # type: ignore[arg-type]
+    train_facts, held_out = known(task, histories.held_out, histories.seed, histories.train_tasks)  # type: ignore[arg-type]
     return dict(train_facts), dict(held_out)
 
 

@@ -52,8 +52,8 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        kept = None if self.kept is None else change(self.kept)
-        return Batch(change(self.tokens), change(self.actions), kept, self.seed)
+        unmasked = None if self.kept is None else change(self.kept)
+        return Batch(change(self.tokens), change(self.actions), unmasked, self.seed)
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,19 @@ class Sampler:
         """Return this process's share of the batch of an update, the same whenever it is asked for."""
         # keyed by the number of the update, so that a resumed run sees the batches it would have seen
         rng = np.random.default_rng([self.training.seed, update])
-        seed, size, mine = int(rng.integers(2**62)), self.training.batch, self.ranks.share(self.training.batch)
+        seed, size, own = int(rng.integers(2**62)), self.training.batch, self.ranks.share(self.training.batch)
         rows = rng.integers(self.histories.n_histories, size=size)
         if self.training.crop is None:
-            history = self.histories.rows(rows[mine])
+            history = self.histories.rows(rows[own])
         else:
             n_steps = self.training.crop * self.horizon
             first = rng.integers((self.histories.n_steps - n_steps) // self.horizon + 1, size=size) * self.horizon
-            history = self.histories.windows(rows[mine], first[mine], n_steps)
-        tokens, kept = self.vocabulary.encode(history), None
+            history = self.histories.windows(rows[own], first[own], n_steps)
+        tokens, unmasked = self.vocabulary.encode(history), None
         if self.training.token_mask:
             chances = rng.random((size, *tokens.shape[1:]), dtype=np.float32)
-            kept = torch.from_numpy(chances[mine] >= self.training.token_mask)
-        return Batch(tokens, torch.from_numpy(history.actions.astype(np.int64)), kept, seed)
+            unmasked = torch.from_numpy(chances[own] >= self.training.token_mask)
+        return Batch(tokens, torch.from_numpy(history.actions.astype(np.int64)), unmasked, seed)
 
     def batches(self, first: int, stop: int, device: torch.device) -> Generator[Batch, None, None]:
         """Return the batches of some updates; for a GPU, one is prepared while the one before it is computed."""
@@ -122,7 +122,7 @@ def accumulate(model: ADTransformer, forward: Forward, batch: Batch, training: T
     total = torch.zeros((), device=device, dtype=model.W_U.dtype)
     for part in batch.parts(training.accumulate, device):
         with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-            logits = forward(part.tokens, kept=part.kept)
+            logits = forward(part.tokens, unmasked=part.kept)
         exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = F.cross_entropy(exact.flatten(0, 1), part.actions.flatten()) / training.accumulate
         loss.backward()
@@ -161,9 +161,9 @@ def take_step(model: ADTransformer, optimiser: torch.optim.Optimizer, training: 
     """
     weights: list[Tensor] = list(model.parameters())
     norm = torch.nn.utils.clip_grad_norm_(weights, training.clip)
-    for what, number in (("the loss", loss), ("the size of the gradients", norm)):
+    for quantity, number in (("the loss", loss), ("the size of the gradients", norm)):
         if not number.isfinite():
-            raise NonFiniteError(f"{what} is {number.item():g}")
+            raise NonFiniteError(f"{quantity} is {number.item():g}")
     optimiser.step()
     with torch.no_grad():
         largest = torch.stack(torch._foreach_norm(weights, float("inf"))).max()

@@ -12,7 +12,7 @@ from ad_hypotheses.errors import UserError
 MALLOPT = {"trim threshold": (-1, 2**31 - 1), "top pad": (-2, 2**26), "mmap threshold": (-3, 2**30)}  # malloc.h
 
 
-def require_writable(folder: Path, what: str) -> None:
+def require_writable(folder: Path, option: str) -> None:
     """Make a folder and try to write to it, before hours of work are spent on what could not be kept.
 
     Args:
@@ -29,7 +29,7 @@ def require_writable(folder: Path, what: str) -> None:
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written: {error.strerror or error}. Nothing was run yet.\n"
-            f"  Make it a folder that you may write to, or choose another one ({what})."
+            f"  Make it a folder that you may write to, or choose another one ({option})."
         ) from error
 
 

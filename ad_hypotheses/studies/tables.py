@@ -83,17 +83,17 @@ def patch_table(study: PatchStudy) -> pd.DataFrame:
         size over histories; edges that were left out have nothing else.
     """
     rows, ranked = [], (study.metrics[0], "all")
-    for one in study.patches:
-        what = (one.name, one.kind, " + ".join(one.writers), one.reader, one.arrow, one.n_edges)
-        for metric, by_regime in one.effects.items():
+    for record in study.patches:
+        identity = (record.name, record.kind, " + ".join(record.writers), record.reader, record.arrow, record.n_edges)
+        for metric, by_regime in record.effects.items():
             for regime, effect in by_regime.items():
                 number = effect.value
                 shown = (number.value, number.low, number.high) if number.estimable else (None, None, None)
-                screened = (one.attribution, one.attribution_size) if (metric, regime) == ranked else (None, None)
-                rows.append((*what, metric, regime, *shown, effect.p, effect.holm, effect.bh, *screened))
-    for one in study.screening.unmeasured if study.screening else ():
-        what = (one.name, one.kind, " + ".join(one.writers), one.reader, one.arrow, one.n_edges)
-        rows.append((*what, *ranked, *[None] * 6, one.attribution, one.attribution_size))
+                screened = (record.attribution, record.attribution_size) if (metric, regime) == ranked else (None, None)
+                rows.append((*identity, metric, regime, *shown, effect.p, effect.holm, effect.bh, *screened))
+    for record in study.screening.unmeasured if study.screening else ():
+        identity = (record.name, record.kind, " + ".join(record.writers), record.reader, record.arrow, record.n_edges)
+        rows.append((*identity, *ranked, *[None] * 6, record.attribution, record.attribution_size))
     numbers = dict.fromkeys(PATCH_COLUMNS[PATCH_COLUMNS.index("value") :], float)  # also where all are missing
     return pd.DataFrame(rows, columns=PATCH_COLUMNS).astype(numbers)
 

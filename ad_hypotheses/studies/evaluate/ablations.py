@@ -71,10 +71,10 @@ def ablations(results: Mapping[str, Any], config: Config, rollouts: int, seed: i
     trained, held_out = split(config)
     facts = spread(held_out if n_tasks_of(held_out) else trained, min(rollouts, MOST_LIVES), rng_of(seed, KEY))
     measure = Measure.of(config.make_task(), facts)
-    found: dict[str, Any] = {"memory": memory, "lives": n_tasks_of(facts)}
+    results_of_ablations: dict[str, Any] = {"memory": memory, "lives": n_tasks_of(facts)}
     if "none" in lived:
-        found["starts"] = [_start(start, lived, measure, config) for start in STARTS if start in lived]
-    return found
+        results_of_ablations["starts"] = [_start(start, lived, measure, config) for start in STARTS if start in lived]
+    return results_of_ablations
 
 
 def prompt_length(config: Config) -> int:

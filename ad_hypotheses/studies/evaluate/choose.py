@@ -44,20 +44,20 @@ def choose(
     if not folders:
         raise CheckpointError(f"none of what was typed is a trained model: {', '.join(typed)}.")
     called = _names(list(folders.values()), models)
-    found: list[Chosen] = []
+    choices: list[Chosen] = []
     wrong: dict[str, UserError] = {}
     for name, folder in zip(called, folders.values(), strict=True):
         try:
-            found.append(Chosen(name, load(folder, models, device)))
+            choices.append(Chosen(name, load(folder, models, device)))
         except UserError as error:  # of its weights, its record or its configuration
             wrong[name] = error
             if damaged is None:
                 raise
-    if not found:
+    if not choices:
         raise next(iter(wrong.values()))
     if damaged is not None:
         damaged |= wrong
-    return found
+    return choices
 
 
 def _meant(text: str, models: Path, alone: bool) -> list[Path]:
@@ -66,13 +66,13 @@ def _meant(text: str, models: Path, alone: bool) -> list[Path]:
         matched = sorted(
             {path for root in (models, Path()) if not Path(text).is_absolute() for path in root.glob(text)}
         )
-        found = [folder for path in matched for folder in _below(path)]
-        if not found:
+        folders = [folder for path in matched for folder in _below(path)]
+        if not folders:
             raise CheckpointError(f"no trained model matches {text!r}, in {models.resolve()} or {Path().resolve()}.")
-        return found
+        return folders
     for place in places:
-        if found := _below(place):
-            return found
+        if folders := _below(place):
+            return folders
     if not alone and any(place.exists() for place in places):
         say(aside(), f"left out: {text} holds no trained model", "dim")
         return []

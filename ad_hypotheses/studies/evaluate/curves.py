@@ -64,7 +64,7 @@ def evaluate(
     config: Config,
     rollouts: int,
     seed: int,
-    progress: Callable[[str], None] = lambda what: None,
+    progress: Callable[[str], None] = lambda phase: None,
 ) -> dict[str, Any]:
     """Let a model live on training and on held-out tasks, and everyone else beside it.
 
@@ -80,11 +80,11 @@ def evaluate(
         Learners: the model sampling and taking the likeliest action, its source (as often and as sparsely seen as in
         its histories; not where it cannot live anew), and the task's baselines.
     """
-    results, said = {}, ""
+    results, announced = {}, ""
     for part in curve_parts(model, config, rollouts, seed):
-        if part.says != said:
-            said = part.says
-            progress(said)
+        if part.says != announced:
+            announced = part.says
+            progress(announced)
         results[part.name] = part.run(lambda steps: None)
     return in_context(results, rollouts, seed)
 
@@ -101,17 +101,17 @@ def curve_parts(model: ADTransformer, config: Config, rollouts: int, seed: int) 
 
 def in_context(results: Mapping[str, Any], rollouts: int, seed: int) -> dict[str, Any]:
     """Put the results of the parts of `curve_parts` together."""
-    found: dict[str, Any] = {}
-    told: dict[str, dict[str, Any]] = {}
+    curves_by_tasks: dict[str, Any] = {}
+    figures_by_tasks: dict[str, dict[str, Any]] = {}
     for name, result in results.items():
         tasks, learner = name.split("/", 1)
         if tasks in TASK_SETS:
-            found.setdefault(tasks, []).append(result["curve"])
-            told.setdefault(tasks, {})[learner] = result["figures"]
-    summary = {f"{tasks}_{key}": value for tasks, by in told.items() for key, value in _summary(by).items()}
+            curves_by_tasks.setdefault(tasks, []).append(result["curve"])
+            figures_by_tasks.setdefault(tasks, {})[learner] = result["figures"]
+    summary = {f"{tasks}_{key}": value for tasks, by in figures_by_tasks.items() for key, value in _summary(by).items()}
     if summary.get("train_of_optimum") and "held_out_of_optimum" in summary:
         summary["held_out_of_train"] = round(summary["held_out_of_optimum"] / summary["train_of_optimum"], 4)
-    return {**found, "figures": told, "summary": summary, "rollouts": rollouts, "seed": seed}
+    return {**curves_by_tasks, "figures": figures_by_tasks, "summary": summary, "rollouts": rollouts, "seed": seed}
 
 
 def _learner_parts(model: ADTransformer, config: Config, tasks: str, facts: Facts, seed: list[int]) -> list[Part]:
@@ -123,8 +123,11 @@ def _learner_parts(model: ADTransformer, config: Config, tasks: str, facts: Fact
     def part(number: int, learner: str, live: Callable[[np.random.Generator, Lived], History]) -> Part:
         def run(lived: Lived) -> dict[str, Any]:
             history = live(np.random.default_rng([*seed, number]), lived)
-            found = {"curve": vars(curve(learner, in_expectation(task, history))), "figures": figures(history, measure)}
-            return {**found, "by_task": last_by_task(history, measure)} if learner == "model" else found
+            result = {
+                "curve": vars(curve(learner, in_expectation(task, history))),
+                "figures": figures(history, measure),
+            }
+            return {**result, "by_task": last_by_task(history, measure)} if learner == "model" else result
 
         acts = learner.startswith("model")
         steps = episodes * task.horizon if acts else 0
@@ -158,9 +161,9 @@ def source_lives(config: Config, facts: Facts, rng: np.random.Generator) -> Hist
 
     Its rewards are its own even where those of the histories were shuffled: this is what it earns.
     """
-    kept = config.histories
+    settings = config.histories
     return variants.lived(
-        config.make_source(), config.make_task(), facts, kept.episodes, rng, kept.keep_every, kept.skip
+        config.make_source(), config.make_task(), facts, settings.episodes, rng, settings.keep_every, settings.skip
     )
 
 
@@ -187,8 +190,8 @@ def _by_task(returns: Float[np.ndarray, "row episode"], facts: Facts) -> Float[n
 def _interval(means: Float[np.ndarray, "task episode"]) -> tuple[list[float], list[float]]:
     if len(means) < FEWEST:
         return [], []
-    found = bootstrap((means,), np.mean, n_resamples=1000, method="percentile", rng=np.random.default_rng(0))
-    bounds = found.confidence_interval
+    resampled = bootstrap((means,), np.mean, n_resamples=1000, method="percentile", rng=np.random.default_rng(0))
+    bounds = resampled.confidence_interval
     return [round(float(v), 4) for v in bounds.low], [round(float(v), 4) for v in bounds.high]
 
 
@@ -196,23 +199,23 @@ def _summary(by_learner: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Return the figures that models are compared by; what means nothing for a task is left out."""
     numbers: dict[str, float] = {}
     for learner, prefix in SUMMARISED.items():
-        told = by_learner.get(learner, {})
+        learner_figures = by_learner.get(learner, {})
         for key, figure in (("of_optimum", "share"), ("regret", "regret")):
-            if told.get(figure):
-                numbers[f"{prefix}{key}"] = told[figure]["value"]
-    told = by_learner["model"]
+            if learner_figures.get(figure):
+                numbers[f"{prefix}{key}"] = learner_figures[figure]["value"]
+    learner_figures = by_learner["model"]
     for key, figure in (
         ("first_of_optimum", "first_share"),
         ("mean_of_optimum", "mean_share"),
         ("improvement", "improvement"),
     ):
-        if told[figure]:
-            numbers[key] = told[figure]["value"]
-    if told["improvement"] and told["improvement"]["low"] is not None:
-        numbers |= {f"improvement_{bound}": told["improvement"][bound] for bound in ("low", "high")}
+        if learner_figures[figure]:
+            numbers[key] = learner_figures[figure]["value"]
+    if learner_figures["improvement"] and learner_figures["improvement"]["low"] is not None:
+        numbers |= {f"improvement_{bound}": learner_figures["improvement"][bound] for bound in ("low", "high")}
     rival = next((figures for name, figures in by_learner.items() if name.startswith("ucb")), None)
-    if rival and told["regret"] and rival["regret"] and rival["regret"]["value"] > 0:
-        numbers["regret_of_ucb1"] = round(told["regret"]["value"] / rival["regret"]["value"], 4)
+    if rival and learner_figures["regret"] and rival["regret"] and rival["regret"]["value"] > 0:
+        numbers["regret_of_ucb1"] = round(learner_figures["regret"]["value"] / rival["regret"]["value"], 4)
     return numbers
 
 

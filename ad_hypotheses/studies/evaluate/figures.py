@@ -133,7 +133,7 @@ def figures(history: History, measure: Measure) -> dict[str, Any]:
     returns, curve = episode_returns(history), points(history)
     several = returns.shape[1] > 1
     last = returns[:, -LAST:].mean(axis=1)
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "first": rounded(returns[:, 0].mean()),
         "last": rounded(last.mean()),
         "mean": rounded(returns.mean()),
@@ -146,10 +146,10 @@ def figures(history: History, measure: Measure) -> dict[str, Any]:
     }
     if several or (measure.alike and curve.shape[1] > 1):  # else the points of the curve are not alike
         part = 1.0 if several else BLOCK / history.n_steps
-        found["first_share"] = measure.share(curve[:, 0], part)
-        found["improvement"] = measure.share(improvement(curve), part)
-        found["reached"] = _reached(curve, measure, part)
-    return found
+        values["first_share"] = measure.share(curve[:, 0], part)
+        values["improvement"] = measure.share(improvement(curve), part)
+        values["reached"] = _reached(curve, measure, part)
+    return values
 
 
 def improvement(curve: Float[np.ndarray, "row point"]) -> Float[np.ndarray, " row"]:
@@ -182,17 +182,17 @@ def _reached(curve: Float[np.ndarray, "row point"], measure: Measure, part: floa
     drawn, known = measure.resampling.clusters, len(optimum) >= FEWEST
     with np.errstate(invalid="ignore", divide="ignore"):  # all drawn tasks may be out of reach
         shares = np.concatenate([(sums.sum(axis=0) / optimum.sum())[None], drawn @ sums / (drawn @ optimum)[:, None]])
-    found = {}
+    by_level = {}
     for level in LEVELS:
-        there = shares >= level - 1e-9
-        first = np.where(there.any(axis=1), there.argmax(axis=1) + 1.0, np.inf)
+        at_level = shares >= level - 1e-9
+        first = np.where(at_level.any(axis=1), at_level.argmax(axis=1) + 1.0, np.inf)
         low, high = np.quantile(first[1:], TAILS, method="inverted_cdf")
-        found[f"{level:g}"] = {
+        by_level[f"{level:g}"] = {
             "value": rounded(first[0]),
             "low": rounded(low) if known else None,
             "high": rounded(high) if known else None,
         }
-    return found
+    return by_level
 
 
 def rounded(value: float | None, digits: int = 4) -> float | None:

@@ -24,10 +24,10 @@ def judged_on(results: Results) -> str:
 
 def columns(results: Results, episodes: int) -> list[tuple[str, str]]:
     """Return the heads and keys of the figures that mean something here."""
-    told = [figures for name in sets_of(results) for figures in results["figures"][name].values()]
+    all_figures = [figures for name in sets_of(results) for figures in results["figures"][name].values()]
     wanted = [("return", "mean")] if episodes == 1 else [("first", "first"), ("last", "last")]
     wanted += [("of optimum", "share"), ("regret", "regret")]
-    return [(head, key) for head, key in wanted if any(figures[key] is not None for figures in told)]
+    return [(head, key) for head, key in wanted if any(figures[key] is not None for figures in all_figures)]
 
 
 def heads(results: Results, episodes: int) -> list[tuple[str, str]]:
@@ -99,9 +99,9 @@ def learner_table(results: Results, episodes: int, seen: int | None = None) -> s
     return f"{markdown_table(names, rows(results, episodes))}\n\n{meaning(results, episodes, seen)}"
 
 
-def counted(number: int, one: str, many: str = "") -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number of things, `"1 life"` or `"1,000 lives"`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def share(number: Mapping[str, Any] | None, bounds: bool = True) -> str:

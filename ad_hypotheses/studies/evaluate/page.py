@@ -76,10 +76,10 @@ def draw_pictures(models: Sequence[Evaluated]) -> Pictures:
             pictures[f"curves-{number}"] = plots.curves(group, shares)
         if shares and _grid(group):
             pictures[f"size-{number}"] = plots.by_size(group)
-        for what, draw in (("memory", plots.memory), ("starts", plots.starts)):
-            told = [model for model in group if model.results.get(what)]
-            if told:
-                pictures[f"{what}-{number}"] = draw(told, shares)
+        for kind, draw in (("memory", plots.memory), ("starts", plots.starts)):
+            measured = [model for model in group if model.results.get(kind)]
+            if measured:
+                pictures[f"{kind}-{number}"] = draw(measured, shares)
     return pictures
 
 
@@ -100,9 +100,9 @@ def page(models: Sequence[Evaluated], name: str, command: str, pictures: Mapping
         if len(groups) > 1:
             parts.append(f"## {literal(group[0].task)}, {counted(group[0].episodes, 'episode')}")
         shown = {
-            what: f"![{alt}]({_file(name, f'{what}-{number}')})"
-            for what, alt in _ALT.items()
-            if f"{what}-{number}" in pictures
+            kind: f"![{alt}]({_file(name, f'{kind}-{number}')})"
+            for kind, alt in _ALT.items()
+            if f"{kind}-{number}" in pictures
         }
         parts += _group(group, shown, "###" if len(groups) > 1 else "##")
     parts += [_model(model, len(models) == 1) for model in models]
@@ -118,7 +118,7 @@ def overview(models: Sequence[Evaluated]) -> str:
 
 def _own_curves(model: Evaluated) -> bytes:
     name = model.judged_on
-    shown = [Curve(**one) for one in model.results[name]]
+    shown = [Curve(**content) for content in model.results[name]]
     if name == "held_out" and "train" in model.results:
         shown.append(Curve(**{**model.results["train"][0], "name": "model, train tasks"}))
     title = f"{model.name}: return as the context grows, {SETS[name]}, weights frozen"
@@ -140,27 +140,27 @@ def _group(group: Sequence[Evaluated], shown: Mapping[str, str], level: str) -> 
     if "size" in shown:
         parts.append(f"{level} By size\n\n{shown['size']}\n\nA dot is a model, a line joins means.")
     parts.append(_efficiency(group, level))
-    told = [model for model in group if model.results.get("memory")]
-    if told:
-        parts.append(f"{level} How much of its past it needs\n\n{_memory(told)}\n\n{shown['memory']}")
-    told = [model for model in group if model.results.get("starts")]
-    if told:
-        parts.append(f"{level} Unusual starts\n\n{_starts(told)}\n\n{shown['starts']}")
+    measured = [model for model in group if model.results.get("memory")]
+    if measured:
+        parts.append(f"{level} How much of its past it needs\n\n{_memory(measured)}\n\n{shown['memory']}")
+    measured = [model for model in group if model.results.get("starts")]
+    if measured:
+        parts.append(f"{level} Unusual starts\n\n{_starts(measured)}\n\n{shown['starts']}")
     return parts
 
 
 def _bands(group: Sequence[Evaluated]) -> str:
     bands = "Bands: 95 % by bootstrap over tasks. " if len(group) <= plots.FEW else ""
-    said = f"{bands}Source, random and optimal are those of {code(group[0].name)}."
+    text = f"{bands}Source, random and optimal are those of {code(group[0].name)}."
     letters = task_letters(group)
     if len(set(letters)) > 1:
-        others = ", ".join(code(one.name) for one, letter in zip(group, letters, strict=True) if letter != "A")
-        said += (
+        others = ", ".join(code(model.name) for model, letter in zip(group, letters, strict=True) if letter != "A")
+        text += (
             f" **Not all of these models are judged by the same tasks: those of {others} are others** (another seed or "
             "number of tasks), so that their references are others too and differences between models are also "
             "differences between tasks."
         )
-    return said
+    return text
 
 
 def _references(group: Sequence[Evaluated]) -> str:
@@ -178,14 +178,14 @@ def _references(group: Sequence[Evaluated]) -> str:
 
 def _differences(group: Sequence[Evaluated], level: str) -> str:
     """Return by how much each model exceeds the first."""
-    found = [(model, difference(model, group[0])) for model in group[1:]]
+    differences = [(model, difference(model, group[0])) for model in group[1:]]
     rows = [
         [
             code(model.name),
             points(number) if model.has_share and group[0].has_share else plain(number, sign=True),
             "task by task" if paired(model, group[0]) else "other tasks",
         ]
-        for model, number in found
+        for model, number in differences
         if number is not None
     ]
     if not rows:
@@ -206,13 +206,13 @@ def _learners(model: Evaluated) -> str:
 
 
 def _efficiency(group: Sequence[Evaluated], level: str) -> str:
-    told = [model for model in group if model.figure(model.judged_on, "reached")]
-    if not told:
+    measured = [model for model in group if model.figure(model.judged_on, "reached")]
+    if not measured:
         return ""
-    levels = list(told[0].figure(told[0].judged_on, "reached") or ())
+    levels = list(measured[0].figure(measured[0].judged_on, "reached") or ())
     heads = ["model", *(f"{float(one):.0%}: {who}" for one in levels for who in ("model", "source"))]
     rows = []
-    for model in told:
+    for model in measured:
         own = model.figure(model.judged_on, "reached") or {}
         others = model.figure(model.judged_on, "reached", "source")
         cells = [
@@ -221,13 +221,13 @@ def _efficiency(group: Sequence[Evaluated], level: str) -> str:
             for cell in (_when(own[one], model, False), _when(others[one], model, True) if others else NONE)
         ]
         rows.append([code(model.name), *cells])
-    unit = "Episodes" if told[0].unit == "episode" else "Steps, counted in tens,"
-    kept = {(model.keep_every, model.skip) for model in told}
+    unit = "Episodes" if measured[0].unit == "episode" else "Steps, counted in tens,"
+    kept = {(model.keep_every, model.skip) for model in measured}
     how = ", ".join(f"1 in {every}" + (f" after the first {skip:,}" if skip else "") for every, skip in sorted(kept))
     counted = f"The source's are its own, of which {how} went into the histories. " if kept != {(1, 0)} else ""
     return (
         f"{level} Against its source\n\n{markdown_table(heads, rows)}\n\n{unit} until the mean return first reaches "
-        f"that share of the optimum on {SETS[told[0].judged_on]}, with 95 % intervals. {counted}"
+        f"that share of the optimum on {SETS[measured[0].judged_on]}, with 95 % intervals. {counted}"
         "A model that needs fewer is more data-efficient than what it was distilled from."
     )
 
@@ -276,10 +276,10 @@ def _lives(group: Sequence[Evaluated]) -> str:
 
 def _confounded(group: Sequence[Evaluated]) -> str:
     """Return why less memory may mean something else, for models whose positions are learned."""
-    told = [code(model.name) for model in group if model.positions == "learned"]
-    if not told:
+    names = [code(model.name) for model in group if model.positions == "learned"]
+    if not names:
         return ""
-    who = "" if len(told) == len(group) else f" of {', '.join(told)}"
+    who = "" if len(names) == len(group) else f" of {', '.join(names)}"
     return (
         f" Positions{who} are learned, and what is seen stands at the first ones, where training showed beginners "
         "only: a loss may be due to the place of what is seen as well as to how little it is."
@@ -288,8 +288,8 @@ def _confounded(group: Sequence[Evaluated]) -> str:
 
 def _starts(group: Sequence[Evaluated]) -> str:
     shares = all(model.has_share for model in group)
-    names = {one["start"]: one["says"] for one in group[0].results["starts"]}
-    by = {model.name: {one["start"]: one for one in model.results["starts"]} for model in group}
+    names = {entry["start"]: entry["says"] for entry in group[0].results["starts"]}
+    by = {model.name: {entry["start"]: entry for entry in model.results["starts"]} for model in group}
     if len(group) == 1:
         heads = ["the context begins with", "next episode", "change"]
         rows = [[says, *_start_cells(by[group[0].name][start], shares)] for start, says in names.items()]
@@ -310,10 +310,10 @@ def _starts(group: Sequence[Evaluated]) -> str:
     )
 
 
-def _start_cells(one: Mapping[str, Any], shares: bool) -> list[str]:
+def _start_cells(start: Mapping[str, Any], shares: bool) -> list[str]:
     if shares:
-        return [share(one["share"]), points(one["change"])]
-    return [plain(one["return"]), plain(one["change"], sign=True)]
+        return [share(start["share"]), points(start["change"])]
+    return [plain(start["return"]), plain(start["change"], sign=True)]
 
 
 def _headline(model: Evaluated) -> str:
@@ -321,7 +321,7 @@ def _headline(model: Evaluated) -> str:
 
 
 def _model(model: Evaluated, alone: bool) -> str:
-    seeds = ", ".join(f"{what} {seed}" for what, seed in model.seeds.items())
+    seeds = ", ".join(f"{label} {seed}" for label, seed in model.seeds.items())
     facts = {
         "Size": f"{counted(model.layers, 'layer')}, {counted(model.heads, 'head')}, width {model.width}; "
         f"{counted(model.parameters, 'parameter')}",
@@ -333,7 +333,7 @@ def _model(model: Evaluated, alone: bool) -> str:
         "Trained by": code(model.command),
         "Weights (SHA-256)": code(model.sha256),
     }
-    table = "| | |\n| --- | --- |\n" + "\n".join(f"| {what} | {text} |" for what, text in facts.items())
+    table = "| | |\n| --- | --- |\n" + "\n".join(f"| {label} | {text} |" for label, text in facts.items())
     if alone:
         return f"## The model\n\n{table}"
     return f"## {literal(model.name)}\n\n{_headline(model)}\n\n{_learners(model)}\n\n{table}"

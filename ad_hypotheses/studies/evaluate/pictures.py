@@ -82,16 +82,16 @@ def _curves(ax: Axes, chosen: Sequence[Evaluated], models: Sequence[Evaluated], 
     first = chosen[0]
     spacing = int(first.unit.split()[0]) if first.unit.endswith("steps") else 1
     for learner, colour, style in (("source", GREEN, "-"), ("random", GREY, "-"), ("optimal", INK, DASHED)):
-        found = _curve(first, name, learner, shares)
-        if found is not None:
-            ax.plot(spacing * np.arange(1, len(found[0]) + 1), found[0], color=colour, linestyle=style, linewidth=1.3)
+        series = _curve(first, name, learner, shares)
+        if series is not None:
+            ax.plot(spacing * np.arange(1, len(series[0]) + 1), series[0], color=colour, linestyle=style, linewidth=1.3)
     for model in chosen:
-        found = _curve(model, name, "model", shares)
-        assert found is not None, "every evaluation has its model"
-        colour, steps = colours[keys[model.name]], spacing * np.arange(1, len(found[0]) + 1)
-        if len(models) <= FEW and len(found[1]):
-            ax.fill_between(steps, found[1], found[2], color=colour, alpha=0.13, linewidth=0)
-        ax.plot(steps, found[0], color=colour, linewidth=2.0 if len(models) <= FEW else 1.1, zorder=4)
+        series = _curve(model, name, "model", shares)
+        assert series is not None, "every evaluation has its model"
+        colour, steps = colours[keys[model.name]], spacing * np.arange(1, len(series[0]) + 1)
+        if len(models) <= FEW and len(series[1]):
+            ax.fill_between(steps, series[1], series[2], color=colour, alpha=0.13, linewidth=0)
+        ax.plot(steps, series[0], color=colour, linewidth=2.0 if len(models) <= FEW else 1.1, zorder=4)
     n_points = max(len(model.results[name][0]["returns"]) for model in chosen)
     ax.set_xlim(0.5 * spacing, (n_points + 0.5) * spacing)
     if n_points * spacing <= 10:
@@ -103,17 +103,19 @@ def _curves(ax: Axes, chosen: Sequence[Evaluated], models: Sequence[Evaluated], 
 
 
 def _curve(model: Evaluated, name: str, learner: str, shares: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    for one in model.results[name]:
-        if one["name"] == learner:
+    for content in model.results[name]:
+        if content["name"] == learner:
             scale = model.point_optimum(name) if shares else 1.0
-            return array(one["returns"]) / scale, array(one["low"]) / scale, array(one["high"]) / scale
+            return array(content["returns"]) / scale, array(content["low"]) / scale, array(content["high"]) / scale
     return None
 
 
 def by_size(models: Sequence[Evaluated]) -> bytes:
     """Draw the last share of every model over its number of training tasks, or of layers where that is one number."""
     n_tasks = {model.train_tasks for model in models}
-    across: Callable[[Evaluated], int] = (lambda one: one.train_tasks) if len(n_tasks) > 1 else (lambda one: one.layers)
+    across: Callable[[Evaluated], int] = (
+        (lambda value: value.train_tasks) if len(n_tasks) > 1 else (lambda value: value.layers)
+    )
     layers = sorted({model.layers for model in models}) if len(n_tasks) > 1 else [0]
 
     def draw(figure: Figure) -> None:
@@ -123,16 +125,20 @@ def by_size(models: Sequence[Evaluated]) -> bytes:
             colour = COLOURS[place % len(COLOURS)]
             label = _layers(number) if number else "held-out tasks"
             for name, style, face in (("train", DASHED, "white"), ("held_out", "-", colour)):
-                dots = [(across(one), found) for one in chosen if (found := one.figure(name, "share"))]
+                dots = [
+                    (across(value), share_of_model)
+                    for value in chosen
+                    if (share_of_model := value.figure(name, "share"))
+                ]
                 if not dots:
                     continue
                 shift = 1 + 0.03 * (place - (len(layers) - 1) / 2)
                 at = sorted({x for x, _ in dots})
-                means = [float(np.mean([share["value"] for x, share in dots if x == one])) for one in at]
+                means = [float(np.mean([share["value"] for x, share in dots if x == value])) for value in at]
                 ax.plot(np.array(at) * shift, means, color=colour, linestyle=style, linewidth=1.8,
                         label=label if name == "held_out" else None)  # fmt: skip
-                for x, found in dots:
-                    _dot(ax, x * shift, found, colour, face, upright=True)
+                for x, share_of_model in dots:
+                    _dot(ax, x * shift, share_of_model, colour, face, upright=True)
         if max(map(across, models)) >= 4 * min(map(across, models)):
             ax.set_xscale("log")
             ax.xaxis.set_minor_locator(NullLocator())
@@ -154,15 +160,15 @@ def memory(models: Sequence[Evaluated], shares: bool) -> bytes:
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         for model in models:
-            told = [*model.results["memory"], {"episodes": model.episodes, **_whole(model)}]
-            numbers = [one["share"] if shares else one["last"] for one in told]
-            x, colour = [one["episodes"] for one in told], colours[keys[model.name]]
-            ax.plot(x, [one["value"] for one in numbers], color=colour, linewidth=1.9, marker="o", markersize=4.5,
+            entries = [*model.results["memory"], {"episodes": model.episodes, **_whole(model)}]
+            numbers = [entry["share"] if shares else entry["last"] for entry in entries]
+            x, colour = [entry["episodes"] for entry in entries], colours[keys[model.name]]
+            ax.plot(x, [entry["value"] for entry in numbers], color=colour, linewidth=1.9, marker="o", markersize=4.5,
                     markeredgecolor="white")  # fmt: skip
-            if len(models) <= FEW and all(one["low"] is not None for one in numbers):
-                low, high = ([one[bound] for one in numbers] for bound in ("low", "high"))
+            if len(models) <= FEW and all(entry["low"] is not None for entry in numbers):
+                low, high = ([entry[bound] for entry in numbers] for bound in ("low", "high"))
                 ax.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
-        ticks = sorted({one["episodes"] for model in models for one in model.results["memory"]})
+        ticks = sorted({entry["episodes"] for model in models for entry in model.results["memory"]})
         ticks += sorted({model.episodes for model in models})[-1:]
         ax.set_xscale("log", base=2)
         ax.set_xticks(ticks, [*map(str, ticks[:-1]), f"all {ticks[-1]}"])
@@ -179,17 +185,17 @@ def memory(models: Sequence[Evaluated], shares: bool) -> bytes:
 def starts(models: Sequence[Evaluated], shares: bool) -> bytes:
     """Draw what models earn in the episode after somebody else's life, a row a life."""
     keys, colours = keys_of(models), colours_of(models)
-    names = list(dict.fromkeys(one["start"] for model in models for one in model.results["starts"]))
-    says = {one["start"]: one["says"] for one in models[0].results["starts"]}
+    names = list(dict.fromkeys(start["start"] for model in models for start in model.results["starts"]))
+    says = {start["start"]: start["says"] for start in models[0].results["starts"]}
 
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         for place, model in enumerate(models):
             offset = 0.0 if len(models) == 1 else 0.56 * (place / (len(models) - 1) - 0.5)
-            for one in model.results["starts"]:
-                number = one["share"] if shares else one["return"]
+            for start in model.results["starts"]:
+                number = start["share"] if shares else start["return"]
                 colour = colours[keys[model.name]]
-                _dot(ax, names.index(one["start"]) + offset, number, colour, colour, upright=False)
+                _dot(ax, names.index(start["start"]) + offset, number, colour, colour, upright=False)
         ax.set_yticks(range(len(names)), [f"after {says.get(name, name)}" for name in names])
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.grid(axis="x")
@@ -232,7 +238,7 @@ def _y_axis(ax: Axes, shares: bool) -> None:
 def _legend(figure: Figure, models: Sequence[Evaluated], source: bool) -> None:
     lines = [Line2D([], [], color=colour, linewidth=2, label=key) for key, colour in colours_of(models).items()]
     if source:
-        learners = [one["name"] for one in models[0].results[models[0].judged_on]]
+        learners = [content["name"] for content in models[0].results[models[0].judged_on]]
         grounds = (("source", GREEN, "-"), ("random", GREY, "-"), ("optimal", INK, DASHED))
         lines += [
             Line2D([], [], color=colour, linestyle=style, linewidth=1.3, label=name)  # type: ignore[arg-type]

@@ -79,8 +79,8 @@ class Evaluated:
 
     def figure(self, tasks: str, key: str, learner: str = "model") -> dict[str, Any] | None:
         """Return a figure of a learner; None where it has none."""
-        found = self.results["figures"].get(tasks, {}).get(learner, {}).get(key)
-        return found if found is None or isinstance(found, dict) else {"value": found, "low": None, "high": None}
+        number = self.results["figures"].get(tasks, {}).get(learner, {}).get(key)
+        return number if number is None or isinstance(number, dict) else {"value": number, "low": None, "high": None}
 
     def point_optimum(self, tasks: str) -> float:
         """Return the optimum of one point of a learning curve."""
@@ -106,17 +106,17 @@ def task_letters(group: Sequence[Evaluated]) -> list[str]:
 def same_references(model: Evaluated, other: Evaluated) -> bool:
     """Whether source, random and optimal of two models are those of the same tasks, and the same source."""
 
-    def key(one: Evaluated) -> tuple[Any, ...]:
-        return one.facts.get(one.judged_on, ""), one.source, one.skip, one.keep_every
+    def key(evaluated: Evaluated) -> tuple[Any, ...]:
+        return evaluated.facts.get(evaluated.judged_on, ""), evaluated.source, evaluated.skip, evaluated.keep_every
 
     return key(model) == key(other)
 
 
 def paired(model: Evaluated, other: Evaluated) -> bool:
     """Whether two models lived on the same tasks, so that they are compared task by task."""
-    mine, others = (one.by_task.get(one.judged_on, {}).get("lives") for one in (model, other))
-    digests = [one.facts.get(one.judged_on) for one in (model, other)]
-    return None not in digests and digests[0] == digests[1] and mine == others
+    lives, others = (item.by_task.get(item.judged_on, {}).get("lives") for item in (model, other))
+    digests = [item.facts.get(item.judged_on) for item in (model, other)]
+    return None not in digests and digests[0] == digests[1] and lives == others
 
 
 def difference(model: Evaluated, other: Evaluated) -> Number | None:
@@ -128,20 +128,20 @@ def difference(model: Evaluated, other: Evaluated) -> Number | None:
         None where it is not known what was earned on each task, or one is judged by training tasks and one is not.
     """
     below = "optimum" if model.has_share and other.has_share else "lives"
-    sums = [one.by_task.get(one.judged_on) for one in (model, other)]
-    known = [found for found in sums if found]
+    sums = [item.by_task.get(item.judged_on) for item in (model, other)]
+    known = [sums_of_model for sums_of_model in sums if sums_of_model]
     if model.judged_on != other.judged_on or len(known) < 2:
         return None
     means, draws = [], []
-    for place, found in enumerate(known):
-        above, under = np.array(found["last"], dtype=float), np.array(found[below], dtype=float)
+    for place, sums_of_model in enumerate(known):
+        above, under = np.array(sums_of_model["last"], dtype=float), np.array(sums_of_model[below], dtype=float)
         rng = np.random.default_rng(0 if paired(model, other) else place)
         drawn = Resampling.draw(len(above), 1, rng, _DRAWS).clusters
         means.append(above.sum() / under.sum())
         with np.errstate(invalid="ignore", divide="ignore"):  # the optimum of all drawn tasks may be 0
             draws.append(drawn @ above / (drawn @ under))
     value, apart = means[0] - means[1], draws[0] - draws[1]
-    if min(len(found["last"]) for found in sums if found) < FEWEST:
+    if min(len(sums_of_model["last"]) for sums_of_model in sums if sums_of_model) < FEWEST:
         return {"value": round(float(value), 4), "low": None, "high": None}
     low, high = np.quantile(apart[np.isfinite(apart)], _TAILS)
     return {"value": round(float(value), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
@@ -162,39 +162,41 @@ def headline(results: Mapping[str, Any], episodes: int, unit: str, seen: int | N
         seen: Episodes that the model sees at a time; None for all of them.
     """
     name = judged_on(results)
-    told, where = results["figures"][name]["model"], SETS[name]
-    said = []
-    if told["share"] and episodes > 1:
+    figures, where = results["figures"][name]["model"], SETS[name]
+    sentences = []
+    if figures["share"] and episodes > 1:
         whole = "its whole context" if seen is None else f"all {episodes:,}, of which it sees {seen:,} at a time"
-        said.append(
-            f"On {where} it earns {share(told['first_share'], False)} of the optimum in its first episode and "
-            f"{share(told['share'])} in its last three, {share(told['mean_share'])} over {whole}."
+        sentences.append(
+            f"On {where} it earns {share(figures['first_share'], False)} of the optimum in its first episode and "
+            f"{share(figures['share'])} in its last three, {share(figures['mean_share'])} over {whole}."
         )
-    elif told["share"]:
-        said.append(f"On {where} it earns {share(told['share'])} of the optimum.")
-    if told["regret"]:
+    elif figures["share"]:
+        sentences.append(f"On {where} it earns {share(figures['share'])} of the optimum.")
+    if figures["regret"]:
         ratio = results["summary"].get(f"{name}_regret_of_ucb1")
         beside = "" if ratio is None else f", {ratio:.2f} times that of UCB1"
-        said.append(f"Its regret on {where} is {plain(told['regret'])}{beside}.")
-    if told["improvement"]:
-        said.append(_verdict(told["improvement"], unit))
-    return " ".join(said)
+        sentences.append(f"Its regret on {where} is {plain(figures['regret'])}{beside}.")
+    if figures["improvement"]:
+        sentences.append(_verdict(figures["improvement"], unit))
+    return " ".join(sentences)
 
 
 def _verdict(improvement: Mapping[str, Any], unit: str) -> str:
-    what = f"{points(improvement)} points of the optimum, {improvement_is(unit)}"
+    measured = f"{points(improvement)} points of the optimum, {improvement_is(unit)}"
     if improvement["low"] is None:
-        return f"Within its context: {what}; fewer than {FEWEST} tasks, so that chance cannot be told from learning."
+        return (
+            f"Within its context: {measured}; fewer than {FEWEST} tasks, so that chance cannot be told from learning."
+        )
     verdict = "It improves" if improves(improvement) else "No improvement can be told from chance"
     if improvement["low"] > 0 and not improves(improvement):
         verdict = f"It improves by less than {100 * ENOUGH:.0f} points, too little to count as learning,"
-    return f"**{verdict} within its context: {what}.**"
+    return f"**{verdict} within its context: {measured}.**"
 
 
 def improvement_is(unit: str) -> str:
     """Say what an improvement is, where a point of the curve is `unit`."""
-    what = "episodes minus the first" if unit == "episode" else f"blocks of {unit} minus the first block"
-    return f"the mean of the last three {what}"
+    difference = "episodes minus the first" if unit == "episode" else f"blocks of {unit} minus the first block"
+    return f"the mean of the last three {difference}"
 
 
 def overview_rows(models: Sequence[Evaluated], brief: bool = False) -> tuple[list[str], list[list[str]]]:
@@ -249,7 +251,7 @@ def _task_names(models: Sequence[Evaluated]) -> list[str]:
 
 def figure_rows(models: Sequence[Evaluated]) -> list[tuple[Any, ...]]:
     """Return every figure: model, task, set of tasks, learner, figure, of what, value, low, high."""
-    found: list[tuple[Any, ...]] = [
+    rows: list[tuple[Any, ...]] = [
         (model.name, model.task, model.judged_on, "model", "last: difference", group[0].name, *number.values())
         for group in by_task(models)
         for model in group[1:]
@@ -261,21 +263,21 @@ def figure_rows(models: Sequence[Evaluated]) -> list[tuple[Any, ...]]:
                 start = (model.name, model.task, tasks, learner)
                 for key in figures:
                     for of, number in _numbers(figures[key]):
-                        found.append((*start, key, of, number["value"], number["low"], number["high"]))
+                        rows.append((*start, key, of, number["value"], number["low"], number["high"]))
             for curve in model.results[tasks]:
                 start, empty = (model.name, model.task, tasks, curve["name"]), [None] * len(curve["returns"])
                 bounds = zip(curve["returns"], curve["low"] or empty, curve["high"] or empty, strict=True)
-                found += [(*start, "return", place, *numbers) for place, numbers in enumerate(bounds, 1)]
-        for what, of, keys in (
+                rows += [(*start, "return", place, *numbers) for place, numbers in enumerate(bounds, 1)]
+        for kind, of, keys in (
             ("memory", "episodes", ("last", "share")),
             ("starts", "start", ("return", "share", "change")),
         ):
-            for one in model.results.get(what) or ():
+            for entry in model.results.get(kind) or ():
                 for key in keys:
-                    for _, number in _numbers(one[key]):
-                        found.append((model.name, model.task, model.judged_on, "model", f"{what}: {key}", one[of],
+                    for _, number in _numbers(entry[key]):
+                        rows.append((model.name, model.task, model.judged_on, "model", f"{kind}: {key}", entry[of],
                                       number["value"], number["low"], number["high"]))  # fmt: skip
-    return found
+    return rows
 
 
 def _numbers(figure: Any) -> list[tuple[str, dict[str, Any]]]:

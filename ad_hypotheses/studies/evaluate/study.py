@@ -121,23 +121,25 @@ def evaluate_all(chosen: Sequence[Chosen], asked: Asked, as_json: bool) -> None:
         UserError: The report cannot be written.
         Stopped: The user pressed Ctrl-C.
     """
-    kept = [_kept(one, asked) for one in chosen]
-    with metered() as meter, stoppable(lambda: _stopped(asked.reports, kept)):
-        parts = [_parts(one.checkpoint.model, one.checkpoint.config, asked) for one in chosen]
-        _announce(chosen, parts, kept, asked.rollouts, meter)
-        works = zip(chosen, parts, kept, strict=True)
-        _run([_Work(one.name, one.checkpoint.model, mine, store) for one, mine, store in works], meter)
-        found = [
-            _evaluated(one, {part.name: store.results[part.name] for part in mine}, asked)
-            for one, mine, store in zip(chosen, parts, kept, strict=True)
+    stores = [_kept(choice, asked) for choice in chosen]
+    with metered() as meter, stoppable(lambda: _stopped(asked.reports, stores)):
+        parts = [_parts(choice.checkpoint.model, choice.checkpoint.config, asked) for choice in chosen]
+        _announce(chosen, parts, stores, asked.rollouts, meter)
+        works = zip(chosen, parts, stores, strict=True)
+        _run(
+            [_Work(choice.name, choice.checkpoint.model, own_parts, store) for choice, own_parts, store in works], meter
+        )
+        evaluations = [
+            _evaluated(choice, {part.name: store.results[part.name] for part in own_parts}, asked)
+            for choice, own_parts, store in zip(chosen, parts, stores, strict=True)
         ]
-        name = report_name([one.name for one in chosen], asked.command)
-        page = write_comparison(found, name, asked.command, asked.reports)
+        name = report_name([choice.name for choice in chosen], asked.command)
+        page = write_comparison(evaluations, name, asked.command, asked.reports)
         meter.say(clear_old(asked.reports / KEPT), "dim")
     if as_json:
-        print_json({"report": page.as_posix(), "models": [_plain(one) for one in found]})
+        print_json({"report": page.as_posix(), "models": [_plain(choice) for choice in evaluations]})
     else:
-        _show(chosen, found, page)
+        _show(chosen, evaluations, page)
 
 
 def evaluated(model: ADTransformer, config: Config, rollouts: int, seed: int, meter: Meter) -> dict[str, Any]:
@@ -163,18 +165,23 @@ def _parts(model: ADTransformer, config: Config, asked: Asked) -> list[Part]:
 
 
 def _announce(
-    chosen: Sequence[Chosen], parts: Sequence[Sequence[Part]], kept: Sequence[Kept], rollouts: int, meter: Meter
+    chosen: Sequence[Chosen], parts: Sequence[Sequence[Part]], stores: Sequence[Kept], rollouts: int, meter: Meter
 ) -> None:
     n_parts = sum(map(len, parts))
-    known = sum(part.name in store.results for mine, store in zip(parts, kept, strict=True) for part in mine)
+    known = sum(
+        part.name in store.results for own_parts, store in zip(parts, stores, strict=True) for part in own_parts
+    )
     steps = sum(
-        part.steps for mine, store in zip(parts, kept, strict=True) for part in mine if part.name not in store.results
+        part.steps
+        for own_parts, store in zip(parts, stores, strict=True)
+        for part in own_parts
+        if part.name not in store.results
     )
     lives = f"in which models live {counted(steps, 'step')} in up to {counted(rollouts, 'life', 'lives')} at once"
     models = chosen[0].name if len(chosen) == 1 else f"{len(chosen)} models"
     meter.say(f"evaluating {models}: {counted(n_parts - known, 'part')}, {lives}")
     if known:
-        where = ", ".join(str(store.path) for store in kept[:2]) + (", ..." if len(kept) > 2 else "")
+        where = ", ".join(str(store.path) for store in stores[:2]) + (", ..." if len(stores) > 2 else "")
         meter.say(f"{known} more are known from an earlier run ({where}; delete it to measure them anew)", "dim")
 
 
@@ -186,19 +193,19 @@ def _run(works: Sequence[_Work], meter: Meter) -> None:
         for part in work.parts
         if part.name not in work.kept.results
     ]
-    total, done, said = sum(cost for _, _, cost in left), 0.0, False
+    total, done, announced = sum(cost for _, _, cost in left), 0.0, False
     meter.begin("evaluating", 100, "%")
     began = time.monotonic()
     for work, part, cost in left:
         says = f"{work.name}: {part.says}" if len(works) > 1 else part.says
 
         def lived(steps: int, part: Part = part, cost: float = cost, done: float = done, says: str = says) -> None:
-            nonlocal said
+            nonlocal announced
             share = (done + cost * min(1.0, steps / max(part.steps, 1))) / max(total, 1)
             meter.reach(int(100 * share), says)
             passed = time.monotonic() - began
-            if not said and share and passed > SECONDS_MEASURED:
-                said = True
+            if not announced and share and passed > SECONDS_MEASURED:
+                announced = True
                 meter.say(f"about {duration(passed / share)} for all of it")
 
         lived(0)
@@ -213,15 +220,15 @@ def _cost(model: ADTransformer) -> int:
     return sum(weight.numel() for weight in model.parameters()) + shape.n_layers * shape.d_model * shape.n_ctx
 
 
-def _evaluated(one: Chosen, results: Mapping[str, Any], asked: Asked) -> Evaluated:
-    checkpoint = one.checkpoint
+def _evaluated(choice: Chosen, results: Mapping[str, Any], asked: Asked) -> Evaluated:
+    checkpoint = choice.checkpoint
     config, model = checkpoint.config, checkpoint.model
-    found = in_context(results, asked.rollouts, asked.seed)
+    curves = in_context(results, asked.rollouts, asked.seed)
     facts = dict(zip(TASK_SETS, split(config), strict=True))
     train, held_out = map(n_tasks_of, facts.values())
     histories, task = config.histories, config.make_task()
     return Evaluated(
-        name=one.name,
+        name=choice.name,
         sha256=checkpoint.sha256,
         command=str(checkpoint.record.get("command", "")),
         task=describe(task),
@@ -238,12 +245,12 @@ def _evaluated(one: Chosen, results: Mapping[str, Any], asked: Asked) -> Evaluat
         keep_every=histories.keep_every,
         seeds={"histories": histories.seed, "training": config.training.seed},
         unit=curve_unit(config),
-        optimum={name: round(mean_optimum(found, config, name), 4) for name in found["figures"]},
-        results={**found, **ablations(results, config, asked.rollouts, asked.seed)},
+        optimum={name: round(mean_optimum(curves, config, name), 4) for name in curves["figures"]},
+        results={**curves, **ablations(results, config, asked.rollouts, asked.seed)},
         seen=seen(config),
         positions=config.model.positions,
-        facts={tasks: _digest(facts[tasks]) for tasks in found["figures"]},
-        by_task={tasks: results[f"{tasks}/model"]["by_task"] for tasks in found["figures"]},
+        facts={tasks: _digest(facts[tasks]) for tasks in curves["figures"]},
+        by_task={tasks: results[f"{tasks}/model"]["by_task"] for tasks in curves["figures"]},
     )
 
 
@@ -272,17 +279,17 @@ def report_name(names: Sequence[str], command: str = "") -> str:
     return "-".join(["evaluate", *flat, *options_of(command, USUAL)])
 
 
-def _kept(one: Chosen, asked: Asked) -> Kept:
+def _kept(choice: Chosen, asked: Asked) -> Kept:
     """Return what is known of a model; what was measured with other options has a file of its own, and stays."""
-    key = _key(one, asked)
-    return Kept.open(asked.reports / KEPT / f"{one.name}-{key[:12]}.json", key)
+    key = _key(choice, asked)
+    return Kept.open(asked.reports / KEPT / f"{choice.name}-{key[:12]}.json", key)
 
 
-def _key(one: Chosen, asked: Asked) -> str:
+def _key(choice: Chosen, asked: Asked) -> str:
     """Return a digest of everything that results depend on, this program's own code among it."""
-    config = one.checkpoint.config
+    config = choice.checkpoint.config
     asks = {"seed": asked.seed, "rollouts": asked.rollouts, "device": asked.device}
-    digest = hashlib.sha256(json.dumps([one.checkpoint.sha256, config.model_dump(), asks]).encode())
+    digest = hashlib.sha256(json.dumps([choice.checkpoint.sha256, config.model_dump(), asks]).encode())
     for made in (config.make_task(), config.make_source()):
         digest.update(_bytes(Path(inspect.getfile(type(made)))))  # which may be a file of the user's own
     digest.update(_code())
@@ -306,31 +313,34 @@ def _bytes(path: Path) -> bytes:
         return b""
 
 
-def _stopped(reports: Path, kept: Sequence[Kept]) -> str:
-    if not any(store.results for store in kept):
+def _stopped(reports: Path, stores: Sequence[Kept]) -> str:
+    if not any(store.results for store in stores):
         return "stopped before anything was measured; nothing was written."
     return f"stopped; what was measured is kept in {reports / KEPT}; the same command goes on."
 
 
-def _plain(one: Evaluated) -> dict[str, Any]:
+def _plain(evaluation: Evaluated) -> dict[str, Any]:
     return {
-        "model": one.name,
-        "weights_sha256": one.sha256,
-        "task": one.task,
-        "parameters": one.parameters,
-        **one.results,
+        "model": evaluation.name,
+        "weights_sha256": evaluation.sha256,
+        "task": evaluation.task,
+        "parameters": evaluation.parameters,
+        **evaluation.results,
     }
 
 
-def _show(chosen: Sequence[Chosen], found: Sequence[Evaluated], page: Path) -> None:
+def _show(chosen: Sequence[Chosen], evaluations: Sequence[Evaluated], page: Path) -> None:
     console = out()
-    if len(found) == 1:
-        config, results = chosen[0].checkpoint.config, dict(found[0].results)
-        say(console, f"{found[0].name}, {counted(results['rollouts'], 'rollout')}", "bold")
+    if len(evaluations) == 1:
+        config, results = chosen[0].checkpoint.config, dict(evaluations[0].results)
+        say(console, f"{evaluations[0].name}, {counted(results['rollouts'], 'rollout')}", "bold")
         console.print(table(results, config))
-        say(console, headline(results, found[0].episodes, found[0].unit, found[0].seen).replace("*", ""))
+        say(
+            console,
+            headline(results, evaluations[0].episodes, evaluations[0].unit, evaluations[0].seen).replace("*", ""),
+        )
         say(console, meaning(results, config).replace("*", ""), "dim")
     else:
-        heads, rows = overview_rows(found, brief=True)
+        heads, rows = overview_rows(evaluations, brief=True)
         console.print(drawn(heads, rows))
     say(console, f"report: {page}")

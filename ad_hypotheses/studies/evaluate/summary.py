@@ -28,9 +28,9 @@ def mean_optimum(results: dict[str, Any], config: Config, name: str) -> float:
 def curves(results: dict[str, Any]) -> list[Curve]:
     """Return the curves to draw: everyone on held-out tasks, and the model on train tasks beside them."""
     if "held_out" not in results:
-        return [Curve(**one) for one in results["train"]]
-    trained = [Curve(**{**one, "name": "model, train tasks"}) for one in results["train"][:1]]
-    return [*(Curve(**one) for one in results["held_out"]), *trained]
+        return [Curve(**content) for content in results["train"]]
+    trained = [Curve(**{**content, "name": "model, train tasks"}) for content in results["train"][:1]]
+    return [*(Curve(**content) for content in results["held_out"]), *trained]
 
 
 def curve_unit(config: Config) -> str:

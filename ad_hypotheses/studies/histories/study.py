@@ -101,10 +101,10 @@ def _export(histories: Histories, name: str, config: Config, quiet: bool) -> Non
         say(out(), f"Minari has them as {name}")
 
 
-def _counting(meter: Meter, what: str) -> Any:
+def _counting(meter: Meter, title: str) -> Any:
     def reached(done: int, total: int) -> None:
         if meter.total != total:
-            meter.begin(what, total, done=done)
+            meter.begin(title, total, done=done)
         meter.reach(done)
 
     return reached
@@ -122,8 +122,8 @@ def _show(config: Config, folder: Path, histories: Histories, learning: Learning
         "learners with nothing to learn": f"{learning.satisfied:.0%}",
     }
     table = Table(box=box.SIMPLE_HEAD, show_header=False, title=_title(config), title_justify="left")
-    for what, figure in rows.items():
-        table.add_row(what, figure)
+    for label, figure in rows.items():
+        table.add_row(label, figure)
     console.print(table)
     say(console, f"kept in {folder}; the learning curve: {folder / CURVE}")
 

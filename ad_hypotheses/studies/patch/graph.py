@@ -24,13 +24,13 @@ def drawing(study: PatchStudy, edges: Sequence[PatchRecord], metric: str) -> str
         edges: Of the model, not more than a reader can follow.
         metric: Which effect is written at an arrow.
     """
-    arrows = [one for one in study.of_kind("arrow") if " -> " in one.name]
+    arrows = [record for record in study.of_kind("arrow") if " -> " in record.name]
     ids = {name: f"n{number}" for number, name in enumerate(study.nodes)}
     boxes = [f'    {ids[name]}["{_label(name, places)}"]:::claimed' for name, places in study.nodes.items()]
     lines: list[tuple[str, str, float, str]] = []
-    for one in arrows:
-        parent, child = one.name.split(" -> ")
-        lines.append((ids[parent], ids[child], one.value(metric), "-->"))
+    for record in arrows:
+        parent, child = record.name.split(" -> ")
+        lines.append((ids[parent], ids[child], record.value(metric), "-->"))
     places: dict[str, str] = {}
     for (start, end), value in _strongest_between(study, edges, metric).items():
         for place in (start, end):
@@ -52,16 +52,16 @@ def drawing(study: PatchStudy, edges: Sequence[PatchRecord], metric: str) -> str
 def _strongest_between(study: PatchStudy, edges: Sequence[PatchRecord], metric: str) -> dict[tuple[str, str], float]:
     """The strongest of the edges between any two boxes; those inside one box are left out."""
     owner = {place: name for name, places in study.nodes.items() for place in places}
-    found: dict[tuple[str, str], float] = {}
+    strongest: dict[tuple[str, str], float] = {}
     for edge in edges:
         reader = edge.reader
         component = reader.rpartition(".")[0] if reader.endswith((".q", ".k", ".v")) else reader
         start = next((owner[writer] for writer in edge.writers if writer in owner), " + ".join(edge.writers))
         end = owner.get(reader) or owner.get(component) or component
         value = edge.value(metric)
-        if start != end and abs(value) > abs(found.get((start, end), 0.0)):
-            found[start, end] = value
-    return found
+        if start != end and abs(value) > abs(strongest.get((start, end), 0.0)):
+            strongest[start, end] = value
+    return strongest
 
 
 def _label(name: str, places: Sequence[str]) -> str:

@@ -117,7 +117,7 @@ def _arrows(study: PatchStudy) -> str:
     arrows = study.of_kind("arrow")
     if not arrows:
         return ""
-    inside = any(one.name.startswith("inside ") for one in arrows)
+    inside = any(record.name.startswith("inside ") for record in arrows)
     text = "All edges of an arrow are patched at once."
     text += " *Inside* are the edges between the places of one node: no arrow, but part of the claim." if inside else ""
     return "\n\n".join(
@@ -159,19 +159,19 @@ def _listed(study: PatchStudy, edges: Sequence[PatchRecord], declared: bool = Fa
 def _others(study: PatchStudy) -> str:
     parts = []
     for kind, head in (("node", "Nodes"), ("path", "Paths")):
-        found = study.of_kind(kind)
-        if found:
-            parts += [f"## {head}", _table(study, by_size(found, study.metrics[0]), head[:-1])]
+        records = study.of_kind(kind)
+        if records:
+            parts += [f"## {head}", _table(study, by_size(records, study.metrics[0]), head[:-1])]
     return "\n\n".join(parts)
 
 
 def _table(
-    study: PatchStudy, records: Sequence[PatchRecord], what: str, count: bool = False, declared: bool = False
+    study: PatchStudy, records: Sequence[PatchRecord], head: str, count: bool = False, declared: bool = False
 ) -> str:
     """Effects: the first metric with its interval and by regime, the others over all steps."""
     first, *rest = study.metrics
     regimes = [name for name in study.regimes if name != "all"]
-    heads = [what, *(["Edges"] if count else []), *(["Arrow"] if declared else [])]
+    heads = [head, *(["Edges"] if count else []), *(["Arrow"] if declared else [])]
     heads += [
         METRICS[first].title,
         *map(literal, regimes),
@@ -180,13 +180,13 @@ def _table(
         "p (BH)",
     ]
     rows = []
-    for one in records:
-        row = [code(one.name) if one.kind != "set" else one.name]
-        row += [str(one.n_edges)] if count else []
-        row += [code(one.arrow)] if declared else []
-        overall = one.effects[first]["all"]
-        row += [interval(overall.value, 3), *(_figure(one.effects[first][name]) for name in regimes)]
-        row += [_figure(one.effects[name]["all"]) for name in rest]
+    for record in records:
+        row = [code(record.name) if record.kind != "set" else record.name]
+        row += [str(record.n_edges)] if count else []
+        row += [code(record.arrow)] if declared else []
+        overall = record.effects[first]["all"]
+        row += [interval(overall.value, 3), *(_figure(record.effects[first][name]) for name in regimes)]
+        row += [_figure(record.effects[name]["all"]) for name in rest]
         rows.append([*row, _p(overall.holm), _p(overall.bh)])
     return table(heads, rows)
 
@@ -274,11 +274,16 @@ def _tested(study: PatchStudy) -> str:
     return "\n\n".join(["## What was tested", table(["", ""], facts)])
 
 
-def _method(how: Screening) -> str:
-    gradient = "gradient at the run that is patched" if how.steps == 1 else f"integrated gradients, {how.steps} steps"
+def _method(screening: Screening) -> str:
+    gradient = (
+        "gradient at the run that is patched"
+        if screening.steps == 1
+        else f"integrated gradients, {screening.steps} steps"
+    )
     return (
-        f"{gradient}: {len(how.picked):,} of {how.asked:,} edges picked, {len(how.sampled):,} drawn at random, "
-        f"{len(how.unmeasured):,} not measured; p-values are corrected as if all had been tested"
+        f"{gradient}: {len(screening.picked):,} of {screening.asked:,} edges picked, "
+        f"{len(screening.sampled):,} drawn at random, "
+        f"{len(screening.unmeasured):,} not measured; p-values are corrected as if all had been tested"
     )
 
 

@@ -42,10 +42,10 @@ def edge_maps(study: PatchStudy, metric: str, regimes: Sequence[str], words: str
     maps = {regime: _cells(study, metric, regime) for regime in regimes}
     rows, columns = _used(study)
     framed = {
-        colour: [(rows.index(" + ".join(one.writers)), columns.index(one.reader)) for one in edges]
+        colour: [(rows.index(" + ".join(record.writers)), columns.index(record.reader)) for record in edges]
         for colour, edges in ((BLUE, open_of(study)), (INK, declared_of(study)))
     }
-    left_out = [(rows.index(" + ".join(one.writers)), columns.index(one.reader)) for one in _unmeasured(study)]
+    left_out = [(rows.index(" + ".join(record.writers)), columns.index(record.reader)) for record in _unmeasured(study)]
     top = max((np.nanmax(np.abs(cells)) for cells in maps.values() if np.isfinite(cells).any()), default=0.0) or 1.0
     signed = not METRICS[metric].never_negative or study.direction == "denoising"
     norm = FuncNorm((_root, _square), vmin=-top if signed else 0, vmax=top)
@@ -113,7 +113,7 @@ def _unmeasured(study: PatchStudy) -> list[PatchRecord]:
 
 def _used(study: PatchStudy) -> tuple[list[str], list[str]]:
     edges = [*study.of_kind("edge"), *_unmeasured(study)]
-    writers, readers = {" + ".join(one.writers) for one in edges}, {one.reader for one in edges}
+    writers, readers = {" + ".join(record.writers) for record in edges}, {record.reader for record in edges}
     groups = sorted(writers - set(study.writers))
     return [*groups, *(w for w in study.writers if w in writers)], [r for r in study.readers if r in readers]
 
@@ -121,8 +121,8 @@ def _used(study: PatchStudy) -> tuple[list[str], list[str]]:
 def _cells(study: PatchStudy, metric: str, regime: str) -> Float[np.ndarray, "writer reader"]:
     rows, columns = _used(study)
     cells = np.full((len(rows), len(columns)), np.nan)
-    for one in study.of_kind("edge"):
-        cells[rows.index(" + ".join(one.writers)), columns.index(one.reader)] = one.value(metric, regime)
+    for record in study.of_kind("edge"):
+        cells[rows.index(" + ".join(record.writers)), columns.index(record.reader)] = record.value(metric, regime)
     return cells
 
 

@@ -89,17 +89,17 @@ def attribute_or_resume(
     n_rows, n_steps = pairs.reference.actions.shape
     size = cut_up(model, n_rows, n_steps, len(edges), memory).rows
     limit = MEMORY if memory is None else min(memory, MEMORY)
-    what = (ATTRIBUTED_AS, metric, steps, direction, [*map(str, edges)])
+    identity = (ATTRIBUTED_AS, metric, steps, direction, [*map(str, edges)])
     parts, order = [], pairs.order
     for rows in pairs.part(order).split(size):
-        some = pairs.part(order[rows])
+        part = pairs.part(order[rows])
 
-        def make(some: HistoryPairs = some) -> dict[str, np.ndarray]:
-            return {"found": attribute(model, some, edges, metric, steps, direction=direction, memory=limit)}
+        def make(part: HistoryPairs = part) -> dict[str, np.ndarray]:
+            return {"found": attribute(model, part, edges, metric, steps, direction=direction, memory=limit)}
 
-        path = None if scratch is None else scratch.file(f"{fingerprint(model, some, what)}.npz")
+        path = None if scratch is None else scratch.file(f"{fingerprint(model, part, identity)}.npz")
         parts.append(kept_or_made(path, make)[0]["found"])
-        progress(some.reference.n_rows)
+        progress(part.reference.n_rows)
     return np.concatenate(parts, axis=1)[:, np.argsort(order)]
 
 
@@ -132,11 +132,11 @@ def agreements(
         Both with 95% intervals; not estimable where all of one kind are equal.
     """
     draws = np.random.default_rng([seed, 4]).integers(len(exact), size=(N_BOOT, len(exact)))
-    found = []
+    numbers = []
     for signed in (False, True):
         value = agreement(attributions, exact, signed)
-        drawn = np.array([agreement(attributions[some], exact[some], signed) for some in draws])
+        drawn = np.array([agreement(attributions[sample], exact[sample], signed) for sample in draws])
         known = np.isfinite(value) and np.isfinite(drawn).mean() > 0.9
         low, high = np.nanquantile(drawn, [0.025, 0.975]) if known else (-np.inf, np.inf)
-        found.append(Number(value, float(low), float(high), bool(known)))
-    return found[0], found[1]
+        numbers.append(Number(value, float(low), float(high), bool(known)))
+    return numbers[0], numbers[1]

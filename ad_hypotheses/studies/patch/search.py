@@ -120,8 +120,8 @@ def share_kept(model: ADTransformer, pairs: HistoryPairs, circuit: Circuit, aske
         circuit: The edges; all others carry the donors' writing.
         asked: Seed of the bootstrap, and memory.
     """
-    kept = set(circuit.edges)
-    outside = Together(frozenset(edge for edge in all_edges(model.anatomy) if edge not in kept))
+    inside = set(circuit.edges)
+    outside = Together(frozenset(edge for edge in all_edges(model.anatomy) if edge not in inside))
     effects = measure(model, pairs, [outside], ("loss",), memory=asked.memory)
     gain = (effects.donor["loss"] - effects.reference["loss"])[:, 0]
     changes = gain - effects.changes["loss"][:, :, 0]

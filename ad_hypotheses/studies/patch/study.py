@@ -152,13 +152,15 @@ def prepare(checkpoint: Checkpoint, asked: Asked, items: Sequence[Item], hypothe
 
 
 def _from_arrows(arrows: Sequence[Arrow], free: Sequence[Arrow], rest: Sequence[Edge]) -> list[Item]:
-    spoken = frozenset(edge for one in arrows if one.single for edge in one.edges)
-    opened = frozenset(edge for one in free for edge in one.edges)
+    spoken = frozenset(edge for arrow in arrows if arrow.single for edge in arrow.edges)
+    opened = frozenset(edge for arrow in free for edge in arrow.edges)
     sets = {DECLARED: spoken, UNDECLARED: frozenset(rest), OPEN: opened, EVERYTHING: spoken | opened | frozenset(rest)}
     items = [Item(Together(edges), name, "set") for name, edges in sets.items() if edges]
-    items += [Item(Together(frozenset(one.edges)), one.name, "arrow", one.name) for one in arrows]
-    items += [Item(Together(frozenset(one.edges)), one.name, "open", one.name) for one in free]
-    return items + [Item(edge, str(edge), "edge", one.name) for one in arrows if one.single for edge in one.edges]
+    items += [Item(Together(frozenset(arrow.edges)), arrow.name, "arrow", arrow.name) for arrow in arrows]
+    items += [Item(Together(frozenset(arrow.edges)), arrow.name, "open", arrow.name) for arrow in free]
+    return items + [
+        Item(edge, str(edge), "edge", arrow.name) for arrow in arrows if arrow.single for edge in arrow.edges
+    ]
 
 
 def screen(
@@ -181,13 +183,13 @@ def screen(
         return trial
     model, metric, steps = trial.checkpoint.model, asked.metrics[0], asked.attribution_steps
     edges = [item.patch for item in items if isinstance(item.patch, Edge)]
-    how = (metric, steps, asked.direction, asked.memory)
-    attributions = attribute_or_resume(model, trial.pairs, edges, *how, progress, scratch)
+    options = (metric, steps, asked.direction, asked.memory)
+    attributions = attribute_or_resume(model, trial.pairs, edges, *options, progress, scratch)
     screened = pick(edges, attributions, asked.screen, steps, asked.seed)
     passed = [item for number, item in enumerate(items) if number not in screened.wanted]
     left = set(passed)
-    kept = [item for item in trial.items if item not in left]
-    return replace(trial, items=kept, screened=screened, passed=passed)
+    remaining = [item for item in trial.items if item not in left]
+    return replace(trial, items=remaining, screened=screened, passed=passed)
 
 
 def run(
@@ -231,8 +233,8 @@ def _study(trial: Trial, asked: Asked, effects: Effects, command: str) -> PatchS
     weighed = {name: _weighed(trial, effects, name, asked.seed) for name in asked.metrics}
     first_order, patches = _first_order(trial, asked, effects), []
     for number, item in enumerate(trial.items):
-        found = {metric: {name: of[number] for name, of in by.items()} for metric, by in weighed.items()}
-        patches.append(_record(item, found, first_order))
+        by_metric = {metric: {name: of[number] for name, of in by.items()} for metric, by in weighed.items()}
+        patches.append(_record(item, by_metric, first_order))
     return PatchStudy(
         name="" if bound is None else bound.hypothesis.name or bound.root,
         title=title,
@@ -272,9 +274,9 @@ def _study(trial: Trial, asked: Asked, effects: Effects, command: str) -> PatchS
 def _weighed(trial: Trial, effects: Effects, metric: str, seed: int) -> dict[str, list[Effect]]:
     """The effects on one metric, by regime."""
     scale = effects.reference[metric] - effects.donor[metric] if effects.direction == "denoising" else None
-    found = {}
+    by_metric = {}
     for place, name in enumerate(effects.regimes):
-        found[name] = weigh(
+        by_metric[name] = weigh(
             effects.changes[metric][:, :, place],
             effects.counts[:, place],
             seed,
@@ -284,17 +286,17 @@ def _weighed(trial: Trial, effects: Effects, metric: str, seed: int) -> dict[str
             families=[item.kind for item in trial.items],
             left_out={"edge": len(trial.passed)},
         )
-    return found
+    return by_metric
 
 
-def _record(item: Item, found: dict[str, dict[str, Effect]], first_order: _FirstOrder) -> PatchRecord:
+def _record(item: Item, effects: dict[str, dict[str, Effect]], first_order: _FirstOrder) -> PatchRecord:
     patch = item.patch
     writers = [str(writer) for writer in patch.writers] if isinstance(patch, Edge | Nodes) else []
     reader = str(patch.reader) if isinstance(patch, Edge) else ""
     n_edges = len(patch.edges) if isinstance(patch, Together | Chain) else 1
     rows = first_order.get(patch)
     attributed = () if rows is None else (float(rows.mean()), float(np.abs(rows).mean()))
-    return PatchRecord(item.name, item.kind, writers, reader, item.arrow, n_edges, found, *attributed)
+    return PatchRecord(item.name, item.kind, writers, reader, item.arrow, n_edges, effects, *attributed)
 
 
 def _first_order(trial: Trial, asked: Asked, effects: Effects) -> _FirstOrder:
@@ -317,7 +319,9 @@ def _screening(
     if screened is None:
         return None
     records = {item.patch: patch for item, patch in zip(trial.items, patches, strict=True) if patch.kind == "edge"}
-    picked, sampled = ([screened.edges[number] for number in some] for some in (screened.picked, screened.sampled))
+    picked, sampled = (
+        [screened.edges[number] for number in numbers] for numbers in (screened.picked, screened.sampled)
+    )
     attributions = np.stack([first_order[edge] for edge in sampled])
     exact = np.array([records[edge].value(asked.metrics[0]) for edge in sampled])
     return Screening(
@@ -341,16 +345,18 @@ def _pooled(effects: Effects, run: dict[str, np.ndarray]) -> dict[str, dict[str,
 
 
 def _warnings(trial: Trial) -> list[str]:
-    pairs, found = trial.pairs, []
+    pairs, warnings = trial.pairs, []
     n_rows = pairs.reference.n_rows
     if pairs.left_out:
-        found.append(f"{pairs.left_out} of {pairs.left_out + n_rows} histories have no such donor and were left out.")
+        warnings.append(
+            f"{pairs.left_out} of {pairs.left_out + n_rows} histories have no such donor and were left out."
+        )
     if n_rows < FEW_ROWS:
-        found.append(f"{n_rows} histories are few: intervals are rough, and little can be told from chance.")
+        warnings.append(f"{n_rows} histories are few: intervals are rough, and little can be told from chance.")
     still = _same_in_both(trial)
     if still:
-        found.append(f"Nothing that reads {', '.join(still)} was tested: written there is the same in both runs.")
-    return found + ([] if trial.bound is None else [*unsaid(trial.bound), *trial.bound.warnings])
+        warnings.append(f"Nothing that reads {', '.join(still)} was tested: written there is the same in both runs.")
+    return warnings + ([] if trial.bound is None else [*unsaid(trial.bound), *trial.bound.warnings])
 
 
 def _same_in_both(trial: Trial) -> list[str]:

@@ -126,8 +126,8 @@ def _label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _mapping(path: Path, what: str) -> dict[str, Any]:
-    content = read_yaml(path, what)
+def _mapping(path: Path, subject: str) -> dict[str, Any]:
+    content = read_yaml(path, subject)
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must be a mapping of keys, but it is {type(content).__name__}.")
     return content
@@ -184,11 +184,11 @@ def _base(given: Any, path: Path) -> tuple[dict[str, Any], str]:
     if not isinstance(given, str):
         raise ConfigError(f"{path} cannot be used:\n  base: must be a file or a whole configuration, not {given!r}")
     places = [path.parent / given, Path(given)]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
         looked = "\n".join(f"    {place}" for place in dict.fromkeys(places))
         raise ConfigError(f"{path} cannot be used:\n  base: there is no file {given!r}. Looked for:\n{looked}")
-    return _mapping(found, "the configuration"), found.as_posix()
+    return _mapping(file, "the configuration"), file.as_posix()
 
 
 def _key_problems(key: Any, base: Mapping[str, Any]) -> list[str]:
@@ -262,7 +262,7 @@ def _name_problems(
     for name in dict.fromkeys(names):
         alike = [values for other, values in zip(names, chosen, strict=True) if other == name]
         if len(alike) > 1:
-            differ = [key for key in short if any(one[key] != alike[0][key] for one in alike)]
+            differ = [key for key in short if any(setting[key] != alike[0][key] for setting in alike)]
             needs = ", ".join(f"{{{short[key]}}}" for key in differ)
             problems.append(f"name: {len(alike)} models are called {name!r}; {form!r} must hold {needs}")
     return problems

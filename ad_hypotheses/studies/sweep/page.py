@@ -101,10 +101,10 @@ class Sweep:
     def by_setting(self) -> dict[tuple[str, ...], list[Trained]]:
         """Return the models of every setting, one a seed."""
         places = [list(self.axes).index(axis) for axis in self.settings]
-        found: dict[tuple[str, ...], list[Trained]] = {}
+        groups: dict[tuple[str, ...], list[Trained]] = {}
         for model in self.models:
-            found.setdefault(tuple(model.at[place] for place in places), []).append(model)
-        return found
+            groups.setdefault(tuple(model.at[place] for place in places), []).append(model)
+        return groups
 
 
 def write_sweep(sweep: Sweep, folder: Path) -> Path:
@@ -130,17 +130,17 @@ def rows(sweep: Sweep) -> list[dict[str, Any]]:
     names = {"last": "of_optimum", "first": "first_of_optimum", "improvement": "improvement", "regret": "regret"}
     return [
         {
-            "model": one.name,
-            **dict(zip(sweep.axes, one.at, strict=True)),
-            "parameters": one.parameters,
+            "model": model.name,
+            **dict(zip(sweep.axes, model.at, strict=True)),
+            "parameters": model.parameters,
             **{
                 f"{tasks}_{name}": getattr(earned, key)
-                for tasks, earned in (("train", one.train), ("held_out", one.held_out or Earned()))
+                for tasks, earned in (("train", model.train), ("held_out", model.held_out or Earned()))
                 for key, name in names.items()
             },
-            "seconds": one.seconds,
+            "seconds": model.seconds,
         }
-        for one in sweep.models
+        for model in sweep.models
     ]
 
 
@@ -153,8 +153,8 @@ def summary(sweep: Sweep, ranges: bool = True) -> tuple[list[str], list[list[str
     """
     lines = []
     for setting, models in sweep.by_setting().items():
-        values = [([figure(one) for one in models], shown) for figure, shown in _columns(sweep).values()]
-        figures = [shown(found if ranges else [_mean(found)]) for found, shown in values]
+        values = [([figure(model) for model in models], shown) for figure, shown in _columns(sweep).values()]
+        figures = [shown(numbers if ranges else [_mean(numbers)]) for numbers, shown in values]
         lines.append([*setting, f"{models[0].parameters:,}", *figures, str(len(models))])
     return [*sweep.settings, "weights", *_columns(sweep), "models"], lines
 
@@ -165,9 +165,9 @@ def text(sweep: Sweep) -> str:
     heads, lines = summary(sweep)
     columns = _columns(sweep)
     each = [
-        [code(one.name), *one.at, f"{one.parameters:,}", *(shown([figure(one)]) for figure, shown in columns.values()),
-         f"{one.seconds:,.0f} s"]
-        for one in sweep.models
+        [code(model.name), *model.at, f"{model.parameters:,}",
+         *(shown([figure(model)]) for figure, shown in columns.values()), f"{model.seconds:,.0f} s"]
+        for model in sweep.models
     ]  # fmt: skip
     over = ", ".join(f"{literal(axis)} ({', '.join(map(literal, values))})" for axis, values in sweep.axes.items())
     fixed = "".join(f"; {literal(key)} {literal(value)}" for key, value in sweep.fixed.items())
@@ -196,16 +196,16 @@ def _columns(sweep: Sweep) -> dict[str, tuple[Figured, Shown]]:
     """Return the figures that mean something for these models, by the head of their column."""
     last = "last episodes" if sweep.unit == "episode" else "share"
     columns: dict[str, tuple[Figured, Shown]] = {
-        f"held-out, {last}": (lambda one: one.held_out.last if one.held_out else None, _shares),
-        f"train, {last}": (lambda one: one.train.last, _shares),
-        f"first {sweep.unit}": (lambda one: one.judged.first, _shares),
-        "improvement": (lambda one: one.judged.improvement, _points),
-        "regret": (lambda one: one.judged.regret, _numbers),
+        f"held-out, {last}": (lambda model: model.held_out.last if model.held_out else None, _shares),
+        f"train, {last}": (lambda model: model.train.last, _shares),
+        f"first {sweep.unit}": (lambda model: model.judged.first, _shares),
+        "improvement": (lambda model: model.judged.improvement, _points),
+        "regret": (lambda model: model.judged.regret, _numbers),
     }
     return {
         head: (figure, shown)
         for head, (figure, shown) in columns.items()
-        if any(figure(one) is not None for one in sweep.models)
+        if any(figure(model) is not None for model in sweep.models)
     }
 
 
@@ -223,9 +223,9 @@ def plot(sweep: Sweep) -> bytes:
     def draw(figure: Figure) -> None:
         axes = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).ravel()
         for ax, values in zip(axes, chosen, strict=False):
-            here = dict(zip(panels, values, strict=True))
-            _panel(ax, sweep, x, line, here)
-            ax.set_title(", ".join(f"{_words(axis)} {value}" for axis, value in here.items()))
+            panel = dict(zip(panels, values, strict=True))
+            _panel(ax, sweep, x, line, panel)
+            ax.set_title(", ".join(f"{_words(axis)} {value}" for axis, value in panel.items()))
         for ax in axes[len(chosen) :]:
             ax.set_visible(False)
         figure.supylabel(_drawn(sweep)[1], fontsize=9.5, color=INK)
@@ -236,20 +236,22 @@ def plot(sweep: Sweep) -> bytes:
     return picture(draw, 0.7 + (3.4 if n_rows == 1 else 2.7 * n_rows))
 
 
-def _panel(ax: Axes, sweep: Sweep, x: str, line: str | None, here: Mapping[str, str]) -> None:
+def _panel(ax: Axes, sweep: Sweep, x: str, line: str | None, panel: Mapping[str, str]) -> None:
     places, (figure, _) = _places(sweep.axes[x]), _drawn(sweep)
     for value, colour in _lines(sweep, line):
-        wanted = {**here, **({} if line is None else {line: value})}
-        models = [one for one in sweep.models if wanted.items() <= dict(zip(sweep.axes, one.at, strict=True)).items()]
+        wanted = {**panel, **({} if line is None else {line: value})}
+        models = [
+            model for model in sweep.models if wanted.items() <= dict(zip(sweep.axes, model.at, strict=True)).items()
+        ]
         for style, filled, tasks in ((DASHED, False, "train"), ("-", True, "held_out")):
             seen: dict[str, list[float | None]] = {}
-            for one in models:
-                earned = getattr(one, tasks) or Earned()
-                seen.setdefault(dict(zip(sweep.axes, one.at, strict=True))[x], []).append(getattr(earned, figure))
+            for model in models:
+                earned = getattr(model, tasks) or Earned()
+                seen.setdefault(dict(zip(sweep.axes, model.at, strict=True))[x], []).append(getattr(earned, figure))
             at = [label for label in places if label in seen]
             ax.plot([places[label] for label in at], array([_mean(seen[label]) for label in at]), color=colour,
                     linestyle=style, linewidth=1.9, alpha=1 if filled else 0.75, zorder=3 if filled else 2)  # fmt: skip
-            dots = [(places[label], found) for label in at for found in seen[label] if found is not None]
+            dots = [(places[label], number) for label in at for number in seen[label] if number is not None]
             if dots:
                 ax.scatter(*zip(*dots, strict=True), s=24, facecolor=colour if filled else "white", edgecolor=colour,
                            linewidth=0.9, alpha=0.85, zorder=5 if filled else 4)  # fmt: skip
@@ -298,7 +300,7 @@ def _legend(sweep: Sweep, line: str | None) -> list[Line2D]:
         if line is not None
     ]
     colour = INK if line is not None else COLOURS[0]
-    held_out = any(one.held_out is not None for one in sweep.models)
+    held_out = any(model.held_out is not None for model in sweep.models)
     solid = Line2D([], [], color=colour, marker="o", markersize=5, label="held-out tasks")
     dashed = Line2D([], [], color=colour, linestyle=DASHED, marker="o", markersize=5, markerfacecolor="white",
                     label="train tasks")  # fmt: skip
@@ -307,7 +309,7 @@ def _legend(sweep: Sweep, line: str | None) -> list[Line2D]:
 
 def _drawn(sweep: Sweep) -> tuple[str, str]:
     """Return the figure that models are compared by and what it is called: regret only where shares mean nothing."""
-    if all(one.judged.last is None for one in sweep.models) and any(one.judged.regret for one in sweep.models):
+    if all(model.judged.last is None for model in sweep.models) and any(model.judged.regret for model in sweep.models):
         return "regret", "regret over the context"
     return "last", "share of the optimum, last episodes" if sweep.unit == "episode" else "share of the optimum"
 
@@ -315,19 +317,21 @@ def _drawn(sweep: Sweep) -> tuple[str, str]:
 def _best(sweep: Sweep) -> str:
     figure, _ = _drawn(sweep)
     by_setting = {
-        setting: [getattr(one.judged, figure) for one in models] for setting, models in sweep.by_setting().items()
+        setting: [getattr(model.judged, figure) for model in models] for setting, models in sweep.by_setting().items()
     }
     known = {setting: mean for setting, values in by_setting.items() if (mean := _mean(values)) is not None}
     if not known:
         return "No model was evaluated."
     better = min if figure == "regret" else max
     best = better(known, key=lambda setting: known[setting])
-    held_out = any(one.held_out for one in sweep.models)
+    held_out = any(model.held_out for model in sweep.models)
     where = "held-out tasks" if held_out else "train tasks (none are held out)"
-    what = ", ".join(f"{literal(axis)} {literal(value)}" for axis, value in zip(sweep.settings, best, strict=True))
-    found = f"{_shares(by_setting[best])} of the optimum"
-    found = f"a regret of {_numbers(by_setting[best])}" if figure == "regret" else found
-    return f"Best on {where}: {what or 'the one setting'}, {found}."
+    setting_words = ", ".join(
+        f"{literal(axis)} {literal(value)}" for axis, value in zip(sweep.settings, best, strict=True)
+    )
+    result = f"{_shares(by_setting[best])} of the optimum"
+    result = f"a regret of {_numbers(by_setting[best])}" if figure == "regret" else result
+    return f"Best on {where}: {setting_words or 'the one setting'}, {result}."
 
 
 def _meaning(sweep: Sweep) -> str:
@@ -337,13 +341,13 @@ def _meaning(sweep: Sweep) -> str:
         else ""
     )
     if sweep.unit == "episode":
-        what = "Mean return of the last three episodes and of the first one, as shares of what is earned by whoever"
+        quantity = "Mean return of the last three episodes and of the first one, as shares of what is earned by whoever"
     else:
-        what = f"Return of the one episode, and of its first {sweep.unit}, as shares of what is earned by whoever"
+        quantity = f"Return of the one episode, and of its first {sweep.unit}, as shares of what is earned by whoever"
     regret = " *Regret* is what was missed over the whole context." if "regret" in _columns(sweep) else ""
     return (
-        f"{what} knows the task; weights frozen, actions sampled. *First* and *improvement*, by how many percentage "
-        f"points the last are above the first, are of held-out tasks if there are any.{regret}{several}"
+        f"{quantity} knows the task; weights frozen, actions sampled. *First* and *improvement*, by how many "
+        f"percentage points the last are above the first, are of held-out tasks if there are any.{regret}{several}"
     )
 
 

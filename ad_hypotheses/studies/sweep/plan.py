@@ -120,7 +120,7 @@ def make_plan(run: Run) -> Plan:
         except UserError:
             wrong.append(f"{folder} holds a model that was trained with another configuration")
     if wrong:
-        listed = "\n".join(f"  {one}" for one in wrong)
+        listed = "\n".join(f"  {problem}" for problem in wrong)
         raise UserError(
             f"the sweep cannot go into {run.folder}; nothing was changed there.\n{listed}\n"
             "  Train into another folder (--out), or delete these."

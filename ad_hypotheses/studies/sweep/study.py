@@ -178,11 +178,17 @@ def _end(
     return None
 
 
-def _short(told: dict[str, float]) -> str:
+def _short(summary_numbers: dict[str, float]) -> str:
     """Return what a model earned in a few words; regret where a share means nothing."""
     sets = ("held_out", "train")
-    shares = [f"{n.replace('_', '-')} {told[f'{n}_of_optimum']:.0%}" for n in sets if f"{n}_of_optimum" in told]
-    regrets = [f"{n.replace('_', '-')} {told[f'{n}_regret']:.2f}" for n in sets if f"{n}_regret" in told]
+    shares = [
+        f"{n.replace('_', '-')} {summary_numbers[f'{n}_of_optimum']:.0%}"
+        for n in sets
+        if f"{n}_of_optimum" in summary_numbers
+    ]
+    regrets = [
+        f"{n.replace('_', '-')} {summary_numbers[f'{n}_regret']:.2f}" for n in sets if f"{n}_regret" in summary_numbers
+    ]
     return f"{', '.join(shares)} of the optimum" if shares else f"regret {', '.join(regrets) or 'unknown'}"
 
 
@@ -201,19 +207,19 @@ def _stopped(run: Run) -> str:
 
 def _report(run: Run, failed: dict[str, list[str]]) -> None:
     """Write the report of the models that are trained, print its short form, and say what failed."""
-    found = _found(run, failed)
-    if found.models:
-        page = write_sweep(found, run.reports)
+    trained = _found(run, failed)
+    if trained.models:
+        page = write_sweep(trained, run.reports)
         console = out()
         table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True)
-        heads, lines = summary(found, ranges=False)
+        heads, lines = summary(trained, ranges=False)
         for head in heads:
-            table.add_column(head, justify="left" if head in found.settings else "right")
+            table.add_column(head, justify="left" if head in trained.settings else "right")
         for line in lines:
             table.add_row(*line)
         console.print(table)
-        if found.seeds:
-            say(console, f"means over {' and '.join(found.seeds)}", "dim")
+        if trained.seeds:
+            say(console, f"means over {' and '.join(trained.seeds)}", "dim")
         say(console, f"report: {page}")
     if failed:
         listed = "\n".join(
@@ -258,12 +264,14 @@ def _earned(results: dict[str, Any], config: Config, name: str) -> Earned | None
     """Return what a model earned on a set of tasks, also where an older record tells less than one of today."""
     if name not in results:
         return None
-    told = results["summary"]
-    last, first = told.get(f"{name}_of_optimum"), told.get(f"{name}_first_of_optimum")
+    summary_numbers = results["summary"]
+    last, first = summary_numbers.get(f"{name}_of_optimum"), summary_numbers.get(f"{name}_first_of_optimum")
     if first is None and last is not None:
         first = _first_share(results, config, name)
     gained = None if first is None or last is None else last - first
-    return Earned(last, first, told.get(f"{name}_improvement", gained), told.get(f"{name}_regret"))
+    return Earned(
+        last, first, summary_numbers.get(f"{name}_improvement", gained), summary_numbers.get(f"{name}_regret")
+    )
 
 
 def _first_share(results: dict[str, Any], config: Config, name: str) -> float | None:

@@ -69,9 +69,9 @@ def write_missing(folder: Path, names: Collection[str], make: Callable[[], Mappi
 def card(name: str, config: Config, record: dict[str, Any], sha256: str) -> str:
     """Return a checkpoint's card as Markdown."""
     size, training, histories, ran = config.model, config.training, config.histories, record["machine"]
-    kept = f", 1 in {histories.keep_every} kept" if histories.keep_every > 1 else ""
-    kept += f", after {histories.skip:,} that are not" if histories.skip else ""
-    kept += ", rewards shuffled" if histories.shuffle_rewards else ""
+    subsampling = f", 1 in {histories.keep_every} kept" if histories.keep_every > 1 else ""
+    subsampling += f", after {histories.skip:,} that are not" if histories.skip else ""
+    subsampling += ", rewards shuffled" if histories.shuffle_rewards else ""
     seconds = record["seconds"]
     took = f"{seconds:,.0f} s" + (f" ({duration(seconds)})" if seconds >= 90 else "")
     facts = {
@@ -80,7 +80,7 @@ def card(name: str, config: Config, record: dict[str, Any], sha256: str) -> str:
         "Context": f"{counted(record['context'], 'step')}, {_sees(config)}",
         "Task": describe(config.make_task()),
         "Source": describe(config.make_source()),
-        "Histories": f"{_learners(config)}, {counted(histories.episodes, 'episode')} each{kept}",
+        "Histories": f"{_learners(config)}, {counted(histories.episodes, 'episode')} each{subsampling}",
         "Held-out tasks": f"{histories.held_out:,}",
         "Updates": f"{training.updates:,} of {training.batch:,} histories; learning rate {training.learning_rate:g}",
         "Seeds": f"histories {histories.seed}, training {training.seed}, evaluation {record['evaluation']['seed']}",
@@ -89,7 +89,7 @@ def card(name: str, config: Config, record: dict[str, Any], sha256: str) -> str:
         "Versions": ", ".join(f"{package} {version}" for package, version in record["versions"].items()),
         "Weights (SHA-256)": f"`{sha256}`",
     }
-    rows = "\n".join(f"| {what} | {text} |" for what, text in facts.items())
+    rows = "\n".join(f"| {label} | {text} |" for label, text in facts.items())
     return (
         f"# {name}\n\n"
         f"{_opening(config)}\n\n"
@@ -119,8 +119,10 @@ def _headline(config: Config, record: dict[str, Any]) -> str:
 
 
 def _sees(config: Config) -> str:
-    said = counted(config.context_episodes, "episode")
-    return said if seen(config) is None else f"{said}: it sees {seen(config):,} of {config.kept_episodes:,} at a time"
+    length = counted(config.context_episodes, "episode")
+    return (
+        length if seen(config) is None else f"{length}: it sees {seen(config):,} of {config.kept_episodes:,} at a time"
+    )
 
 
 def _learners(config: Config) -> str:

@@ -117,7 +117,7 @@ def is_finished(folder: Path, config: Config) -> bool:
     except CheckpointError:
         return False
     if other:
-        listed = "".join(f"\n  {one}" for one in other)
+        listed = "".join(f"\n  {difference}" for difference in other)
         raise UserError(
             f"{folder} holds a model that was trained with another configuration; it is left alone.{listed}\n"
             f"  Train into another folder (--out), or delete {folder}."
