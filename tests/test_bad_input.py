@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ad_hypotheses.cli import options
 from ad_hypotheses.report import screen as terminal
+from ad_hypotheses.studies import machine
 
 CLAIMS = '''"""Stay: it stays where it was paid."""
 import numpy as np
@@ -227,7 +227,7 @@ def full(*arguments, **named):
 
 def test_a_full_disk(cli, claims, workplace, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(options.tempfile, "TemporaryFile", full)
+        patch.setattr(machine.tempfile, "TemporaryFile", full)
         refused(cli("scrub", claims, *QUICK), "reports cannot be written: No space left on device")
         refused(cli("train", "tiny.yaml", "--out", "new"), "new/training cannot be written", "--out")
     with monkeypatch.context() as patch:
