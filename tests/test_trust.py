@@ -152,7 +152,9 @@ def test_trusted_files_are_part_of_what_makes_a_report_again(cli, corridor, monk
     commands = []
     monkeypatch.setattr(function, lambda *arguments: commands.append(command(*arguments)))
     assert cli(*typed.split(), "--trust", corridor, "--trust", "hypotheses/stay.py").code == 0
+    assert cli(*typed.split()).code == 0
     assert "--trust tasks/corridor.py --trust hypotheses/stay.py" in commands[0]
+    assert "trust" not in commands[1]
 
 
 def test_naming_a_configuration_names_its_file(corridor):

@@ -255,7 +255,7 @@ def _at(item: Item, typed: Typed) -> Item:
 OPTIONS: dict[str, Any] = {
     "model": None, "models": Path("models"), "edges": [], "nodes": [], "path": [], "written": None, "read": None,
     "donors": "any", "direction": "noising", "metric": [], "screen": None, "screen_steps": None, "search": None,
-    "out": None, "samples": 64, "tasks": "all", "seed": 0, "trust": [], "device": "cpu", "threads": 2,
+    "out": None, "samples": 64, "tasks": "all", "seed": 0, "trust": None, "device": "cpu", "threads": 2,
 }  # fmt: skip
 
 
