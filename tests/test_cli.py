@@ -352,7 +352,7 @@ def test_training_stopped_by_ctrl_c_goes_on_to_the_same_weights(cli, workplace, 
 
     def reach(meter, done, note=""):
         shown(meter, done, note)
-        if meter.what == "updates" and done == 30:  # where the model is evaluated, and between two states
+        if meter.title == "updates" and done == 30:  # where the model is evaluated, and between two states
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:

@@ -152,7 +152,7 @@ def patch_all(
     """
     keep_freed_memory()
     with metered() as meter, stoppable(lambda: _stopped(typed.scratch)):
-        meter.begin("letting learners live", len(chosen_subjects))
+        meter.begin("generating histories", len(chosen_subjects))
         trials = []
         for checkpoint, hypothesis in chosen_subjects:
             items = items_of(typed, checkpoint.model.anatomy, hypothesis is not None)

@@ -10,18 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.errors import UserError
-from ad_hypotheses.language.claims import chosen, shown_file
+from ad_hypotheses.language.claims import shown_file
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.report.progress import Meter, metered
-from ad_hypotheses.report.screen import out, print_json, size
+from ad_hypotheses.report.progress import metered
+from ad_hypotheses.report.screen import out, print_json
 from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
 from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import keep_freed_memory
 from ad_hypotheses.studies.scrub.page import write_report
 from ad_hypotheses.studies.scrub.record import Study
-from ad_hypotheses.studies.scrub.study import Cost, Progress, Settings, Trial, prepare, run_studies
+from ad_hypotheses.studies.scrub.study import Settings, scrub
 from ad_hypotheses.studies.scrub.summary import show
 
 
@@ -60,8 +59,16 @@ def scrub_all(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, as
     """
     keep_freed_memory()
     with metered() as meter, stoppable(lambda: _stopped(run.scratch)):
-        trials = _prepared(hypotheses, run, settings, meter)
-        studies = run_studies(trials, settings, run.command, run.scratch, _progress(meter, trials))
+        studies = scrub(
+            hypotheses,
+            settings,
+            model=run.model,
+            models=run.models,
+            device=run.device,
+            command=run.command,
+            scratch=run.scratch,
+            progress=meter,
+        )
         meter.begin("writing reports", len(studies))
         pages = [write_report(study, run.reports)[-1] for study in studies]
         run.scratch.discard()
@@ -105,41 +112,6 @@ def command(file: str, given: dict[str, Any]) -> str:
         elif value != default:
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return shlex.join(words)
-
-
-def _prepared(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, meter: Meter) -> list[Trial]:
-    groups = chosen(hypotheses, run.model)
-    names = dict.fromkeys(main.model for main, _ in groups)
-    checkpoints = {name: load(name, run.models, run.device) for name in names}
-    meter.begin("letting learners live", len(groups), "hypotheses")
-    trials = []
-    for main, controls in groups:
-        trials.append(prepare(main, controls, checkpoints[main.model], settings))
-        meter.advance(1)
-    return trials
-
-
-def _progress(meter: Meter, trials: list[Trial]) -> Progress:
-    n_claims = sum(len(trial.bound) for trial in trials)
-    rows = trials[0].history.n_rows
-    begun = 0
-
-    def cost(predicted: Cost) -> None:
-        meter.say(
-            f"{n_claims} claims over {rows:,} histories: {predicted.forwards:,} partial forward passes, "
-            f"{size(predicted.bytes)} of memory"
-        )
-        meter.begin("scrubbing", predicted.forwards, "forwards")
-
-    def claim(name: str) -> None:
-        nonlocal begun
-        begun += 1
-        meter.reach(meter.done, f"{name} ({begun} of {n_claims})")
-
-    def adversary(name: str) -> None:
-        meter.reach(meter.done, f"adversary against {name}")
-
-    return Progress(cost, claim, adversary, meter.advance)
 
 
 def _stopped(scratch: Scratch) -> str:

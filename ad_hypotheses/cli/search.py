@@ -81,7 +81,7 @@ def search_model(typed: Typed, wanted: Wanted, asked: Asked, as_json: bool) -> N
     file = _place(wanted, checkpoint)
     keep_freed_memory()
     with metered() as meter, stoppable(lambda: _stopped(typed.scratch)):
-        meter.begin("letting learners live", 1)
+        meter.begin("generating histories", 1)
         pairs = histories_of(checkpoint, asked)
         asked = replace(asked, memory=asked.memory or free_memory(typed.device))
         needed = require_memory(pairs, checkpoint.model, asked.memory)

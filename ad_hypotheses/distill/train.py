@@ -90,7 +90,7 @@ def train(
         try:
             _fit(config, run, sampler, forward, folder, progress)
         except NonFiniteError as error:
-            if run.whole and ranks.first:  # found by letting the model live, while the others wait
+            if run.whole and ranks.first:  # found by rolling the model out, while the others wait
                 ranks.going_on(False)
             run.whole = False  # what was kept before is better than this
             raise diverged(config, run.update, folder, error) from error

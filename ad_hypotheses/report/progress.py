@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, SpinnerColumn, TextColumn
+from rich.progress import Progress as Bars
 
 from ad_hypotheses.report.screen import aside, duration, is_live, say
 
@@ -37,44 +38,64 @@ class Pace:
         return (total - last) * (now - began) / (last - first) if last > first and now > began else None
 
 
-class Meter:
-    """Shows one phase of a run at a time; made by :func:`metered`."""
+class Progress:
+    """Listen to a long run and show nothing: what every study reports to when nobody watches it."""
 
-    def __init__(self, console: Console, bars: Progress | None) -> None:
+    def begin(self, title: str, total: int, unit: str = "", done: int = 0) -> None:
+        """Start a phase.
+
+        Args:
+            title: Name of the phase.
+            total: Amount to do; 0 if unknown.
+            unit: What is counted.
+            done: Amount that an earlier run did already.
+        """
+
+    def advance(self, by: int) -> None:
+        """Report that so much more of the phase is done."""
+
+    def note(self, text: str) -> None:
+        """Report what the phase is busy with."""
+
+    def say(self, line: str, style: str = "") -> None:
+        """Report a line that stays."""
+
+
+class Meter(Progress):
+    """Show one phase of a run at a time; made by :func:`metered`."""
+
+    def __init__(self, console: Console, bars: Bars | None) -> None:
         self.console, self._bars = console, bars
         self._bar = None if bars is None else bars.add_task("", visible=False, counts="", note="", left="")
         self._said = time.monotonic()
         self.begin("", 0)
 
-    def begin(self, what: str, total: int, unit: str = "", done: int = 0) -> None:
-        """Start a phase.
-
-        Args:
-            what: It is called.
-            total: How much there is to do; 0 if unknown.
-            unit: What is counted.
-            done: How much of it an earlier run did already.
-        """
-        self.what, self.total, self.unit, self.done, self.note = what, total, unit, done, ""
+    def begin(self, title: str, total: int, unit: str = "", done: int = 0) -> None:
+        """Start a phase, as in :class:`Progress`."""
+        self.title, self.total, self.unit, self.done, self.remark = title, total, unit, done, ""
         self.pace = Pace()
         self.pace.note(done)
         if self._bars is not None and self._bar is not None:
-            self._bars.reset(self._bar, total=total or None, completed=done, visible=bool(what), description=what)
+            self._bars.reset(self._bar, total=total or None, completed=done, visible=bool(title), description=title)
         self._show()
 
     def reach(self, done: int, note: str = "") -> None:
-        """Say that so much of the phase is done, and something about it."""
-        self.done, self.note = done, note
+        """Report that so much of the phase is done, and what it is busy with."""
+        self.done, self.remark = done, note
         self.pace.note(done)
         self._show()
 
     def advance(self, by: int) -> None:
-        """Say that so much more of the phase is done."""
-        self.reach(self.done + by, self.note)
+        """Report that so much more of the phase is done."""
+        self.reach(self.done + by, self.remark)
 
-    def name(self, what: str) -> None:
-        """Say what the phase is busy with."""
-        self.what = what
+    def note(self, text: str) -> None:
+        """Report what the phase is busy with."""
+        self.reach(self.done, text)
+
+    def rename(self, title: str) -> None:
+        """Give the phase another name."""
+        self.title = title
         self._show()
 
     def say(self, line: str, style: str = "") -> None:
@@ -93,12 +114,12 @@ class Meter:
         left = f"{self.time_left} left" if self.time_left else ""
         if self._bars is not None and self._bar is not None:
             self._bars.update(
-                self._bar, description=self.what, completed=self.done, counts=counts, note=self.note, left=left
+                self._bar, description=self.title, completed=self.done, counts=counts, note=self.remark, left=left
             )
-        elif time.monotonic() - self._said >= SECONDS_A_LINE and self.what:
+        elif time.monotonic() - self._said >= SECONDS_A_LINE and self.title:
             self._said = time.monotonic()
             share = f"{counts} ({self.done / self.total:.0%})" if self.total else ""
-            self.say(f"{self.what}: " + ", ".join(part for part in (share, self.note, left) if part))
+            self.say(f"{self.title}: " + ", ".join(part for part in (share, self.remark, left) if part))
 
 
 @contextmanager
@@ -116,5 +137,5 @@ def metered() -> Iterator[Meter]:
         TextColumn("{task.fields[note]}", style="dim"),
         TextColumn("{task.fields[left]}", style="cyan"),
     )
-    with Progress(*columns, console=console, transient=True, refresh_per_second=8) as bars:
+    with Bars(*columns, console=console, transient=True, refresh_per_second=8) as bars:
         yield Meter(console, bars)

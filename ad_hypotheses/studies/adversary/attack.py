@@ -59,7 +59,7 @@ def challenge(
     history: History,
     regimes: Mapping[str, Bool[np.ndarray, "row step"]],
     baseline: Float[np.ndarray, "row step"],
-    path: Path,
+    path: Path | None,
     done: Callable[[int], None] = lambda done: None,
 ) -> Challenge:
     """Attack a claim, and say what was found.
@@ -70,7 +70,7 @@ def challenge(
         history: The dataset of the study.
         regimes: Which steps belong to which regime, `"all"` first. {name: [row, step]}
         baseline: Loss when nothing is important, in nats. [row, step]
-        path: File for what is measured on the way.
+        path: File for what is measured on the way; None to keep nothing.
         done: Called with the number of partial forwards that were done; all of :attr:`Plan.forwards` in the end.
     """
     meter = _Told(plan, done)

@@ -25,19 +25,21 @@ PARTS = ("loss", "kl", "loss_by_regime", "kl_by_regime")
 class Kept:
     """What was measured already, in a file, so that an interrupted search goes on where it stopped."""
 
-    path: Path
+    path: Path | None
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path) -> Kept:
+    def load(cls, path: Path | None) -> Kept:
         """Read what is there, if it is there as it was written."""
-        arrays = read_checked_arrays(path) or {}
+        arrays = {} if path is None else read_checked_arrays(path) or {}
         names = {name.rpartition("|")[0] for name in arrays}
         return cls(path, {name: Outcome(*(arrays[f"{name}|{part}"] for part in PARTS)) for name in names})
 
     def add(self, name: str, outcome: Outcome) -> None:
         """Keep one more."""
         self.outcomes[name] = outcome
+        if self.path is None:
+            return
         arrays = {f"{key}|{part}": getattr(result, part) for key, result in self.outcomes.items() for part in PARTS}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as temporary, temporary.open("wb") as file:

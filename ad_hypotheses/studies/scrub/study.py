@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from ad_hypotheses.causal.clean import Clean, strands_of
 from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.scrub import Options
-from ad_hypotheses.distill.checkpoint import Checkpoint, versions
+from ad_hypotheses.distill.checkpoint import Checkpoint, load, versions
 from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.errors import CapacityError, DataError
@@ -23,9 +23,12 @@ from ad_hypotheses.evidence.estimate import require_estimable
 from ad_hypotheses.evidence.plain_data import Curve
 from ad_hypotheses.evidence.verdict import Judgement, draws_for, judge
 from ad_hypotheses.language.check import Bound, bind
+from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.wrong_site import wrong_site
+from ad_hypotheses.report.progress import Progress
+from ad_hypotheses.report.screen import size
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.adversary.attack import challenge
 from ad_hypotheses.studies.adversary.plan import Plan, plan
@@ -86,23 +89,6 @@ class Cost:
 
     forwards: int
     bytes: int
-
-
-@dataclass
-class Progress:
-    """What a study says while it runs.
-
-    Attributes:
-        cost: Called once, before the long part.
-        claim: Called with a claim's name when its turn comes.
-        adversary: Called with a claim's name when it is attacked.
-        done: Called with the number of partial forwards that were done.
-    """
-
-    cost: Callable[[Cost], None] = lambda cost: None
-    claim: Callable[[str], None] = lambda name: None
-    adversary: Callable[[str], None] = lambda name: None
-    done: Callable[[int], None] = lambda done: None
 
 
 def reference_histories(checkpoint: Checkpoint, settings: Settings) -> History:
@@ -170,58 +156,147 @@ def prepare(
     claims += [] if made is None else [("wrong site", made)]
     anatomy = checkpoint.model.anatomy
     bound = [(kind, bind(claim, anatomy, history, regimes, settings.seed)) for kind, claim in claims]
-    for _, one in bound:
-        refuse_untestable(one, history, settings.align)
+    for _, claim in bound:
+        refuse_untestable(claim, history, settings.align)
     return Trial(checkpoint, history, {"all": np.ones_like(history.actions, dtype=bool), **regimes}, bound)
 
 
-def run_studies(
-    trials: Sequence[Trial], settings: Settings, command: str, scratch: Scratch, progress: Progress | None = None
+def scrub(
+    hypotheses: Sequence[Hypothesis],
+    settings: Settings | None = None,
+    *,
+    model: str | None = None,
+    models: Path = Path("models"),
+    device: str = "cpu",
+    command: str = "",
+    scratch: Scratch | None = None,
+    progress: Progress | None = None,
 ) -> list[Study]:
-    """Test all that stands in one file, and judge it together.
+    """Test hypotheses and their controls by causal scrubbing, and judge them together.
+
+    Chan et al. 2022, "Causal Scrubbing: a method for rigorously testing interpretability hypotheses".
+
+    Args:
+        hypotheses: All claims of a file, controls among them.
+        settings: How; the defaults if None.
+        model: Name of the checkpoint to test on; None for those that the hypotheses name.
+        models: Folder of the checkpoints.
+        device: Where to compute.
+        command: What makes the same study again, for its record.
+        scratch: Where to keep what is measured claim by claim, so that an interrupted study goes on where it stopped;
+            None to keep nothing.
+        progress: Listens on the way.
+
+    Returns:
+        One record for each hypothesis that is not a control of another.
+
+    Raises:
+        HypothesisError: A claim does not fit the model or the data.
+        CheckpointError: A checkpoint is missing or damaged.
+        DataError: The histories leave nothing to test, or the model does no better than the baseline.
+        CapacityError: A run would not fit into memory; raised before it starts.
+    """
+    settings, progress = settings or Settings(), progress or Progress()
+    trials = bind_all(hypotheses, settings, model, models, device, progress)
+    return run_studies(trials, settings, command, scratch, progress)
+
+
+def bind_all(
+    hypotheses: Sequence[Hypothesis],
+    settings: Settings,
+    model: str | None,
+    models: Path,
+    device: str,
+    progress: Progress,
+) -> list[Trial]:
+    """Load the checkpoints that hypotheses are about, and bind each hypothesis with its controls; see :func:`scrub`."""
+    groups = chosen(hypotheses, model)
+    names = dict.fromkeys(main.model for main, _ in groups)
+    checkpoints = {name: load(name, models, device) for name in names}
+    progress.begin("generating histories", len(groups), "hypotheses")
+    trials = []
+    for main, controls in groups:
+        trials.append(prepare(main, controls, checkpoints[main.model], settings))
+        progress.advance(1)
+    return trials
+
+
+def run_studies(
+    trials: Sequence[Trial],
+    settings: Settings,
+    command: str = "",
+    scratch: Scratch | None = None,
+    progress: Progress | None = None,
+) -> list[Study]:
+    """Measure hypotheses that are bound to data, and judge them together.
 
     Args:
         trials: From :func:`prepare`.
         settings: How.
-        command: What reruns the study.
-        scratch: Where to keep what is measured claim by claim, so that an interrupted study goes on where it stopped.
-        progress: What to call on the way.
+        command: What makes the same study again.
+        scratch: Where to keep what is measured claim by claim; None to keep nothing.
+        progress: Listens on the way.
 
     Raises:
         DataError: The model does no better than the baseline: there is nothing to explain.
-        CapacityError: A run would not fit into memory; says so before it starts.
+        CapacityError: A run would not fit into memory; raised before it starts.
     """
     progress = progress or Progress()
     n_claims = sum(len(trial.bound) for trial in trials)
     for trial in trials:
         trial.attack = _attack(trial, settings)
         trial.clean = Clean.run(trial.checkpoint.model, trial.history)
-    costs = [_cost(trial, trial.clean, settings) for trial in trials if trial.clean]
-    for trial, cost in zip(trials, costs, strict=True):
-        refuse_too_large(cost, settings.memory, str(trial.checkpoint.model.device))
-    progress.cost(Cost(sum(cost.forwards for cost in costs), max(cost.bytes for cost in costs)))
+    _announce(trials, settings, progress)
+    begun = 0
     for trial in trials:
-        _measure(trial, settings, scratch, draws_for(n_claims), progress)
+        _measure(trial, settings, scratch, draws_for(n_claims), (begun, n_claims), progress)
+        begun += len(trial.bound)
         if trial.attack is not None:
             trial.challenge = _attacked(trial, trial.attack, settings, scratch, progress)
-    judgements = iter(judge([one.tested() for trial in trials for one in trial.tried]))
+    judgements = iter(judge([claim.tested() for trial in trials for claim in trial.tried]))
     return [_study(trial, list(islice(judgements, len(trial.tried))), settings, command) for trial in trials]
 
 
-def _measure(trial: Trial, settings: Settings, scratch: Scratch, n_boot: int, progress: Progress) -> None:
+def _announce(trials: Sequence[Trial], settings: Settings, progress: Progress) -> None:
+    """Predict what the trials cost, refuse what does not fit, and say the rest."""
+    costs = [_cost(trial, trial.clean, settings) for trial in trials if trial.clean]
+    for trial, cost in zip(trials, costs, strict=True):
+        refuse_too_large(cost, settings.memory, str(trial.checkpoint.model.device))
+    forwards, n_bytes = sum(cost.forwards for cost in costs), max(cost.bytes for cost in costs)
+    n_claims, n_rows = sum(len(trial.bound) for trial in trials), trials[0].history.n_rows
+    progress.say(
+        f"{n_claims} claims over {n_rows:,} histories: {forwards:,} partial forward passes, {size(n_bytes)} of memory"
+    )
+    progress.begin("scrubbing", forwards, "forwards")
+
+
+def _measure(
+    trial: Trial,
+    settings: Settings,
+    scratch: Scratch | None,
+    n_boot: int,
+    claims: tuple[int, int],
+    progress: Progress,
+) -> None:
+    """Measure every claim of a trial; `claims` are those measured before and all that there are."""
+    begun, n_claims = claims
     clean, history = trial.clean, trial.history
     assert clean is not None
     clusters = len(np.unique(clusters_of(history)))
     resampling = Resampling.draw(clusters, settings.passes, np.random.default_rng(settings.seed), n_boot)
-    for kind, one in trial.bound:
-        progress.claim(one.hypothesis.name or one.root)
-        path = scratch.file(f"{_key(trial.checkpoint, one, history, settings)}.npz")
+    for number, (kind, bound) in enumerate(trial.bound, begun + 1):
+        progress.note(f"{bound.hypothesis.name or bound.root} ({number} of {n_claims})")
+        path = _file(scratch, f"{_key(trial.checkpoint, bound, history, settings)}.npz")
         with clean.prepared():
-            measured = _measured(clean, one, settings, kind == "hypothesis", path, progress.done)
+            measured = _measured(clean, bound, settings, kind == "hypothesis", path, progress.advance)
         evidence = weigh(measured, clean.log_probs, history, trial.regimes, resampling)
         require_estimable(evidence["all"][0])
         measured.halves = None  # large, and all in the evidence
-        trial.tried.append(Tried(one, kind, measured, evidence, one.hypothesis.policy(history)))
+        trial.tried.append(Tried(bound, kind, measured, evidence, bound.hypothesis.policy(history)))
+
+
+def _file(scratch: Scratch | None, name: str) -> Path | None:
+    return None if scratch is None else scratch.file(name)
 
 
 def _cost(trial: Trial, clean: Clean, settings: Settings) -> Cost:
@@ -239,11 +314,11 @@ def _attack(trial: Trial, settings: Settings) -> Plan | None:
     return plan(trial.bound[0][1], trial.history, *how)
 
 
-def _attacked(trial: Trial, attack: Plan, settings: Settings, scratch: Scratch, progress: Progress) -> Challenge:
-    one, model, history = trial.bound[0][1], trial.checkpoint.model, trial.history
-    progress.adversary(one.hypothesis.name or one.root)
-    path = scratch.file(f"{_key(trial.checkpoint, one, history, settings)}-adversary-{attack.key}.npz")
-    return challenge(attack, model, history, trial.regimes, trial.tried[0].measured.baseline, path, progress.done)
+def _attacked(trial: Trial, attack: Plan, settings: Settings, scratch: Scratch | None, progress: Progress) -> Challenge:
+    bound, model, history = trial.bound[0][1], trial.checkpoint.model, trial.history
+    progress.note(f"adversary against {bound.hypothesis.name or bound.root}")
+    path = _file(scratch, f"{_key(trial.checkpoint, bound, history, settings)}-adversary-{attack.key}.npz")
+    return challenge(attack, model, history, trial.regimes, trial.tried[0].measured.baseline, path, progress.advance)
 
 
 def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
@@ -297,7 +372,7 @@ def refuse_too_large(cost: Cost, memory: int | None, device: str) -> None:
 
 
 def _measured(
-    clean: Clean, bound: Bound, settings: Settings, nodes_alone: bool, path: Path, done: Callable[[int], None]
+    clean: Clean, bound: Bound, settings: Settings, nodes_alone: bool, path: Path | None, done: Callable[[int], None]
 ) -> Measured:
     splits = n_splits(clean.history)
     how = (settings.passes, settings.options, settings.seed, nodes_alone, splits)

@@ -145,7 +145,7 @@ def _train(run: Run, plan: Plan, todo: list[Cell], meter: Meter, brake: Brake) -
             time.sleep(SECONDS_A_LOOK if running else 0)
     finally:
         if running:
-            meter.name("waiting for the workers to keep what they have")
+            meter.rename("waiting for the workers to keep what they have")
         stop(list(running.values()))
     return failed
 

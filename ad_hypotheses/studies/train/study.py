@@ -172,7 +172,7 @@ class _Run:
 
         def evaluated(line: dict[str, Any]) -> None:
             self.meter.say(_sentence(line))
-            self.meter.name("updates")
+            self.meter.rename("updates")
             brake.stop_if_pulled()
 
         return Progress(lived, updated, evaluated)
@@ -188,7 +188,7 @@ class _Run:
         if done == self.first + MEASURED and self.meter.time_left:
             self.meter.say(f"about {self.meter.time_left} for the other {total - done:,} updates, evaluations apart")
         if done % self.config.training.evaluate_every == 0 or done == total:
-            self.meter.name("letting the model live")
+            self.meter.rename("rolling the model out")
 
     def stopped(self) -> str:
         """Return what to say when the user stopped the run."""

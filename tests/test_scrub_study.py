@@ -1,0 +1,83 @@
+"""A study from Python: one function that takes hypotheses and returns records, writes nothing and prints nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ad_hypotheses import Hypothesis, embed, logits, mlp, node
+from ad_hypotheses.errors import CheckpointError
+from ad_hypotheses.report.progress import Progress
+from ad_hypotheses.studies.scrub.study import Settings, scrub
+
+SETTINGS = Settings(rows=16, passes=1, rollouts=0)
+
+
+@node(at=embed("x") + embed("y"))
+def cell(history):
+    """Cell of the agent.  [batch, step, 2]"""
+    return history.observations
+
+
+@node(at=mlp(0))
+def place(cell):
+    """The same.  [batch, step, 2]"""
+    return cell
+
+
+@node(at=logits)
+def choice(place):
+    """No opinion.  [batch, step]"""
+    return np.full(place.shape[:2], -1)
+
+
+class Listener(Progress):
+    """Remember what a study reports."""
+
+    def __init__(self):
+        self.phases, self.done, self.notes, self.lines = [], 0, [], []
+
+    def begin(self, title, total, unit="", done=0):
+        self.phases.append((title, total))
+        self.done = done
+
+    def advance(self, by):
+        self.done += by
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def say(self, line, style=""):
+        self.lines.append(line)
+
+
+@pytest.fixture
+def claim():
+    return Hypothesis(choice, model="tiny", name="place_only")
+
+
+def test_a_study_returns_its_record_and_writes_and_prints_nothing(claim, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (study,) = scrub([claim], SETTINGS, models=trained)
+    assert (study.model, study.claims[0].name, study.claims[0].regimes[0].name) == ("tiny", "place_only", "all")
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_listener_hears_the_cost_beforehand_and_every_forward(claim, trained):
+    listener = Listener()
+    (study,) = scrub([claim], SETTINGS, models=trained, progress=listener)
+    assert [title for title, _ in listener.phases] == ["generating histories", "scrubbing"]
+    assert listener.done == listener.phases[-1][1] > 0
+    assert listener.notes[0] == f"place_only (1 of {len(study.claims)})"
+    assert f"{listener.phases[-1][1]:,} partial forward passes" in listener.lines[0]
+
+
+def test_a_listener_changes_no_figure(claim, trained):
+    (quiet,), (heard,) = (scrub([claim], SETTINGS, models=trained, progress=listener) for listener in (None, Listener()))
+    assert quiet.to_json() == heard.to_json()
+
+
+def test_a_study_of_a_model_that_does_not_exist_says_which_there_are(claim, trained):
+    with pytest.raises(CheckpointError, match="elsewhere"):
+        scrub([claim], SETTINGS, model="elsewhere", models=trained)
