@@ -401,18 +401,19 @@ def test_a_regime_is_named_by_the_figure_quoted_and_only_if_it_stands_out():
     assert stands_out("loss", than, one, never, resampling) == "all"  # one regime has none to stand out from
 
 
-def test_chance_is_hardly_ever_reported():
-    """Three attempts that change nothing but the noise, tested together, 60 times."""
+@pytest.mark.parametrize(("times", "most"), [(20, 1), pytest.param(60, 3, marks=pytest.mark.slow)])
+def test_chance_is_hardly_ever_reported(times, most):
+    """Three attempts that change nothing but the noise, tested together, many times."""
     rng, false = np.random.default_rng(0), 0
     ones = np.ones(48)
     ground = Ground(model=ones, baseline=2 * ones, kl_baseline=ones, counts=10 * ones)
-    for _ in range(60):
+    for _ in range(times):
         resampling = Resampling.draw(48, 3, rng, resamples_for(3))
         level = rng.normal(size=48)
         base, *attempts = (outcome(*(level + 0.3 * rng.normal(size=(2, 3, 48)))) for _ in range(4))
         effects = [[worse(base, one, ground, resampling), worse(one, base, ground, resampling)] for one in attempts]
         false += min(map(smallest, corrected(effects))) < ALPHA
-    assert false <= 3
+    assert false <= most
 
 
 def test_it_costs_no_more_than_was_said_and_goes_on_where_it_stopped(tmp_path):

@@ -265,7 +265,10 @@ def test_pairs_are_of_different_networks_and_recover_neither_nothing_nor_all():
 
 @pytest.fixture
 def place(tmp_path, monkeypatch, sketches) -> Place:
-    """Return a folder to work in, with the command line's design made tiny."""
+    """Return a folder to work in; the command line's design is tiny, and knows few claims about the network."""
+    known = cases.KNOWN[NETWORK]
+    claims = {name: known.claims[name] for name in ("truth", "average", "reward_blind", "record")}
+    monkeypatch.setitem(cases.KNOWN, NETWORK, dataclasses.replace(known, claims=claims))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("AD_HYPOTHESES_TRACEBACK", raising=False)
@@ -303,6 +306,7 @@ def test_an_interrupted_calibration_goes_on_and_ends_as_if_nothing_had_been(plac
     record = read_calibration(Path("reports/calibration-only-win-stay-quick-models-models.json"))
     case = case_of(NETWORK, place.models, place.hypotheses)
     assert len(record.outcomes) == len(case.claims) * 4
+    assert {one.figure for one in record.coverage} == {"recovered", "beyond_structure"}
     assert json.loads(ended.out) == {
         "report": "reports/calibration-only-win-stay-quick-models-models.md",
         **json.loads(record.to_json()),

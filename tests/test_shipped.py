@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -63,16 +64,22 @@ def test_the_bandit_model_regrets_no_more_than_its_source():
     assert summary["held_out_regret"] <= 1.1 * summary["held_out_source_regret"]
 
 
+@cache
+def model_and_histories(name):
+    """Return a model that ships, histories of its tasks and their regimes; made once for all claims about it."""
+    checkpoint = load(name, MODELS)
+    history = reference_histories(checkpoint, Settings(rows=32))
+    return checkpoint.model, history, checkpoint.config.make_task().regimes(history)
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_hypotheses_fit_their_models_and_carry_a_control(file):
     found = load_hypotheses(str(file))
     assert any(one.control_of is not None for one in found)
     for one in found:
-        checkpoint = load(one.model, MODELS)
-        history = reference_histories(checkpoint, Settings(rows=32))
-        roles = checkpoint.config.make_task().regimes(history)
-        assert bind(one, checkpoint.model.anatomy, history, roles).warnings == ()
-        assert wrong_site(one, checkpoint.model.anatomy) is not None
+        model, history, regimes = model_and_histories(one.model)
+        assert bind(one, model.anatomy, history, regimes).warnings == ()
+        assert wrong_site(one, model.anatomy) is not None
 
 
 def test_the_hypothesis_in_the_readme_fits_its_model(tmp_path):
@@ -80,7 +87,6 @@ def test_the_hypothesis_in_the_readme_fits_its_model(tmp_path):
     (tmp_path / "from_readme.py").write_text(source)
     claim, control = load_hypotheses(str(tmp_path / "from_readme.py"))
     assert control.control_of is claim
-    checkpoint = load(claim.model, MODELS)
-    history = reference_histories(checkpoint, Settings(rows=32))
+    model, history, regimes = model_and_histories(claim.model)
     for one in (claim, control):
-        bind(one, checkpoint.model.anatomy, history, checkpoint.config.make_task().regimes(history))
+        bind(one, model.anatomy, history, regimes)

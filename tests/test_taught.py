@@ -61,21 +61,8 @@ def stopped_in_update(number, cli, monkeypatch):
     return ran
 
 
-def test_ctrl_c_within_an_update_loses_nothing(cli, place, monkeypatch):
-    assert "was trained, but not for long enough" in cli("known", NAME).err
-    whole = load_file(STATE)
-    shutil.rmtree(STATE.parent)
-    ran = stopped_in_update(7, cli, monkeypatch)
-    kept = f"stopped after update 7 of 12 of known-{NAME}, which is kept in {STATE.parent}; the same command goes on."
-    assert kept in ran.said
-    again = cli("known", NAME)
-    assert "going on after update 7" in again.err
-    assert "was trained, but not for long enough" in again.err
-    for name, weight in load_file(STATE).items():
-        np.testing.assert_array_equal(weight, whole[name])
-
-
-def test_ctrl_c_in_the_proof_says_that_the_training_is_kept(cli, place, monkeypatch):
+def stop_before_the_proof(monkeypatch):
+    """Press Ctrl-C when a network is trained and its proof begins, which would take longest."""
     begun = Meter.begin
 
     def begin(meter, what, total, *rest, **more):
@@ -84,6 +71,24 @@ def test_ctrl_c_in_the_proof_says_that_the_training_is_kept(cli, place, monkeypa
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Meter, "begin", begin)
+
+
+def test_ctrl_c_within_an_update_loses_nothing(cli, place, monkeypatch):
+    assert "was trained, but not for long enough" in cli("known", NAME).err
+    whole = load_file(STATE)
+    shutil.rmtree(STATE.parent)
+    ran = stopped_in_update(7, cli, monkeypatch)
+    kept = f"stopped after update 7 of 12 of known-{NAME}, which is kept in {STATE.parent}; the same command goes on."
+    assert kept in ran.said
+    stop_before_the_proof(monkeypatch)
+    again = cli("known", NAME)
+    assert "going on after update 7" in again.err
+    for name, weight in load_file(STATE).items():
+        np.testing.assert_array_equal(weight, whole[name])
+
+
+def test_ctrl_c_in_the_proof_says_that_the_training_is_kept(cli, place, monkeypatch):
+    stop_before_the_proof(monkeypatch)
     ran = cli("known", NAME)
     assert ran.code == 2
     assert f"known-{NAME} is trained, its state is kept in {STATE.parent}; the same command goes on" in ran.said
@@ -120,6 +125,7 @@ def test_a_training_goes_on_only_if_it_is_taught_the_same(before, after, anew, c
     text = FILE.read_text()
     assert text.count(before) >= 1
     FILE.write_text(text.replace(before, after, 1))
+    stop_before_the_proof(monkeypatch)
     ran = cli("known", NAME)
     assert ("was taught another truth; the training starts anew." in ran.said) == anew
     assert ("going on after update 5" in ran.err) != anew
@@ -199,4 +205,5 @@ def test_a_state_of_which_nobody_knows_what_it_was_taught_is_not_gone_on_with(cl
     note = STATE.parent / "taught.json"
     assert len(json.loads(note.read_text())["taught"]) == 64
     note.write_text("{")
+    stop_before_the_proof(monkeypatch)
     assert "the training starts anew" in cli("known", NAME).said
