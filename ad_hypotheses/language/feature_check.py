@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Int
 
+from ad_hypotheses.language.global_state import generators_moved
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Node, policy_problem
 from ad_hypotheses.language.problems import Problem, listed
@@ -160,7 +161,9 @@ def _unsteady(
     rows = rng.permutation(n)[: max(1, min(CHECKED_ROWS, n // 2))]
     value = features[node.name].value
     try:
-        first, second = on(rows), on(rows)
+        first = on(rows)
+        with generators_moved():  # each call finds them as they were before the last, and would draw the same again
+            second = on(rows)
         if not _same(first, second):
             message = f"{node.name}() is random: called twice on the same histories it returns different values."
             return Problem(message, node.place, advice="drop the randomness; a distribution over actions may stay one")

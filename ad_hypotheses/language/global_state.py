@@ -46,6 +46,18 @@ def global_state_kept() -> Iterator[None]:
                 setting.write(value)
 
 
+@contextmanager
+def generators_moved() -> Iterator[None]:
+    """Let the generators that everybody shares give other numbers inside, so that what draws from them shows it."""
+    import torch
+
+    with global_state_kept():
+        random.random()
+        np.random.random()  # noqa: NPY002 - the global one is meant
+        torch.rand(1)
+        yield
+
+
 @cache
 def _settings() -> tuple[Setting, ...]:
     """Return everything that is put back; numpy's error state first, since reading what follows computes."""
