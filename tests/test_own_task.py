@@ -213,3 +213,10 @@ def test_all_mistakes_are_listed_at_once(corridor: Path) -> None:
 def test_what_is_no_family_at_all_is_told_what_it_lacks() -> None:
     with pytest.raises(ConfigError, match="'object' cannot be used:\n  it lacks name, channels"):
         check_task(object())
+
+
+def test_what_a_file_changes_of_global_state_is_put_back(corridor: Path) -> None:
+    errors = np.geterr()
+    corridor.write_text(CODE + "\nnp.seterr(all='raise')\n")
+    assert make_task("tasks/corridor.py:Corridor").length == 21
+    assert np.geterr() == errors

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ad_hypotheses.errors import ConfigError, did_you_mean
+from ad_hypotheses.language.global_state import global_state_kept
 from ad_hypotheses.language.user_code import MODULE, EndedProgram, described, user_code
 from ad_hypotheses.storage.reading import read_file
 from ad_hypotheses.tasks.task import missing_members
@@ -111,7 +112,7 @@ def _run(path: Path) -> ModuleType:
     sys.modules[name] = module  # before it runs: its dataclasses look their module up
     try:
         # what was read above, not what may lie there by now or in __pycache__
-        with user_code():
+        with global_state_kept(), user_code():
             exec(compile(content, str(path), "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
         del sys.modules[name]
