@@ -39,7 +39,8 @@ from ad_hypotheses.distill.updates import diverged, take_step
 from ad_hypotheses.known.training_digest import digest, keep_taught
 from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath, bind
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.hypothesis import Hypothesis, Node, as_policy
+from ad_hypotheses.language.hypothesis import Hypothesis, Node
+from ad_hypotheses.language.policy import as_policy
 from ad_hypotheses.storage.lock import held
 
 Policy = Callable[[History], Float[np.ndarray, "batch step action"]]

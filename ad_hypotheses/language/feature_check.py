@@ -15,7 +15,8 @@ from jaxtyping import Bool, Int
 
 from ad_hypotheses.language.global_state import generators_moved
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.hypothesis import Node, policy_problem
+from ad_hypotheses.language.hypothesis import Node
+from ad_hypotheses.language.policy import policy_problem
 from ad_hypotheses.language.problems import Problem, listed
 
 ROUNDS = 8  # replaced futures a row; rows differ in their cut, so a few hundred rows cut every step
@@ -88,7 +89,7 @@ def _first_look(node: Node, history: History, features: Mapping[str, Feature], *
     if type(value) is not np.ndarray:
         advice = "add a return" if value is None else "return a plain numpy array, e.g. np.asarray(...)"
         return Problem(f"{node.name}() returns {_article(value)}, not a numpy array.", node.place, advice=advice)
-    problem = policy_problem(node, value, history) if is_root else _wrong_array(node, value, history)
+    problem = policy_problem(node.name, node.place, value, history) if is_root else _wrong_array(node, value, history)
     if problem is not None:
         return problem
     # with as many columns as steps a value is one of steps; [batch, k] with k = step cannot be told from it

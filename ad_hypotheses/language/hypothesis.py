@@ -18,11 +18,11 @@ from jaxtyping import Float
 from ad_hypotheses.errors import HypothesisError, did_you_mean
 from ad_hypotheses.language.feature_call import HISTORY, call_feature, raised
 from ad_hypotheses.language.history import History
+from ad_hypotheses.language.policy import as_policy, policy_problem
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
 from ad_hypotheses.language.sites import SiteSet, embed, head, mlp
 
 ARROWS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-SUM_TOLERANCE = 1e-6  # how far the probabilities of one step may be from summing to 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +246,7 @@ class Hypothesis:
             HypothesisError: The last node's value is neither actions nor distributions.
         """
         value = self.values(history)[self.root.name]
-        problem = policy_problem(self.root, value, history)
+        problem = policy_problem(self.root.name, self.root.place, value, history)
         if problem is not None:
             raise failure([problem])
         return as_policy(value, history.n_actions)
@@ -254,41 +254,6 @@ class Hypothesis:
     def __repr__(self) -> str:
         sites = ", ".join(f"{node.name} at {node.site}" for node in self.nodes)
         return f"Hypothesis({self.name or self.root.name} on {self.model}: {sites})"
-
-
-def as_policy(value: np.ndarray, n_actions: int) -> Float[np.ndarray, "batch step action"]:
-    """Return distributions over actions; an action becomes certain, a negative one *anything*."""
-    if value.ndim == 3:
-        return value.astype(np.float64)
-    actions = value.astype(np.int64)
-    certain = np.eye(n_actions)[np.maximum(actions, 0)]
-    return np.where((actions < 0)[..., None], 1 / n_actions, certain)
-
-
-def policy_problem(root: Node, value: np.ndarray, history: History) -> Problem | None:
-    """Return why the last node's value is no policy, or None if it is one."""
-    shape, n_actions = (history.n_rows, history.n_steps), history.n_actions
-    wanted = (
-        ("a policy is", f"actions [batch, step] = {shape} in 0 to {n_actions - 1}, negative for no opinion"),
-        ("or", f"probabilities [batch, step, action] = {(*shape, n_actions)}"),
-    )
-    if value.dtype.kind not in "biuf":
-        message = f"{root.name}() is the last node, and its values of type {value.dtype} are no policy."
-    elif value.shape not in (shape, (*shape, n_actions)):
-        message = f"{root.name}() is the last node, and its shape {value.shape} is that of no policy."
-    elif value.ndim == 2 and not (np.isfinite(value) & (value == np.floor(value))).all():
-        message = f"{root.name}() is the last node, and some of its actions are no whole numbers."
-    elif value.ndim == 2 and (value >= n_actions).any():
-        message = f"{root.name}() returns action {int(value.max())}, but there are {n_actions} actions."
-    elif value.ndim == 3 and not (value >= 0).all():
-        message = f"{root.name}() returns a negative or undefined probability."
-    elif value.ndim == 3 and np.abs(value.sum(axis=-1) - 1).max(initial=0) > SUM_TOLERANCE:
-        row, step = np.argwhere(np.abs(value.sum(axis=-1) - 1) > SUM_TOLERANCE)[0]
-        total = value[row, step].sum()
-        message = f"{root.name}() returns probabilities that sum to {total:.6g}, not 1 (row {row}, step {step})."
-    else:
-        return None
-    return Problem(message, root.place, wanted)
 
 
 def _define(function: Callable[..., Any], at: Any, caller: types.FrameType) -> Node:
