@@ -178,7 +178,7 @@ def _unsteady(
             return Problem(message, node.place, advice=advice)
     except Exception as error:  # as above
         problem = node.raised(error)
-        return replace(problem, what=problem.what.replace(" raises", " fails on some of the rows: it raises"))
+        return replace(problem, message=problem.message.replace(" raises", " fails on some of the rows: it raises"))
     return None
 
 
@@ -224,7 +224,7 @@ def _seers(
         elif len(errors.get(node.name, ())) == ROUNDS and node.name not in moved_rows:
             problem = node.raised(errors[node.name][0])
             message = f"{node.name}() cannot be checked for peeking: on histories with another future it always "
-            problems.append(replace(problem, what=message + problem.what.removeprefix(f"{node.name}() ")))
+            problems.append(replace(problem, message=message + problem.message.removeprefix(f"{node.name}() ")))
     return problems
 
 

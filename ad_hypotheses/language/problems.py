@@ -14,13 +14,13 @@ class Problem:
     """One mistake, as a person reads it.
 
     Attributes:
-        what: What was written and why it cannot be used; one sentence.
+        message: Sentence that says what was written and why it cannot be used.
         place: `file:line`, empty when unknown.
         facts: Pairs of a label and what exists, e.g. `("defined", "history, cell")`.
-        advice: What to do; empty when the sentence says it already.
+        advice: Advice what to do; empty when the sentence says it already.
     """
 
-    what: str
+    message: str
     place: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     advice: str = ""
@@ -28,7 +28,7 @@ class Problem:
     def __str__(self) -> str:
         rows = ((("file", self.place),) if self.place else ()) + self.facts
         width = max((len(label) for label, _ in rows), default=0) + 1
-        lines = [self.what, *(f"  {label + ':':<{width}} {text}" for label, text in rows)]
+        lines = [self.message, *(f"  {label + ':':<{width}} {text}" for label, text in rows)]
         return "\n".join(lines + ([f"  {self.advice}"] if self.advice else []))
 
 

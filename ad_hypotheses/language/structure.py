@@ -42,7 +42,7 @@ def examine_structure(hypothesis: Hypothesis, anatomy: Anatomy) -> tuple[dict[st
         problems += [_unknown_name(node, name, hypothesis, anatomy) for name in node.unknown]
         parts[node.name], wrong = node.site.examine(anatomy)
         problems += [
-            Problem(f"{node.name}() sits at {problem.what}", node.place, problem.facts, problem.advice)
+            Problem(f"{node.name}() sits at {problem.message}", node.place, problem.facts, problem.advice)
             for problem in wrong
         ]
     whole = {node.name for node in hypothesis.nodes if parts[node.name] and not node.site.problems}
