@@ -27,7 +27,7 @@ from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.language.edges import Edge, all_edges
 from ad_hypotheses.studies.machine import keep_freed_memory
-from ad_hypotheses.studies.scrub.study import Settings, reference_histories
+from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
 from ad_hypotheses.tasks.counterfactuals import fitting
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     keep_freed_memory()
     checkpoint = load(options.model, MODELS)
-    task, history = checkpoint.config.make_task(), reference_histories(checkpoint, Settings(rows=options.samples))
+    task, history = checkpoint.config.make_task(), reference_histories(checkpoint, ScrubSettings(rows=options.samples))
     edges = all_edges(checkpoint.model.anatomy)[:: options.every]
     print(f"{checkpoint.name}: {len(edges)} edges, {history.n_steps} steps, best of {options.rounds} rounds")
     print(f"{'donors':20s} {'rows':>4s} {'shared':>7s} {'skipping them':>14s} {'all computed':>13s} {'ratio':>6s}")

@@ -13,11 +13,11 @@ from fractions import Fraction
 from itertools import product
 from typing import Any
 
-from ad_hypotheses.causal.oracle import Component, Options, OracleNode, Site
+from ad_hypotheses.causal.oracle import OracleComponent, OracleNode, OracleOptions, Site
 
-INCLUSIVE = Options(self_donors=True)
-EXCLUSIVE = Options(self_donors=False)
-INDEPENDENT = Options(self_donors=True, others="independent")
+INCLUSIVE = OracleOptions(self_donors=True)
+EXCLUSIVE = OracleOptions(self_donors=False)
+INDEPENDENT = OracleOptions(self_donors=True, others="independent")
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Case:
 
     name: str
     rows: Sequence[Any]
-    components: tuple[Component, ...]
+    components: tuple[OracleComponent, ...]
     nodes: tuple[OracleNode, ...]
     label: Callable[[int, int], Any]
     answer: Fraction
     catches: str
-    options: Options = INCLUSIVE
+    options: OracleOptions = INCLUSIVE
     n_steps: int = 1
     wrong: Mapping[str, Fraction] = field(default_factory=dict)
     error: Callable[[Any, Any], Any] = lambda value, label: (value - label) ** 2
@@ -48,20 +48,21 @@ def function(name, reads, compute, looks_back=False):
     """A component with the one part "in"; without `looks_back`, `compute` takes what it reads by position."""
     names = tuple(reads.split())
     if looks_back:
-        return Component(name, {"in": names}, lambda inputs: compute(inputs["in"]), looks_back=True)
-    return Component(name, {"in": names}, lambda inputs: compute(*(inputs["in"][n] for n in names)))
+        return OracleComponent(name, {"in": names}, lambda inputs: compute(inputs["in"]), looks_back=True)
+    return OracleComponent(name, {"in": names}, lambda inputs: compute(*(inputs["in"][n] for n in names)))
 
 
 def stepless(rows, **columns):
     """One input for each keyword, a function of the row."""
     return tuple(
-        Component(name, {}, lambda row, step, column=column: column(rows[row])) for name, column in columns.items()
+        OracleComponent(name, {}, lambda row, step, column=column: column(rows[row]))
+        for name, column in columns.items()
     )
 
 
 def stepped(rows, name="x"):
     """The input whose value at (row, step) is rows[row][step]."""
-    return Component(name, {}, lambda row, step: rows[row][step])
+    return OracleComponent(name, {}, lambda row, step: rows[row][step])
 
 
 def node(name, at, parents="", rows=None, feature=None, selected=None):
@@ -503,7 +504,7 @@ def own_sites_case():
 
 def part_cases():
     rows = bits(2)
-    head = Component(
+    head = OracleComponent(
         "head",
         {"q": ("a", "b"), "k": ("a", "b")},
         lambda i: i["q"]["a"] + 2 * i["q"]["b"] + 4 * i["k"]["a"] + 8 * i["k"]["b"],
@@ -522,7 +523,7 @@ def part_cases():
         Fraction(10),
         "other parents entering the part that a q node replaces",
     )
-    xs = (*stepless(rows, x=itself), Component("head", {"q": ("x",), "k": ("x",)}, read_two_features))
+    xs = (*stepless(rows, x=itself), OracleComponent("head", {"q": ("x",), "k": ("x",)}, read_two_features))
     # One writer, two features: q gets the right a, k the right b, and 4 (a~ - a) is all that is lost: 16/2.
     narrow = Case(
         "one writer for two readers",
@@ -547,7 +548,7 @@ def part_cases():
         [0, 1],
         (
             *stepless([0, 1], x=itself),
-            Component("head", {"q": ("x",), "k": ("x",)}, lambda i: i["q"]["x"] + 2 * i["k"]["x"]),
+            OracleComponent("head", {"q": ("x",), "k": ("x",)}, lambda i: i["q"]["x"] + 2 * i["k"]["x"]),
         ),
         (node("H", "head"),),
         lambda row, step: 3 * row,
@@ -639,7 +640,7 @@ def chained_attention_cases():
 
 
 def head_over_steps_cases():
-    head = Component(
+    head = OracleComponent(
         "head",
         {"q": ("x",), "k": ("x",)},
         lambda i: i["q"][-1]["x"] + 2 * sum(seen["x"] for seen in i["k"]),
@@ -705,7 +706,7 @@ def selected_cases():
         answer=Fraction(1),
     )
     # The same at a q node: unselected, its whole mapping is of `other`, although E is exact elsewhere.
-    head = Component("head", {"q": ("x",), "k": ("x",)}, lambda i: i["q"]["x"] + 2 * i["k"]["x"])
+    head = OracleComponent("head", {"q": ("x",), "k": ("x",)}, lambda i: i["q"]["x"] + 2 * i["k"]["x"])
     part = replace(
         late,
         name="selected part",
@@ -777,7 +778,7 @@ def alignment_cases():
         rows=coins,
         components=(
             stepped(coins),
-            Component("head", {"q": ("x",), "k": ("x",)}, lambda i: i["q"]["x"] + 2 * i["k"]["x"]),
+            OracleComponent("head", {"q": ("x",), "k": ("x",)}, lambda i: i["q"]["x"] + 2 * i["k"]["x"]),
         ),
         nodes=(node("H", "head", "Q E"), by_step("Q", [Site("head", "q")], FLAT), by_step("E", "x", coins)),
         label=lambda row, step: 3 * step,

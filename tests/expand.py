@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ad_hypotheses.causal.oracle import Component, OracleNode, Site
+from ad_hypotheses.causal.oracle import OracleComponent, OracleNode, Site
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.language.anatomy import Part, Reader, Writer, head_readers
@@ -40,7 +40,7 @@ def tiny_history(seed: int, n_rows: int, n_steps: int) -> History:
 
 def components(
     model: ADTransformer, history: History, along: dict[Writer, np.ndarray] | None = None
-) -> list[Component]:
+) -> list[OracleComponent]:
     """The model in plain numpy, one component a writer, without using the engine's own functions.
 
     A writer in `along` is split into what it writes along the given directions, `"<name> along"`, and the rest.
@@ -49,13 +49,13 @@ def components(
     tokens = model.vocabulary.encode(history).numpy()
     along = along or {}
     names: dict[int, list[str]] = {}
-    made: list[Component] = []
+    made: list[OracleComponent] = []
 
     def add(writer: Writer, reads, compute, looks_back=False):
         for suffix, projection in _splits(along.get(writer)):
             name = str(writer) + suffix
             names.setdefault(writer.stage, []).append(name)
-            made.append(Component(name, reads, _projected(compute, projection), looks_back))
+            made.append(OracleComponent(name, reads, _projected(compute, projection), looks_back))
 
     def before(stage):
         return tuple(name for earlier, found in sorted(names.items()) if earlier < stage for name in found)
@@ -110,7 +110,7 @@ def components(
     last = 2 * model.shape.n_layers + 1
     unembed = weights["W_U"], weights["b_U"]
     out = lambda i: normalise("ln_final", total(i["logits"], last)) @ unembed[0] + unembed[1]  # noqa: E731
-    made.append(Component("logits", {"logits": before(last)}, out))
+    made.append(OracleComponent("logits", {"logits": before(last)}, out))
     return made
 
 

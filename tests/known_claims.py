@@ -12,7 +12,7 @@ from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import load as load_claims
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.scrub.record import Claim
-from ad_hypotheses.studies.scrub.study import Settings, prepare, run_studies
+from ad_hypotheses.studies.scrub.study import ScrubSettings, prepare, run_studies
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS, CLAIMS = ROOT / "models", ROOT / "hypotheses" / "known"
@@ -22,7 +22,7 @@ def claims_of(known: Known) -> dict[str, Hypothesis]:
     return {str(one.name): one for one in load_claims(CLAIMS / known.file)}
 
 
-def verdicts(known: Known, settings: Settings, scratch: Path, only: set[str] | None = None) -> Iterator[Claim]:
+def verdicts(known: Known, settings: ScrubSettings, scratch: Path, only: set[str] | None = None) -> Iterator[Claim]:
     """Judge the claims of a known network, or some of them, without the tool's own controls."""
     checkpoint = load(known.model, MODELS)
     picked = [one for one in claims_of(known).values() if only is None or one.name in only]

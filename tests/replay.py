@@ -147,7 +147,7 @@ def log_softmax(x: np.ndarray) -> np.ndarray:
 def _problem(subject: Subject, options: Options):
     graph = components(subject.model, subject.history, subject.along)
     claim = oracle_nodes(subject.nodes, subject.along)
-    rules = oracle.Options(options.others, options.self_donors, options.align, options.shared)
+    rules = oracle.OracleOptions(options.others, options.self_donors, options.align, options.shared)
     return oracle._Problem(graph, claim, "root", subject.history.n_rows, subject.history.n_steps, rules)
 
 

@@ -40,8 +40,8 @@ from ad_hypotheses.studies.adversary.attack import challenge
 from ad_hypotheses.studies.adversary.candidates import LIBRARY, candidates
 from ad_hypotheses.studies.adversary.findings import Apart, Beyond, Challenge, Finding, Refined
 from ad_hypotheses.studies.adversary.outcomes import (
+    AttemptOutcome,
     Ground,
-    Outcome,
     corrected,
     resamples_for,
     smallest,
@@ -95,9 +95,9 @@ def test_the_loss_is_that_of_the_oracle_with_the_restricted_pools(agree, answer)
         return abs(value - out(rows[row]))
 
     first, second = (np.array([[row[place]] for row in rows]) for place in (0, 1))
-    graph = (oracle.Component("x", {}, lambda row, step: rows[row]), function("out", "x", out))
+    graph = (oracle.OracleComponent("x", {}, lambda row, step: rows[row]), function("out", "x", out))
     nodes = (by_step("Out", "out", None, "X"), by_step("X", "x", first.tolist()))
-    problem = oracle._Problem(graph, nodes, "Out", 8, 1, oracle.Options())
+    problem = oracle._Problem(graph, nodes, "Out", 8, 1, oracle.OracleOptions())
     donors, _ = restricted(first, second, agree)
     drawn = [draw(donors, np.full((8, 1), (number + 0.5) / 60), self_donors=False)[:, 0] for number in range(60)]
     for row in range(8):
@@ -381,8 +381,8 @@ def test_two_nodes_are_not_given_each_others_values():
     assert not attack.writable({"arm": [numbers["paid"]], "paid": [numbers["arm"]]})
 
 
-def outcome(loss, kl) -> Outcome:
-    return Outcome(loss, kl, loss[None], kl[None])
+def outcome(loss, kl) -> AttemptOutcome:
+    return AttemptOutcome(loss, kl, loss[None], kl[None])
 
 
 def test_a_regime_is_named_by_the_figure_quoted_and_only_if_it_stands_out():
@@ -392,7 +392,7 @@ def test_a_regime_is_named_by_the_figure_quoted_and_only_if_it_stands_out():
     loss = noise[0] + np.array([1.0, 0.2, 1.5])[:, None, None]
     kl = noise[1] + np.array([1.0, 1.5, 0.2])[:, None, None]
     counts = dict.fromkeys(("all", "far", "near"), np.full(48, 5.0))
-    than, one = Outcome(base[0], base[0], base, base), Outcome(loss[0], kl[0], loss, kl)
+    than, one = AttemptOutcome(base[0], base[0], base, base), AttemptOutcome(loss[0], kl[0], loss, kl)
     assert stands_out("loss", than, one, counts, resampling) == "near"
     assert stands_out("kl", than, one, counts, resampling) == "far"
     alike = replace(one, loss_by_regime=noise[0] + 1.0)

@@ -32,7 +32,7 @@ from ad_hypotheses.known.calibration.error_rates import (
     said,
     separate,
 )
-from ad_hypotheses.known.calibration.jobs import Design, Place, choose_pairs, coverage_jobs, run, trial_jobs
+from ad_hypotheses.known.calibration.jobs import Design, Workplace, choose_pairs, coverage_jobs, run, trial_jobs
 from ad_hypotheses.known.calibration.measures import Measures, facts
 from ad_hypotheses.known.calibration.page import headline, page, write_calibration
 from ad_hypotheses.known.calibration.record import (
@@ -40,10 +40,10 @@ from ad_hypotheses.known.calibration.record import (
     ClaimFacts,
     Coverage,
     Network,
-    Outcome,
+    TrialOutcome,
     read_calibration,
 )
-from ad_hypotheses.known.calibration.trials import Trial, run_trial
+from ad_hypotheses.known.calibration.trials import CalibrationTrial, run_trial
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.scrub.study import prepare, run_studies
 
@@ -167,7 +167,7 @@ def few_claims(win_stay) -> cases.Case:
 
 
 def test_a_trial_finds_what_scrubbing_the_file_finds(few_claims, tmp_path):
-    trial = Trial(NETWORK, 20, (1, 2), 3, 5)
+    trial = CalibrationTrial(NETWORK, 20, (1, 2), 3, 5)
     found = {one.claim: one for one in run_trial(few_claims, trial) if one.passes == 2}
     assert list(found) == [one.name for one in few_claims.claims]
     mine = [one.hypothesis for one in few_claims.claims if one.kind != cases.BY_THE_TOOL]
@@ -186,16 +186,18 @@ def test_a_trial_finds_what_scrubbing_the_file_finds(few_claims, tmp_path):
 
 
 def test_fewer_passes_are_the_first_ones_and_another_replicate_is_another_dataset(few_claims):
-    short, long = (run_trial(few_claims, Trial(NETWORK, 12, passes, 0, 0)) for passes in ((1,), (1, 2)))
+    short, long = (run_trial(few_claims, CalibrationTrial(NETWORK, 12, passes, 0, 0)) for passes in ((1,), (1, 2)))
     assert [one.recovered for one in short] == [one.recovered for one in long if one.passes == 1]
-    other = run_trial(few_claims, Trial(NETWORK, 12, (1,), 1, 0))
+    other = run_trial(few_claims, CalibrationTrial(NETWORK, 12, (1,), 1, 0))
     assert other[0].model != short[0].model
-    seeds = {Trial(NETWORK, rows, (1,), n, s).settings.seed for rows in (12, 13) for n in (0, 1) for s in (0, 1)}
+    seeds = {
+        CalibrationTrial(NETWORK, rows, (1,), n, s).settings.seed for rows in (12, 13) for n in (0, 1) for s in (0, 1)
+    }
     assert len(seeds | {one.seed for one in Datasets(NETWORK, "truth", 12, 1, 0, 2, 0).settings}) == 10
 
 
 def test_a_trial_goes_on_claim_by_claim(few_claims, tmp_path, monkeypatch):
-    trial = Trial(NETWORK, 12, (1,), 0, 0)
+    trial = CalibrationTrial(NETWORK, 12, (1,), 0, 0)
     whole = run_trial(few_claims, trial)
     measured: list[str] = []
 
@@ -233,7 +235,7 @@ def test_a_claim_that_cannot_be_tested_is_refused_and_the_others_are_judged(few_
             raise DataError("alone")
 
     monkeypatch.setattr(trials, "refuse_untestable", picky)
-    found = {one.claim: one for one in run_trial(few_claims, Trial(NETWORK, 32, (2,), 0, 0))}
+    found = {one.claim: one for one in run_trial(few_claims, CalibrationTrial(NETWORK, 32, (2,), 0, 0))}
     assert set(found["echo"].verdicts.values()) == {"refused"}
     assert math.isnan(found["echo"].recovered.value)
     assert found["truth"].verdicts["0.90"] == "supported"
@@ -264,7 +266,7 @@ def test_pairs_are_of_different_networks_and_recover_neither_nothing_nor_all():
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, sketches) -> Place:
+def place(tmp_path, monkeypatch, sketches) -> Workplace:
     """Return a folder to work in; the command line's design is tiny, and knows few claims about the network."""
     known = cases.KNOWN[NETWORK]
     claims = {name: known.claims[name] for name in ("truth", "average", "reward_blind", "record")}
@@ -273,12 +275,12 @@ def place(tmp_path, monkeypatch, sketches) -> Place:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("AD_HYPOTHESES_TRACEBACK", raising=False)
     monkeypatch.setattr(calibrating, "QUICK", TINY)
-    return Place(
+    return Workplace(
         ROOT / "models", ROOT / "hypotheses" / "known", Scratch(tmp_path / "reports" / ".partial" / "calibration")
     )
 
 
-def command(capsys, place: Place, *more: str) -> Ran:
+def command(capsys, place: Workplace, *more: str) -> Ran:
     folders = ("--models", str(place.models), "--hypotheses", str(place.hypotheses))
     return run_main(("calibrate", "--only", NETWORK, "--quick", "--workers", "1", *folders, *more), capsys)
 
@@ -301,7 +303,9 @@ def test_an_interrupted_calibration_goes_on_and_ends_as_if_nothing_had_been(plac
     ended = command(capsys, place, "--json")
     assert ended.code == 0, ended.err
     jobs = trial_jobs([NETWORK], TINY)
-    assert len([job for job in done if isinstance(job, Trial | Measures)]) == len(jobs)  # none was done twice
+    assert len([job for job in done if isinstance(job, CalibrationTrial | Measures)]) == len(
+        jobs
+    )  # none was done twice
     assert not place.scratch.folder.exists()
     record = read_calibration(Path("reports/calibration-only-win-stay-quick-models-models.json"))
     case = case_of(NETWORK, place.models, place.hypotheses)
@@ -311,7 +315,7 @@ def test_an_interrupted_calibration_goes_on_and_ends_as_if_nothing_had_been(plac
         "report": "reports/calibration-only-win-stay-quick-models-models.md",
         **json.loads(record.to_json()),
     }
-    small = run_trial(case, next(job for job in jobs if isinstance(job, Trial) and not job.replicate))
+    small = run_trial(case, next(job for job in jobs if isinstance(job, CalibrationTrial) and not job.replicate))
     kept = [one for one in record.outcomes if not one.replicate]
     whole, resumed = (dataclasses.replace(record, outcomes=some).to_json() for some in (small, kept))
     assert whole == resumed
@@ -450,13 +454,13 @@ def test_a_page_without_coverage_or_failures_says_so():
 def outcome(
     network: str, claim: str, verdict: str, recovered: float = 0.5, rows: int = 64, passes: int = 5, replicate: int = 0,
     swapped: float = 1.0,
-) -> Outcome:  # fmt: skip
+) -> TrialOutcome:  # fmt: skip
     """A trial in which everything recovers as much."""
     number = Number(recovered, recovered - 0.02, recovered + 0.02)
     losses = (1.0, 2.0 - recovered, 2.0, 1.95)
     seen = (0.8, swapped, 1 - recovered, 1.0, 1 - recovered, 1.0, recovered, 0.2)
     verdicts = {"0.80": verdict, "0.90": verdict}
-    return Outcome(network, claim, rows, passes, replicate, 3, *losses, *[number] * 4, *seen, verdicts)
+    return TrialOutcome(network, claim, rows, passes, replicate, 3, *losses, *[number] * 4, *seen, verdicts)
 
 
 def made_up() -> Calibration:

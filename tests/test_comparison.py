@@ -14,7 +14,7 @@ import pytest
 from ad_hypotheses.studies.evaluate.learners import learner_table, plain, points, share
 from ad_hypotheses.studies.evaluate.page import draw_pictures, page, write_comparison
 from ad_hypotheses.studies.evaluate.record import Evaluated, by_task, difference, figure_rows, headline, overview_rows
-from ad_hypotheses.studies.evaluate.study import Asked, report_name
+from ad_hypotheses.studies.evaluate.study import EvaluationSettings, report_name
 
 ROOM, BANDIT = "dark-room (size 9, horizon 20)", "bandit (arms 5, horizon 100)"
 
@@ -344,7 +344,7 @@ def test_a_report_is_called_by_its_models(names, expected):
 def test_the_command_makes_the_same_report_again(tmp_path):
     from pathlib import Path
 
-    asked = Asked(["a", "grid/*"], Path("models"), 50, 3, True, "cpu", Path("reports"))
+    asked = EvaluationSettings(["a", "grid/*"], Path("models"), 50, 3, True, "cpu", Path("reports"))
     assert asked.command == "python cli.py evaluate a 'grid/*' --rollouts 50 --seed 3 --quick"
 
 

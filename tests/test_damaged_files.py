@@ -30,7 +30,7 @@ from ad_hypotheses.storage.checked import (
 )
 from ad_hypotheses.storage.files import replacing
 from ad_hypotheses.storage.reading import parse_json, read_file, read_json
-from ad_hypotheses.studies.adversary.attempts import Kept
+from ad_hypotheses.studies.adversary.attempts import KeptOutcomes
 from ad_hypotheses.studies.scrub.measure import Measured
 from ad_hypotheses.studies.scrub.record import read_study
 from ad_hypotheses.tasks import make_task
@@ -279,7 +279,7 @@ def test_measurements_of_a_claim_and_of_an_attack_are_read_by_the_same_rule(tmp_
     for content in (b"", kept(ARRAYS)[:-1], b"PK"):
         path.write_bytes(content)
         assert Measured.load(path) is None
-        assert Kept.load(path).outcomes == {}
+        assert KeptOutcomes.load(path).outcomes == {}
 
 
 @pytest.mark.parametrize("content", [{"key": "k", "results": {"a": 0.1, "b": [None, "é"]}}, [], {}, 0, float("nan")])

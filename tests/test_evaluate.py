@@ -21,7 +21,7 @@ from ad_hypotheses.language.sites import embed, logits
 from ad_hypotheses.sources import DynaQ
 from ad_hypotheses.studies.evaluate.ablations import STARTS, ablation_parts, ablations, unpaid
 from ad_hypotheses.studies.evaluate.curves import curve, curve_parts, evaluate, explanation_curve, in_context, spread
-from ad_hypotheses.studies.evaluate.figures import Measure, figures
+from ad_hypotheses.studies.evaluate.figures import ReturnMeasure, figures
 from ad_hypotheses.tasks import DarkRoom, make_task
 from ad_hypotheses.tasks.play import play, play_expert
 
@@ -258,7 +258,7 @@ def test_figures_are_what_one_works_out_by_hand(monkeypatch):
     """Staying on (1, 1) is worth 4, walking to (0, 0) 3."""
     monkeypatch.setattr("ad_hypotheses.studies.evaluate.figures.FEWEST", 2)
     history = lives([[0, 2, 4, 4], [0, 2, 2, 4], [0, 0, 3, 3], [0, 3, 3, 3]])
-    found = figures(history, Measure.of(ROOM, history.task))
+    found = figures(history, ReturnMeasure.of(ROOM, history.task))
     assert (found["first"], found["last"], found["mean"]) == (0, 2.75, 2.0625)
     assert found["first_share"]["value"] == 0
     assert found["share"]["value"] == found["improvement"]["value"] == pytest.approx(2.75 / 3.5, abs=1e-4)
@@ -274,7 +274,7 @@ def test_figures_are_what_one_works_out_by_hand(monkeypatch):
 
 def test_what_is_never_reached_has_no_first_time():
     history = lives([[0, 1], [0, 2], [0, 0], [1, 1]])
-    reached = figures(history, Measure.of(ROOM, history.task))["reached"]
+    reached = figures(history, ReturnMeasure.of(ROOM, history.task))["reached"]
     assert reached["0.9"] == {"value": None, "low": None, "high": None}
 
 
@@ -282,7 +282,7 @@ def test_what_is_never_reached_has_no_first_time():
 def test_fewer_than_five_tasks_have_no_interval(n_tasks, known):
     goals = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1))[:n_tasks]
     history = lives([[0, 3], [0, 3]] * n_tasks, goals=goals)
-    found = figures(history, Measure.of(ROOM, history.task))
+    found = figures(history, ReturnMeasure.of(ROOM, history.task))
     bounds = [found["share"]["low"], found["improvement"]["high"], found["reached"]["0.5"]["low"]]
     assert [bound is not None for bound in bounds] == [known] * 3
     assert bool(curve("one", history).low) == known
@@ -297,7 +297,7 @@ def test_whoever_plays_a_bandit_at_best_earns_all_of_the_optimum_and_regrets_not
     """However lucky the draw was, and however pay is rounded and clipped."""
     facts = task.sample_tasks(np.random.default_rng(0), 30)
     history = play_expert(task, facts, 1, np.random.default_rng(1))
-    measure = Measure.of(task, history.task)
+    measure = ReturnMeasure.of(task, history.task)
     found = figures(history, measure)
     assert found["regret"]["value"] == pytest.approx(0, abs=1e-4)
     assert found["last"] == pytest.approx(measure.optimum.mean(), abs=1e-3)
@@ -317,7 +317,7 @@ def test_no_share_of_a_bandit_is_above_all_of_it(at_the_bandit):
 
 def test_one_task_has_no_interval():
     history = lives([[0, 4], [0, 2]], goals=((1, 1),))
-    found = figures(history, Measure.of(ROOM, history.task))
+    found = figures(history, ReturnMeasure.of(ROOM, history.task))
     assert found["share"] == {"value": 1.5 / 4, "low": None, "high": None}
     assert found["reached"]["0.5"] == {"value": 2, "low": None, "high": None}
 
@@ -340,7 +340,7 @@ class Paying(DarkRoom):
 )
 def test_where_a_share_means_nothing_there_is_regret(optimum, has_share):
     history = lives([[0, 2], [0, 2], [0, 0], [1, 1]])
-    found = figures(history, Measure.of(Paying(optimum=optimum), history.task))
+    found = figures(history, ReturnMeasure.of(Paying(optimum=optimum), history.task))
     assert (found["share"] is not None) == (found["improvement"] is not None) == has_share
     assert (found["reached"] is not None) == has_share
     if not has_share:

@@ -18,7 +18,7 @@ import pytest
 
 from ad_hypotheses.errors import ConfigError, DataError, UserError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.sources import DynaQ, Histories, Thompson, generate, open_histories, shards, write_histories
+from ad_hypotheses.sources import DynaQ, HistoryFolder, Thompson, generate, open_histories, shards, write_histories
 from ad_hypotheses.storage.lock import LOCK
 from ad_hypotheses.storage.owner import Owner
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom
@@ -27,14 +27,14 @@ ROOM, SOURCE = DarkRoom(size=3, horizon=4), DynaQ(planning=1)
 AGAIN = "delete it and run the same command again"
 
 
-def make(folder: Path, **changed: Any) -> Histories:
+def make(folder: Path, **changed: Any) -> HistoryFolder:
     """Ten histories of three kept episodes (twelve steps), in shards of four."""
     settings: dict[str, Any] = {"learners_per_task": 2, "episodes": 5, "keep_every": 2, "seed": 7, "shard_size": 4}
     facts = {"goal": ROOM.tasks()["goal"][:5]}
     return generate(folder, ROOM, changed.pop("source", SOURCE), facts, **(settings | changed))
 
 
-def everything(histories: Histories) -> History:
+def everything(histories: HistoryFolder) -> History:
     return histories.rows(np.arange(histories.n_histories))
 
 

@@ -16,7 +16,7 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.distill.checkpoint import build, load
 from ad_hypotheses.distill.config import Config, check_config
-from ad_hypotheses.distill.train import Progress
+from ad_hypotheses.distill.train import TrainingProgress
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.known import interchange
 from ad_hypotheses.known.catalogue import KNOWN
@@ -149,9 +149,9 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(tiny, truth, tmp_p
 
     turns = ("joint", "independent", "independent")
     with pytest.raises(KeyboardInterrupt):
-        teach(short, truth, decided, tmp_path / "stopped", progress=Progress(update=stop), others=turns)
+        teach(short, truth, decided, tmp_path / "stopped", progress=TrainingProgress(update=stop), others=turns)
     seen: list[int] = []
-    note = Progress(update=lambda done, total, loss: seen.append(done))
+    note = TrainingProgress(update=lambda done, total, loss: seen.append(done))
     resumed, _ = teach(short, truth, decided, tmp_path / "stopped", progress=note, others=turns)
     whole, _ = teach(short, truth, decided, tmp_path / "whole", others=turns)
     assert seen == [8, 9, 10, 11, 12]

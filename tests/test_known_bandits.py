@@ -34,7 +34,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.language.load import listing
 from ad_hypotheses.sources import make_source
 from ad_hypotheses.sources.rules import RULES
-from ad_hypotheses.studies.scrub.study import Settings
+from ad_hypotheses.studies.scrub.study import ScrubSettings
 from ad_hypotheses.tasks import make_task
 
 SHARPNESS = 3.0
@@ -190,7 +190,7 @@ def test_files_hold_the_claims_that_are_judged(known: Known) -> None:
 def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -> None:
     wrong = {name for name, one in known.claims.items() if one.kind == "wrong site"}
     only = {"truth", min(wrong & {str(one.name) for one in claims_of(known).values() if one.control_of})}
-    found = {claim.name: claim for claim in verdicts(known, Settings(48, 2, rollouts=0), tmp_path, only)}
+    found = {claim.name: claim for claim in verdicts(known, ScrubSettings(48, 2, rollouts=0), tmp_path, only)}
     truth = found.pop("truth")
     everywhere = truth.regimes[0]
     assert truth.verdict == "supported"
@@ -204,7 +204,7 @@ def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -
 @pytest.mark.slow
 @by_name
 def test_every_claim_gets_its_verdict_but_those_that_scrubbing_cannot_reject(known: Known, tmp_path: Path) -> None:
-    for claim in verdicts(known, Settings(128, 3, rollouts=0), tmp_path):
+    for claim in verdicts(known, ScrubSettings(128, 3, rollouts=0), tmp_path):
         expected = known.claims[claim.name].verdict
         if claim.name in SEES_THROUGH_NONE[known.name]:
             assert claim.verdict in ("supported", "inconclusive"), claim.name
@@ -215,7 +215,7 @@ def test_every_claim_gets_its_verdict_but_those_that_scrubbing_cannot_reject(kno
 
 
 def test_heads_that_cancel_are_found_out_where_unimportant_inputs_are_drawn_apart(tmp_path: Path) -> None:
-    known, settings = KNOWN["win-stay-cancelling"], Settings(48, 2, rollouts=0)
+    known, settings = KNOWN["win-stay-cancelling"], ScrubSettings(48, 2, rollouts=0)
     truth, together = verdicts(known, settings, tmp_path, {"truth", "no_heads"})
     (apart,) = verdicts(known, replace(settings, others="independent"), tmp_path, {"no_heads"})
     assert together.regimes[0].recovered.value == pytest.approx(1, abs=1e-3)

@@ -22,7 +22,7 @@ from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.rooms import ROOMS
 from ad_hypotheses.language.load import listing
 from ad_hypotheses.sources.rules import RULES
-from ad_hypotheses.studies.scrub.study import Settings
+from ad_hypotheses.studies.scrub.study import ScrubSettings
 from ad_hypotheses.tasks import make_task
 from ad_hypotheses.tasks.play import play
 
@@ -251,7 +251,7 @@ def test_the_truth_is_the_rule(known: Known) -> None:
 
 @by_name
 def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -> None:
-    (truth,) = verdicts(known, Settings(32, 1, rollouts=0), tmp_path, {"truth"})
+    (truth,) = verdicts(known, ScrubSettings(32, 1, rollouts=0), tmp_path, {"truth"})
     everywhere = truth.regimes[0]
     assert truth.verdict == "supported"
     assert truth.root_movement > 0.2
@@ -262,7 +262,7 @@ def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -
 
 
 def test_claims_about_a_clock_are_found_out_only_by_donors_from_other_steps(tmp_path: Path) -> None:
-    known, settings = KNOWN["schedule"], Settings(30, 1, rollouts=0)
+    known, settings = KNOWN["schedule"], ScrubSettings(30, 1, rollouts=0)
     names = {"truth", "no_schedule", "learns_to_insist"}
     claims = list(verdicts(known, settings, tmp_path, names))
     same_step = {claim.name: claim.regimes[0].recovered.value for claim in claims}
@@ -281,7 +281,9 @@ def test_claims_about_a_clock_are_found_out_only_by_donors_from_other_steps(tmp_
 
 def test_what_helps_as_often_as_it_hurts_shows_in_the_divergence_only(tmp_path: Path) -> None:
     known = KNOWN["superstition"]
-    found = {c.name: c for c in verdicts(known, Settings(48, 1, rollouts=0), tmp_path, {"truth", "plain_retrieval"})}
+    found = {
+        c.name: c for c in verdicts(known, ScrubSettings(48, 1, rollouts=0), tmp_path, {"truth", "plain_retrieval"})
+    }
     truth, plain = found["truth"].regimes[0], found["plain_retrieval"].regimes[0]
     assert plain.recovered.value > 0.95
     assert plain.kl > 0.05 > 1e-6 > truth.kl
@@ -290,7 +292,7 @@ def test_what_helps_as_often_as_it_hurts_shows_in_the_divergence_only(tmp_path: 
 @pytest.mark.slow
 @by_name
 def test_every_claim_gets_its_verdict_but_those_that_scrubbing_cannot_reject(known: Known, tmp_path: Path) -> None:
-    for claim in verdicts(known, Settings(128, 3, rollouts=0), tmp_path):
+    for claim in verdicts(known, ScrubSettings(128, 3, rollouts=0), tmp_path):
         expected = known.claims[claim.name].verdict
         if claim.name in NOT_REJECTED.get(known.name, set()):
             assert claim.verdict in ("supported", "inconclusive"), claim.name

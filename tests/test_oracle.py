@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws import law
 
-from ad_hypotheses.causal.oracle import Options, OracleNode, Site, expected_loss, sampled_loss
+from ad_hypotheses.causal.oracle import OracleNode, OracleOptions, Site, expected_loss, sampled_loss
 from ad_hypotheses.errors import HypothesisError
 
 
@@ -196,7 +196,7 @@ def squared(value, row, step):
 
 def value_on(x, y, nodes, options, steps=2):
     """The expected square of the scrubbed output at each position."""
-    return expected_loss(graph(x, y), nodes, "B", len(x), steps, squared, Options(**options))
+    return expected_loss(graph(x, y), nodes, "B", len(x), steps, squared, OracleOptions(**options))
 
 
 few = law(12)
@@ -267,7 +267,7 @@ def test_regrouping_unimportant_writers_changes_nothing(problem):
         function("B", "A1 A2 x", lambda seen: sum(s["A1"] + s["A2"] + 2 * s["x"] for s in seen), looks_back=True),
     )
     nodes = (node("B", "B", "X"), by_step("X", "x", features["X"]))
-    regrouped = expected_loss(split, nodes, "B", len(x), 2, squared, Options(**options))
+    regrouped = expected_loss(split, nodes, "B", len(x), 2, squared, OracleOptions(**options))
     assert regrouped == value_on(x, y, nodes, options)
 
 
@@ -284,7 +284,7 @@ def test_one_donor_row_for_every_draw_is_the_donors_own_run(problem):
     x, y, _, options = problem
     constant = [[0, 0]] * len(x)
     nodes = hypothesis_graph({"X": constant, "A": constant})
-    rng, options = AlwaysFirst(np.random.PCG64(0)), replace(Options(**options), align="step")
+    rng, options = AlwaysFirst(np.random.PCG64(0)), replace(OracleOptions(**options), align="step")
     losses = sampled_loss(graph(x, y), nodes, "B", len(x), 2, lambda value, row, step: value, options, rng, 1)
     clean = clean_outputs(x, y)
     assert losses[0].tolist() == [[clean[0, 0], clean[0, 1]]] * len(x)
@@ -332,7 +332,7 @@ def test_a_single_row_can_only_draw_itself():
 
 def test_donors_exclude_the_visits_own_row_by_default():
     case = named("self-exclusion")
-    assert mean(exact(case, options=Options())) == case.answer
+    assert mean(exact(case, options=OracleOptions())) == case.answer
 
 
 def refused(nodes):

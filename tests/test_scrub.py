@@ -37,7 +37,9 @@ def log_softmax(x):
 
 
 def oracle_options(options, history):
-    return oracle.Options(options.others, options.self_donors, options.align, options.shared, history.episode_step)
+    return oracle.OracleOptions(
+        options.others, options.self_donors, options.align, options.shared, history.episode_step
+    )
 
 
 def replay(model, history, nodes, along, scrubber, number):

@@ -8,9 +8,9 @@ import pytest
 from ad_hypotheses import Hypothesis, embed, logits, mlp, node
 from ad_hypotheses.errors import CheckpointError
 from ad_hypotheses.report.progress import Progress
-from ad_hypotheses.studies.scrub.study import Settings, scrub
+from ad_hypotheses.studies.scrub.study import ScrubSettings, scrub
 
-SETTINGS = Settings(rows=16, passes=1, rollouts=0)
+SETTINGS = ScrubSettings(rows=16, passes=1, rollouts=0)
 
 
 @node(at=embed("x") + embed("y"))
@@ -74,7 +74,9 @@ def test_a_listener_hears_the_cost_beforehand_and_every_forward(claim, trained):
 
 
 def test_a_listener_changes_no_figure(claim, trained):
-    (quiet,), (heard,) = (scrub([claim], SETTINGS, models=trained, progress=listener) for listener in (None, Listener()))
+    (quiet,), (heard,) = (
+        scrub([claim], SETTINGS, models=trained, progress=listener) for listener in (None, Listener())
+    )
     assert quiet.to_json() == heard.to_json()
 
 

@@ -19,7 +19,7 @@ from ad_hypotheses.language.write import hypothesis_source
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch import search as search_study
 from ad_hypotheses.studies.patch.search import share_kept
-from ad_hypotheses.studies.patch.study import Asked
+from ad_hypotheses.studies.patch.study import PatchSettings
 
 QUICK = ("--samples", "12", "--threads", "1")
 FILE = "hypotheses/found_tiny.py"
@@ -91,7 +91,7 @@ def test_what_is_kept_is_a_ratio_of_mean_losses():
     for kept in (edges[::2], edges, []):
         circuit = Circuit(tuple(kept), 0.0, 0.9, 0.0, 0.0, 0.0, (), True)
         expected = (losses.of([]) - losses.of(kept)) / (losses.of([]) - losses.of(edges))
-        assert share_kept(model, pairs, circuit, Asked()).value == pytest.approx(expected, abs=1e-9)
+        assert share_kept(model, pairs, circuit, PatchSettings()).value == pytest.approx(expected, abs=1e-9)
 
 
 # --- Going on ------------------------------------------------------------------------------------------------------

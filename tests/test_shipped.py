@@ -19,7 +19,7 @@ from ad_hypotheses.language.wrong_site import wrong_site
 from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.studies.evaluate.curves import spread
-from ad_hypotheses.studies.scrub.study import Settings, reference_histories
+from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "models"
@@ -68,7 +68,7 @@ def test_the_bandit_model_regrets_no_more_than_its_source():
 def model_and_histories(name):
     """Return a model that ships, histories of its tasks and their regimes; made once for all claims about it."""
     checkpoint = load(name, MODELS)
-    history = reference_histories(checkpoint, Settings(rows=32))
+    history = reference_histories(checkpoint, ScrubSettings(rows=32))
     return checkpoint.model, history, checkpoint.config.make_task().regimes(history)
 
 

@@ -28,7 +28,7 @@ from ad_hypotheses.studies.sweep import study as sweeping
 from ad_hypotheses.studies.sweep import workers
 from ad_hypotheses.studies.sweep.grid import labels, read_sweep
 from ad_hypotheses.studies.sweep.page import Earned, Sweep, Trained, plot, rows, text
-from ad_hypotheses.studies.sweep.plan import Estimate, Run
+from ad_hypotheses.studies.sweep.plan import SweepSettings, TimeEstimate
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG"
@@ -332,7 +332,7 @@ def test_a_worker_is_the_command_line_in_a_process_of_its_own(tmp_path, monkeypa
 
 
 def test_the_time_left_is_told_by_what_models_cost():
-    estimate = Estimate({"a": 10.0, "b": 20.0, "c": 40.0, "d": 40.0}, n_workers=2)
+    estimate = TimeEstimate({"a": 10.0, "b": 20.0, "c": 40.0, "d": 40.0}, n_workers=2)
     assert estimate.left(4) is None
     estimate.spent.append((10.0, 5.0))
     estimate.waiting, estimate.running = ["c", "d"], {"b": 4.0}
@@ -353,7 +353,7 @@ def test_workers_are_spread_over_what_computes(place, monkeypatch):
         ("cuda", None, 1, ["cuda:0", "cuda:1", "cuda:2"], 3),
         ("cuda:1", 2, 1, ["cuda:1"], 2),
     ):
-        made = Run(grid, Path("models/rooms"), Path("reports"), device, asked, threads, "")
+        made = SweepSettings(grid, Path("models/rooms"), Path("reports"), device, asked, threads, "")
         assert (made.devices, made.n_workers) == (devices, n_workers)
 
 

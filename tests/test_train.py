@@ -17,7 +17,7 @@ from ad_hypotheses.distill.checkpoint import build
 from ad_hypotheses.distill.config import Config, Training, check_config, read_config
 from ad_hypotheses.distill.feasible import infeasible
 from ad_hypotheses.distill.optimisers import make_optimiser
-from ad_hypotheses.distill.train import METRICS, STATE, Progress, learning_rate, split, train
+from ad_hypotheses.distill.train import METRICS, STATE, TrainingProgress, learning_rate, split, train
 from ad_hypotheses.errors import CheckpointError, ConfigError, UserError
 
 BANDIT = {"task": {"name": "bandit", "arms": 2, "horizon": 6}, "source": {"name": "ucb1"}}
@@ -61,7 +61,7 @@ def interrupted_at(number):
         if done == number:
             raise KeyboardInterrupt
 
-    return Progress(update=update)
+    return TrainingProgress(update=update)
 
 
 # resuming
@@ -72,7 +72,9 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, unint
     with pytest.raises(KeyboardInterrupt):
         train(tiny(), tmp_path, progress=interrupted_at(number))
     seen = []
-    model, record = train(tiny(), tmp_path, progress=Progress(update=lambda done, total, loss: seen.append(done)))
+    model, record = train(
+        tiny(), tmp_path, progress=TrainingProgress(update=lambda done, total, loss: seen.append(done))
+    )
     assert seen == list(range(number + 1, 7))
     assert same(weights(model), uninterrupted[0])
     assert without_times(record["metrics"]) == without_times(uninterrupted[1]["metrics"])
@@ -214,7 +216,7 @@ def test_a_full_disk_is_said_so_and_leaves_the_old_state(tmp_path, monkeypatch, 
 
 def test_metrics_are_json_lines_of_losses_and_returns(tmp_path):
     lines = []
-    _, record = train(tiny(), tmp_path, progress=Progress(evaluated=lines.append))
+    _, record = train(tiny(), tmp_path, progress=TrainingProgress(evaluated=lines.append))
     written = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
     assert written == lines == record["metrics"]
     assert [line["update"] for line in written] == [4, 6]
@@ -246,7 +248,9 @@ def test_the_loss_falls_on_a_source_that_repeats_itself(tmp_path):
         "a test",
     )
     losses = []
-    model, record = train(config, tmp_path, progress=Progress(update=lambda done, total, loss: losses.append(loss)))
+    model, record = train(
+        config, tmp_path, progress=TrainingProgress(update=lambda done, total, loss: losses.append(loss))
+    )
     assert losses[0] == pytest.approx(np.log(2), abs=0.02)
     assert record["metrics"][-1]["loss"] < 0.9 * losses[0]
     # token: previous action + 1, reward; nothing was seen at the first step
@@ -257,13 +261,13 @@ def test_the_loss_falls_on_a_source_that_repeats_itself(tmp_path):
 
 def test_batches_are_keyed_by_the_update_and_the_seed(tmp_path, monkeypatch):
     asked = {}
-    rows = training.Histories.rows
+    rows = training.HistoryFolder.rows
 
     def spy(self, chosen):
         asked.setdefault(len(asked), chosen.tolist())
         return rows(self, chosen)
 
-    monkeypatch.setattr(training.Histories, "rows", spy)
+    monkeypatch.setattr(training.HistoryFolder, "rows", spy)
     train(tiny(updates=2), tmp_path / "one")
     train(tiny(updates=2, seed=5), tmp_path / "two")
     assert len({tuple(chosen) for chosen in asked.values()}) == 4

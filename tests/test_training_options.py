@@ -21,7 +21,7 @@ from ad_hypotheses.distill.checkpoint import build
 from ad_hypotheses.distill.config import Config, check_config
 from ad_hypotheses.distill.optimisers import make_optimiser, orthogonalised
 from ad_hypotheses.distill.parallel import Ranks
-from ad_hypotheses.distill.train import HISTORIES, STATE, Progress, train, training_histories
+from ad_hypotheses.distill.train import HISTORIES, STATE, TrainingProgress, train, training_histories
 from ad_hypotheses.distill.updates import Batch, Sampler, accumulate, compiled, update
 from ad_hypotheses.errors import ConfigError, UserError
 
@@ -85,7 +85,7 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, numbe
     config = tiny(**EVERYTHING, optimiser=optimiser)
     whole, record = train(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "parts", progress=Progress(update=stop))
+        train(config, tmp_path / "parts", progress=TrainingProgress(update=stop))
     model, again = train(config, tmp_path / "parts")
     assert all(torch.equal(one, other) for one, other in zip(whole.parameters(), model.parameters(), strict=True))
     assert [line["loss"] for line in again["metrics"]] == [line["loss"] for line in record["metrics"]]

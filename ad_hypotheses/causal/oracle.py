@@ -1,7 +1,8 @@
 """Causal scrubbing as plainly as it can be written, exact on any small graph of Python functions.
 
-This is the definition that the fast engine is tested against. `G` is a list of :class:`Component`, the hypothesis a
-list of :class:`OracleNode`. One *execution* draws what it needs, lazily, into tables: `donor[path, parent][row, step]`
+This is the definition that the fast engine is tested against. `G` is a list of :class:`OracleComponent`, the
+hypothesis a list of :class:`OracleNode`. One *execution* draws what it needs, lazily, into tables:
+`donor[path, parent][row, step]`
 (`[row]` where the parent's feature belongs to whole histories) and `other[path][row]`, with `path` the way from the
 root to the node that is visited. :func:`expected_loss` replays the execution over every outcome of every draw,
 :func:`sampled_loss` lets a generator draw. Each reference position `(row, step)` starts from empty tables.
@@ -25,7 +26,7 @@ from ad_hypotheses.errors import HypothesisError
 
 
 @dataclass(frozen=True)
-class Component:
+class OracleComponent:
     """One function of the model's graph, at every step of every row.
 
     `reads` maps each part ("q", "k"; a simple function has the one part "in") to the earlier components read there;
@@ -68,7 +69,7 @@ class OracleNode:
 
 
 @dataclass(frozen=True)
-class Options:
+class OracleOptions:
     """How draws are made.
 
     `others`: one `other` a visit, or one for each (visit, reader, writer). `self_donors`: whether a visit may draw its
@@ -206,13 +207,13 @@ class _Execution:
 
 
 def expected_loss(
-    components: Sequence[Component],
+    components: Sequence[OracleComponent],
     nodes: Sequence[OracleNode],
     root: str,
     n_rows: int,
     n_steps: int,
     loss: Callable[[Any, int, int], Any],
-    options: Options = Options(),
+    options: OracleOptions = OracleOptions(),
 ) -> dict[tuple[int, int], Any]:
     """Compute the exact expected loss of the scrubbed model at each reference position, over every draw.
 
@@ -236,13 +237,13 @@ def expected_loss(
 
 
 def sampled_loss(
-    components: Sequence[Component],
+    components: Sequence[OracleComponent],
     nodes: Sequence[OracleNode],
     root: str,
     n_rows: int,
     n_steps: int,
     loss: Callable[[Any, int, int], Any],
-    options: Options,
+    options: OracleOptions,
     rng: np.random.Generator,
     samples: int,
 ) -> Float[np.ndarray, "samples row step"]:

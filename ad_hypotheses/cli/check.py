@@ -22,7 +22,7 @@ from ad_hypotheses.language.claims import chosen, shown_file
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.report.screen import out, print_json, say
-from ad_hypotheses.studies.scrub.study import Settings, reference_histories
+from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
 
 ROWS = 64  # histories that features are tried on
 
@@ -70,7 +70,7 @@ def _bound(claim: Hypothesis, models: Path, grounds: dict[str, tuple[Checkpoint,
 def _ground(model: str, models: Path) -> tuple[Checkpoint, History]:
     """Return a model, whole but not run, and a few histories of its source."""
     checkpoint = load_checkpoint(model, models)
-    return checkpoint, reference_histories(checkpoint, Settings(rows=ROWS))
+    return checkpoint, reference_histories(checkpoint, ScrubSettings(rows=ROWS))
 
 
 def _blocks(message: str) -> list[str]:

@@ -54,7 +54,7 @@ def calibrate(
     Ctrl-C stops it; the same command goes on.
     """
     require_writable(reports, "--reports")
-    from ad_hypotheses.known.calibration.study import Asked, calibrate_all
+    from ad_hypotheses.known.calibration.study import CalibrationSettings, calibrate_all
 
     set_up_torch("cpu", 1)
-    calibrate_all(Asked(tuple(only or ()), quick, models, hypotheses, reports, seed, workers), as_json)
+    calibrate_all(CalibrationSettings(tuple(only or ()), quick, models, hypotheses, reports, seed, workers), as_json)

@@ -35,7 +35,7 @@ from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import keep_freed_memory
 from ad_hypotheses.studies.patch.answer import arrows_of, by_size, plain_answer, undeclared_of
 from ad_hypotheses.studies.patch.page import write_patch_report
-from ad_hypotheses.studies.patch.study import Asked, Item, Trial, prepare, run, screen
+from ad_hypotheses.studies.patch.study import BoundPatches, Item, PatchSettings, prepare, run, screen
 from ad_hypotheses.studies.tables import require_parquet
 
 ALL = "all"
@@ -43,7 +43,7 @@ SHOWN = 10  # lines of a table on the terminal
 
 
 @dataclass(frozen=True)
-class Typed:
+class PatchArguments:
     """What to patch, as it was typed.
 
     Attributes:
@@ -106,7 +106,7 @@ def refuse_loose_options(given: Mapping[str, Any]) -> None:
         raise DataError("--out says where --search writes what it finds. Add --search; for reports there is --reports.")
 
 
-def subjects(typed: Typed) -> list[tuple[Checkpoint, Hypothesis | None]]:
+def subjects(typed: PatchArguments) -> list[tuple[Checkpoint, Hypothesis | None]]:
     """Load what is to be patched, and refuse what does not go together.
 
     Raises:
@@ -142,7 +142,10 @@ def subjects(typed: Typed) -> list[tuple[Checkpoint, Hypothesis | None]]:
 
 
 def patch_all(
-    chosen_subjects: Sequence[tuple[Checkpoint, Hypothesis | None]], typed: Typed, asked: Asked, as_json: bool
+    chosen_subjects: Sequence[tuple[Checkpoint, Hypothesis | None]],
+    typed: PatchArguments,
+    asked: PatchSettings,
+    as_json: bool,
 ) -> None:
     """Patch everything, write a report of each, and print the short form.
 
@@ -175,7 +178,7 @@ def patch_all(
         show(study, page)
 
 
-def items_of(typed: Typed, anatomy: Anatomy, claimed: bool) -> list[Item]:
+def items_of(typed: PatchArguments, anatomy: Anatomy, claimed: bool) -> list[Item]:
     """Return the patches that were typed.
 
     Args:
@@ -238,7 +241,7 @@ def _path_items(text: str, anatomy: Anatomy) -> list[Item]:
     return [Item(Chain(tuple(edges)), " -> ".join(places), "path")]
 
 
-def _at(item: Item, typed: Typed) -> Item:
+def _at(item: Item, typed: PatchArguments) -> Item:
     if (typed.written is None and typed.read is None) or isinstance(item.patch, Nodes):
         return item
     if isinstance(item.patch, Edge):
@@ -276,7 +279,9 @@ def command(subject: str, given: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _screened(trials: Sequence[Trial], asked: Asked, scratch: Scratch, meter: Meter) -> list[Trial]:
+def _screened(
+    trials: Sequence[BoundPatches], asked: PatchSettings, scratch: Scratch, meter: Meter
+) -> list[BoundPatches]:
     """Leave out the edges that attribution passes over, if somebody asked for that."""
     if asked.screen is None:
         return list(trials)
@@ -291,18 +296,18 @@ def _screened(trials: Sequence[Trial], asked: Asked, scratch: Scratch, meter: Me
     return [screen(trial, asked, scratch, meter.advance) for trial in trials]
 
 
-def _require_edges(trial: Trial, asked: Asked) -> None:
+def _require_edges(trial: BoundPatches, asked: PatchSettings) -> None:
     if asked.screen is not None and not trial.to_screen():
         raise DataError(
             "--screen picks among single edges that no arrow declares, and there are none. Add --edges all."
         )
 
 
-def _sizes(trials: Sequence[Trial]) -> list[tuple[int, int]]:
+def _sizes(trials: Sequence[BoundPatches]) -> list[tuple[int, int]]:
     return [(len(trial.to_screen()), trial.pairs.reference.n_rows) for trial in trials]
 
 
-def _announce(trials: Sequence[Trial], asked: Asked, meter: Meter) -> Callable[[int], None]:
+def _announce(trials: Sequence[BoundPatches], asked: PatchSettings, meter: Meter) -> Callable[[int], None]:
     plans = [trial.plan(asked.memory) for trial in trials]
     rows = trials[0].pairs.reference.n_rows
     patches = sum(len(trial.items) for trial in trials)

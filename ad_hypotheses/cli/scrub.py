@@ -20,12 +20,12 @@ from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import keep_freed_memory
 from ad_hypotheses.studies.scrub.page import write_report
 from ad_hypotheses.studies.scrub.record import Study
-from ad_hypotheses.studies.scrub.study import Settings, scrub
+from ad_hypotheses.studies.scrub.study import ScrubSettings, scrub
 from ad_hypotheses.studies.scrub.summary import show
 
 
 @dataclass(frozen=True)
-class Run:
+class ScrubCommand:
     """What to scrub where.
 
     Attributes:
@@ -50,7 +50,7 @@ class Run:
         return Scratch(self.reports / PARTIAL / self.name)
 
 
-def scrub_all(hypotheses: Sequence[Hypothesis], run: Run, settings: Settings, as_json: bool) -> None:
+def scrub_all(hypotheses: Sequence[Hypothesis], run: ScrubCommand, settings: ScrubSettings, as_json: bool) -> None:
     """Test the hypotheses of a file together, write a report of each, and print the short form.
 
     Raises:

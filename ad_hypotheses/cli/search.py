@@ -13,7 +13,7 @@ from typing import Any
 from rich.text import Text
 
 from ad_hypotheses.causal.search import BUDGET, STEPS, SearchTrial
-from ad_hypotheses.cli.patch import Typed, is_hypothesis
+from ad_hypotheses.cli.patch import PatchArguments, is_hypothesis
 from ad_hypotheses.distill.checkpoint import Checkpoint, find, load
 from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.errors import CheckpointError, DataError, HypothesisError
@@ -27,14 +27,14 @@ from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
 from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import keep_freed_memory, require_writable
-from ad_hypotheses.studies.patch.search import Found, SearchProgress, histories_of, require_memory, search_edges
-from ad_hypotheses.studies.patch.study import Asked
+from ad_hypotheses.studies.patch.search import SearchProgress, SearchResult, histories_of, require_memory, search_edges
+from ad_hypotheses.studies.patch.study import PatchSettings
 
 NOT_WITH = ("model", "edges", "nodes", "path", "written", "read", "metric", "screen", "screen_steps", "parquet")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SearchArguments:
     """What to search for, and where to write it.
 
     Attributes:
@@ -46,7 +46,7 @@ class Wanted:
     file: Path | None
 
 
-def refuse_what_does_not_go_with_it(typed: Typed, given: Mapping[str, Any]) -> None:
+def refuse_what_does_not_go_with_it(typed: PatchArguments, given: Mapping[str, Any]) -> None:
     """Refuse a search in a hypothesis, and options that say what to patch.
 
     Args:
@@ -70,7 +70,7 @@ def refuse_what_does_not_go_with_it(typed: Typed, given: Mapping[str, Any]) -> N
         )
 
 
-def search_model(typed: Typed, wanted: Wanted, asked: Asked, as_json: bool) -> None:
+def search_model(typed: PatchArguments, wanted: SearchArguments, asked: PatchSettings, as_json: bool) -> None:
     """Search, write the hypothesis file, and print what it keeps and how to go on.
 
     Raises:
@@ -103,7 +103,7 @@ def search_model(typed: Typed, wanted: Wanted, asked: Asked, as_json: bool) -> N
     _show(result, checkpoint, file, goes_on)
 
 
-def _place(wanted: Wanted, checkpoint: Checkpoint) -> Path:
+def _place(wanted: SearchArguments, checkpoint: Checkpoint) -> Path:
     """Where the file goes; refused before any work if it cannot go there."""
     name = re.sub(r"[^a-z0-9]+", "_", checkpoint.name.lower()).strip("_")
     file = FOLDER / f"found_{name}.py" if wanted.file is None else wanted.file
@@ -145,7 +145,7 @@ def _write(file: Path, text: str) -> None:
     write_atomically(file, text.encode())
 
 
-def _source(file: Path, result: Found, checkpoint: Checkpoint, typed: Typed) -> str:
+def _source(file: Path, result: SearchResult, checkpoint: Checkpoint, typed: PatchArguments) -> str:
     circuit = result.circuit
     text = (
         f"Found by: {typed.command}",
@@ -162,7 +162,7 @@ def _source(file: Path, result: Found, checkpoint: Checkpoint, typed: Typed) -> 
     return hypothesis_source(circuit.edges, anatomy, file.stem, _name(checkpoint, typed), lines, circuit.wanted)
 
 
-def _name(checkpoint: Checkpoint, typed: Typed) -> str:
+def _name(checkpoint: Checkpoint, typed: PatchArguments) -> str:
     """What finds the checkpoint again."""
     try:
         if find(checkpoint.name, typed.models).samefile(checkpoint.folder):
@@ -172,7 +172,7 @@ def _name(checkpoint: Checkpoint, typed: Typed) -> str:
     return str(checkpoint.folder)
 
 
-def _scrub(file: Path, result: Found, checkpoint: Checkpoint, typed: Typed) -> str:
+def _scrub(file: Path, result: SearchResult, checkpoint: Checkpoint, typed: PatchArguments) -> str:
     words = ["python", "cli.py", "scrub", shown_path(file)]
     words += ["--models", str(typed.models)] if typed.models != Path("models") else []
     words += [word for trusted in typed.trusted for word in ("--trust", str(trusted))]
@@ -180,7 +180,7 @@ def _scrub(file: Path, result: Found, checkpoint: Checkpoint, typed: Typed) -> s
     return shlex.join(words)
 
 
-def _record(result: Found, checkpoint: Checkpoint, file: Path, goes_on: str) -> dict[str, Any]:
+def _record(result: SearchResult, checkpoint: Checkpoint, file: Path, goes_on: str) -> dict[str, Any]:
     circuit = result.circuit
     return {
         "model": checkpoint.name,
@@ -197,7 +197,7 @@ def _record(result: Found, checkpoint: Checkpoint, file: Path, goes_on: str) -> 
     }
 
 
-def _show(result: Found, checkpoint: Checkpoint, file: Path, goes_on: str) -> None:
+def _show(result: SearchResult, checkpoint: Checkpoint, file: Path, goes_on: str) -> None:
     console, circuit = out(), result.circuit
     head = f"{checkpoint.name}: {len(circuit.edges):,} of {result.n_edges:,} edges keep {figure(circuit.share, 3)}"
     console.print(Text(f"{head} of the loss that the model saves", style="bold"))
@@ -208,7 +208,7 @@ def _show(result: Found, checkpoint: Checkpoint, file: Path, goes_on: str) -> No
     say(console, f"test it: {goes_on}")
 
 
-def _doubts(result: Found) -> Sequence[str]:
+def _doubts(result: SearchResult) -> Sequence[str]:
     doubts = []
     if result.fresh.estimable and result.fresh.high < result.circuit.wanted:
         doubts.append(

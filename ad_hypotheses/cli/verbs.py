@@ -101,14 +101,14 @@ def sweep(
     from ad_hypotheses.studies.sweep.grid import read_sweep
 
     grid = read_sweep(config)
-    from ad_hypotheses.studies.sweep.plan import Run
+    from ad_hypotheses.studies.sweep.plan import SweepSettings
     from ad_hypotheses.studies.sweep.study import show_plan, sweep_all, sweep_command
     from ad_hypotheses.studies.train.study import default_name
 
     set_up_torch(device, threads)
     target = Path("models") / default_name(config) if folder is None else folder
     typed = sweep_command(config, folder, {"reports": reports, "device": device, "threads": threads})
-    run = Run(grid, target, reports, device, workers, threads, typed)
+    run = SweepSettings(grid, target, reports, device, workers, threads, typed)
     (show_plan if dry_run else sweep_all)(run)
 
 
@@ -177,13 +177,13 @@ def evaluate(
     """
     from ad_hypotheses.errors import CheckpointError, UserError
     from ad_hypotheses.studies.evaluate.choose import choose
-    from ad_hypotheses.studies.evaluate.study import Asked, evaluate_all
+    from ad_hypotheses.studies.evaluate.study import EvaluationSettings, evaluate_all
 
     set_up_torch(device, threads)
     damaged: dict[str, UserError] = {}
     chosen = choose(model, models, device, damaged)
     require_writable(folder, "--out")
-    evaluate_all(chosen, Asked(model, models, rollouts, seed, quick, device, folder, trust or ()), as_json)
+    evaluate_all(chosen, EvaluationSettings(model, models, rollouts, seed, quick, device, folder, trust or ()), as_json)
     if damaged:
         listed = "\n".join(f"  {name}: {error}" for name, error in damaged.items())
         raise CheckpointError(f"the others were evaluated; these are damaged:\n{listed}")
@@ -271,14 +271,14 @@ def scrub(
 
     hypotheses = load_named(file)
     require_writable(reports, "--reports")
-    from ad_hypotheses.cli.scrub import Run, command, findings_of, scrub_all
-    from ad_hypotheses.studies.scrub.study import Settings
+    from ad_hypotheses.cli.scrub import ScrubCommand, command, findings_of, scrub_all
+    from ad_hypotheses.studies.scrub.study import ScrubSettings
 
     set_up_torch(device, threads)
     budget = None if memory is None else parse_memory(memory)
     wanted = findings_of(adversary, findings)
-    settings = Settings(samples, passes, tasks, others, align, shared, seed, rollouts, budget, wanted)
-    run = Run(Path(file).stem, model, models, reports, device, command(file, given))
+    settings = ScrubSettings(samples, passes, tasks, others, align, shared, seed, rollouts, budget, wanted)
+    run = ScrubCommand(Path(file).stem, model, models, reports, device, command(file, given))
     scrub_all(hypotheses, run, settings, as_json)
 
 
@@ -378,23 +378,23 @@ def patch(
     given = {name: [] if value is None and name in LISTS else value
              for name, value in locals().items()} | {"out": file}  # fmt: skip
     require_writable(reports, "--reports")
-    from ad_hypotheses.cli.patch import Typed, command, patch_all, refuse_loose_options, subjects
-    from ad_hypotheses.cli.search import Wanted, refuse_what_does_not_go_with_it, search_model
-    from ad_hypotheses.studies.patch.study import Asked
+    from ad_hypotheses.cli.patch import PatchArguments, command, patch_all, refuse_loose_options, subjects
+    from ad_hypotheses.cli.search import SearchArguments, refuse_what_does_not_go_with_it, search_model
+    from ad_hypotheses.studies.patch.study import PatchSettings
 
     set_up_torch(device, threads)
     # roles are spelt with "_", as Python names; "-" is accepted on the command line
     written, read = (None if role is None else role.replace("-", "_") for role in (written, read))
-    typed = Typed(
+    typed = PatchArguments(
         subject, model, models, reports, device, tuple(edges or ()), tuple(nodes or ()), tuple(path or ()), written,
         read, command(subject, given), parquet, trust or (),
     )  # fmt: skip
     budget = None if memory is None else parse_memory(memory)
-    metrics = tuple(metric) if metric else Asked.metrics
-    asked = Asked(donors, direction, metrics, samples, tasks, seed, budget, screen, screen_steps)
+    metrics = tuple(metric) if metric else PatchSettings.metrics
+    asked = PatchSettings(donors, direction, metrics, samples, tasks, seed, budget, screen, screen_steps)
     refuse_loose_options(given)
     if search is not None:
         refuse_what_does_not_go_with_it(typed, given)
-        search_model(typed, Wanted(search, file), asked, as_json)
+        search_model(typed, SearchArguments(search, file), asked, as_json)
         return
     patch_all(subjects(typed), typed, asked, as_json)

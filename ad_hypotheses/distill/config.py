@@ -48,7 +48,7 @@ def _number(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_number)]
 
 
-class Histories(_Section):
+class HistoryConfig(_Section):
     """The learning histories to distil."""
 
     held_out: int = Field(16, ge=0, description="tasks that no training history comes from")
@@ -101,7 +101,7 @@ class Config(_Section):
 
     task: dict[str, Any]
     source: dict[str, Any]
-    histories: Histories = Histories()
+    histories: HistoryConfig = HistoryConfig()
     model: Size = Size()
     training: Training = Training()
 
@@ -256,7 +256,7 @@ def _training_problems(config: Config) -> list[str]:
 def _explain(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        sections: dict[str, Any] = {"histories": Histories, "model": Size, "training": Training}
+        sections: dict[str, Any] = {"histories": HistoryConfig, "model": Size, "training": Training}
         known = sections.get(str(problem["loc"][0]), Config).model_fields
         return f"{place}: no such key.{did_you_mean(str(problem['loc'][-1]), known)} Known: {', '.join(known)}."
     if problem["type"] == "model_type":

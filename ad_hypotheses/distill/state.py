@@ -21,7 +21,7 @@ from ad_hypotheses.storage.reading import parse_json, require_file
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """State of a training run that an interruption must not lose.
 
     Attributes:
@@ -43,7 +43,7 @@ class Run:
     whole: bool = True
 
 
-def save(config: Config, run: Run, path: Path) -> None:
+def save(config: Config, run: TrainingRun, path: Path) -> None:
     """Write everything that a later run needs to go on, at once or not at all."""
     tensors = {f"model.{name}": tensor.contiguous() for name, tensor in run.model.state_dict().items()}
     for number, state in run.optimiser.state_dict()["state"].items():
@@ -53,7 +53,7 @@ def save(config: Config, run: Run, path: Path) -> None:
     write_atomically(path, save_tensors(tensors, metadata))
 
 
-def resume(config: Config, path: Path, model: ADTransformer, optimiser: torch.optim.Optimizer) -> Run:
+def resume(config: Config, path: Path, model: ADTransformer, optimiser: torch.optim.Optimizer) -> TrainingRun:
     """Return the run that `path` holds, or a new one if there is no such file.
 
     Args:
@@ -65,7 +65,7 @@ def resume(config: Config, path: Path, model: ADTransformer, optimiser: torch.op
     Raises:
         CheckpointError: The file is damaged, or belongs to another configuration.
     """
-    run = Run(model, optimiser)
+    run = TrainingRun(model, optimiser)
     if not path.exists():
         return run
     try:

@@ -25,9 +25,9 @@ from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.rollout import rollout
-from ad_hypotheses.distill.state import Run, resume, save
+from ad_hypotheses.distill.state import TrainingRun, resume, save
 from ad_hypotheses.distill.updates import Forward, Sampler, compiled, diverged, update
-from ad_hypotheses.sources.histories import Histories, generate
+from ad_hypotheses.sources.histories import HistoryFolder, generate
 from ad_hypotheses.sources.learning import require_learning
 from ad_hypotheses.sources.recorded import Recorded, select
 from ad_hypotheses.sources.recording import episode_returns
@@ -41,7 +41,7 @@ EVALUATION_ROLLOUTS = 128
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """What training says while it runs; every field may be replaced by a function that shows it.
 
     Attributes:
@@ -56,7 +56,7 @@ class Progress:
 
 
 def train(
-    config: Config, folder: Path, device: str = "cpu", progress: Progress | None = None
+    config: Config, folder: Path, device: str = "cpu", progress: TrainingProgress | None = None
 ) -> tuple[ADTransformer, dict[str, Any]]:
     """Train the model of a configuration, going on where an interrupted run of the same configuration stopped.
 
@@ -75,7 +75,7 @@ def train(
         DivergedError: The loss, a gradient or a weight became NaN or infinite.
         UserError: The model cannot be compiled, processes cannot train together, or another one trains in `folder`.
     """
-    progress = progress or Progress()
+    progress = progress or TrainingProgress()
     ranks = Ranks.from_environment()
     ranks.check(config.training)
     device = ranks.device(device)
@@ -115,7 +115,7 @@ def train(
 
 def training_histories(
     config: Config, folder: Path, progress: Callable[[int, int], None], check: bool | None = None
-) -> Histories:
+) -> HistoryFolder:
     """Generate the learning histories of a configuration, or open those that are there.
 
     Args:
@@ -170,14 +170,16 @@ def learning_rate(training: Training, update: int) -> float:
     return training.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * update / training.updates))
 
 
-def _forward(run: Run, sampler: Sampler) -> Forward:
+def _forward(run: TrainingRun, sampler: Sampler) -> Forward:
     training = sampler.training
     if not training.compile or run.update == training.updates:
         return run.model
     return compiled(run.model, sampler.draw(run.update), training)
 
 
-def _fit(config: Config, run: Run, sampler: Sampler, forward: Forward, folder: Path, progress: Progress) -> None:
+def _fit(
+    config: Config, run: TrainingRun, sampler: Sampler, forward: Forward, folder: Path, progress: TrainingProgress
+) -> None:
     training, ranks = config.training, sampler.ranks
     began = time.monotonic() - run.seconds
     with closing(sampler.batches(run.update, training.updates, run.model.device)) as batches:
@@ -208,7 +210,7 @@ def _fit(config: Config, run: Run, sampler: Sampler, forward: Forward, folder: P
                 _keep(config, run, folder)
 
 
-def _evaluate(config: Config, run: Run) -> dict[str, float]:
+def _evaluate(config: Config, run: TrainingRun) -> dict[str, float]:
     """Let the model live on training and on held-out tasks, and compare its last episodes with the optimum."""
     task, results = config.make_task(), {}
     for name, facts in zip(("train", "held_out"), split(config), strict=True):
@@ -225,7 +227,7 @@ def _evaluate(config: Config, run: Run) -> dict[str, float]:
     return results
 
 
-def _keep(config: Config, run: Run, folder: Path) -> None:
+def _keep(config: Config, run: TrainingRun, folder: Path) -> None:
     save(config, run, folder / STATE)
     lines = "".join(json.dumps(line) + "\n" for line in run.metrics)
     write_atomically(folder / METRICS, lines.encode())

@@ -20,7 +20,7 @@ from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import DivergedError, UserError
-from ad_hypotheses.sources.histories import Histories
+from ad_hypotheses.sources.histories import HistoryFolder
 
 Forward = Callable[..., Tensor]
 
@@ -68,7 +68,7 @@ class Sampler:
         ranks: Among whom the batch is shared.
     """
 
-    histories: Histories
+    histories: HistoryFolder
     vocabulary: Vocabulary
     training: Training
     horizon: int

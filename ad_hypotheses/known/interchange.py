@@ -33,8 +33,8 @@ from ad_hypotheses.distill.config import Config, Training
 from ad_hypotheses.distill.finite import NonFiniteError
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.optimisers import make_optimiser
-from ad_hypotheses.distill.state import Run, resume, save
-from ad_hypotheses.distill.train import HISTORIES, STATE, Progress, learning_rate, training_histories
+from ad_hypotheses.distill.state import TrainingRun, resume, save
+from ad_hypotheses.distill.train import HISTORIES, STATE, TrainingProgress, learning_rate, training_histories
 from ad_hypotheses.distill.updates import diverged, take_step
 from ad_hypotheses.known.training_digest import digest, keep_taught
 from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath, bind
@@ -157,7 +157,7 @@ def teach(
     policy: Policy,
     folder: Path,
     steady: Collection[str] = (),
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
     rule: str = "",
     others: Sequence[Others] = ("joint",),
 ) -> tuple[ADTransformer, dict[str, Any]]:
@@ -184,7 +184,7 @@ def teach(
         HypothesisError: The claim does not fit the model or the histories.
         UserError: Another process trains in `folder`.
     """
-    progress, training = progress or Progress(), config.training
+    progress, training = progress or TrainingProgress(), config.training
     with held(folder, "training"):
         histories = training_histories(config, folder / HISTORIES, progress.histories)
         model = build(config)
@@ -210,7 +210,7 @@ def teach(
     return model.eval(), facts | {"threads": torch.get_num_threads(), "device": "cpu"}
 
 
-def _update(run: Run, lesson: Lesson, steady: Collection[str], training: Training, others: Others) -> None:
+def _update(run: TrainingRun, lesson: Lesson, steady: Collection[str], training: Training, others: Others) -> None:
     rng = np.random.default_rng([training.seed, run.update])  # so that a resumed run draws what it would have drawn
     rows = rng.choice(lesson.history.n_rows, min(training.batch, lesson.history.n_rows), replace=False)
     names = lesson.free(steady)

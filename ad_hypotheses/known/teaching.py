@@ -14,7 +14,7 @@ from jaxtyping import Float
 from ad_hypotheses.distill.checkpoint import CARD, CURVE, build, load, save
 from ad_hypotheses.distill.config import SCRATCH, Config
 from ad_hypotheses.distill.model import ADTransformer
-from ad_hypotheses.distill.train import Progress
+from ad_hypotheses.distill.train import TrainingProgress
 from ad_hypotheses.errors import HypothesisError
 from ad_hypotheses.known.interchange import teach
 from ad_hypotheses.known.make import FRESH, ROWS, agreement, random_histories
@@ -156,7 +156,7 @@ class _Run:
     first: int = -1
     update: int = 0
 
-    def progress(self, brake: Brake) -> Progress:
+    def progress(self, brake: Brake) -> TrainingProgress:
         """Return what training reports to; it stops only where the state that is saved is whole."""
 
         def lived(done: int, total: int) -> None:
@@ -166,7 +166,7 @@ class _Run:
             self._note(done, total, loss)
             brake.stop_if_pulled()
 
-        return Progress(lived, updated)
+        return TrainingProgress(lived, updated)
 
     def _note(self, done: int, total: int, loss: float) -> None:
         self.update = done

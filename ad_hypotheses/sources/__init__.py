@@ -11,7 +11,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.actor_critic import ActorCritic
 from ad_hypotheses.sources.annealed_expert import AnnealedExpert
 from ad_hypotheses.sources.bandit_learners import UCB1, GaussianThompson, Thompson
-from ad_hypotheses.sources.histories import Histories, generate, open_histories, write_histories
+from ad_hypotheses.sources.histories import HistoryFolder, generate, open_histories, write_histories
 from ad_hypotheses.sources.q_learning import DynaQ, EpsilonGreedyQ
 from ad_hypotheses.sources.recorded import Recorded
 from ad_hypotheses.sources.recording import episode_returns, learning_curve
@@ -65,7 +65,7 @@ __all__ = [
     "DynaQ",
     "EpsilonGreedyQ",
     "GaussianThompson",
-    "Histories",
+    "HistoryFolder",
     "Recorded",
     "Scripted",
     "Source",

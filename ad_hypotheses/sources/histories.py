@@ -43,7 +43,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Histories:
+class HistoryFolder:
     """Learning histories in a folder, of which only what is asked for is read.
 
     Attributes:
@@ -145,7 +145,7 @@ def generate(
     progress: Progress | None = None,
     skip: int = 0,
     shuffle_rewards: bool = False,
-) -> Histories:
+) -> HistoryFolder:
     """Let learners live and keep their histories in `folder`; go on where an earlier run of the same stopped.
 
     Learner `i` lives on task `i % n_tasks`, so any run of learners mixes the tasks. One process a folder: a
@@ -160,7 +160,7 @@ def generate(
         episodes: Episodes of a life, not counting those that are skipped.
         keep_every: Keep episodes 0, k, 2k, ...
         seed: Decides everything else.
-        shard_size: Histories a shard.
+        shard_size: HistoryFolder a shard.
         progress: Called with the number of histories done and the number of all, at the start and after every shard.
         skip: Episodes lived before the first that is kept.
         shuffle_rewards: Deal the rewards of each history out to other steps of it.
@@ -194,14 +194,14 @@ def generate(
 
 def write_histories(
     folder: str | Path, history: History, made_by: Mapping[str, Any], shard_size: int = 1024
-) -> Histories:
+) -> HistoryFolder:
     """Keep histories that are in memory already, e.g. altered ones, in `folder`.
 
     Args:
         folder: Made if it is missing.
         history: The histories; rows without a learner get their number.
         made_by: What made them, in words that JSON can hold.
-        shard_size: Histories a shard.
+        shard_size: HistoryFolder a shard.
 
     Returns:
         The histories, checked.
@@ -220,7 +220,7 @@ def write_histories(
     return make_shards(Path(folder), recipe, np.arange(history.n_rows), shard_size, part, None)
 
 
-def open_histories(folder: str | Path, verify: bool = True) -> Histories:
+def open_histories(folder: str | Path, verify: bool = True) -> HistoryFolder:
     """Open the histories in `folder`.
 
     Args:
@@ -248,7 +248,7 @@ def open_histories(folder: str | Path, verify: bool = True) -> Histories:
     arrays = tuple(_open(folder / shard_name(n), listed, recipe, verify) for n, listed in enumerate(described))
     _require_same_layout(folder, arrays)
     first = np.concatenate([[0], np.cumsum([len(shard["actions"]) for shard in arrays])])
-    return Histories(folder, recipe, channels, n_actions, arrays, first)
+    return HistoryFolder(folder, recipe, channels, n_actions, arrays, first)
 
 
 def _open(shard: Path, listed: Json, recipe: Json, verify: bool) -> Mapping[str, np.ndarray]:
@@ -282,14 +282,14 @@ def make_shards(
     shard_size: int,
     make: Callable[[int, np.ndarray], History],
     progress: Progress | None,
-) -> Histories:
+) -> HistoryFolder:
     """Make the shards that are not there yet, then the manifest.
 
     Args:
         folder: Made if it is missing.
         recipe: What makes them; holds `channels` and `n_actions`.
         rows: Which histories, in order; every shard takes the next `shard_size` of them.
-        shard_size: Histories a shard.
+        shard_size: HistoryFolder a shard.
         make: Given the number of a shard and its rows, makes the histories.
         progress: Called with the number of histories done and the number of all.
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.sources.histories import Histories
+from ad_hypotheses.sources.histories import HistoryFolder
 from ad_hypotheses.sources.recording import episode_returns
 from ad_hypotheses.tasks import Task
 from ad_hypotheses.tasks.play import play
@@ -97,7 +97,7 @@ def learning_of(
     return _measured(returns, optimum, random, unit)
 
 
-def learning_of_histories(histories: Histories, task: Task, seed: int = 0) -> Learning:
+def learning_of_histories(histories: HistoryFolder, task: Task, seed: int = 0) -> Learning:
     """Measure how the learners of some histories on disk improved, from up to 512 of them.
 
     Args:
@@ -150,7 +150,7 @@ def complaint(learning: Learning) -> str | None:
     return None
 
 
-def require_learning(histories: Histories, task: Task, seed: int = 0) -> None:
+def require_learning(histories: HistoryFolder, task: Task, seed: int = 0) -> None:
     """Refuse histories of a source that does not learn; see :func:`learning_of_histories`.
 
     Raises:

@@ -17,7 +17,7 @@ from gymnasium import spaces
 
 from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.sources.histories import Histories
+from ad_hypotheses.sources.histories import HistoryFolder
 from ad_hypotheses.tasks import Task
 
 KEY, VERSION = "ad_hypotheses", 1  # of our part of the metadata
@@ -27,7 +27,7 @@ TIMED = ("observations", "actions", "rewards", "episode")
 
 
 def export_minari(
-    lives: History | Histories, name: str, task: Task, progress: Callable[[int, int], None] | None = None
+    lives: History | HistoryFolder, name: str, task: Task, progress: Callable[[int, int], None] | None = None
 ) -> None:
     """Write histories as a Minari dataset, one episode for each episode of each learner.
 
@@ -127,7 +127,7 @@ def _history(
     )
 
 
-def _parts(lives: History | Histories, n_rows: int) -> Iterator[History]:
+def _parts(lives: History | HistoryFolder, n_rows: int) -> Iterator[History]:
     for first in range(0, n_rows, CHUNK):
         rows = np.arange(first, min(first + CHUNK, n_rows))
         yield lives[rows] if isinstance(lives, History) else lives.rows(rows)

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.sources.histories import Histories, Progress, make_shards, open_histories, recipe_of
+from ad_hypotheses.sources.histories import HistoryFolder, Progress, make_shards, open_histories, recipe_of
 from ad_hypotheses.sources.recording import check_episodes
 from ad_hypotheses.sources.shards import FACT
 from ad_hypotheses.sources.variants import check_skip, early, every, expert_only, shuffled_rewards, variant_recipe
@@ -54,7 +54,7 @@ class Recorded:
             "histories of this source. Name a source that can live (dyna-q, actor-critic, ...) where some are needed."
         )
 
-    def open(self, task: Task) -> Histories:
+    def open(self, task: Task) -> HistoryFolder:
         """Return the recorded histories.
 
         Raises:
@@ -81,7 +81,7 @@ def select(
     progress: Progress | None = None,
     skip: int = 0,
     shuffle_rewards: bool = False,
-) -> Histories:
+) -> HistoryFolder:
     """Copy recorded histories that a model may be trained on into `folder`.
 
     Args:
@@ -132,7 +132,7 @@ def select(
     return make_shards(Path(folder), recipe, chosen, SHARD, part, progress)
 
 
-def _problems(histories: Histories, task: Task) -> list[str]:
+def _problems(histories: HistoryFolder, task: Task) -> list[str]:
     """Say in what recorded histories differ from those of a task."""
     if histories.channels != task.channels:
         return [f"they show {_named(histories.channels)}, the task {_named(task.channels)}"]
@@ -160,7 +160,7 @@ def _problems(histories: Histories, task: Task) -> list[str]:
     return problems
 
 
-def _usable(histories: Histories, facts: Facts | None, held_out: Facts) -> Bool[np.ndarray, " history"]:
+def _usable(histories: HistoryFolder, facts: Facts | None, held_out: Facts) -> Bool[np.ndarray, " history"]:
     """Say which histories a model may be trained on."""
     recorded = {name: np.concatenate([shard[FACT + name] for shard in histories.shards]) for name in sorted(held_out)}
     rows = _keys(recorded)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ad_hypotheses.known.calibration.error_rates import Rate, Separation, rate, said, separate
-from ad_hypotheses.known.calibration.record import REFUSED, Calibration, ClaimFacts, Outcome
+from ad_hypotheses.known.calibration.record import REFUSED, Calibration, ClaimFacts, TrialOutcome
 
 VERDICTS = ("supported", "refuted", "inconclusive", "vacuous", REFUSED)
 ROUNDING = 1e-3  # differences of a measure up to this are none
@@ -17,7 +17,7 @@ ENOUGH = 0.95  # share of trials in which a true claim should be supported
 
 
 @dataclass(frozen=True)
-class Measure:
+class CalibrationMeasure:
     """A figure that might tell true claims from wrong ones.
 
     Attributes:
@@ -32,19 +32,19 @@ class Measure:
 
 
 MEASURES = (
-    Measure("recovered", True, "scrub"),
-    Measure("beyond structure", True, "scrub"),
-    Measure("KL recovered", True, "scrub"),
-    Measure("loss change recovered", True, "scrub"),
-    Measure("likeliest action kept", True, "scrub"),
-    Measure("swap share", True, "scrub"),
-    Measure("root movement", True, "scrub"),
-    Measure("specificity", True, "scrub"),
-    Measure("with donors from any step", True, "scrub --align any"),
-    Measure("with independent others", True, "scrub --others independent"),
-    Measure("undeclared edges", False, "patch"),
-    Measure("weakest arrow", True, "patch"),
-    Measure("policy agreement", True, "behaviour"),
+    CalibrationMeasure("recovered", True, "scrub"),
+    CalibrationMeasure("beyond structure", True, "scrub"),
+    CalibrationMeasure("KL recovered", True, "scrub"),
+    CalibrationMeasure("loss change recovered", True, "scrub"),
+    CalibrationMeasure("likeliest action kept", True, "scrub"),
+    CalibrationMeasure("swap share", True, "scrub"),
+    CalibrationMeasure("root movement", True, "scrub"),
+    CalibrationMeasure("specificity", True, "scrub"),
+    CalibrationMeasure("with donors from any step", True, "scrub --align any"),
+    CalibrationMeasure("with independent others", True, "scrub --others independent"),
+    CalibrationMeasure("undeclared edges", False, "patch"),
+    CalibrationMeasure("weakest arrow", True, "patch"),
+    CalibrationMeasure("policy agreement", True, "behaviour"),
 )
 
 
@@ -63,13 +63,13 @@ def kinds(calibration: Calibration) -> list[str]:
     return list(dict.fromkeys(claim.kind for claim in (*true_claims(calibration), *calibration.claims)))
 
 
-def about(outcomes: Sequence[Outcome], claims: Sequence[ClaimFacts]) -> list[Outcome]:
+def about(outcomes: Sequence[TrialOutcome], claims: Sequence[ClaimFacts]) -> list[TrialOutcome]:
     """The trials of some claims."""
     wanted = {(outcome.network, outcome.claim) for outcome in claims}
     return [outcome for outcome in outcomes if (outcome.network, outcome.claim) in wanted]
 
 
-def name_of(claim: ClaimFacts | Outcome) -> str:
+def name_of(claim: ClaimFacts | TrialOutcome) -> str:
     """Return `win-stay: two_pulls`."""
     return f"{claim.network}: {claim.claim}"
 
@@ -84,7 +84,7 @@ def values(calibration: Calibration) -> dict[str, dict[str, float]]:
     return by_measure
 
 
-def _from_trials(trials: Sequence[Outcome]) -> dict[str, float]:
+def _from_trials(trials: Sequence[TrialOutcome]) -> dict[str, float]:
     def mean(numbers: Sequence[float]) -> float:
         known = [number for number in numbers if np.isfinite(number)]
         return float(np.mean(known)) if known else float("nan")
@@ -154,7 +154,7 @@ def catches(calibration: Calibration) -> dict[str, list[str]]:
     return caught
 
 
-def not_supported(calibration: Calibration) -> list[tuple[ClaimFacts, list[Outcome]]]:
+def not_supported(calibration: Calibration) -> list[tuple[ClaimFacts, list[TrialOutcome]]]:
     """The true claims that were not supported in some trial of the standard size, with those trials."""
     failures = []
     for claim in true_claims(calibration):

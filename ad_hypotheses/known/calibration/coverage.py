@@ -16,7 +16,7 @@ from ad_hypotheses.known.calibration.trials import RATIOS, SEEDS, number
 from ad_hypotheses.language.check import BoundGraph, bind
 from ad_hypotheses.studies.scrub.halves import n_splits, scrub_in_halves
 from ad_hypotheses.studies.scrub.measure import REPEATS
-from ad_hypotheses.studies.scrub.study import Settings, reference_histories
+from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
 
 DRAWS = 2000  # of the bootstrap, for an interval alone
 FIRST = 2_000  # replicates are counted from here on, so that none shares its histories with a trial
@@ -44,10 +44,10 @@ class Datasets:
     exact: bool = False
 
     @property
-    def settings(self) -> list[Settings]:
+    def settings(self) -> list[ScrubSettings]:
         """One a dataset."""
         base = (self.seed * SEEDS + self.rows) * 10_000 + FIRST + self.first
-        return [Settings(rows=self.rows, passes=self.passes, seed=base + n, rollouts=0) for n in range(self.count)]
+        return [ScrubSettings(rows=self.rows, passes=self.passes, seed=base + n, rollouts=0) for n in range(self.count)]
 
 
 def estimates(case: Case, datasets: Datasets) -> list[dict[str, Number]]:
@@ -71,7 +71,7 @@ def sums(case: Case, datasets: Datasets) -> list[list[float]]:
     return pooled
 
 
-def _losses(case: Case, claim: str, settings: Settings, halves: bool = False) -> LossSums:
+def _losses(case: Case, claim: str, settings: ScrubSettings, halves: bool = False) -> LossSums:
     """Scrub one claim on fresh histories, donors from other rows only."""
     history = reference_histories(case.checkpoint, settings)
     regimes = case.checkpoint.config.make_task().regimes(history)

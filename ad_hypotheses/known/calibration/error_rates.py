@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from scipy.stats import beta
 
 from ad_hypotheses.evidence.plain_data import Number
-from ad_hypotheses.known.calibration.record import Coverage, Outcome
+from ad_hypotheses.known.calibration.record import Coverage, TrialOutcome
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def exact_interval(count: int, trials: int, level: float = 0.95) -> Number:
     return Number(count / trials, low, high)
 
 
-def rate(outcomes: Iterable[Outcome], happened: Callable[[Outcome], bool]) -> Rate:
+def rate(outcomes: Iterable[TrialOutcome], happened: Callable[[TrialOutcome], bool]) -> Rate:
     """Count in how many trials, and to how many claims, something happened."""
     trials = list(outcomes)
     hits = [trial for trial in trials if happened(trial)]
@@ -54,7 +54,7 @@ def rate(outcomes: Iterable[Outcome], happened: Callable[[Outcome], bool]) -> Ra
     return Rate(len(hits), len(trials), exact_interval(len(hits), len(trials)), len(ever), len(claims))
 
 
-def said(accept: float, *verdicts: str) -> Callable[[Outcome], bool]:
+def said(accept: float, *verdicts: str) -> Callable[[TrialOutcome], bool]:
     """Return whether a trial ended in one of some verdicts when so much had to be recovered."""
     return lambda trial: trial.verdicts[key(accept)] in verdicts
 

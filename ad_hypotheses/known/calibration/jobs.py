@@ -20,13 +20,13 @@ from ad_hypotheses.known.calibration.cases import Case, case_of
 from ad_hypotheses.known.calibration.coverage import Datasets, estimates, sums
 from ad_hypotheses.known.calibration.error_rates import coverage_of, pooled_ratio
 from ad_hypotheses.known.calibration.measures import Measures, facts
-from ad_hypotheses.known.calibration.record import Calibration, ClaimFacts, Coverage, Network, Outcome
-from ad_hypotheses.known.calibration.trials import RATIOS, Trial, n_forwards, run_trial
+from ad_hypotheses.known.calibration.record import Calibration, ClaimFacts, Coverage, Network, TrialOutcome
+from ad_hypotheses.known.calibration.trials import RATIOS, CalibrationTrial, n_forwards, run_trial
 from ad_hypotheses.storage.checked import checked_json, read_checked_json
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.scrub.halves import SPLITS
-from ad_hypotheses.studies.scrub.study import MEASURED_AS, Settings
+from ad_hypotheses.studies.scrub.study import MEASURED_AS, ScrubSettings
 
 CALIBRATED_AS = 2  # raise it when jobs measure something else: interrupted calibrations then start anew
 ACCEPT = 0.9  # of a claim that names none
@@ -34,7 +34,7 @@ INSIDE = (0.2, 0.98)  # what a claim must recover for its intervals to be of int
 TARGETS = (0.9, 0.75, 0.6, 0.4)  # about what they should recover, so that they differ
 AT_ONCE = 20  # datasets of a job
 
-Job = Trial | Measures | Datasets
+Job = CalibrationTrial | Measures | Datasets
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Design:
     @property
     def size(self) -> tuple[int, int]:
         """Rows and passes of a study that nobody changed, or of the largest trial."""
-        standard = Settings()
+        standard = ScrubSettings()
         if standard.passes in self.passes.get(standard.rows, ()):
             return standard.rows, standard.passes
         rows = max(self.replicates)
@@ -88,7 +88,7 @@ QUICK = Design(
 
 
 @dataclass(frozen=True)
-class Place:
+class Workplace:
     """Where everything is.
 
     Attributes:
@@ -123,7 +123,9 @@ def trial_jobs(networks: Sequence[str], design: Design) -> list[Job]:
     jobs: list[Job] = []
     for rows in sorted(design.replicates, reverse=True):
         for replicate in range(design.replicates[rows]):
-            jobs += [Trial(network, rows, design.passes[rows], replicate, design.seed) for network in networks]
+            jobs += [
+                CalibrationTrial(network, rows, design.passes[rows], replicate, design.seed) for network in networks
+            ]
     return jobs + [Measures(network, design.seed, design.compared) for network in networks]
 
 
@@ -141,10 +143,10 @@ def coverage_jobs(pairs: Sequence[tuple[str, str]], design: Design) -> list[Job]
     return jobs
 
 
-def cost(job: Job, place: Place) -> float:
+def cost(job: Job, place: Workplace) -> float:
     """Return what a job takes: partial forward passes, times rows, times a constant for what is done around them."""
     case = place.case(job.network)
-    if isinstance(job, Trial):
+    if isinstance(job, CalibrationTrial):
         return n_forwards(case, job) * (job.rows + 8) * (1 + 0.3 * len(job.passes))
     if isinstance(job, Measures):
         return float(len(case.claims) * (job.rows + 400))
@@ -154,12 +156,12 @@ def cost(job: Job, place: Place) -> float:
     return runs * inner * (job.rows + 8) * job.count
 
 
-def run(job: Job, path: Path, place: Place) -> None:
+def run(job: Job, path: Path, place: Workplace) -> None:
     """Do a job, unless it was done before, and keep what it found.
 
     Args:
         job: Which.
-        path: From `Place.kept`, as it was when the calibration began.
+        path: From `Workplace.kept`, as it was when the calibration began.
         place: Where everything is.
 
     Raises:
@@ -175,7 +177,7 @@ def run(job: Job, path: Path, place: Place) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     began = time.process_time()
     case, parts = place.case(job.network), parts_of(path)
-    if isinstance(job, Trial):
+    if isinstance(job, CalibrationTrial):
         results: Any = [asdict(item) for item in run_trial(case, job, parts)]
     elif isinstance(job, Measures):
         results = [asdict(item) for item in facts(case, job)]
@@ -188,19 +190,19 @@ def run(job: Job, path: Path, place: Place) -> None:
     rmtree(parts, ignore_errors=True)
 
 
-def read(jobs: Iterable[Job], place: Place, kind: type[Job]) -> Iterator[tuple[Job, Any]]:
+def read(jobs: Iterable[Job], place: Workplace, kind: type[Job]) -> Iterator[tuple[Job, Any]]:
     """Yield what the jobs of a kind found, as it was kept."""
     for job in jobs:
         if isinstance(job, kind):
             yield job, _kept(job, place)["found"]
 
 
-def seconds(jobs: Iterable[Job], place: Place) -> float:
+def seconds(jobs: Iterable[Job], place: Workplace) -> float:
     """Return the processor time that jobs took, whenever that was."""
     return sum(_kept(job, place)["seconds"] for job in jobs)
 
 
-def _kept(job: Job, place: Place) -> dict[str, Any]:
+def _kept(job: Job, place: Workplace) -> dict[str, Any]:
     """Return what a job that was done has left.
 
     Raises:
@@ -212,12 +214,12 @@ def _kept(job: Job, place: Place) -> dict[str, Any]:
     return content
 
 
-def outcomes(jobs: Sequence[Job], place: Place) -> list[Outcome]:
+def outcomes(jobs: Sequence[Job], place: Workplace) -> list[TrialOutcome]:
     """Return what all trials found."""
-    return [build(Outcome, item) for _, results in read(jobs, place, Trial) for item in results]
+    return [build(TrialOutcome, item) for _, results in read(jobs, place, CalibrationTrial) for item in results]
 
 
-def choose_pairs(outcomes_seen: Sequence[Outcome], design: Design) -> list[tuple[str, str]]:
+def choose_pairs(outcomes_seen: Sequence[TrialOutcome], design: Design) -> list[tuple[str, str]]:
     """Return the claims whose intervals are counted: of different networks, and recovering neither nothing nor all.
 
     Of each network the claim counts that lies nearest to one of a few targets, the targets in turn.
@@ -244,7 +246,7 @@ def choose_pairs(outcomes_seen: Sequence[Outcome], design: Design) -> list[tuple
     return pairs
 
 
-def coverage(jobs: Sequence[Job], place: Place) -> list[Coverage]:
+def coverage(jobs: Sequence[Job], place: Workplace) -> list[Coverage]:
     """Count how often the intervals of each claim hold the exact value."""
     pooled: dict[tuple[str, str], list[list[float]]] = {}
     by_study: dict[tuple[str, str, int, int], list[dict[str, Number]]] = {}
@@ -280,7 +282,7 @@ def _exact(losses: Float[np.ndarray, "dataset loss"]) -> dict[str, tuple[float, 
 
 
 def put_together(
-    networks: Sequence[str], jobs: Sequence[Job], design: Design, place: Place, command: str
+    networks: Sequence[str], jobs: Sequence[Job], design: Design, place: Workplace, command: str
 ) -> Calibration:
     """Make the record of what all jobs found."""
     cases = [place.case(name) for name in networks]

@@ -22,7 +22,7 @@ from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.language.history import History
 from ad_hypotheses.studies.scrub.claim import OPINION, node_bits
 from ad_hypotheses.studies.scrub.measure import expected_baseline, recovered_in_a_pass
-from ad_hypotheses.studies.scrub.study import Settings, reference_histories
+from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
 
 ROWS, PATCHED = 256, 64  # histories to compare features on, and those of them to patch
 MEASURE = 9_000  # replicate whose histories are used; no trial has it
@@ -39,7 +39,7 @@ class Measures:
 
 def facts(case: Case, asked: Measures) -> list[ClaimFacts]:
     """Return what is known of every claim about a network."""
-    settings = Settings(rows=asked.rows, seed=(asked.seed * SEEDS + asked.rows) * 10_000 + MEASURE)
+    settings = ScrubSettings(rows=asked.rows, seed=(asked.seed * SEEDS + asked.rows) * 10_000 + MEASURE)
     history = reference_histories(case.checkpoint, settings)
     regimes = case.checkpoint.config.make_task().regimes(history)
     anatomy = case.checkpoint.model.anatomy

@@ -27,7 +27,7 @@ from ad_hypotheses.known.calibration.answer import (
 )
 from ad_hypotheses.known.calibration.error_rates import Rate, exact_interval, rate, said
 from ad_hypotheses.known.calibration.pictures import AIM, by_kind, correlated, coverage, errors, measures
-from ad_hypotheses.known.calibration.record import REFUSED, Calibration, ClaimFacts, Outcome
+from ad_hypotheses.known.calibration.record import REFUSED, Calibration, ClaimFacts, TrialOutcome
 from ad_hypotheses.report.words import code, figure, file_name, interval, literal, options_of, percent
 from ad_hypotheses.storage.files import report_files
 from ad_hypotheses.studies.evaluate.learners import counted
@@ -195,15 +195,15 @@ def _errors(calibration: Calibration) -> str:
     return "\n\n".join(parts)
 
 
-def _two_rates(calibration: Calibration, trials: Sequence[Outcome], key: str) -> list[str]:
+def _two_rates(calibration: Calibration, trials: Sequence[TrialOutcome], key: str) -> list[str]:
     true, wrong = about(trials, true_claims(calibration)), about(trials, wrong_claims(calibration))
-    asked: list[tuple[list[Outcome], str]] = [
+    asked: list[tuple[list[TrialOutcome], str]] = [
         (true, verdict) for verdict in ("refuted", "inconclusive", "vacuous", "refused")
     ] + [(wrong, "supported"), (wrong, "inconclusive")]
     return [_share(rate(outcomes, _was(key, verdict))) for outcomes, verdict in asked]
 
 
-def _was(key: str, verdict: str) -> Callable[[Outcome], bool]:
+def _was(key: str, verdict: str) -> Callable[[TrialOutcome], bool]:
     return lambda trial: trial.verdicts[key] == verdict
 
 

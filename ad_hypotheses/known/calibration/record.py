@@ -18,7 +18,7 @@ UNDECIDED = ("inconclusive", REFUSED)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What one study said of one claim.
 
     Attributes:
@@ -160,7 +160,7 @@ class Calibration:
 
     networks: list[Network]
     claims: list[ClaimFacts]
-    outcomes: list[Outcome]
+    outcomes: list[TrialOutcome]
     coverage: list[Coverage]
     standard: list[int]
     accept: float
@@ -174,7 +174,7 @@ class Calibration:
         """What is known of every claim, by network and name."""
         return {(claim.network, claim.claim): claim for claim in self.claims}
 
-    def trials(self, rows: int | None = None, passes: int | None = None) -> list[Outcome]:
+    def trials(self, rows: int | None = None, passes: int | None = None) -> list[TrialOutcome]:
         """The trials of a size; of the standard one by default."""
         rows, passes = rows or self.standard[0], passes or self.standard[1]
         return [outcome for outcome in self.outcomes if (outcome.rows, outcome.passes) == (rows, passes)]

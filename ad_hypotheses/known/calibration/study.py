@@ -19,7 +19,7 @@ from ad_hypotheses.known.calibration.jobs import (
     QUICK,
     Design,
     Job,
-    Place,
+    Workplace,
     choose_pairs,
     cost,
     coverage_jobs,
@@ -30,7 +30,7 @@ from ad_hypotheses.known.calibration.jobs import (
 )
 from ad_hypotheses.known.calibration.page import headline, write_calibration
 from ad_hypotheses.known.calibration.record import Calibration
-from ad_hypotheses.known.calibration.trials import Trial
+from ad_hypotheses.known.calibration.trials import CalibrationTrial
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import duration, out, print_json, say
 from ad_hypotheses.storage.checked import read_checked_json
@@ -47,7 +47,7 @@ SECONDS_MEASURED = 10  # of working, after which the time that all of it takes c
 
 
 @dataclass(frozen=True)
-class Asked:
+class CalibrationSettings:
     """What was asked of a calibration.
 
     Attributes:
@@ -74,9 +74,9 @@ class Asked:
         return replace(QUICK if self.quick else FULL, seed=self.seed)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Workplace:
         """Where everything is."""
-        return Place(self.models, self.hypotheses, Scratch(self.reports / PARTIAL / "calibration"))
+        return Workplace(self.models, self.hypotheses, Scratch(self.reports / PARTIAL / "calibration"))
 
     @property
     def command(self) -> str:
@@ -89,7 +89,7 @@ class Asked:
         return shlex.join(words)
 
 
-def calibrate_all(asked: Asked, as_json: bool) -> None:
+def calibrate_all(asked: CalibrationSettings, as_json: bool) -> None:
     """Run everything, write the report, and print its headline.
 
     Raises:
@@ -120,9 +120,9 @@ def calibrate_all(asked: Asked, as_json: bool) -> None:
     _show(record, page, as_json)
 
 
-def _announce(asked: Asked, jobs: Sequence[Job], meter: Meter) -> None:
+def _announce(asked: CalibrationSettings, jobs: Sequence[Job], meter: Meter) -> None:
     place, design = asked.place, asked.design
-    trials = [job for job in jobs if isinstance(job, Trial)]
+    trials = [job for job in jobs if isinstance(job, CalibrationTrial)]
     studies = sum(len(place.case(job.network).claims) for job in trials)
     claims = sum(len(place.case(name).claims) for name in dict.fromkeys(job.network for job in jobs))
     datasets = design.pairs * (sum(design.covered.values()) + design.exact[2])
@@ -134,7 +134,7 @@ def _announce(asked: Asked, jobs: Sequence[Job], meter: Meter) -> None:
 
 
 @contextmanager
-def _processes(asked: Asked) -> Iterator[Workers]:
+def _processes(asked: CalibrationSettings) -> Iterator[Workers]:
     """Give what runs jobs: other processes, which end with this one's, or this process alone."""
     if asked.workers == 1:
         yield map
@@ -155,7 +155,7 @@ def _begin() -> None:
     keep_freed_memory()
 
 
-def _work(workers: Workers, jobs: Sequence[Job], place: Place, meter: Meter, title: str) -> None:
+def _work(workers: Workers, jobs: Sequence[Job], place: Workplace, meter: Meter, title: str) -> None:
     costs, paths = {job: cost(job, place) for job in jobs}, {job: place.kept(job) for job in jobs}
     todo = [(job, path) for job, path in paths.items() if read_checked_json(path) is None]
     total = sum(costs.values())
@@ -171,7 +171,7 @@ def _work(workers: Workers, jobs: Sequence[Job], place: Place, meter: Meter, tit
             meter.say(f"{title}: about {duration(passed * (total - known) / (done - known))} for all of it")
 
 
-def _run(task: Task, place: Place) -> Job:
+def _run(task: Task, place: Workplace) -> Job:
     run(*task, place)
     return task[0]
 

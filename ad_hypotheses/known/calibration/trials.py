@@ -19,12 +19,12 @@ from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.evidence.verdict import Tested, draws_for, judge
 from ad_hypotheses.known.calibration.cases import Case, Claimed
 from ad_hypotheses.known.calibration.error_rates import key
-from ad_hypotheses.known.calibration.record import REFUSED, Outcome
+from ad_hypotheses.known.calibration.record import REFUSED, TrialOutcome
 from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.studies.scrub.claim import weigh
 from ad_hypotheses.studies.scrub.halves import SPLITS, clusters_of, n_splits
 from ad_hypotheses.studies.scrub.measure import VARIANTS, Measured, forwards, kept_or_measured, measure
-from ad_hypotheses.studies.scrub.study import Settings, reference_histories, refuse_untestable
+from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories, refuse_untestable
 
 ACCEPTS = (0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
 RATIOS = ("recovered", "beyond_structure")
@@ -37,7 +37,7 @@ SEEDS = 1_000_000  # sizes; another size, replicate, or seed of the whole never 
 
 
 @dataclass(frozen=True)
-class Trial:
+class CalibrationTrial:
     """One dataset on which all claims about a network are tested and judged together.
 
     Attributes:
@@ -55,10 +55,10 @@ class Trial:
     seed: int
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> ScrubSettings:
         """Of the studies; every trial has a seed of its own, so that no two share histories or draws."""
         own = (self.seed * SEEDS + self.rows) * 10_000 + self.replicate
-        return Settings(rows=self.rows, passes=max(self.passes), seed=own, rollouts=0)
+        return ScrubSettings(rows=self.rows, passes=max(self.passes), seed=own, rollouts=0)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _Weighed:
     evidence: dict[int, tuple[Evidence, Evidence]]
 
 
-def n_forwards(case: Case, trial: Trial) -> int:
+def n_forwards(case: Case, trial: CalibrationTrial) -> int:
     """Return how many partial forward passes over its histories a trial takes, about."""
     trees = (item.hypothesis.tree() for item in case.claims)
     parents = [{item.name: bool(item.parents) for item in claim.hypothesis.nodes} for claim in case.claims]
@@ -79,8 +79,11 @@ def n_forwards(case: Case, trial: Trial) -> int:
 
 
 def run_trial(
-    case: Case, trial: Trial, scratch: Path | None = None, progress: Callable[[int], None] = lambda done: None
-) -> list[Outcome]:
+    case: Case,
+    trial: CalibrationTrial,
+    scratch: Path | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[TrialOutcome]:
     """Test every claim about a network on one dataset, as `scrub` does with a file, and judge them together.
 
     Args:
@@ -114,7 +117,7 @@ def run_trial(
     return [outcome for n in trial.passes for outcome in _outcomes(trial, n, weighed, clean, chance)]
 
 
-def _measured(clean: Clean, bound: Bound, settings: Settings, path: Path | None) -> Measured | None:
+def _measured(clean: Clean, bound: Bound, settings: ScrubSettings, path: Path | None) -> Measured | None:
     """Scrub one claim, or read what an interrupted trial kept; None if it cannot be tested on these histories."""
     try:
         refuse_untestable(bound, clean.history, settings.align)
@@ -140,8 +143,8 @@ def _kl(of: Float[np.ndarray, "row step action"], to: Float[np.ndarray, "row ste
 
 
 def _outcomes(
-    trial: Trial, passes: int, weighed: Sequence[_Weighed], clean: Clean, chance: dict[str, float]
-) -> list[Outcome]:
+    trial: CalibrationTrial, passes: int, weighed: Sequence[_Weighed], clean: Clean, chance: dict[str, float]
+) -> list[TrialOutcome]:
     """Judge all claims together, once for every share that might have to be recovered."""
     able = [item for item in weighed if item.measured is not None and item.evidence[passes][0].recovered.estimable]
     verdicts: dict[str, dict[str, str]] = {item.claim.name: {} for item in weighed}
@@ -161,14 +164,14 @@ def _tested(claim: _Weighed, passes: int, accept: float) -> Tested:
 
 
 def _outcome(
-    trial: Trial,
+    trial: CalibrationTrial,
     passes: int,
     weighed: _Weighed,
     family: int,
     clean: Clean,
     chance: dict[str, float],
     verdicts: dict[str, str],
-) -> Outcome:
+) -> TrialOutcome:
     measured, nothing = weighed.measured, float("nan")
     figures: dict[str, Any] = dict.fromkeys(FIGURES, nothing) | dict.fromkeys(RATIOS_BOTH_WAYS, UNKNOWN)
     if measured is not None:
@@ -185,7 +188,7 @@ def _outcome(
             "same_argmax": float(measured.same_argmax.mean()),
         }
     where = (trial.network, weighed.claim.name, trial.rows, passes, trial.replicate, family)
-    return Outcome(*where, **(figures | chance), verdicts=verdicts)
+    return TrialOutcome(*where, **(figures | chance), verdicts=verdicts)
 
 
 def number(estimate: object) -> Number:

@@ -26,12 +26,12 @@ from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.verdict import ALPHA
 from ad_hypotheses.language.check import BoundGraph
 from ad_hypotheses.language.history import History
-from ad_hypotheses.studies.adversary.attempts import Half, Kept, Restriction, ground_of
+from ad_hypotheses.studies.adversary.attempts import Half, KeptOutcomes, Restriction, ground_of
 from ad_hypotheses.studies.adversary.findings import Apart, Beyond, Challenge, Finding, Refined
 from ad_hypotheses.studies.adversary.outcomes import (
     MATERIAL,
-    Effects,
-    Outcome,
+    AttemptEffects,
+    AttemptOutcome,
     corrected,
     divergence,
     number,
@@ -43,7 +43,7 @@ from ad_hypotheses.studies.adversary.outcomes import (
     stands_out,
     worse,
 )
-from ad_hypotheses.studies.adversary.plan import DEEPEST, Plan
+from ad_hypotheses.studies.adversary.plan import DEEPEST, AttackPlan
 
 IDLE = 0.01  # share of a node's positions below which a feature splits hardly any class
 ENOUGH = 0.8  # share of the effect of agreeing everywhere from which on agreeing at fewer nodes will do
@@ -54,7 +54,7 @@ CLAIM, WIDER, APART = "claim", "wider", "apart"  # as it is; with the places it 
 
 
 def challenge(
-    plan: Plan,
+    plan: AttackPlan,
     model: ADTransformer,
     history: History,
     regimes: Mapping[str, Bool[np.ndarray, "row step"]],
@@ -71,12 +71,12 @@ def challenge(
         regimes: Which steps belong to which regime, `"all"` first. {name: [row, step]}
         baseline: Loss when nothing is important, in nats. [row, step]
         path: File for what is measured on the way; None to keep nothing.
-        done: Called with the number of partial forwards that were done; all of :attr:`Plan.forwards` in the end.
+        done: Called with the number of partial forwards that were done; all of :attr:`AttackPlan.forwards` in the end.
     """
-    meter = _Told(plan, done)
+    meter = _PassMeter(plan, done)
     order = np.random.default_rng([plan.seed, HALVES]).permutation(history.n_rows)
     halves = [np.sort(order[: history.n_rows // 2]), np.sort(order[history.n_rows // 2 :])]
-    outcomes = Kept.load(path)
+    outcomes = KeptOutcomes.load(path)
     made = []
     for name, rows in zip(("choosing", "measuring"), halves, strict=True):
         clean = Clean.run(model, history[rows])
@@ -88,7 +88,7 @@ def challenge(
     return findings
 
 
-def _scrubbers(plan: Plan, clean: Clean, rows: Int[np.ndarray, " half"]) -> dict[str, Callable[[], Scrubber]]:
+def _scrubbers(plan: AttackPlan, clean: Clean, rows: Int[np.ndarray, " half"]) -> dict[str, Callable[[], Scrubber]]:
     def scrubber(widened: bool, others: Literal["joint", "independent"]) -> Scrubber:
         nodes = (plan.nodes if widened else plan.bound.nodes).values()
         nodes_of_rows = {node.name: node.of_rows(rows) for node in nodes}
@@ -102,10 +102,10 @@ def _scrubbers(plan: Plan, clean: Clean, rows: Int[np.ndarray, " half"]) -> dict
     }
 
 
-class _Told:
+class _PassMeter:
     """Turns passes over half of the histories into partial forwards over all of them."""
 
-    def __init__(self, plan: Plan, done: Callable[[int], None]) -> None:
+    def __init__(self, plan: AttackPlan, done: Callable[[int], None]) -> None:
         self.total, self.runs, self.done = plan.forwards, plan.runs, done
         self.passes = self.forwards = 0
 
@@ -123,7 +123,7 @@ class _Told:
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class _Choice:
     """A candidate, by its number, that is worth a second look: where it comes in, and which nodes must agree on it."""
 
     candidate: int
@@ -134,7 +134,7 @@ class _Chosen:
 class _Attack:
     """The search on one half, and the measurement on the other."""
 
-    def __init__(self, plan: Plan, halves: Sequence[Half], rows: Sequence[np.ndarray]) -> None:
+    def __init__(self, plan: AttackPlan, halves: Sequence[Half], rows: Sequence[np.ndarray]) -> None:
         self.plan, self.halves, self.rows = plan, halves, rows
         self.everywhere = (*plan.named, *plan.elsewhere)
         self.idle, self.largest = 0, 0.0
@@ -142,12 +142,12 @@ class _Attack:
     def result(self) -> Challenge:
         return self._measured([self._placed(*candidate) for candidate in self._screened()])
 
-    def _differ(self, candidate: int, at: Sequence[str], half: int, passes: int = 1) -> Outcome:
+    def _differ(self, candidate: int, at: Sequence[str], half: int, passes: int = 1) -> AttemptOutcome:
         """Scrub with donors that differ in a candidate at some nodes, and agree on it at all others."""
         variant, restriction = self._differing(candidate, at, half)
         return self.halves[half].run(variant, f"differ in {candidate} at {'+'.join(at)}", restriction, passes)
 
-    def _agree(self, added: Mapping[str, Sequence[int]], half: int, passes: int = 1) -> Outcome:
+    def _agree(self, added: Mapping[str, Sequence[int]], half: int, passes: int = 1) -> AttemptOutcome:
         """Scrub with donors that agree on candidates as well, node by node."""
         description = "; ".join(f"{name} agrees on {'+'.join(map(str, numbers))}" for name, numbers in added.items())
         restriction = {name: (self._feature(numbers, half), True) for name, numbers in added.items()}
@@ -212,7 +212,7 @@ class _Attack:
             )  # where it does most harm: what helps there would be counted twice elsewhere
         return list(best.items())[: plan.findings]
 
-    def _placed(self, candidate: int, places: Sequence[str]) -> _Chosen:
+    def _placed(self, candidate: int, places: Sequence[str]) -> _Choice:
         """Find out at which place a candidate comes in, and the fewest nodes that must agree on it."""
         plan, ground, tried = self.plan, self.halves[CHOOSING].ground, []
         base = self._agree({}, CHOOSING)
@@ -224,11 +224,11 @@ class _Attack:
             relief = rough(self._agree({name: [candidate] for name in below}, CHOOSING), base, ground)[0]
             tried.append((harm + relief, relief, place, below))
         _, relief, place, below = max(tried, key=lambda candidate: candidate[0])
-        return _Chosen(candidate, place, below if relief >= ENOUGH * whole else most)
+        return _Choice(candidate, place, below if relief >= ENOUGH * whole else most)
 
-    def _refined(self, screened: Sequence[_Chosen]) -> list[_Chosen]:
+    def _refined(self, screened: Sequence[_Choice]) -> list[_Choice]:
         """Add feature after feature to the claim, each time the one that helps most, as long as one does."""
-        ground, now, taken = self.halves[CHOOSING].ground, self._agree({}, CHOOSING), list[_Chosen]()
+        ground, now, taken = self.halves[CHOOSING].ground, self._agree({}, CHOOSING), list[_Choice]()
         while len(taken) < min(DEEPEST, len(screened)):
             rest = [
                 choice for choice in screened if choice not in taken and self.plan.writable(_added([*taken, choice]))
@@ -243,7 +243,7 @@ class _Attack:
             taken, now = [*taken, rest[best]], tried[best]
         return taken
 
-    def _measured(self, screened: Sequence[_Chosen]) -> Challenge:
+    def _measured(self, screened: Sequence[_Choice]) -> Challenge:
         plan, half = self.plan, self.halves[MEASURING]
         rng = np.random.default_rng([plan.seed, HALVES, 1])
         resampling = Resampling.draw(half.clean.n_rows, plan.passes, rng, resamples_for(len(screened)))
@@ -279,8 +279,11 @@ class _Attack:
         )
 
     def _beyond(
-        self, refined: Sequence[_Chosen], proven: Sequence[_Chosen], weigh: Callable[[Outcome, Outcome], Effects]
-    ) -> dict[_Chosen, Beyond]:
+        self,
+        refined: Sequence[_Choice],
+        proven: Sequence[_Choice],
+        weigh: Callable[[AttemptOutcome, AttemptOutcome], AttemptEffects],
+    ) -> dict[_Choice, Beyond]:
         """Measure what each finding that the refined claim does without would add to it."""
         rest = [choice for choice in proven if choice not in refined]
         if not refined or not rest:
@@ -292,7 +295,9 @@ class _Attack:
             for choice, effects, p in zip(rest, more, corrected([[effects] for effects in more]), strict=True)
         }
 
-    def _pulled_apart(self, base: Outcome, weigh: Callable[[Outcome, Outcome], Effects]) -> list[Effects]:
+    def _pulled_apart(
+        self, base: AttemptOutcome, weigh: Callable[[AttemptOutcome, AttemptOutcome], AttemptEffects]
+    ) -> list[AttemptEffects]:
         """Let each unimportant input come from a history of its own, if that makes a difference on the first half."""
         if self.plan.options.others == "independent":
             return []
@@ -304,9 +309,9 @@ class _Attack:
 
     def _finding(
         self,
-        choice: _Chosen,
-        outcomes: tuple[Outcome, Outcome, Outcome],
-        effects: Sequence[Effects],
+        choice: _Choice,
+        outcomes: tuple[AttemptOutcome, AttemptOutcome, AttemptOutcome],
+        effects: Sequence[AttemptEffects],
         p_values: Float[np.ndarray, " test"],
         resampling: Resampling,
     ) -> Finding:
@@ -331,7 +336,7 @@ class _Attack:
             regime=stands_out("loss" if "lost" in passed_tests else "kl", base, differing, regimes, resampling),
         )
 
-    def _suggested(self, chosen: Sequence[_Chosen], resampling: Resampling) -> Refined | None:
+    def _suggested(self, chosen: Sequence[_Choice], resampling: Resampling) -> Refined | None:
         if not chosen:
             return None
         ground, added = self.halves[MEASURING].ground, _added(chosen)
@@ -345,7 +350,7 @@ def _stronger(first: tuple[float, float], second: tuple[float, float]) -> tuple[
     return max(first[0], second[0]), max(first[1], second[1])
 
 
-def _added(chosen: Sequence[_Chosen]) -> dict[str, list[int]]:
+def _added(chosen: Sequence[_Choice]) -> dict[str, list[int]]:
     """Return the candidates that each node must agree on besides, each once."""
     added: dict[str, dict[int, None]] = {}
     for choice in chosen:
@@ -354,6 +359,6 @@ def _added(chosen: Sequence[_Chosen]) -> dict[str, list[int]]:
     return {name: list(numbers) for name, numbers in added.items()}
 
 
-def _apart(effects: Effects, p_values: Float[np.ndarray, " test"]) -> Apart:
+def _apart(effects: AttemptEffects, p_values: Float[np.ndarray, " test"]) -> Apart:
     passed_tests = passed(TESTS[:2], p_values)
     return Apart(number(effects.loss_nats), number(effects.kl_nats), smallest(p_values), passed_tests)

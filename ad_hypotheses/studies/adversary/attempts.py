@@ -15,27 +15,27 @@ from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
 from ad_hypotheses.storage.files import replacing
-from ad_hypotheses.studies.adversary.outcomes import Ground, Outcome
+from ad_hypotheses.studies.adversary.outcomes import AttemptOutcome, Ground
 
 Restriction = Mapping[str, tuple[Int[np.ndarray, "row step"], bool]]  # node: feature, and whether donors agree on it
 PARTS = ("loss", "kl", "loss_by_regime", "kl_by_regime")
 
 
 @dataclass
-class Kept:
+class KeptOutcomes:
     """What was measured already, in a file, so that an interrupted search goes on where it stopped."""
 
     path: Path | None
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    outcomes: dict[str, AttemptOutcome] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path | None) -> Kept:
+    def load(cls, path: Path | None) -> KeptOutcomes:
         """Read what is there, if it is there as it was written."""
         arrays = {} if path is None else read_checked_arrays(path) or {}
         names = {name.rpartition("|")[0] for name in arrays}
-        return cls(path, {name: Outcome(*(arrays[f"{name}|{part}"] for part in PARTS)) for name in names})
+        return cls(path, {name: AttemptOutcome(*(arrays[f"{name}|{part}"] for part in PARTS)) for name in names})
 
-    def add(self, name: str, outcome: Outcome) -> None:
+    def add(self, name: str, outcome: AttemptOutcome) -> None:
         """Keep one more."""
         self.outcomes[name] = outcome
         if self.path is None:
@@ -65,7 +65,7 @@ class Half:
     scrubbers: Mapping[str, Callable[[], Scrubber]]
     regimes: Mapping[str, Bool[np.ndarray, "row step"]]
     ground: Ground
-    kept: Kept
+    kept: KeptOutcomes
     done: Callable[[], None]
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Half:
         scrubber, _ = self._scrubber(variant)
         return {name: reached for name, (_, reached) in _donors(scrubber, restriction).items()}
 
-    def run(self, variant: str, description: str, restriction: Restriction, passes: int) -> Outcome:
+    def run(self, variant: str, description: str, restriction: Restriction, passes: int) -> AttemptOutcome:
         """Scrub with restricted donors, unless it was done already.
 
         Args:
@@ -104,7 +104,7 @@ class Half:
             self._made[variant] = scrubber, scrubber.classes
         return self._made[variant]
 
-    def _scrub(self, scrubber: Scrubber, passes: int) -> Outcome:
+    def _scrub(self, scrubber: Scrubber, passes: int) -> AttemptOutcome:
         clean, losses, kls = self.clean, [], []
         chances = np.exp(clean.log_probs)
         for number in range(passes):
@@ -114,7 +114,7 @@ class Half:
         loss, kl = np.stack(losses).astype(np.float64), np.stack(kls)
         masks = self.regimes.values()
         by_regime = (np.stack([(change * mask).sum(axis=2) for mask in masks]) for change in (loss, kl))
-        return Outcome(loss.sum(axis=2), kl.sum(axis=2), *by_regime)
+        return AttemptOutcome(loss.sum(axis=2), kl.sum(axis=2), *by_regime)
 
 
 def _donors(scrubber: Scrubber, restriction: Restriction) -> dict[str, tuple[Classes, float]]:

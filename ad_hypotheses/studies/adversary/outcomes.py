@@ -25,7 +25,7 @@ TESTS = 4  # of a finding: donors differ, or agree; in the loss, or in the diver
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class AttemptOutcome:
     """What scrubbing gave with some donors.
 
     Attributes:
@@ -63,7 +63,7 @@ class Ground:
 
 
 @dataclass(frozen=True)
-class Effects:
+class AttemptEffects:
     """By how much one attempt makes it worse than another: shares of what there is to lose, and nats a step."""
 
     loss: Estimate
@@ -76,20 +76,20 @@ class Effects:
         return [p_above(self.loss, MATERIAL), p_above(self.kl, MATERIAL)]
 
 
-def worse(than: Outcome, outcome: Outcome, ground: Ground, resampling: Resampling) -> Effects:
+def worse(than: AttemptOutcome, outcome: AttemptOutcome, ground: Ground, resampling: Resampling) -> AttemptEffects:
     """Estimate how much worse `one` is `than` another, on the same rows and passes."""
     changes = {"loss": outcome.loss - than.loss, "kl": outcome.kl - than.kl}
     shares = {name: crossed_bootstrap(c, ground.scale(name)[None], resampling) for name, c in changes.items()}
     nats = {f"{name}_nats": crossed_bootstrap(c, ground.counts[None], resampling) for name, c in changes.items()}
-    return Effects(**shares, **nats)
+    return AttemptEffects(**shares, **nats)
 
 
-def recovered(outcome: Outcome, ground: Ground, resampling: Resampling) -> Number:
+def recovered(outcome: AttemptOutcome, ground: Ground, resampling: Resampling) -> Number:
     """Estimate the share of the loss that is recovered."""
     return number(crossed_bootstrap(outcome.loss - ground.baseline, -ground.scale("loss")[None], resampling))
 
 
-def divergence(outcome: Outcome, ground: Ground, resampling: Resampling) -> Number:
+def divergence(outcome: AttemptOutcome, ground: Ground, resampling: Resampling) -> Number:
     """Estimate the divergence of the scrubbed from the model's distribution, in nats a step."""
     return number(crossed_bootstrap(outcome.kl, ground.counts[None], resampling))
 
@@ -99,7 +99,7 @@ def number(estimate: Estimate) -> Number:
     return Number(float(estimate.value), float(estimate.low), float(estimate.high), bool(estimate.estimable))
 
 
-def rough(than: Outcome, outcome: Outcome, ground: Ground) -> tuple[float, float]:
+def rough(than: AttemptOutcome, outcome: AttemptOutcome, ground: Ground) -> tuple[float, float]:
     """Return the larger of the two effects in one pass, as a share, and the same after some caution; to rank with."""
     effects = []
     for figure in ("loss", "kl"):
@@ -112,7 +112,7 @@ def rough(than: Outcome, outcome: Outcome, ground: Ground) -> tuple[float, float
     return effect, cautious
 
 
-def corrected(attempts: Sequence[Sequence[Effects]]) -> list[Float[np.ndarray, " test"]]:
+def corrected(attempts: Sequence[Sequence[AttemptEffects]]) -> list[Float[np.ndarray, " test"]]:
     """Return the p-values of each attempt, Holm-adjusted over all of them: of each effect, by loss and divergence."""
     p = holm([value for effects in attempts for effects_of_test in effects for value in effects_of_test.p_values()])
     ends = np.cumsum([0, *(2 * len(effects) for effects in attempts)])
@@ -131,8 +131,8 @@ def passed(names: Sequence[str], p_values: Float[np.ndarray, " test"]) -> list[s
 
 def stands_out(
     figure: Literal["loss", "kl"],
-    than: Outcome,
-    outcome: Outcome,
+    than: AttemptOutcome,
+    outcome: AttemptOutcome,
     regimes: Mapping[str, Float[np.ndarray, " row"]],
     resampling: Resampling,
 ) -> str:

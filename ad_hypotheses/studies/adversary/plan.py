@@ -23,7 +23,7 @@ ELSEWHERE = "elsewhere for "  # with a node's name: the places that it reads and
 
 
 @dataclass(frozen=True)
-class Plan:
+class AttackPlan:
     """What will be tried on a claim.
 
     Attributes:
@@ -106,7 +106,7 @@ class Plan:
         return tuple(node for node in (*self.named, *self.elsewhere) if node == name or (name in self.above(node)))
 
 
-def plan(bound: Bound, history: History, findings: int, passes: int, seed: int, options: Options) -> Plan:
+def plan(bound: Bound, history: History, findings: int, passes: int, seed: int, options: Options) -> AttackPlan:
     """Decide what to try on a claim.
 
     Raises:
@@ -123,7 +123,7 @@ def plan(bound: Bound, history: History, findings: int, passes: int, seed: int, 
         )
     tried = candidates(history, bound.nodes)
     nodes = with_elsewhere(bound.nodes, bound.anatomy, history)
-    return Plan(bound, nodes, bound.root, tried, findings, passes, seed, replace(options, self_donors=False))
+    return AttackPlan(bound, nodes, bound.root, tried, findings, passes, seed, replace(options, self_donors=False))
 
 
 def with_elsewhere(nodes: Mapping[str, BoundNode], anatomy: Anatomy, history: History) -> dict[str, BoundNode]:

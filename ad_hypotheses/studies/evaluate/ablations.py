@@ -18,8 +18,8 @@ from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import episode_returns
-from ad_hypotheses.studies.evaluate.curves import Lived, Part, memory_needed, rng_of, spread
-from ad_hypotheses.studies.evaluate.figures import LAST, Measure, in_expectation
+from ad_hypotheses.studies.evaluate.curves import EvaluationPart, Lived, memory_needed, rng_of, spread
+from ad_hypotheses.studies.evaluate.figures import LAST, ReturnMeasure, in_expectation
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.play import play, play_expert, uniform
 from ad_hypotheses.tasks.task import n_tasks_of
@@ -37,7 +37,7 @@ STARTS = {
 }
 
 
-def ablation_parts(model: ADTransformer, config: Config, rollouts: int, seed: int) -> list[Part]:
+def ablation_parts(model: ADTransformer, config: Config, rollouts: int, seed: int) -> list[EvaluationPart]:
     """Return the parts that give what a model forgets and what it makes of unusual starts.
 
     There are none where a context is one episode.
@@ -46,7 +46,7 @@ def ablation_parts(model: ADTransformer, config: Config, rollouts: int, seed: in
         return []
     trained, held_out = split(config)
     facts = spread(held_out if n_tasks_of(held_out) else trained, min(rollouts, MOST_LIVES), rng_of(seed, KEY))
-    measure = Measure.of(config.make_task(), facts)
+    measure = ReturnMeasure.of(config.make_task(), facts)
     return [*_memory_parts(model, config, facts, measure, seed), *_start_parts(model, config, facts, measure, seed)]
 
 
@@ -70,7 +70,7 @@ def ablations(results: Mapping[str, Any], config: Config, rollouts: int, seed: i
         return {}
     trained, held_out = split(config)
     facts = spread(held_out if n_tasks_of(held_out) else trained, min(rollouts, MOST_LIVES), rng_of(seed, KEY))
-    measure = Measure.of(config.make_task(), facts)
+    measure = ReturnMeasure.of(config.make_task(), facts)
     results_of_ablations: dict[str, Any] = {"memory": memory, "lives": n_tasks_of(facts)}
     if "none" in lived:
         results_of_ablations["starts"] = [_start(start, lived, measure, config) for start in STARTS if start in lived]
@@ -82,23 +82,27 @@ def prompt_length(config: Config) -> int:
     return max(1, min(LONGEST_PROMPT, config.context_episodes // 2))
 
 
-def _memory_parts(model: ADTransformer, config: Config, facts: Facts, measure: Measure, seed: int) -> list[Part]:
+def _memory_parts(
+    model: ADTransformer, config: Config, facts: Facts, measure: ReturnMeasure, seed: int
+) -> list[EvaluationPart]:
     task, episodes = config.make_task(), config.kept_episodes
 
-    def part(memory: int) -> Part:
+    def part(memory: int) -> EvaluationPart:
         def run(lived: Lived) -> dict[str, Any]:
             history = rollout(model, task, facts, episodes, rng_of(seed, KEY, memory), progress=lived, memory=memory)
             last = episode_returns(in_expectation(task, history))[:, -LAST:].mean(axis=1)
             return {"episodes": memory, "last": measure.mean(last), "share": measure.share(last)}
 
         says = f"seeing {memory} episode{'s' if memory > 1 else ''}"
-        return Part(f"memory/{memory}", says, episodes * task.horizon, run)
+        return EvaluationPart(f"memory/{memory}", says, episodes * task.horizon, run)
 
     longest = min(episodes, memory_needed(model, config) or episodes)
     return [part(2**power) for power in range((longest - 1).bit_length())]
 
 
-def _start_parts(model: ADTransformer, config: Config, facts: Facts, measure: Measure, seed: int) -> list[Part]:
+def _start_parts(
+    model: ADTransformer, config: Config, facts: Facts, measure: ReturnMeasure, seed: int
+) -> list[EvaluationPart]:
     task, n = config.make_task(), prompt_length(config)
     if config.context_episodes < 2:
         return []
@@ -114,15 +118,15 @@ def _start_parts(model: ADTransformer, config: Config, facts: Facts, measure: Me
         last = _last_episodes(life, n * task.horizon)
         return {"none": returns[:, 0].tolist(), "own first": returns[:, n].tolist(), "own last": after(last, rng)}
 
-    def given(start: str, number: int, lives: Callable[[np.random.Generator], History]) -> Part:
+    def given(start: str, number: int, lives: Callable[[np.random.Generator], History]) -> EvaluationPart:
         def run(lived: Lived) -> dict[str, list[float]]:
             rng = rng_of(seed, KEY, number)
             return {start: after(lives(rng), rng)}
 
-        return Part(f"starts/{start}", f"after {STARTS[start].format(n=n)}", task.horizon, run)
+        return EvaluationPart(f"starts/{start}", f"after {STARTS[start].format(n=n)}", task.horizon, run)
 
     return [
-        Part("starts/own", "its own episodes", config.kept_episodes * task.horizon, own),
+        EvaluationPart("starts/own", "its own episodes", config.kept_episodes * task.horizon, own),
         given("expert", 101, lambda rng: play_expert(task, facts, n, rng)),
         given("expert, no rewards", 102, lambda rng: unpaid(play_expert(task, facts, n, rng), task)),
         given("random", 103, lambda rng: play(task, facts, uniform(task), n, rng)),
@@ -140,7 +144,7 @@ def _last_episodes(history: History, n_steps: int) -> History:
 
 
 def _start(
-    start: str, lived: Mapping[str, Float[np.ndarray, " row"]], measure: Measure, config: Config
+    start: str, lived: Mapping[str, Float[np.ndarray, " row"]], measure: ReturnMeasure, config: Config
 ) -> dict[str, Any]:
     n, returns = prompt_length(config), lived[start]
     change = returns - lived["none"]

@@ -12,7 +12,7 @@ from ad_hypotheses.report.screen import aside, say
 
 
 @dataclass(frozen=True)
-class Chosen:
+class CheckpointChoice:
     """A checkpoint and what it is called, with the folders above it below that of all models."""
 
     name: str
@@ -21,7 +21,7 @@ class Chosen:
 
 def choose(
     typed: Sequence[str], models: Path, device: str, damaged: dict[str, UserError] | None = None
-) -> list[Chosen]:
+) -> list[CheckpointChoice]:
     """Load the checkpoints that are meant, each once, in the order in which they were typed.
 
     A folder of checkpoints means all of them. Where a pattern, or a shell, names what is no checkpoint besides, that
@@ -44,11 +44,11 @@ def choose(
     if not folders:
         raise CheckpointError(f"none of what was typed is a trained model: {', '.join(typed)}.")
     called = _names(list(folders.values()), models)
-    choices: list[Chosen] = []
+    choices: list[CheckpointChoice] = []
     wrong: dict[str, UserError] = {}
     for name, folder in zip(called, folders.values(), strict=True):
         try:
-            choices.append(Chosen(name, load(folder, models, device)))
+            choices.append(CheckpointChoice(name, load(folder, models, device)))
         except UserError as error:  # of its weights, its record or its configuration
             wrong[name] = error
             if damaged is None:

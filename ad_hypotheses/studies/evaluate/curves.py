@@ -24,7 +24,7 @@ from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.sources import variants
 from ad_hypotheses.studies.evaluate.figures import (
     FEWEST,
-    Measure,
+    ReturnMeasure,
     figures,
     in_expectation,
     last_by_task,
@@ -43,7 +43,7 @@ Lived = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Part:
+class EvaluationPart:
     """One part of an evaluation.
 
     Attributes:
@@ -89,7 +89,7 @@ def evaluate(
     return in_context(results, rollouts, seed)
 
 
-def curve_parts(model: ADTransformer, config: Config, rollouts: int, seed: int) -> list[Part]:
+def curve_parts(model: ADTransformer, config: Config, rollouts: int, seed: int) -> list[EvaluationPart]:
     """Return the parts that give the learning curves: one a learner and set of tasks."""
     return [
         part
@@ -114,13 +114,15 @@ def in_context(results: Mapping[str, Any], rollouts: int, seed: int) -> dict[str
     return {**curves_by_tasks, "figures": figures_by_tasks, "summary": summary, "rollouts": rollouts, "seed": seed}
 
 
-def _learner_parts(model: ADTransformer, config: Config, tasks: str, facts: Facts, seed: list[int]) -> list[Part]:
+def _learner_parts(
+    model: ADTransformer, config: Config, tasks: str, facts: Facts, seed: list[int]
+) -> list[EvaluationPart]:
     task, episodes, source = config.make_task(), config.kept_episodes, config.make_source()
     can_live = getattr(source, "can_live", True)  # a recorded history cannot be lived again
-    measure, where = Measure.of(task, facts), f"{tasks.replace('_', '-')} tasks"
+    measure, where = ReturnMeasure.of(task, facts), f"{tasks.replace('_', '-')} tasks"
     others = f"source and baselines on {where}" if can_live else f"baselines on {where}"
 
-    def part(number: int, learner: str, live: Callable[[np.random.Generator, Lived], History]) -> Part:
+    def part(number: int, learner: str, live: Callable[[np.random.Generator, Lived], History]) -> EvaluationPart:
         def run(lived: Lived) -> dict[str, Any]:
             history = live(np.random.default_rng([*seed, number]), lived)
             result = {
@@ -131,7 +133,7 @@ def _learner_parts(model: ADTransformer, config: Config, tasks: str, facts: Fact
 
         acts = learner.startswith("model")
         steps = episodes * task.horizon if acts else 0
-        return Part(f"{tasks}/{learner}", f"{learner} on {where}" if acts else others, steps, run)
+        return EvaluationPart(f"{tasks}/{learner}", f"{learner} on {where}" if acts else others, steps, run)
 
     def modelled(sample: bool) -> Callable[[np.random.Generator, Lived], History]:
         seen = memory_needed(model, config)

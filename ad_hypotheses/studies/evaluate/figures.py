@@ -58,7 +58,7 @@ def task_numbers(facts: Facts) -> Int[np.ndarray, " row"]:
 
 
 @dataclass(frozen=True)
-class Measure:
+class ReturnMeasure:
     """What the lives on a set of tasks are measured by.
 
     Attributes:
@@ -74,7 +74,7 @@ class Measure:
     resampling: Resampling
 
     @classmethod
-    def of(cls, task: Task, facts: Facts) -> Measure:
+    def of(cls, task: Task, facts: Facts) -> ReturnMeasure:
         """Return the measure of lives on `facts`, one a row."""
         numbers = task_numbers(facts)
         draws = Resampling.draw(int(numbers.max()) + 1, 1, np.random.default_rng(0), RESAMPLES)
@@ -115,7 +115,7 @@ class Measure:
         return {"value": value, "low": rounded(low), "high": rounded(high)}
 
 
-def figures(history: History, measure: Measure) -> dict[str, Any]:
+def figures(history: History, measure: ReturnMeasure) -> dict[str, Any]:
     """Return everything that is told of a learner.
 
     Args:
@@ -157,13 +157,13 @@ def improvement(curve: Float[np.ndarray, "row point"]) -> Float[np.ndarray, " ro
     return curve[:, 1:][:, -LAST:].mean(axis=1) - curve[:, 0]
 
 
-def _regret(returns: Float[np.ndarray, "row episode"], measure: Measure) -> Number | None:
+def _regret(returns: Float[np.ndarray, "row episode"], measure: ReturnMeasure) -> Number | None:
     if not measure.alike and measure.has_share:
         return None
     return measure.mean(measure.optimum * returns.shape[1] - returns.sum(axis=1))
 
 
-def last_by_task(history: History, measure: Measure) -> dict[str, list[float]]:
+def last_by_task(history: History, measure: ReturnMeasure) -> dict[str, list[float]]:
     """Return what the last episodes are judged by, summed over the lives on each task, so that models compare by task.
 
     Returns:
@@ -174,7 +174,7 @@ def last_by_task(history: History, measure: Measure) -> dict[str, list[float]]:
     return {name: measure.by_task(values).round(6).tolist() for name, values in sums.items()}
 
 
-def _reached(curve: Float[np.ndarray, "row point"], measure: Measure, part: float) -> dict[str, Number] | None:
+def _reached(curve: Float[np.ndarray, "row point"], measure: ReturnMeasure, part: float) -> dict[str, Number] | None:
     """Return the number of the first point at every level; a bound that was never reached is None."""
     if not measure.has_share:
         return None

@@ -30,8 +30,8 @@ from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.reading import read_file
 from ad_hypotheses.storage.scratch import clear_old
 from ad_hypotheses.studies.evaluate.ablations import ablation_parts, ablations
-from ad_hypotheses.studies.evaluate.choose import Chosen
-from ad_hypotheses.studies.evaluate.curves import TASK_SETS, Part, curve_parts, in_context
+from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
+from ad_hypotheses.studies.evaluate.curves import TASK_SETS, EvaluationPart, curve_parts, in_context
 from ad_hypotheses.studies.evaluate.learners import counted
 from ad_hypotheses.studies.evaluate.page import write_comparison
 from ad_hypotheses.studies.evaluate.record import Evaluated, headline, overview_rows
@@ -48,7 +48,7 @@ USUAL = {"rollouts": "500", "seed": "0"}  # what a command states although it is
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationSettings:
     """What was asked of an evaluation.
 
     Attributes:
@@ -85,7 +85,7 @@ class Asked:
 
 
 @dataclass
-class Kept:
+class KeptResults:
     """The results of a model's parts, kept in a file so that no run measures them again.
 
     Attributes:
@@ -99,7 +99,7 @@ class Kept:
     results: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: Path, key: str) -> Kept:
+    def open(cls, path: Path, key: str) -> KeptResults:
         """Read what is there; what is damaged or older is measured again."""
         content = read_checked_json(path)
         return cls(path, key, content["results"] if content and content["key"] == key else {})
@@ -114,7 +114,7 @@ class Kept:
             write_atomically(self.path, checked_json({"key": self.key, "results": self.results}))
 
 
-def evaluate_all(chosen: Sequence[Chosen], asked: Asked, as_json: bool) -> None:
+def evaluate_all(chosen: Sequence[CheckpointChoice], asked: EvaluationSettings, as_json: bool) -> None:
     """Evaluate checkpoints, write one report of all and print what they earn.
 
     Raises:
@@ -145,7 +145,7 @@ def evaluate_all(chosen: Sequence[Chosen], asked: Asked, as_json: bool) -> None:
 def evaluated(model: ADTransformer, config: Config, rollouts: int, seed: int, meter: Meter) -> dict[str, Any]:
     """Return the learning curves of a model, showing what is done."""
     results: dict[str, Any] = {}
-    _run([_Work("", model, curve_parts(model, config, rollouts, seed), Kept(None, "", results))], meter)
+    _run([_Work("", model, curve_parts(model, config, rollouts, seed), KeptResults(None, "", results))], meter)
     return in_context(results, rollouts, seed)
 
 
@@ -155,17 +155,21 @@ class _Work:
 
     name: str
     model: ADTransformer
-    parts: Sequence[Part]
-    kept: Kept
+    parts: Sequence[EvaluationPart]
+    kept: KeptResults
 
 
-def _parts(model: ADTransformer, config: Config, asked: Asked) -> list[Part]:
+def _parts(model: ADTransformer, config: Config, asked: EvaluationSettings) -> list[EvaluationPart]:
     parts = curve_parts(model, config, asked.rollouts, asked.seed)
     return parts if asked.quick else [*parts, *ablation_parts(model, config, asked.rollouts, asked.seed)]
 
 
 def _announce(
-    chosen: Sequence[Chosen], parts: Sequence[Sequence[Part]], stores: Sequence[Kept], rollouts: int, meter: Meter
+    chosen: Sequence[CheckpointChoice],
+    parts: Sequence[Sequence[EvaluationPart]],
+    stores: Sequence[KeptResults],
+    rollouts: int,
+    meter: Meter,
 ) -> None:
     n_parts = sum(map(len, parts))
     known = sum(
@@ -199,7 +203,9 @@ def _run(works: Sequence[_Work], meter: Meter) -> None:
     for work, part, cost in left:
         says = f"{work.name}: {part.says}" if len(works) > 1 else part.says
 
-        def lived(steps: int, part: Part = part, cost: float = cost, done: float = done, says: str = says) -> None:
+        def lived(
+            steps: int, part: EvaluationPart = part, cost: float = cost, done: float = done, says: str = says
+        ) -> None:
             nonlocal announced
             share = (done + cost * min(1.0, steps / max(part.steps, 1))) / max(total, 1)
             meter.reach(int(100 * share), says)
@@ -220,7 +226,7 @@ def _cost(model: ADTransformer) -> int:
     return sum(weight.numel() for weight in model.parameters()) + shape.n_layers * shape.d_model * shape.n_ctx
 
 
-def _evaluated(choice: Chosen, results: Mapping[str, Any], asked: Asked) -> Evaluated:
+def _evaluated(choice: CheckpointChoice, results: Mapping[str, Any], asked: EvaluationSettings) -> Evaluated:
     checkpoint = choice.checkpoint
     config, model = checkpoint.config, checkpoint.model
     curves = in_context(results, asked.rollouts, asked.seed)
@@ -279,13 +285,13 @@ def report_name(names: Sequence[str], command: str = "") -> str:
     return "-".join(["evaluate", *flat, *options_of(command, USUAL)])
 
 
-def _kept(choice: Chosen, asked: Asked) -> Kept:
+def _kept(choice: CheckpointChoice, asked: EvaluationSettings) -> KeptResults:
     """Return what is known of a model; what was measured with other options has a file of its own, and stays."""
     key = _key(choice, asked)
-    return Kept.open(asked.reports / KEPT / f"{choice.name}-{key[:12]}.json", key)
+    return KeptResults.open(asked.reports / KEPT / f"{choice.name}-{key[:12]}.json", key)
 
 
-def _key(choice: Chosen, asked: Asked) -> str:
+def _key(choice: CheckpointChoice, asked: EvaluationSettings) -> str:
     """Return a digest of everything that results depend on, this program's own code among it."""
     config = choice.checkpoint.config
     asks = {"seed": asked.seed, "rollouts": asked.rollouts, "device": asked.device}
@@ -313,7 +319,7 @@ def _bytes(path: Path) -> bytes:
         return b""
 
 
-def _stopped(reports: Path, stores: Sequence[Kept]) -> str:
+def _stopped(reports: Path, stores: Sequence[KeptResults]) -> str:
     if not any(store.results for store in stores):
         return "stopped before anything was measured; nothing was written."
     return f"stopped; what was measured is kept in {reports / KEPT}; the same command goes on."
@@ -329,7 +335,7 @@ def _plain(evaluation: Evaluated) -> dict[str, Any]:
     }
 
 
-def _show(chosen: Sequence[Chosen], evaluations: Sequence[Evaluated], page: Path) -> None:
+def _show(chosen: Sequence[CheckpointChoice], evaluations: Sequence[Evaluated], page: Path) -> None:
     console = out()
     if len(evaluations) == 1:
         config, results = chosen[0].checkpoint.config, dict(evaluations[0].results)

@@ -15,7 +15,7 @@ from ad_hypotheses.distill.train import training_histories
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import out, print_json, say
-from ad_hypotheses.sources.histories import Histories, open_histories
+from ad_hypotheses.sources.histories import HistoryFolder, open_histories
 from ad_hypotheses.sources.learning import Learning, learning_of_histories, require_improvement
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.lock import held
@@ -91,7 +91,7 @@ def sentence(learning: Learning) -> str:
     )
 
 
-def _export(histories: Histories, name: str, config: Config, quiet: bool) -> None:
+def _export(histories: HistoryFolder, name: str, config: Config, quiet: bool) -> None:
     from ad_hypotheses.sources.minari_data import export_minari
 
     with metered() as meter, stoppable(lambda: f"stopped; the Minari dataset {name} was not written."):
@@ -110,7 +110,7 @@ def _counting(meter: Meter, title: str) -> Any:
     return reached
 
 
-def _show(config: Config, folder: Path, histories: Histories, learning: Learning) -> None:
+def _show(config: Config, folder: Path, histories: HistoryFolder, learning: Learning) -> None:
     console = out()
     rows = {
         "histories": f"{histories.n_histories:,} of {histories.n_steps:,} steps, {config.kept_episodes:,} episodes",

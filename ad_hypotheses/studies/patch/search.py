@@ -16,14 +16,14 @@ from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch.screen import attribute_or_resume
-from ad_hypotheses.studies.patch.study import Asked
-from ad_hypotheses.studies.scrub.study import Settings, reference_histories
+from ad_hypotheses.studies.patch.study import PatchSettings
+from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
 
 FRESH_HISTORIES = 500_009  # added to the seed: histories that the search did not see
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found.
 
     Attributes:
@@ -52,13 +52,13 @@ class SearchProgress:
     tried: Callable[[SearchTrial], None] = lambda trial: None
 
 
-def histories_of(checkpoint: Checkpoint, asked: Asked) -> HistoryPairs:
+def histories_of(checkpoint: Checkpoint, asked: PatchSettings) -> HistoryPairs:
     """Let learners live and find their donors.
 
     Raises:
         DataError: There are no such donors, or hardly any history has one.
     """
-    settings = Settings(rows=asked.rows, tasks=asked.tasks, seed=asked.seed)
+    settings = ScrubSettings(rows=asked.rows, tasks=asked.tasks, seed=asked.seed)
     return make_pairs(
         asked.donors, checkpoint.config.make_task(), reference_histories(checkpoint, settings), asked.seed
     )
@@ -83,10 +83,10 @@ def search_edges(
     checkpoint: Checkpoint,
     pairs: HistoryPairs,
     keep: float,
-    asked: Asked,
+    asked: PatchSettings,
     progress: SearchProgress,
     scratch: Scratch | None = None,
-) -> Found:
+) -> SearchResult:
     """Search for few edges that keep a share of the gain, and see what they keep on fresh histories.
 
     Args:
@@ -108,10 +108,10 @@ def search_edges(
     )
     circuit = search(model, pairs, keep, edges, attributions, progress=progress.tried, scratch=scratch)
     fresh = histories_of(checkpoint, replace(asked, seed=asked.seed + FRESH_HISTORIES))
-    return Found(circuit, len(edges), share_kept(model, fresh, circuit, asked), pairs.words)
+    return SearchResult(circuit, len(edges), share_kept(model, fresh, circuit, asked), pairs.words)
 
 
-def share_kept(model: ADTransformer, pairs: HistoryPairs, circuit: Circuit, asked: Asked) -> Number:
+def share_kept(model: ADTransformer, pairs: HistoryPairs, circuit: Circuit, asked: PatchSettings) -> Number:
     """Return what edges keep of the model's gain over the donors' run, a ratio of means, with its interval.
 
     Args:

@@ -30,7 +30,7 @@ from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch.screen import Screened, agreements, attribute_or_resume, default_steps, pick
-from ad_hypotheses.studies.scrub.study import Settings, reference_histories
+from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
 
 DECLARED, UNDECLARED, OPEN, EVERYTHING = (
     "all declared edges", "all undeclared edges", "all edges that the claim leaves open", "all edges of the model",
@@ -41,7 +41,7 @@ _FirstOrder = Mapping[Patch, Float[np.ndarray, " row"]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class PatchSettings:
     """What to patch, and how.
 
     Attributes:
@@ -83,7 +83,7 @@ class Item:
 
 
 @dataclass
-class Trial:
+class BoundPatches:
     """Patches bound to a model and to data.
 
     Attributes:
@@ -117,7 +117,9 @@ class Trial:
         return [item for item in self.items if isinstance(item.patch, Edge) and item.arrow not in spoken]
 
 
-def prepare(checkpoint: Checkpoint, asked: Asked, items: Sequence[Item], hypothesis: Hypothesis | None = None) -> Trial:
+def prepare(
+    checkpoint: Checkpoint, asked: PatchSettings, items: Sequence[Item], hypothesis: Hypothesis | None = None
+) -> BoundPatches:
     """Let learners live, find their donors, and list what to patch.
 
     Args:
@@ -130,7 +132,7 @@ def prepare(checkpoint: Checkpoint, asked: Asked, items: Sequence[Item], hypothe
         HypothesisError: The hypothesis does not fit the model or the data.
         DataError: There are no such donors, or nothing to patch.
     """
-    settings = Settings(rows=asked.rows, tasks=asked.tasks, seed=asked.seed)
+    settings = ScrubSettings(rows=asked.rows, tasks=asked.tasks, seed=asked.seed)
     history = reference_histories(checkpoint, settings)
     task = checkpoint.config.make_task()
     anatomy, regimes = checkpoint.model.anatomy, task.regimes(history)
@@ -148,7 +150,7 @@ def prepare(checkpoint: Checkpoint, asked: Asked, items: Sequence[Item], hypothe
     listed = list({(item.kind, item.name): item for item in listed}.values())
     if not listed:
         raise DataError("there is nothing to patch.")
-    return Trial(checkpoint, pairs, regimes, listed, bound, arrows)
+    return BoundPatches(checkpoint, pairs, regimes, listed, bound, arrows)
 
 
 def _from_arrows(arrows: Sequence[Arrow], free: Sequence[Arrow], rest: Sequence[Edge]) -> list[Item]:
@@ -164,8 +166,11 @@ def _from_arrows(arrows: Sequence[Arrow], free: Sequence[Arrow], rest: Sequence[
 
 
 def screen(
-    trial: Trial, asked: Asked, scratch: Scratch | None = None, progress: Callable[[int], None] = lambda rows: None
-) -> Trial:
+    trial: BoundPatches,
+    asked: PatchSettings,
+    scratch: Scratch | None = None,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> BoundPatches:
     """Leave out the edges that seem to do least, all but some that are drawn at random.
 
     Args:
@@ -193,8 +198,8 @@ def screen(
 
 
 def run(
-    trial: Trial,
-    asked: Asked,
+    trial: BoundPatches,
+    asked: PatchSettings,
     command: str,
     scratch: Scratch | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -226,7 +231,7 @@ def run(
     return _study(trial, asked, effects, command)
 
 
-def _study(trial: Trial, asked: Asked, effects: Effects, command: str) -> PatchStudy:
+def _study(trial: BoundPatches, asked: PatchSettings, effects: Effects, command: str) -> PatchStudy:
     checkpoint, pairs, bound = trial.checkpoint, trial.pairs, trial.bound
     history, config, shape = pairs.reference, checkpoint.config, checkpoint.model.shape
     title = "" if bound is None else bound.hypothesis.doc.partition("\n")[0] or bound.hypothesis.title
@@ -271,7 +276,7 @@ def _study(trial: Trial, asked: Asked, effects: Effects, command: str) -> PatchS
     )
 
 
-def _weighed(trial: Trial, effects: Effects, metric: str, seed: int) -> dict[str, list[Effect]]:
+def _weighed(trial: BoundPatches, effects: Effects, metric: str, seed: int) -> dict[str, list[Effect]]:
     """The effects on one metric, by regime."""
     scale = effects.reference[metric] - effects.donor[metric] if effects.direction == "denoising" else None
     by_metric = {}
@@ -299,7 +304,7 @@ def _record(item: Item, effects: dict[str, dict[str, Effect]], first_order: _Fir
     return PatchRecord(item.name, item.kind, writers, reader, item.arrow, n_edges, effects, *attributed)
 
 
-def _first_order(trial: Trial, asked: Asked, effects: Effects) -> _FirstOrder:
+def _first_order(trial: BoundPatches, asked: PatchSettings, effects: Effects) -> _FirstOrder:
     """First-order effects of the single edges, history by history, on the scale of the exact ones."""
     if trial.screened is None:
         return {}
@@ -312,7 +317,7 @@ def _first_order(trial: Trial, asked: Asked, effects: Effects) -> _FirstOrder:
 
 
 def _screening(
-    trial: Trial, asked: Asked, first_order: _FirstOrder, patches: Sequence[PatchRecord]
+    trial: BoundPatches, asked: PatchSettings, first_order: _FirstOrder, patches: Sequence[PatchRecord]
 ) -> Screening | None:
     """How edges were chosen, and how well that went; read off those that were drawn at random."""
     screened = trial.screened
@@ -344,7 +349,7 @@ def _pooled(effects: Effects, run: dict[str, np.ndarray]) -> dict[str, dict[str,
     }
 
 
-def _warnings(trial: Trial) -> list[str]:
+def _warnings(trial: BoundPatches) -> list[str]:
     pairs, warnings = trial.pairs, []
     n_rows = pairs.reference.n_rows
     if pairs.left_out:
@@ -359,7 +364,7 @@ def _warnings(trial: Trial) -> list[str]:
     return warnings + ([] if trial.bound is None else [*unsaid(trial.bound), *trial.bound.warnings])
 
 
-def _same_in_both(trial: Trial) -> list[str]:
+def _same_in_both(trial: BoundPatches) -> list[str]:
     """Writers among those patched whose inputs are the same in all pairs, so that they write the same."""
     model = trial.checkpoint.model
     reference, donor = (model.to_tokens(history) for history in (trial.pairs.reference, trial.pairs.donor))

@@ -28,7 +28,7 @@ OPINION = 1e-6  # how far the largest probability must be above uniform for the 
 
 
 @dataclass
-class Tried:
+class MeasuredClaim:
     """A bound claim with everything that was measured of it, before verdicts.
 
     Attributes:
@@ -98,7 +98,7 @@ def _row_sums(losses: np.ndarray, mask: Bool[np.ndarray, "row step"]) -> np.ndar
 
 
 def claim_record(
-    tried: Tried,
+    tried: MeasuredClaim,
     judgement: Judgement,
     log_probs: Float[np.ndarray, "row step action"],
     history: History,
@@ -154,7 +154,7 @@ def _number(estimate: Estimate) -> Number:
     return Number(float(estimate.value), float(estimate.low), float(estimate.high), bool(estimate.estimable))
 
 
-def _regime(tried: Tried, name: str, mask: np.ndarray, log_probs: np.ndarray, change: np.ndarray) -> Regime:
+def _regime(tried: MeasuredClaim, name: str, mask: np.ndarray, log_probs: np.ndarray, change: np.ndarray) -> Regime:
     other, own = tried.evidence[name]
     n = max(1, int(mask.sum()))
     opinion = mask & (tried.policy.max(axis=-1) > 1 / log_probs.shape[-1] + OPINION)
@@ -202,7 +202,7 @@ def node_bits(node: BoundNode, history: History, align: Align) -> Specificity:
 
 
 def _node_record(
-    tried: Tried, node: BoundNode, history: History, align: Align, bits: Mapping[str, Specificity]
+    tried: MeasuredClaim, node: BoundNode, history: History, align: Align, bits: Mapping[str, Specificity]
 ) -> NodeRecord:
     written = next(one for one in tried.bound.hypothesis.nodes if one.name == node.name)
     first = (node.doc.splitlines() or [""])[0]
@@ -239,7 +239,7 @@ def _node_record(
     )
 
 
-def _warnings(tried: Tried, align: Align) -> list[str]:
+def _warnings(tried: MeasuredClaim, align: Align) -> list[str]:
     found = []
     for node in tried.bound.nodes.values():
         if node.hidden and node.labels is not None:
@@ -250,7 +250,7 @@ def _warnings(tried: Tried, align: Align) -> list[str]:
     return found
 
 
-def _only_as_measured(tried: Tried, judgement: Judgement) -> list[str]:
+def _only_as_measured(tried: MeasuredClaim, judgement: Judgement) -> list[str]:
     """What a supported claim loses under other options."""
     if judgement.verdict != "supported":
         return []
@@ -280,7 +280,7 @@ def _idle(bits: Mapping[str, Specificity]) -> list[str]:
 
 
 def _worst(
-    tried: Tried,
+    tried: MeasuredClaim,
     losses: Mapping[str, np.ndarray],
     history: History,
     regimes: Mapping[str, np.ndarray],
@@ -294,7 +294,7 @@ def _worst(
 
 
 def _position(
-    tried: Tried,
+    tried: MeasuredClaim,
     losses: Mapping[str, np.ndarray],
     history: History,
     regimes: Mapping[str, np.ndarray],

@@ -31,10 +31,10 @@ from ad_hypotheses.report.progress import Progress
 from ad_hypotheses.report.screen import size
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.adversary.attack import challenge
-from ad_hypotheses.studies.adversary.plan import Plan, plan
+from ad_hypotheses.studies.adversary.plan import AttackPlan, plan
 from ad_hypotheses.studies.evaluate.curves import explanation_curve, spread
 from ad_hypotheses.studies.evaluate.figures import BLOCK
-from ad_hypotheses.studies.scrub.claim import Tried, claim_record, weigh
+from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, weigh
 from ad_hypotheses.studies.scrub.halves import HALVED, clusters_of, n_splits
 from ad_hypotheses.studies.scrub.measure import VARIANTS, Measured, forwards, kept_or_measured, measure
 from ad_hypotheses.studies.scrub.record import Challenge, Study
@@ -45,7 +45,7 @@ FRESH = 1_000_003  # added to the seed of the training histories: a study's hist
 
 
 @dataclass(frozen=True)
-class Settings:
+class ScrubSettings:
     """How a study is made.
 
     Attributes:
@@ -91,7 +91,7 @@ class Cost:
     bytes: int
 
 
-def reference_histories(checkpoint: Checkpoint, settings: Settings) -> History:
+def reference_histories(checkpoint: Checkpoint, settings: ScrubSettings) -> History:
     """Let fresh learners live: the histories whose loss is to be explained, one learner a row.
 
     Raises:
@@ -111,7 +111,7 @@ def reference_histories(checkpoint: Checkpoint, settings: Settings) -> History:
 
 
 @dataclass
-class Trial:
+class BoundStudy:
     """A hypothesis and its controls on one checkpoint, bound to data and, later, measured.
 
     Attributes:
@@ -130,8 +130,8 @@ class Trial:
     regimes: dict[str, Bool[np.ndarray, "row step"]]
     bound: list[tuple[str, Bound]]
     clean: Clean | None = None
-    tried: list[Tried] = field(default_factory=list)
-    attack: Plan | None = None
+    tried: list[MeasuredClaim] = field(default_factory=list)
+    attack: AttackPlan | None = None
     challenge: Challenge | None = None
 
     @property
@@ -141,8 +141,8 @@ class Trial:
 
 
 def prepare(
-    hypothesis: Hypothesis, controls: Sequence[Hypothesis], checkpoint: Checkpoint, settings: Settings
-) -> Trial:
+    hypothesis: Hypothesis, controls: Sequence[Hypothesis], checkpoint: Checkpoint, settings: ScrubSettings
+) -> BoundStudy:
     """Bind a hypothesis, the researcher's controls and the tool's wrong-site control to a model and to fresh data.
 
     Raises:
@@ -158,12 +158,12 @@ def prepare(
     bound = [(kind, bind(claim, anatomy, history, regimes, settings.seed)) for kind, claim in claims]
     for _, claim in bound:
         refuse_untestable(claim, history, settings.align)
-    return Trial(checkpoint, history, {"all": np.ones_like(history.actions, dtype=bool), **regimes}, bound)
+    return BoundStudy(checkpoint, history, {"all": np.ones_like(history.actions, dtype=bool), **regimes}, bound)
 
 
 def scrub(
     hypotheses: Sequence[Hypothesis],
-    settings: Settings | None = None,
+    settings: ScrubSettings | None = None,
     *,
     model: str | None = None,
     models: Path = Path("models"),
@@ -196,19 +196,19 @@ def scrub(
         DataError: The histories leave nothing to test, or the model does no better than the baseline.
         CapacityError: A run would not fit into memory; raised before it starts.
     """
-    settings, progress = settings or Settings(), progress or Progress()
+    settings, progress = settings or ScrubSettings(), progress or Progress()
     trials = bind_all(hypotheses, settings, model, models, device, progress)
     return run_studies(trials, settings, command, scratch, progress)
 
 
 def bind_all(
     hypotheses: Sequence[Hypothesis],
-    settings: Settings,
+    settings: ScrubSettings,
     model: str | None,
     models: Path,
     device: str,
     progress: Progress,
-) -> list[Trial]:
+) -> list[BoundStudy]:
     """Load the checkpoints that hypotheses are about, and bind each hypothesis with its controls; see :func:`scrub`."""
     groups = chosen(hypotheses, model)
     names = dict.fromkeys(main.model for main, _ in groups)
@@ -222,8 +222,8 @@ def bind_all(
 
 
 def run_studies(
-    trials: Sequence[Trial],
-    settings: Settings,
+    trials: Sequence[BoundStudy],
+    settings: ScrubSettings,
     command: str = "",
     scratch: Scratch | None = None,
     progress: Progress | None = None,
@@ -257,7 +257,7 @@ def run_studies(
     return [_study(trial, list(islice(judgements, len(trial.tried))), settings, command) for trial in trials]
 
 
-def _announce(trials: Sequence[Trial], settings: Settings, progress: Progress) -> None:
+def _announce(trials: Sequence[BoundStudy], settings: ScrubSettings, progress: Progress) -> None:
     """Predict what the trials cost, refuse what does not fit, and say the rest."""
     costs = [_cost(trial, trial.clean, settings) for trial in trials if trial.clean]
     for trial, cost in zip(trials, costs, strict=True):
@@ -271,8 +271,8 @@ def _announce(trials: Sequence[Trial], settings: Settings, progress: Progress) -
 
 
 def _measure(
-    trial: Trial,
-    settings: Settings,
+    trial: BoundStudy,
+    settings: ScrubSettings,
     scratch: Scratch | None,
     n_boot: int,
     claims: tuple[int, int],
@@ -292,14 +292,14 @@ def _measure(
         evidence = weigh(measured, clean.log_probs, history, trial.regimes, resampling)
         require_estimable(evidence["all"][0])
         measured.halves = None  # large, and all in the evidence
-        trial.tried.append(Tried(bound, kind, measured, evidence, bound.hypothesis.policy(history)))
+        trial.tried.append(MeasuredClaim(bound, kind, measured, evidence, bound.hypothesis.policy(history)))
 
 
 def _file(scratch: Scratch | None, name: str) -> Path | None:
     return None if scratch is None else scratch.file(name)
 
 
-def _cost(trial: Trial, clean: Clean, settings: Settings) -> Cost:
+def _cost(trial: BoundStudy, clean: Clean, settings: ScrubSettings) -> Cost:
     cost = predict(clean, trial.bound, settings)
     if trial.attack is None:
         return cost
@@ -307,14 +307,16 @@ def _cost(trial: Trial, clean: Clean, settings: Settings) -> Cost:
     return Cost(cost.forwards + trial.attack.forwards, max(cost.bytes, apart.bytes // 2))
 
 
-def _attack(trial: Trial, settings: Settings) -> Plan | None:
+def _attack(trial: BoundStudy, settings: ScrubSettings) -> AttackPlan | None:
     if settings.findings is None:
         return None
     how = (settings.findings, settings.passes, settings.seed, settings.options)
     return plan(trial.bound[0][1], trial.history, *how)
 
 
-def _attacked(trial: Trial, attack: Plan, settings: Settings, scratch: Scratch | None, progress: Progress) -> Challenge:
+def _attacked(
+    trial: BoundStudy, attack: AttackPlan, settings: ScrubSettings, scratch: Scratch | None, progress: Progress
+) -> Challenge:
     bound, model, history = trial.bound[0][1], trial.checkpoint.model, trial.history
     progress.note(f"adversary against {bound.hypothesis.name or bound.root}")
     path = _file(scratch, f"{_key(trial.checkpoint, bound, history, settings)}-adversary-{attack.key}.npz")
@@ -338,7 +340,7 @@ def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
             )
 
 
-def predict(clean: Clean, bounds: Sequence[tuple[str, Bound]], settings: Settings) -> Cost:
+def predict(clean: Clean, bounds: Sequence[tuple[str, Bound]], settings: ScrubSettings) -> Cost:
     """Return what testing some claims, given with their kinds, one after another will cost."""
     splits = n_splits(clean.history)
     total = sum(forwards(one, settings.passes, kind == "hypothesis", splits) for kind, one in bounds)
@@ -348,7 +350,7 @@ def predict(clean: Clean, bounds: Sequence[tuple[str, Bound]], settings: Setting
     return Cost(total, vectors * clean.bytes_per_stream + outcomes)
 
 
-def _streams(bound: Bound, clean: Clean, settings: Settings) -> int:
+def _streams(bound: Bound, clean: Clean, settings: ScrubSettings) -> int:
     """Vectors per position that are held at once: what readers see, what parts write, and open visits."""
     stages = {reader.stage for node in bound.nodes.values() for part in node.parts for reader in part.readers}
     parts = sum(len(strands_of(node.parts)) for node in bound.nodes.values())
@@ -372,7 +374,12 @@ def refuse_too_large(cost: Cost, memory: int | None, device: str) -> None:
 
 
 def _measured(
-    clean: Clean, bound: Bound, settings: Settings, nodes_alone: bool, path: Path | None, done: Callable[[int], None]
+    clean: Clean,
+    bound: Bound,
+    settings: ScrubSettings,
+    nodes_alone: bool,
+    path: Path | None,
+    done: Callable[[int], None],
 ) -> Measured:
     splits = n_splits(clean.history)
     how = (settings.passes, settings.options, settings.seed, nodes_alone, splits)
@@ -383,7 +390,7 @@ def _measured(
     )
 
 
-def _key(checkpoint: Checkpoint, bound: Bound, history: History, settings: Settings) -> str:
+def _key(checkpoint: Checkpoint, bound: Bound, history: History, settings: ScrubSettings) -> str:
     """Name of what was measured: changes with the weights, the data, the claim, the settings and the engine."""
     how = (MEASURED_AS, checkpoint.sha256, replace(settings, memory=None, rollouts=0, findings=None), bound.root)
     digest = hashlib.sha256(repr(how).encode())
@@ -398,7 +405,7 @@ def _key(checkpoint: Checkpoint, bound: Bound, history: History, settings: Setti
     return digest.hexdigest()[:24]
 
 
-def _study(trial: Trial, judgements: Sequence[Judgement], settings: Settings, command: str) -> Study:
+def _study(trial: BoundStudy, judgements: Sequence[Judgement], settings: ScrubSettings, command: str) -> Study:
     hypothesis, checkpoint, history = trial.hypothesis, trial.checkpoint, trial.history
     assert trial.clean is not None
     claims = [
@@ -438,7 +445,7 @@ def _study(trial: Trial, judgements: Sequence[Judgement], settings: Settings, co
     )
 
 
-def _curves(hypothesis: Hypothesis, checkpoint: Checkpoint, settings: Settings) -> list[Curve]:
+def _curves(hypothesis: Hypothesis, checkpoint: Checkpoint, settings: ScrubSettings) -> list[Curve]:
     known = checkpoint.record.get("evaluation", {}).get("held_out", [])
     curves = [Curve(**one) for one in known if one["name"] != "model, argmax"]
     if settings.rollouts:

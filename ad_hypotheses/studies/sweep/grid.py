@@ -22,7 +22,7 @@ EXAMPLE = "grid:\n    model.n_layers: [1, 2, 4]\n    training.seed: [0, 1]"
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """One model of a sweep.
 
     Attributes:
@@ -52,7 +52,7 @@ class Grid:
     base: str
     axes: dict[str, list[Any]]
     fixed: dict[str, Any]
-    cells: tuple[Cell, ...]
+    cells: tuple[GridCell, ...]
 
     @property
     def seeds(self) -> list[str]:
@@ -92,7 +92,7 @@ def read_sweep(path: Path) -> Grid:
     return Grid(path, source, axes, fixed, _cells(path, names, chosen, settings, base))
 
 
-def config_text(cell: Cell, grid: Grid) -> str:
+def config_text(cell: GridCell, grid: Grid) -> str:
     """Return the configuration of a model of a sweep as YAML."""
     content = yaml.safe_dump(cell.config.model_dump(), sort_keys=False)
     return f"# {cell.name} of the sweep {grid.file.name}\n{content}"
@@ -274,9 +274,9 @@ def _cells(
     chosen: Sequence[Mapping[str, Any]],
     settings: Sequence[Mapping[str, Any]],
     base: Mapping[str, Any],
-) -> tuple[Cell, ...]:
+) -> tuple[GridCell, ...]:
     """Check the configuration of every model: `chosen` are the values of the grid, `settings` all that is set."""
-    cells: list[Cell] = []
+    cells: list[GridCell] = []
     wrong: dict[str, list[str]] = {}  # a problem: the models that have it
     for name, values, put in zip(names, chosen, settings, strict=True):
         content = copy.deepcopy(dict(base))
@@ -290,7 +290,7 @@ def _cells(
             for problem in re.split(r"\n(?=  \S)", rest) if rest else [head]:
                 wrong.setdefault(problem.strip(), []).append(_cell_text(name, values))
         else:
-            cells.append(Cell(name, dict(values), config))
+            cells.append(GridCell(name, dict(values), config))
     _refuse(path, [f"{_which(which, len(names))}:\n    {problem}" for problem, which in wrong.items()])
     return tuple(cells)
 

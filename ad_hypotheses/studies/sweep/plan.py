@@ -14,12 +14,12 @@ from ad_hypotheses.distill.train import STATE
 from ad_hypotheses.errors import ConfigError, UserError
 from ad_hypotheses.report.progress import Pace
 from ad_hypotheses.studies.machine import n_cpus
-from ad_hypotheses.studies.sweep.grid import Cell, Grid, labels
+from ad_hypotheses.studies.sweep.grid import Grid, GridCell, labels
 from ad_hypotheses.studies.train.study import is_finished
 
 
 @dataclass(frozen=True)
-class Run:
+class SweepSettings:
     """How to train a sweep.
 
     Attributes:
@@ -53,13 +53,13 @@ class Run:
         room = n_cpus() // self.threads if self.device == "cpu" else len(self.devices)
         return min(max(1, room) if self.workers is None else self.workers, len(self.grid.cells))
 
-    def place(self, cell: Cell) -> Path:
+    def place(self, cell: GridCell) -> Path:
         """Return the folder of a model."""
         return self.folder / cell.name
 
 
 @dataclass
-class Estimate(Pace):
+class TimeEstimate(Pace):
     """How long a sweep takes yet, from what the finished models took and what each costs."""
 
     costs: dict[str, float]
@@ -83,7 +83,7 @@ class Estimate(Pace):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What there is to do.
 
     Attributes:
@@ -99,7 +99,7 @@ class Plan:
     costs: dict[str, float]
 
 
-def make_plan(run: Run) -> Plan:
+def make_plan(run: SweepSettings) -> SweepPlan:
     """Look at what is there and what the rest costs.
 
     Raises:
@@ -127,7 +127,7 @@ def make_plan(run: Run) -> Plan:
         )
     parameters = _parameters(run.grid)
     costs = {cell.name: _cost(cell.config, parameters[cell.name]) for cell in run.grid.cells}
-    return Plan(finished, begun, parameters, costs)
+    return SweepPlan(finished, begun, parameters, costs)
 
 
 def _parameters(grid: Grid) -> dict[str, int]:
@@ -149,7 +149,7 @@ def _cost(config: Config, parameters: int) -> float:
     return float(tokens) * (parameters + config.model.n_layers * config.model.d_model * context)
 
 
-def numbers(run: Run, plan: Plan) -> str:
+def numbers(run: SweepSettings, plan: SweepPlan) -> str:
     """Return how many models there are, how many of them are trained, and how large they are."""
     low, high = min(plan.parameters.values()), max(plan.parameters.values())
     done = f", {len(plan.finished)} of them trained already" if plan.finished else ""
@@ -161,9 +161,9 @@ def numbers(run: Run, plan: Plan) -> str:
     )
 
 
-def estimate_of(run: Run, plan: Plan) -> Estimate:
+def estimate_of(run: SweepSettings, plan: SweepPlan) -> TimeEstimate:
     """Return an estimate that knows what the models took that are trained."""
-    estimate = Estimate(plan.costs, run.n_workers)
+    estimate = TimeEstimate(plan.costs, run.n_workers)
     for cell in run.grid.cells:
         if cell.name in plan.finished:
             estimate.spent.append((plan.costs[cell.name], read_record(run.place(cell)).get("seconds") or 0.0))

@@ -24,12 +24,12 @@ from ad_hypotheses.storage.lock import held
 from ad_hypotheses.studies.evaluate.summary import curve_unit, mean_optimum
 from ad_hypotheses.studies.interrupt import Brake, braking
 from ad_hypotheses.studies.machine import require_writable
-from ad_hypotheses.studies.sweep.grid import Cell, config_text, labels, short_names
+from ad_hypotheses.studies.sweep.grid import GridCell, config_text, labels, short_names
 from ad_hypotheses.studies.sweep.page import Earned, Sweep, Trained, summary, write_sweep
 from ad_hypotheses.studies.sweep.plan import (
-    Estimate,
-    Plan,
-    Run,
+    SweepPlan,
+    SweepSettings,
+    TimeEstimate,
     coordinates,
     count,
     estimate_of,
@@ -43,7 +43,7 @@ SECONDS_A_LOOK = 0.2  # between two looks at the workers
 SECONDS_A_LINE = 60.0  # between two lines in a log
 
 
-def sweep_all(run: Run) -> None:
+def sweep_all(run: SweepSettings) -> None:
     """Train what is not trained yet, and write the report.
 
     Raises:
@@ -67,7 +67,7 @@ def sweep_all(run: Run) -> None:
     _report(run, failed)
 
 
-def show_plan(run: Run) -> None:
+def show_plan(run: SweepSettings) -> None:
     """Print what the models are and cost, and run nothing.
 
     Raises:
@@ -106,7 +106,7 @@ def sweep_command(config: Path, folder: Path | None, run: dict[str, Any]) -> str
     return shlex.join(words)
 
 
-def _announce(run: Run, plan: Plan, meter: Meter) -> None:
+def _announce(run: SweepSettings, plan: SweepPlan, meter: Meter) -> None:
     meter.say(numbers(run, plan))
     if len(plan.finished) == len(run.grid.cells):
         meter.say("nothing to train; only the report is written anew", "dim")
@@ -117,7 +117,9 @@ def _announce(run: Run, plan: Plan, meter: Meter) -> None:
     meter.say(f"{workers} with {threads}{each} on {', '.join(run.devices)}", "dim")
 
 
-def _train(run: Run, plan: Plan, todo: list[Cell], meter: Meter, brake: Brake) -> dict[str, list[str]]:
+def _train(
+    run: SweepSettings, plan: SweepPlan, todo: list[GridCell], meter: Meter, brake: Brake
+) -> dict[str, list[str]]:
     """Train models, so many at a time; returns the last words of those that failed."""
     waiting, running = deque(todo), dict[int, Worker]()
     cells, failed = {cell.name: cell for cell in todo}, dict[str, list[str]]()
@@ -150,7 +152,7 @@ def _train(run: Run, plan: Plan, todo: list[Cell], meter: Meter, brake: Brake) -
     return failed
 
 
-def _start(run: Run, cell: Cell, slot: int) -> Worker:
+def _start(run: SweepSettings, cell: GridCell, slot: int) -> Worker:
     folder, device = run.place(cell), run.devices[slot % len(run.devices)]
     (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
     written = folder / CONFIG
@@ -161,7 +163,13 @@ def _start(run: Run, cell: Cell, slot: int) -> Worker:
 
 
 def _end(
-    run: Run, cell: Cell, worker: Worker, plan: Plan, estimate: Estimate, meter: Meter, n_done: int
+    run: SweepSettings,
+    cell: GridCell,
+    worker: Worker,
+    plan: SweepPlan,
+    estimate: TimeEstimate,
+    meter: Meter,
+    n_done: int,
 ) -> list[str] | None:
     """Say how a worker ended; returns the last words of its log if it failed."""
     folder, of_all = run.place(cell), f"{n_done} of {len(run.grid.cells)}"
@@ -197,7 +205,7 @@ def _clean_up(folder: Path) -> None:
     shutil.rmtree(folder / SCRATCH / HISTORIES, ignore_errors=True)
 
 
-def _stopped(run: Run) -> str:
+def _stopped(run: SweepSettings) -> str:
     done = sum((run.place(cell) / WEIGHTS).exists() for cell in run.grid.cells)
     return (
         f"stopped; {done} of {count(len(run.grid.cells))} are trained, and what others had begun is kept; "
@@ -205,7 +213,7 @@ def _stopped(run: Run) -> str:
     )
 
 
-def _report(run: Run, failed: dict[str, list[str]]) -> None:
+def _report(run: SweepSettings, failed: dict[str, list[str]]) -> None:
     """Write the report of the models that are trained, print its short form, and say what failed."""
     trained = _found(run, failed)
     if trained.models:
@@ -232,7 +240,7 @@ def _report(run: Run, failed: dict[str, list[str]]) -> None:
         )
 
 
-def _found(run: Run, failed: dict[str, list[str]]) -> Sweep:
+def _found(run: SweepSettings, failed: dict[str, list[str]]) -> Sweep:
     grid = run.grid
     short = short_names(list(grid.axes))
     models = [
@@ -253,7 +261,7 @@ def _found(run: Run, failed: dict[str, list[str]]) -> Sweep:
     )
 
 
-def _trained(cell: Cell, at: tuple[str, ...], folder: Path) -> Trained:
+def _trained(cell: GridCell, at: tuple[str, ...], folder: Path) -> Trained:
     record = read_record(folder)
     results = record["evaluation"]
     train, held_out = _earned(results, cell.config, "train"), _earned(results, cell.config, "held_out")

@@ -14,7 +14,7 @@ from ad_hypotheses.distill.config import SCRATCH, Config, differences, read_conf
 from ad_hypotheses.distill.feasible import require_feasible
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.parallel import Ranks
-from ad_hypotheses.distill.train import HISTORIES, Progress, train
+from ad_hypotheses.distill.train import HISTORIES, TrainingProgress, train
 from ad_hypotheses.errors import CheckpointError, UserError
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.progress import Meter, metered
@@ -155,7 +155,7 @@ class _Run:
             "dim",
         )
 
-    def progress(self, brake: Brake) -> Progress:
+    def progress(self, brake: Brake) -> TrainingProgress:
         """Return what training reports to; it stops only where the state that is saved is whole."""
 
         def lived(done: int, total: int) -> None:
@@ -175,7 +175,7 @@ class _Run:
             self.meter.rename("updates")
             brake.stop_if_pulled()
 
-        return Progress(lived, updated, evaluated)
+        return TrainingProgress(lived, updated, evaluated)
 
     def _note(self, done: int, total: int, loss: float) -> None:
         if self.phase != "updates":
