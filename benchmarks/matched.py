@@ -27,7 +27,7 @@ from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.language.edges import Edge, all_edges
 from ad_hypotheses.studies.machine import keep_freed_memory
-from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
 from ad_hypotheses.tasks.counterfactuals import fitting
 
 MODELS = Path(__file__).resolve().parent.parent / "models"

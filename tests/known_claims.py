@@ -11,8 +11,9 @@ from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import load as load_claims
 from ad_hypotheses.storage.scratch import Scratch
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, prepare
 from ad_hypotheses.studies.scrub.record import Claim
-from ad_hypotheses.studies.scrub.study import ScrubSettings, prepare, run_studies
+from ad_hypotheses.studies.scrub.study import run_studies
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS, CLAIMS = ROOT / "models", ROOT / "hypotheses" / "known"

@@ -45,7 +45,8 @@ from ad_hypotheses.known.calibration.record import (
 )
 from ad_hypotheses.known.calibration.trials import CalibrationTrial, run_trial
 from ad_hypotheses.storage.scratch import Scratch
-from ad_hypotheses.studies.scrub.study import prepare, run_studies
+from ad_hypotheses.studies.scrub.bind import prepare
+from ad_hypotheses.studies.scrub.study import run_studies
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK = "win-stay"

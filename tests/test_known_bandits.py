@@ -34,7 +34,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.language.load import listing
 from ad_hypotheses.sources import make_source
 from ad_hypotheses.sources.rules import RULES
-from ad_hypotheses.studies.scrub.study import ScrubSettings
+from ad_hypotheses.studies.scrub.bind import ScrubSettings
 from ad_hypotheses.tasks import make_task
 
 SHARPNESS = 3.0

@@ -22,7 +22,7 @@ from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.rooms import ROOMS
 from ad_hypotheses.language.load import listing
 from ad_hypotheses.sources.rules import RULES
-from ad_hypotheses.studies.scrub.study import ScrubSettings
+from ad_hypotheses.studies.scrub.bind import ScrubSettings
 from ad_hypotheses.tasks import make_task
 from ad_hypotheses.tasks.play import play
 

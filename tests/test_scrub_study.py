@@ -8,7 +8,8 @@ import pytest
 from ad_hypotheses import Hypothesis, embed, logits, mlp, node
 from ad_hypotheses.errors import CheckpointError
 from ad_hypotheses.report.progress import Progress
-from ad_hypotheses.studies.scrub.study import ScrubSettings, scrub
+from ad_hypotheses.studies.scrub.bind import ScrubSettings
+from ad_hypotheses.studies.scrub.study import scrub
 
 SETTINGS = ScrubSettings(rows=16, passes=1, rollouts=0)
 

@@ -19,7 +19,7 @@ from ad_hypotheses.language.wrong_site import wrong_site
 from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.studies.evaluate.curves import spread
-from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "models"

@@ -22,7 +22,7 @@ from ad_hypotheses.language.claims import chosen, shown_file
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.report.screen import out, print_json, say
-from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
 
 ROWS = 64  # histories that features are tried on
 

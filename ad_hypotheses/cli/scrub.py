@@ -18,9 +18,10 @@ from ad_hypotheses.report.screen import out, print_json
 from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
 from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import keep_freed_memory
+from ad_hypotheses.studies.scrub.bind import ScrubSettings
 from ad_hypotheses.studies.scrub.page import write_report
 from ad_hypotheses.studies.scrub.record import Study
-from ad_hypotheses.studies.scrub.study import ScrubSettings, scrub
+from ad_hypotheses.studies.scrub.study import scrub
 from ad_hypotheses.studies.scrub.summary import show
 
 

@@ -272,7 +272,7 @@ def scrub(
     hypotheses = load_named(file)
     require_writable(reports, "--reports")
     from ad_hypotheses.cli.scrub import ScrubCommand, command, findings_of, scrub_all
-    from ad_hypotheses.studies.scrub.study import ScrubSettings
+    from ad_hypotheses.studies.scrub.bind import ScrubSettings
 
     set_up_torch(device, threads)
     budget = None if memory is None else parse_memory(memory)

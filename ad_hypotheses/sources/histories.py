@@ -160,7 +160,7 @@ def generate(
         episodes: Episodes of a life, not counting those that are skipped.
         keep_every: Keep episodes 0, k, 2k, ...
         seed: Decides everything else.
-        shard_size: HistoryFolder a shard.
+        shard_size: Histories a shard.
         progress: Called with the number of histories done and the number of all, at the start and after every shard.
         skip: Episodes lived before the first that is kept.
         shuffle_rewards: Deal the rewards of each history out to other steps of it.
@@ -201,7 +201,7 @@ def write_histories(
         folder: Made if it is missing.
         history: The histories; rows without a learner get their number.
         made_by: What made them, in words that JSON can hold.
-        shard_size: HistoryFolder a shard.
+        shard_size: Histories a shard.
 
     Returns:
         The histories, checked.
@@ -289,7 +289,7 @@ def make_shards(
         folder: Made if it is missing.
         recipe: What makes them; holds `channels` and `n_actions`.
         rows: Which histories, in order; every shard takes the next `shard_size` of them.
-        shard_size: HistoryFolder a shard.
+        shard_size: Histories a shard.
         make: Given the number of a shard and its rows, makes the histories.
         progress: Called with the number of histories done and the number of all.
 

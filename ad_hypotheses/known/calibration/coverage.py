@@ -14,9 +14,9 @@ from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.known.calibration.cases import Case
 from ad_hypotheses.known.calibration.trials import RATIOS, SEEDS, number
 from ad_hypotheses.language.check import BoundGraph, bind
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
 from ad_hypotheses.studies.scrub.halves import n_splits, scrub_in_halves
 from ad_hypotheses.studies.scrub.measure import REPEATS
-from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
 
 DRAWS = 2000  # of the bootstrap, for an interval alone
 FIRST = 2_000  # replicates are counted from here on, so that none shares its histories with a trial

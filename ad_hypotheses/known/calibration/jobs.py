@@ -25,8 +25,9 @@ from ad_hypotheses.known.calibration.trials import RATIOS, CalibrationTrial, n_f
 from ad_hypotheses.storage.checked import checked_json, read_checked_json
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.scratch import Scratch
+from ad_hypotheses.studies.scrub.bind import ScrubSettings
 from ad_hypotheses.studies.scrub.halves import SPLITS
-from ad_hypotheses.studies.scrub.study import MEASURED_AS, ScrubSettings
+from ad_hypotheses.studies.scrub.study import MEASURED_AS
 
 CALIBRATED_AS = 2  # raise it when jobs measure something else: interrupted calibrations then start anew
 ACCEPT = 0.9  # of a claim that names none

@@ -20,9 +20,9 @@ from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.declared import declared, left_open, undeclared
 from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.language.history import History
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
 from ad_hypotheses.studies.scrub.claim import OPINION, node_bits
 from ad_hypotheses.studies.scrub.measure import expected_baseline, recovered_in_a_pass
-from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
 
 ROWS, PATCHED = 256, 64  # histories to compare features on, and those of them to patch
 MEASURE = 9_000  # replicate whose histories are used; no trial has it

@@ -21,10 +21,10 @@ from ad_hypotheses.known.calibration.cases import Case, Claimed
 from ad_hypotheses.known.calibration.error_rates import key
 from ad_hypotheses.known.calibration.record import REFUSED, TrialOutcome
 from ad_hypotheses.language.check import Bound, bind
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories, refuse_untestable
 from ad_hypotheses.studies.scrub.claim import weigh
 from ad_hypotheses.studies.scrub.halves import SPLITS, clusters_of, n_splits
 from ad_hypotheses.studies.scrub.measure import VARIANTS, Measured, forwards, kept_or_measured, measure
-from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories, refuse_untestable
 
 ACCEPTS = (0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
 RATIOS = ("recovered", "beyond_structure")

@@ -17,7 +17,7 @@ from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch.screen import attribute_or_resume
 from ad_hypotheses.studies.patch.study import PatchSettings
-from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
 
 FRESH_HISTORIES = 500_009  # added to the seed: histories that the search did not see
 

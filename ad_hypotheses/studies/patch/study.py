@@ -30,7 +30,7 @@ from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch.screen import Screened, agreements, attribute_or_resume, default_steps, pick
-from ad_hypotheses.studies.scrub.study import ScrubSettings, reference_histories
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
 
 DECLARED, UNDECLARED, OPEN, EVERYTHING = (
     "all declared edges", "all undeclared edges", "all edges that the claim leaves open", "all edges of the model",

@@ -4,78 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
 
 from ad_hypotheses.causal.clean import Clean, strands_of
-from ad_hypotheses.causal.draws import Align, classes
-from ad_hypotheses.causal.scrub import Options
-from ad_hypotheses.distill.checkpoint import Checkpoint, load, versions
+from ad_hypotheses.distill.checkpoint import Checkpoint, versions
 from ad_hypotheses.distill.memory import free_memory
-from ad_hypotheses.distill.train import split
-from ad_hypotheses.errors import CapacityError, DataError
+from ad_hypotheses.errors import CapacityError
 from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.estimate import require_estimable
 from ad_hypotheses.evidence.plain_data import Curve
 from ad_hypotheses.evidence.verdict import Judgement, draws_for, judge
-from ad_hypotheses.language.check import Bound, bind
-from ad_hypotheses.language.claims import chosen
+from ad_hypotheses.language.check import Bound
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.language.wrong_site import wrong_site
 from ad_hypotheses.report.progress import Progress
 from ad_hypotheses.report.screen import size
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.adversary.attack import challenge
 from ad_hypotheses.studies.adversary.plan import AttackPlan, plan
-from ad_hypotheses.studies.evaluate.curves import explanation_curve, spread
+from ad_hypotheses.studies.evaluate.curves import explanation_curve
 from ad_hypotheses.studies.evaluate.figures import BLOCK
+from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, weigh
 from ad_hypotheses.studies.scrub.halves import HALVED, clusters_of, n_splits
 from ad_hypotheses.studies.scrub.measure import VARIANTS, Measured, forwards, kept_or_measured, measure
 from ad_hypotheses.studies.scrub.record import Challenge, Study
-from ad_hypotheses.tasks.task import n_tasks_of
 
 MEASURED_AS = 4  # raise it when the engine measures something else: interrupted studies then start anew
-FRESH = 1_000_003  # added to the seed of the training histories: a study's histories were never trained on
-
-
-@dataclass(frozen=True)
-class ScrubSettings:
-    """How a study is made.
-
-    Attributes:
-        rows: Histories in the dataset.
-        passes: How often every reference is scrubbed, in each variant.
-        tasks: Which tasks the histories come from.
-        others: As in :class:`Options`.
-        align: As in :class:`Options`.
-        shared: As in :class:`Options`.
-        seed: Of the histories, all draws and the bootstrap.
-        rollouts: Episodes-long lives of the explanation as a policy; 0 for none.
-        memory: Bytes that the run may use; None for what is free.
-        findings: How many features an adversary reports that the hypothesis leaves out; None for no adversary.
-    """
-
-    rows: int = 256
-    passes: int = 5
-    tasks: str = "all"
-    others: str = "joint"
-    align: Align = "step"
-    shared: bool = False
-    seed: int = 0
-    rollouts: int = 64
-    memory: int | None = None
-    findings: int | None = None
-
-    @property
-    def options(self) -> Options:
-        """What the engine needs of it."""
-        return Options(others=self.others, align=self.align, shared=self.shared)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -89,76 +48,6 @@ class Cost:
 
     forwards: int
     bytes: int
-
-
-def reference_histories(checkpoint: Checkpoint, settings: ScrubSettings) -> History:
-    """Let fresh learners live: the histories whose loss is to be explained, one learner a row.
-
-    Raises:
-        DataError: Too few rows were asked for.
-    """
-    if settings.rows < 2:
-        raise DataError(f"--samples is {settings.rows}, but donors need at least 2 histories; 256 is a good number.")
-    config = checkpoint.config
-    trained, held_out = split(config)
-    pools = {"train": [trained], "held-out": [held_out], "all": [trained, held_out]}[settings.tasks]
-    facts = {name: np.concatenate([pool[name] for pool in pools]) for name in trained}
-    if not n_tasks_of(facts):
-        raise DataError(f"{checkpoint.name} has no {settings.tasks} tasks: histories.held_out is 0.")
-    rng = np.random.default_rng([config.histories.seed + FRESH, settings.seed])
-    chosen = spread(facts, settings.rows, rng)
-    return config.live(chosen, rng)
-
-
-@dataclass
-class BoundStudy:
-    """A hypothesis and its controls on one checkpoint, bound to data and, later, measured.
-
-    Attributes:
-        checkpoint: The model.
-        history: The dataset.
-        regimes: Which steps belong to which regime, `"all"` first. {name: [row, step]}
-        bound: The claims with their kinds, as in :class:`Claim`; the hypothesis first.
-        clean: The model's own run, once it was made.
-        tried: What was measured, claim by claim.
-        attack: What an adversary will try on the hypothesis, if one was asked.
-        challenge: What it found.
-    """
-
-    checkpoint: Checkpoint
-    history: History
-    regimes: dict[str, Bool[np.ndarray, "row step"]]
-    bound: list[tuple[str, Bound]]
-    clean: Clean | None = None
-    tried: list[MeasuredClaim] = field(default_factory=list)
-    attack: AttackPlan | None = None
-    challenge: Challenge | None = None
-
-    @property
-    def hypothesis(self) -> Hypothesis:
-        """The hypothesis itself."""
-        return self.bound[0][1].hypothesis
-
-
-def prepare(
-    hypothesis: Hypothesis, controls: Sequence[Hypothesis], checkpoint: Checkpoint, settings: ScrubSettings
-) -> BoundStudy:
-    """Bind a hypothesis, the researcher's controls and the tool's wrong-site control to a model and to fresh data.
-
-    Raises:
-        HypothesisError: A claim does not fit the model or the data.
-        DataError: The histories leave nothing to test.
-    """
-    history = reference_histories(checkpoint, settings)
-    regimes = checkpoint.config.make_task().regimes(history)
-    made = wrong_site(hypothesis, checkpoint.model.anatomy)
-    claims = [("hypothesis", hypothesis), *(("control", control) for control in controls)]
-    claims += [] if made is None else [("wrong site", made)]
-    anatomy = checkpoint.model.anatomy
-    bound = [(kind, bind(claim, anatomy, history, regimes, settings.seed)) for kind, claim in claims]
-    for _, claim in bound:
-        refuse_untestable(claim, history, settings.align)
-    return BoundStudy(checkpoint, history, {"all": np.ones_like(history.actions, dtype=bool), **regimes}, bound)
 
 
 def scrub(
@@ -199,26 +88,6 @@ def scrub(
     settings, progress = settings or ScrubSettings(), progress or Progress()
     trials = bind_all(hypotheses, settings, model, models, device, progress)
     return run_studies(trials, settings, command, scratch, progress)
-
-
-def bind_all(
-    hypotheses: Sequence[Hypothesis],
-    settings: ScrubSettings,
-    model: str | None,
-    models: Path,
-    device: str,
-    progress: Progress,
-) -> list[BoundStudy]:
-    """Load the checkpoints that hypotheses are about, and bind each hypothesis with its controls; see :func:`scrub`."""
-    groups = chosen(hypotheses, model)
-    names = dict.fromkeys(main.model for main, _ in groups)
-    checkpoints = {name: load(name, models, device) for name in names}
-    progress.begin("generating histories", len(groups), "hypotheses")
-    trials = []
-    for main, controls in groups:
-        trials.append(prepare(main, controls, checkpoints[main.model], settings))
-        progress.advance(1)
-    return trials
 
 
 def run_studies(
@@ -321,23 +190,6 @@ def _attacked(
     progress.note(f"adversary against {bound.hypothesis.name or bound.root}")
     path = _file(scratch, f"{_key(trial.checkpoint, bound, history, settings)}-adversary-{attack.key}.npz")
     return challenge(attack, model, history, trial.regimes, trial.tried[0].measured.baseline, path, progress.advance)
-
-
-def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
-    """Refuse a claim under which nothing could ever be swapped.
-
-    Raises:
-        DataError: At some node no history shares its feature value with another.
-    """
-    for node in bound.nodes.values():
-        if node.labels is None:
-            continue
-        alone = classes(node.labels, node.selected, align, history.episode_step).alone
-        if (alone if node.selected is None else alone[node.selected]).all():
-            raise DataError(
-                f"{node.name}: each of the {history.n_rows} histories is alone in its class, so there is nobody to "
-                f"swap it with.\n  Use more histories (--samples), or let {node.name}() return something coarser."
-            )
 
 
 def predict(clean: Clean, bounds: Sequence[tuple[str, Bound]], settings: ScrubSettings) -> Cost:
