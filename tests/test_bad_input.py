@@ -216,7 +216,7 @@ def test_a_damaged_checkpoint(name, change, fragments, verb, cli, claims, workpl
 def test_reports_that_cannot_be_written_are_noticed_before_the_work(verb, cli, claims, workplace, monkeypatch):
     (workplace / "taken").write_text("a file, no folder")
     monkeypatch.setattr("ad_hypotheses.distill.rollout.rollout", None)
-    monkeypatch.setattr("ad_hypotheses.studies.scrub.study.prepare", None)
+    monkeypatch.setattr("ad_hypotheses.studies.scrub.bind.prepare", None)
     refused(cli(*verb, "taken"), "taken cannot be written", "Nothing was run yet", verb[-1])
     refused(cli(*verb, "taken/below"), "taken/below cannot be written", "Not a directory")
 
