@@ -6,6 +6,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -58,6 +59,7 @@ HOMES = {
         "language/global_state.py",
     },
 }
+MOST_FILES = 20
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "types", "base", "helpers", "misc", "core"}
 
 
@@ -94,6 +96,33 @@ def inside(path: Path, homes: set[str]) -> bool:
 
 def test_every_folder_has_a_place_in_the_order():
     assert {home(path) for path in FILES} - {"__init__"} == set(ORDER)
+
+
+def test_the_map_in_contributing_names_every_folder():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The map")[2]
+    named = {row.split("`")[1].strip("/") for row in text.splitlines() if row.startswith("| `")}
+    folders = {path.parent.relative_to(PACKAGE).as_posix() for path in FILES} - {"."}
+    assert named == folders
+
+
+def test_no_folder_holds_more_files_than_one_can_survey():
+    sizes = Counter(path.parent.relative_to(PACKAGE).as_posix() for path in FILES if path.stem != "__init__")
+    assert {folder: size for folder, size in sizes.items() if size > MOST_FILES} == {}
+
+
+def test_no_public_class_shares_its_name_with_another():
+    names = Counter(
+        node.name
+        for path in FILES
+        for node in tree(path).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_the_known_networks_are_a_wing_that_can_be_closed():
+    using = [shown(path) for path in FILES if any(name.startswith("ad_hypotheses.known") for name in imports(path))]
+    assert [name for name in using if not name.startswith("known/")] == ["cli/known.py"]
 
 
 @pytest.mark.parametrize("part", ORDER)

@@ -12,8 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.bandit_policies import bandit_baselines, best_of
-from ad_hypotheses.tasks.split import draw_split
-from ad_hypotheses.tasks.task import Facts, Policy, check_range
+from ad_hypotheses.tasks.task import Facts, Policy, check_range, draw_split
 
 
 class BanditState(NamedTuple):

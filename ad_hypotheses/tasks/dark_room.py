@@ -24,8 +24,7 @@ from ad_hypotheses.tasks.room import (
     thompson_over_goals,
     walk,
 )
-from ad_hypotheses.tasks.split import split_numbers
-from ad_hypotheses.tasks.task import Facts, Policy, check_range
+from ad_hypotheses.tasks.task import Facts, Policy, check_range, split_numbers
 
 HARD = {"size": 17, "once": True}  # what makes a Dark Room the "dark-room-hard" of the paper
 

@@ -17,8 +17,7 @@ from jaxtyping import Bool, Float, Int
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.bandit_policies import best_of
 from ad_hypotheses.tasks.planning import best_actions, optimal_value, plan
-from ad_hypotheses.tasks.split import draw_split
-from ad_hypotheses.tasks.task import Facts, Policy, check_range
+from ad_hypotheses.tasks.task import Facts, Policy, check_range, draw_split
 
 DRAWN_AT_ONCE = 1024  # graphs, connected or not; always as many, so that the first tasks do not depend on their number
 

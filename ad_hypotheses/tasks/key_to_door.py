@@ -26,8 +26,7 @@ from ad_hypotheses.tasks.room import (
     thompson_over_goals,
     walk,
 )
-from ad_hypotheses.tasks.split import split_numbers
-from ad_hypotheses.tasks.task import Facts, Policy, check_range
+from ad_hypotheses.tasks.task import Facts, Policy, check_range, split_numbers
 
 STARTS = ("random", "centre")
 

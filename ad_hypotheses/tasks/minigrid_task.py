@@ -17,8 +17,7 @@ from jaxtyping import Bool, Float, Int
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.minigrid_view import NO_PLACE, places_of
-from ad_hypotheses.tasks.split import split_numbers
-from ad_hypotheses.tasks.task import Facts, Policy, check_range
+from ad_hypotheses.tasks.task import Facts, Policy, check_range, split_numbers
 
 if TYPE_CHECKING:
     from ad_hypotheses.tasks.minigrid_atlas import Atlas
