@@ -76,7 +76,7 @@ def refused(ran, *fragments):
         ("scrub stay --align steps", ["'--align'", "'steps' is not one of"]),
         ("scrub stay --device gpu9", ["there is no device 'gpu9'", "devices: cpu"]),
         ("scrub stay --device cuda:97", ["there is no device 'cuda:97'", "devices: cpu"]),
-        ("scrub stay --memory 1kB", ["the run needs", "only 0.00 GB may be used", "--samples", "--memory"]),
+        ("scrub stay --memory 1kB", ["the run needs", "only 1 kB may be used", "--samples", "--memory"]),
         ("scrub stay --model tinny", ["there is no model 'tinny'", "Did you mean 'tiny'?", "models there: tiny"]),
         (
             "scrub sty",

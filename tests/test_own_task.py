@@ -127,6 +127,25 @@ def test_a_configuration_with_a_broken_task_file_is_refused_before_anything_runs
         check_config(content, "a test")
 
 
+class Unspeakable(ValueError):
+    """An exception whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def test_an_exception_that_cannot_be_shown_is_named(corridor: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise Unspeakable
+
+    task = make_task("tasks/corridor.py:Corridor")
+    monkeypatch.setattr(type(task), "reset", fail)
+    with pytest.raises(ConfigError, match=r"Unspeakable, in fail, line \d+"):
+        check_task(task)
+    monkeypatch.setattr(type(task), "__init__", fail)
+    assert said("tasks/corridor.py:Corridor") == "tasks/corridor.py:Corridor cannot be made: Unspeakable"
+
+
 # --- the checker
 
 
@@ -184,7 +203,7 @@ MISTAKES = {
         "known = history.rewards > 0",
         "regimes: the last step's depends on its own action or reward",
     ),
-    "goal.astype(int) - cell": ("gaol - cell", "NameError in _towards, line"),
+    "goal.astype(int) - cell": ("gaol - cell", "NameError: name 'gaol' is not defined, in _towards, line"),
 }
 
 

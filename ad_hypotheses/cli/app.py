@@ -15,7 +15,7 @@ import typer
 from ad_hypotheses.cli import known as known_verbs
 from ad_hypotheses.cli import verbs
 from ad_hypotheses.errors import UserError
-from ad_hypotheses.language.user_code import failed, user_code
+from ad_hypotheses.language.user_code import described, failed, user_code
 from ad_hypotheses.report.screen import aside, results_alone, say, say_error
 from ad_hypotheses.studies.interrupt import STOPPED, Stopped, leaving_at_once
 
@@ -128,8 +128,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        kind = f"{type(error).__name__}: {error}".splitlines()[0]
-        say_error(f"{kind} - this is a bug of ours, please report it; {TRACEBACK}=1 shows where it happened.")
+        say_error(
+            f"{described(error)} - this is a bug of ours, please report it; {TRACEBACK}=1 shows where it happened."
+        )
         sys.exit(1)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 
 from ad_hypotheses.errors import ConfigError
+from ad_hypotheses.language.user_code import described
 from ad_hypotheses.tasks.bandit import ADVERSARIAL, BernoulliBandit, GaussianBandit
 from ad_hypotheses.tasks.check import check_task
 from ad_hypotheses.tasks.dark_room import HARD, DarkRoom
@@ -52,7 +53,7 @@ def make_task(name: str, **params: Any) -> Task:
         try:
             return make_from({name: family}, "task", name, params)
         except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
-            raise ConfigError(f"{name} cannot be made: {type(error).__name__}: {error}") from error
+            raise ConfigError(f"{name} cannot be made: {described(error)}") from error
     return make_from(TASKS, "task", name, {**DEFAULTS.get(name, {}), **params}, OTHERS)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
+from ad_hypotheses.language.user_code import described
 from ad_hypotheses.tasks.play import play, play_expert, uniform
 from ad_hypotheses.tasks.task import Facts, Task, missing_members, n_tasks_of
 
@@ -58,8 +59,8 @@ def _run(check: Check, task: Task, seed: int) -> list[str]:
         frame = error.__traceback__
         while frame is not None and frame.tb_next is not None:
             frame = frame.tb_next
-        where = "" if frame is None else f" in {frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}"
-        reports.append(f"{(check.__doc__ or '').rstrip('.')}: {type(error).__name__}{where}: {error}")
+        where = "" if frame is None else f", in {frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}"
+        reports.append(f"{(check.__doc__ or '').rstrip('.')}: {described(error)}{where}")
     return reports
 
 

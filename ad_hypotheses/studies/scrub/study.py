@@ -220,7 +220,7 @@ def refuse_too_large(cost: Cost, memory: int | None, device: str) -> None:
     free = memory if memory is not None else free_memory(device)
     if free is not None and cost.bytes > free:
         raise CapacityError(
-            f"the run needs {cost.bytes / 1e9:.2f} GB for activations, but only {free / 1e9:.2f} GB may be used.\n"
+            f"the run needs {size(cost.bytes)} for activations, but only {size(free)} may be used.\n"
             f"  Use fewer histories (--samples), or allow more (--memory)."
         )
 
