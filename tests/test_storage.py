@@ -79,9 +79,9 @@ def test_a_process_that_ended_but_was_not_waited_for_is_dead():
 
 
 def test_what_killed_processes_left_is_cleared_and_nothing_else(tmp_path, dead, running):
-    here = this_place()
-    gone = [f".card.md.{here}-{dead}.tmp", ".state.safetensors.123.tmp", ".x.0123abcd-7.tmp"]
-    left = [f".card.md.{here}-{running}.tmp", ".y.0123abcd-7.tmp", ".lock.tmp", ".hidden", "b.12.tmp", "card.md"]
+    place = this_place()
+    gone = [f".card.md.{place}-{dead}.tmp", ".state.safetensors.123.tmp", ".x.0123abcd-7.tmp"]
+    left = [f".card.md.{place}-{running}.tmp", ".y.0123abcd-7.tmp", ".lock.tmp", ".hidden", "b.12.tmp", "card.md"]
     for name in (*gone, *left):
         (tmp_path / name).write_text("half of")
     for name in (*gone[1:], ".hidden", "card.md"):
@@ -118,22 +118,22 @@ def test_a_second_process_is_refused_with_the_number_and_host_of_the_first(tmp_p
 
 
 def test_a_second_process_waits_until_the_first_has_finished(tmp_path):
-    said, inside = [], []
+    messages, inside = [], []
 
     def second():
-        with held(tmp_path, "training", said.append) as waited:
+        with held(tmp_path, "training", messages.append) as waited:
             inside.append(waited)
 
     path = leave_lock(tmp_path, Owner.current())
     thread = threading.Thread(target=second)
     thread.start()
-    while not said:
+    while not messages:
         time.sleep(0.01)
     assert inside == []
     path.unlink()
     thread.join()
     assert inside == [True]
-    assert f"process {os.getpid()} on" in said[0]
+    assert f"process {os.getpid()} on" in messages[0]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -110,8 +110,8 @@ def clear_after_kills(folder: Path) -> None:
 
 def _content(doing: str) -> bytes:
     since = time.strftime("%H:%M on %d %b").replace(" 0", " ")
-    told = {**asdict(Owner.current()), "doing": doing, "since": since, "token": secrets.token_hex(8)}
-    return json.dumps(told).encode()
+    fields = {**asdict(Owner.current()), "doing": doing, "since": since, "token": secrets.token_hex(8)}
+    return json.dumps(fields).encode()
 
 
 def _acquire(path: Path, content: bytes, folder: Path, waiting: Callable[[str], None] | None) -> bool:
@@ -157,9 +157,9 @@ def _read(path: Path) -> Holder | None:
     except FileNotFoundError:
         return None
     try:
-        told = json.loads(content)
-        owner = Owner(str(told["host"]), str(told["place"]), int(told["pid"]), str(told["started"]))
-        return Holder(content, owner, str(told["doing"]), str(told["since"]))
+        fields = json.loads(content)
+        owner = Owner(str(fields["host"]), str(fields["place"]), int(fields["pid"]), str(fields["started"]))
+        return Holder(content, owner, str(fields["doing"]), str(fields["since"]))
     except (ValueError, KeyError, TypeError, RecursionError):  # its process was killed while it wrote, or is about to
         return Holder(content)
 

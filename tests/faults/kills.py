@@ -7,16 +7,17 @@ means the same moment on every machine, however busy it is. Processes are forked
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import multiprocessing
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
+from signal import Signals
 from typing import Any, Literal
 
 import ad_hypotheses
@@ -25,7 +26,7 @@ from ad_hypotheses.storage.lock import LOCK
 PACKAGE = str(Path(ad_hypotheses.__file__).parent)
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree"}  # events of sys.addaudithook
 WRITING = os.O_WRONLY | os.O_RDWR
-TIMES = re.compile(r".*(Wall time|It took \d+ minutes).*\n")  # lines of cards and pages
+TIMES = re.compile(r".*(Wall time|It took \d+ minutes).*\n|(?<=\|) [\d,]+ s (?=\|)")  # lines and cells of pages
 TIMED = ("seconds", "log.txt", "state.safetensors")  # keys and files that tell how long something took
 ENDED = "ended.json"  # what a process says at its end
 
@@ -41,16 +42,16 @@ class Moment:
     Attributes:
         kind: What is counted: changes of files, or calls of functions of the package.
         number: Of the change before which, or of the call in which; counted from 1, and 0 for never.
-        how: The signal.
+        signal: Which is sent.
     """
 
     kind: Kind
     number: int = 0
-    how: signal.Signals = signal.SIGKILL
+    signal: Signals = Signals.SIGKILL
 
     def __str__(self) -> str:
         """Return `SIGTERM at change 17`."""
-        return f"{self.how.name} at {self.kind} {self.number}"
+        return f"{self.signal.name} at {self.kind} {self.number}"
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,16 @@ def run(place: Path, arguments: Sequence[str], moment: Moment, prepare: Callable
         moment: When and how to stop it.
         prepare: Called in the process first.
     """
-    told = place.with_name(f"{place.name}-told")
-    told.mkdir(exist_ok=True)
-    (told / ENDED).unlink(missing_ok=True)
+    output = place.with_name(f"{place.name}-output")
+    output.mkdir(exist_ok=True)
+    (output / ENDED).unlink(missing_ok=True)
     _start_server()
-    process = _server.Process(target=_work, args=(place, told, tuple(arguments), moment, prepare))
+    process = _server.Process(target=_work, args=(place, output, tuple(arguments), moment, prepare))
     process.start()
     process.join()
     assert process.exitcode is not None
-    counted = json.loads((told / ENDED).read_text())["counted"] if (told / ENDED).exists() else 0
-    return Ended(process.exitcode, (told / "err").read_text(errors="replace"), counted)
+    counted = json.loads((output / ENDED).read_text())["counted"] if (output / ENDED).exists() else 0
+    return Ended(process.exitcode, (output / "err").read_text(errors="replace"), counted)
 
 
 def _start_server() -> None:
@@ -104,9 +105,9 @@ def _start_server() -> None:
             os.environ["PYTHONPATH"] = before
 
 
-def _work(place: Path, told: Path, arguments: tuple[str, ...], moment: Moment, prepare: Callable[[], None]) -> None:
+def _work(place: Path, output: Path, arguments: tuple[str, ...], moment: Moment, prepare: Callable[[], None]) -> None:
     for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(told / name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
+        os.dup2(os.open(output / name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
     sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
     os.chdir(place)
     os.environ.pop("AD_HYPOTHESES_TRACEBACK", None)
@@ -120,7 +121,7 @@ def _work(place: Path, told: Path, arguments: tuple[str, ...], moment: Moment, p
     finally:
         sys.setprofile(None)
         count.ended = True
-        (told / ENDED).write_text(json.dumps({"counted": count.number}))
+        (output / ENDED).write_text(json.dumps({"counted": count.number}))
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
 
@@ -150,10 +151,10 @@ class _Count:
             return
         self.number += 1
         if self.number == self.moment.number:
-            os.kill(os.getpid(), self.moment.how)
+            os.kill(os.getpid(), self.moment.signal)
 
 
-def moments(rng: Any, totals: Mapping[Kind, int], signals: Sequence[signal.Signals]) -> Iterator[Moment]:
+def moments(rng: Any, totals: Mapping[Kind, int], signals: Sequence[Signals]) -> Iterator[Moment]:
     """Draw moments without end, as often of each kind.
 
     Args:
@@ -183,6 +184,8 @@ def _content(path: Path) -> Any:
         return _timeless(json.loads(path.read_bytes()))
     if path.suffix == ".jsonl":
         return [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
+    if path.suffix == ".csv":
+        return [_timeless(row) for row in csv.DictReader(path.read_text().splitlines())]
     if path.suffix == ".md":
         return TIMES.sub("", path.read_text())
     return path.read_bytes()
@@ -192,7 +195,7 @@ def _timeless(content: Any) -> Any:
     if isinstance(content, dict):
         # a checksum of the whole changes with its times too
         return {key: _timeless(value) for key, value in content.items() if key not in (*TIMED, "sha256")}
-    return [_timeless(one) for one in content] if isinstance(content, list) else content
+    return [_timeless(item) for item in content] if isinstance(content, list) else content
 
 
 @contextlib.contextmanager

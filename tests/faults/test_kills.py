@@ -41,7 +41,7 @@ def choice(paid):
 
 stay = Hypothesis(choice, model="known-win-stay", accept=0.5)
 '''
-CALIBRATION = Design(replicates={12: 1}, passes={12: (1,)}, covered={12: 2}, pairs=1, exact=(16, 1, 1), compared=12)
+CALIBRATION = Design(replicates={12: 1}, passes={12: (1,)}, covered={12: 2}, pairs=1, exact=(16, 1, 2), compared=12)
 
 
 VERBS = {
@@ -111,8 +111,8 @@ def stop_and_go_on(
     """
     arguments, wholes = VERBS[verb], {kind: new_place(verb) for kind in kinds}
     ended = {kind: run(place, arguments, Moment(kind), make_small) for kind, place in wholes.items()}
-    assert all(one.code == 0 for one in ended.values()), [one.err for one in ended.values()]
-    lengths = {kind: one.counted for kind, one in ended.items()}
+    assert all(end.code == 0 for end in ended.values()), [end.err for end in ended.values()]
+    lengths = {kind: end.counted for kind, end in ended.items()}
     expected, *others = (final(place) for place in wholes.values())
     assert all(other == expected for other in others), "the verb does not repeat itself"
     assert not left_behind(wholes[kinds[0]])
@@ -125,13 +125,13 @@ def stop_and_go_on(
                 stopped = run(place, arguments, moment, make_small)
                 assert "Traceback" not in stopped.err, stopped.err
                 assert "bug of ours" not in stopped.err, stopped.err
-                allowed = (-signal.SIGKILL, 0) if moment.how == signal.SIGKILL else (2, 0)
+                allowed = (-signal.SIGKILL, 0) if moment.signal == signal.SIGKILL else (2, 0)
                 assert stopped.code in allowed, (stopped.code, stopped.err)
             last = run(place, arguments, Moment("change"), make_small)
             assert last.code == 0, last.err
-            found = final(place)
-            assert found.keys() == expected.keys()
-            assert [name for name in found if found[name] != expected[name]] == []
+            files = final(place)
+            assert files.keys() == expected.keys()
+            assert [name for name in files if files[name] != expected[name]] == []
             assert left_behind(place) == []
 
 
