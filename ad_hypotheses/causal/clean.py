@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ad_hypotheses.causal.twin import Layer, Stream, Twin
+from ad_hypotheses.distill.memory import give_back_freed_memory
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.language.anatomy import Part, Reader, Writer
 from ad_hypotheses.language.history import History
@@ -35,6 +36,11 @@ def strand_of(part: Part) -> Strand:
     """Return the strand that a writing part belongs to."""
     assert part.writer is not None
     return Strand(part.writer.stage, part.to)
+
+
+def _stage(group: tuple[Part, ...]) -> int:
+    """The stage of the parts of a group, which have it in common."""
+    return strand_of(group[0]).stage
 
 
 def strands_of(parts: Iterable[Part]) -> dict[Strand, tuple[Part, ...]]:
@@ -107,11 +113,6 @@ class Clean:
         return torch.empty(self.n_rows, self.n_steps, width, dtype=self._dtype, device=self.tokens.device)
 
     @property
-    def bytes_per_stream(self) -> int:
-        """Memory of one vector at every position."""
-        return self.n_rows * self.n_steps * self.twin.shape.d_model * self._dtype.itemsize
-
-    @property
     def _dtype(self) -> torch.dtype:
         return self.twin.model.dtype
 
@@ -130,6 +131,7 @@ class Clean:
             yield self
         finally:
             self._streams, self._written = before
+            give_back_freed_memory()
 
     def prepare(self, stages: Iterable[int], groups: Iterable[tuple[Part, ...]]) -> None:
         """Cache what the readers of `stages` see and what `groups` of parts write, in one run of the model."""
@@ -147,19 +149,29 @@ class Clean:
         for rows in self.chunks() if stages or missing or first else ():
             tokens = self.tokens[rows]
             x = self.twin.embedded(tokens)
-            layers = list(self.twin.layers(x))
-            seen = [torch.zeros_like(x), x, *(x for layer in layers for x in (layer.middle, layer.after))]
-            for stage in stages:
-                self._streams[stage][rows] = seen[stage]
-            for group in missing:
-                self._written[group][rows] = sum(along(part, self._wrote(part, tokens, layers)) for part in group)
+            self._keep(rows, {0: torch.zeros_like(x), 1: x}, stages)
+            for group in (group for group in missing if _stage(group) == 0):
+                self._written[group][rows] = sum(along(part, self._wrote(part, tokens, {})) for part in group)
+            for number, layer in enumerate(self.twin.layers(x)):
+                attention, mlp = 2 * number + 1, 2 * number + 2  # the stages of its writers
+                self._keep(rows, {mlp: layer.middle, mlp + 1: layer.after}, stages)
+                for group in (group for group in missing if _stage(group) in (attention, mlp)):
+                    wrote = (along(part, self._wrote(part, tokens, {number: layer})) for part in group)
+                    self._written[group][rows] = sum(wrote)
+                x = layer.after
+                del layer  # before the next is computed: two at once take twice the room
             if first:
-                log_probs.append(self.twin.logits(seen[-1]).log_softmax(-1).detach().cpu())
+                log_probs.append(self.twin.logits(x).log_softmax(-1).detach().cpu())
         if first:
             self.known_log_probs = torch.cat(log_probs).numpy()
 
-    def _wrote(self, part: Part, tokens: Int[Tensor, "batch step channel"], layers: Sequence[Layer]) -> Stream:
-        """Return what a part's writer wrote in a run."""
+    def _keep(self, rows: slice, seen: Mapping[int, Stream], stages: Collection[int]) -> None:
+        """Keep what the readers of some stages see, as far as it was asked for."""
+        for stage in seen.keys() & set(stages):
+            self._streams[stage][rows] = seen[stage]
+
+    def _wrote(self, part: Part, tokens: Int[Tensor, "batch step channel"], layers: Mapping[int, Layer]) -> Stream:
+        """Return what a part's writer wrote in a run; of the layers, its own is enough."""
         assert part.writer is not None
         written, directions = self.twin.wrote(part.writer, tokens, layers)
         return written if directions is None else written @ directions

@@ -45,9 +45,11 @@ class PlainRun:
     def of(cls, twin: Twin, tokens: Int[Tensor, "batch step channel"]) -> PlainRun:
         """Run the model on tokens, all steps of them."""
         x = twin.embedded(tokens)
-        layers = list(twin.layers(x))
-        seen = [torch.zeros_like(x), x, *(stream for layer in layers for stream in (layer.middle, layer.after))]
-        return cls(seen, [layer.mixed for layer in layers], [None] * len(layers))
+        seen, mixed = [torch.zeros_like(x), x], []
+        for layer in twin.layers(x):
+            seen += [layer.middle, layer.after]
+            mixed.append(layer.mixed)
+        return cls(seen, mixed, [None] * len(mixed))
 
 
 @dataclass(frozen=True, eq=False)

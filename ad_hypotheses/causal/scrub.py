@@ -14,7 +14,8 @@ forward pass a pass, and a node without parents costs nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -112,6 +113,12 @@ class Scrubber:
                 part.readers[0].stage for node in bound.nodes.values() for part in node.parts if part.writer is None
             }
         clean.prepare(stages | {self.twin.last_stage}, groups)
+
+    def with_self_donors(self) -> Scrubber:
+        """Return the same where a row may stand in for itself; all tables are shared."""
+        allowed = copy(self)
+        allowed.options = replace(self.options, self_donors=True)
+        return allowed
 
     @torch.no_grad()
     def run(self, number: int, movements: bool = False, n_rows: int | None = None) -> Pass:
@@ -340,6 +347,8 @@ class _Chunk:
         return torch.where(arrow.selected[self.rows][..., None], value, unselected)
 
     def _normalised(self, reader: Reader) -> Stream:
+        if self.scrubber.options.others == "independent":  # no other reader sees the same
+            return self.twin.normalise(reader.stage, self._seen(reader))
         key = (reader.stage, self._signature(reader))
         if key not in self._inputs:
             self._inputs[key] = self.twin.normalise(reader.stage, self._seen(reader))
@@ -371,10 +380,11 @@ class _Chunk:
         """Return what a reader would see if all its inputs were unimportant."""
         if self.scrubber.options.others == "joint":
             return gather(self.clean.seen(reader.stage), self.other_rows)
-        writers = [writer for writer in self.twin.anatomy.writers if writer.feeds(reader)]
-        biases = [self.twin.attention_bias(layer) for layer in range(reader.stage // 2)]
-        written = [self._unimportant((plain_part(writer),), reader) for writer in writers]
-        return sum([*written[1:], *biases], start=written[0])
+        first, *others = (writer for writer in self.twin.anatomy.writers if writer.feeds(reader))
+        total = self._unimportant((plain_part(first),), reader)
+        for writer in others:  # one by one: all of them at once take most room
+            total = total + self._unimportant((plain_part(writer),), reader)
+        return sum((self.twin.attention_bias(layer) for layer in range(reader.stage // 2)), start=total)
 
     def _unimportant(self, parts: tuple[Part, ...], reader: Reader) -> Stream:
         """Return what some parts write where a reader takes them from other rows."""

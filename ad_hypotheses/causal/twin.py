@@ -6,7 +6,7 @@ Stage `0` writes the embeddings and positions; stage `2l + 1` is the attention o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, cast
 
@@ -194,15 +194,19 @@ class Twin:
             first: A layer.
             earlier: Keys and values of each layer of the model, where there are steps before these; else none.
         """
-        heads = range(self.shape.n_heads)
-        for layer in range(first, self.shape.n_layers):
-            normalised = self.normalise(2 * layer + 1, x)
-            q, k, v = (self.head_inputs(layer, kind, heads, normalised) for kind in "qkv")
-            mixed = self.mix(q, k, v, earlier[layer] if earlier else None)
-            middle = x + mixed.flatten(2) @ self.block(layer).attn.W_O.flatten(0, 1) + self.attention_bias(layer)
-            written = self.mlp(layer, self.normalise(2 * layer + 2, middle))
-            x = middle + written
-            yield Layer((q, k, v), mixed, middle, written, x)
+        for number in range(first, self.shape.n_layers):
+            layer = self._layer(number, x, earlier[number] if earlier else None)
+            x = layer.after
+            yield layer
+            del layer  # whoever needs it longer has it: two layers at once take twice the room
+
+    def _layer(self, number: int, x: Stream, earlier: Earlier | None) -> Layer:
+        normalised = self.normalise(2 * number + 1, x)
+        q, k, v = (self.head_inputs(number, kind, range(self.shape.n_heads), normalised) for kind in "qkv")
+        mixed = self.mix(q, k, v, earlier)
+        middle = x + mixed.flatten(2) @ self.block(number).attn.W_O.flatten(0, 1) + self.attention_bias(number)
+        written = self.mlp(number, self.normalise(2 * number + 2, middle))
+        return Layer((q, k, v), mixed, middle, written, middle + written)
 
     def onward(
         self, x: Float[Tensor, "row step d_model"], stage: int, earlier: Sequence[Earlier] = ()
@@ -274,14 +278,14 @@ class Twin:
         return self.head_sum(writer.layer, [writer.head], q, k, v)
 
     def wrote(
-        self, writer: Writer, tokens: Int[Tensor, "batch step channel"], layers: Sequence[Layer]
+        self, writer: Writer, tokens: Int[Tensor, "batch step channel"], layers: Sequence[Layer] | Mapping[int, Layer]
     ) -> tuple[Tensor, Tensor | None]:
         """Return what a writer wrote in a run, in the fewest coordinates.
 
         Args:
             writer: The writer.
             tokens: Tokens of all steps of the run.
-            layers: What its layers did, at those steps or the last of them.
+            layers: What its layers did, at those steps or the last of them; that of the writer is enough.
 
         Returns:
             Coordinates [batch, step, direction], and the directions [direction, d_model] along which they are; None

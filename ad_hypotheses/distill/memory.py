@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -17,3 +19,12 @@ def free_memory(device: str = "cpu") -> int | None:
         return None
     kilobytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
     return kilobytes[0] * 1024 if kilobytes else None
+
+
+def give_back_freed_memory() -> None:
+    """Give what was freed back to the operating system, holes between what is still used among it; needs glibc.
+
+    To be called between phases that need blocks of other sizes, which would not fit into the holes that are left.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -13,12 +13,16 @@ Rows are donors as well: where it is known what that adds (:mod:`ad_hypotheses.e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from ad_hypotheses.evidence.halves import Donors, variances
+
+BLOCK = 2**24  # numbers that are held at once, 128 MB: many draws are computed one block after the other
+PICKED = 3  # numbers that are held for each thing while one is picked
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,12 @@ class Resampling:
     """The weights of a crossed bootstrap; figures that share one are compared pair by pair.
 
     Attributes:
-        clusters: `[draw, cluster]`, how often each cluster was drawn.
-        passes: `[draw, pass]`, share of each pass; sums to 1.
+        cluster_counts: `[draw, cluster]`, how often each cluster was drawn.
+        pass_counts: `[draw, pass]`, how often each pass was drawn.
     """
 
-    clusters: Float[np.ndarray, "draw cluster"]
-    passes: Float[np.ndarray, "draw pass"]
+    cluster_counts: UInt8[np.ndarray, "draw cluster"]
+    pass_counts: UInt8[np.ndarray, "draw pass"]
 
     @classmethod
     def draw(cls, n_clusters: int, n_passes: int, rng: np.random.Generator, n_boot: int = 2000) -> Resampling:
@@ -81,17 +85,45 @@ class Resampling:
             n_boot: Number of draws; `verdict.draws_for` says how many a family of hypotheses needs.
         """
         assert min(n_clusters, n_passes) > 0, (n_clusters, n_passes)
-        passes = _counts_drawn(n_passes, max(n_passes - 1, 1), n_boot, rng)
-        return cls(
-            clusters=_counts_drawn(n_clusters, n_clusters - 1, n_boot, rng),
-            passes=passes / passes.sum(axis=1, keepdims=True),
-        )
+        pass_counts = _counts_drawn(n_passes, max(n_passes - 1, 1), n_boot, rng)
+        return cls(_counts_drawn(n_clusters, n_clusters - 1, n_boot, rng), pass_counts)
+
+    @property
+    def clusters(self) -> Float[np.ndarray, "draw cluster"]:
+        """How often each cluster was drawn, to calculate with. `[draw, cluster]`"""
+        return self.cluster_counts.astype(np.float64)
+
+    @property
+    def passes(self) -> Float[np.ndarray, "draw pass"]:
+        """Share of each pass; sums to 1. `[draw, pass]`"""
+        counts = self.pass_counts.astype(np.float64)
+        return counts / counts.sum(axis=1, keepdims=True)
+
+    @property
+    def n_boot(self) -> int:
+        """Number of draws."""
+        return len(self.pass_counts)
+
+    def blocks(self, width: int) -> Iterator[Resampling]:
+        """Split the draws into blocks.
+
+        Args:
+            width: Numbers that are held for one draw; a block holds :data:`BLOCK`, or one draw.
+        """
+        size = max(1, BLOCK // width)
+        for first in range(0, self.n_boot, size):
+            yield Resampling(self.cluster_counts[first : first + size], self.pass_counts[first : first + size])
 
 
-def _counts_drawn(n: int, size: int, n_boot: int, rng: np.random.Generator) -> Float[np.ndarray, "draw n"]:
-    """Draw `size` of `n` things with replacement, `n_boot` times, and count each thing."""
-    picked = rng.integers(n, size=(n_boot, size)) + n * np.arange(n_boot)[:, None]
-    return np.bincount(picked.ravel(), minlength=n * n_boot).reshape(n_boot, n).astype(np.float64)
+def _counts_drawn(n: int, size: int, n_boot: int, rng: np.random.Generator) -> UInt8[np.ndarray, "draw n"]:
+    """Draw `size` of `n` things with replacement, `n_boot` times, and count each thing; some draws at a time."""
+    counts = np.empty((n_boot, n), dtype=np.uint8)  # of fewer than n draws no thing ever gets 256
+    at_once = max(1, BLOCK // (PICKED * n))
+    for first in range(0, n_boot, at_once):
+        part = counts[first : first + at_once]
+        picked = rng.integers(n, size=(len(part), size)) + n * np.arange(len(part))[:, None]
+        part[:] = np.bincount(picked.ravel(), minlength=part.size).reshape(part.shape)
+    return counts
 
 
 def crossed_bootstrap(
@@ -111,35 +143,58 @@ def crossed_bootstrap(
     Returns:
         The estimate; not estimable where the interval is unbounded.
     """
-    clusters, passes = resampling.clusters, resampling.passes
-    n_clusters = clusters.shape[1]
+    n_clusters, n_passes = resampling.cluster_counts.shape[1], resampling.pass_counts.shape[1]
     assert numerator.shape[1] == denominator.shape[1] == n_clusters, (numerator.shape, denominator.shape, n_clusters)
-    assert {len(numerator), len(denominator)} <= {1, passes.shape[1]}, (len(numerator), len(denominator), passes.shape)
-    unbiased = n_clusters / max(n_clusters - 1, 1)
+    assert {len(numerator), len(denominator)} <= {1, n_passes}, (len(numerator), len(denominator), n_passes)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         total = denominator.mean(axis=0).sum()
         value = numerator.mean(axis=0).sum() / total
         residual = numerator - value * denominator
-        rows, scale = residual.mean(axis=0), denominator.mean(axis=0)
-        # How far passes disagree is not estimated anew in each draw: four of five passes would say little about it.
-        of_rows, between = variances(residual)
-        error = np.sqrt(of_rows + between) / abs(total)
+        width = numbers_a_draw(n_clusters, len(denominator), len(residual), n_passes)
+        parts = [_draws_of(value, residual, denominator, part) for part in resampling.blocks(width)]
+    return read(float(value), np.concatenate(parts), level)
 
-        # One product: the weights are far larger than what they multiply, and reading them is what takes the time.
-        drawn = clusters @ np.vstack([denominator, residual, rows**2, rows * scale, scale**2]).T
-        squares, products, scales = drawn[:, -3:].T
-        drawn_total = (drawn[:, : len(denominator)] * passes).sum(axis=1)
-        shift = (drawn[:, len(denominator) : -3] * passes).sum(axis=1) / drawn_total
-        spread = squares - 2 * shift * products + shift**2 * scales
-        drawn_error = np.hypot(np.sqrt(unbiased * np.maximum(spread, 0)) / drawn_total, np.sqrt(between) / total)
-        # A draw that misses the few rows where anything differs has no error of its own: as if it had that of one more.
-        # One that is a single cluster over and over says nothing at all.
-        single = clusters.max(axis=1) == clusters.sum(axis=1)
-        drawn_error = np.where(single, drawn_error, np.hypot(drawn_error, error / np.sqrt(n_clusters)))
-        # Rounding errors of equal rows must not be blown up by dividing one by another.
-        floor = 1e-12 * max(1.0, abs(value))
-        draws = value - shift * np.hypot(error, floor) / np.hypot(drawn_error, floor)
-    return read(float(value), draws, level)
+
+def numbers_a_draw(n_clusters: int, *n_passes: int) -> int:
+    """Return how many numbers :func:`crossed_bootstrap` holds for one draw.
+
+    Args:
+        n_clusters: Number of clusters.
+        n_passes: Passes of the denominator, of the numerator or residual, and of the resampling.
+    """
+    return n_clusters + sum(n_passes) + n_passes[-1] + 3  # the shares of the passes are multiplied once more
+
+
+def _draws_of(
+    value: float,
+    residual: Float[np.ndarray, "#pass cluster"],
+    denominator: Float[np.ndarray, "#pass cluster"],
+    resampling: Resampling,
+) -> Float[np.ndarray, " draw"]:
+    """Return the studentised draws of a ratio whose numerator is `value * denominator + residual`."""
+    clusters, passes = resampling.clusters, resampling.passes
+    n_clusters = clusters.shape[1]
+    unbiased = n_clusters / max(n_clusters - 1, 1)
+    total = denominator.mean(axis=0).sum()
+    rows, scale = residual.mean(axis=0), denominator.mean(axis=0)
+    # How far passes disagree is not estimated anew in each draw: four of five passes would say little about it.
+    of_rows, between = variances(residual)
+    error = np.sqrt(of_rows + between) / abs(total)
+
+    # One product: the weights are far larger than what they multiply, and reading them is what takes the time.
+    drawn = clusters @ np.vstack([denominator, residual, rows**2, rows * scale, scale**2]).T
+    squares, products, scales = drawn[:, -3:].T
+    drawn_total = (drawn[:, : len(denominator)] * passes).sum(axis=1)
+    shift = (drawn[:, len(denominator) : -3] * passes).sum(axis=1) / drawn_total
+    spread = squares - 2 * shift * products + shift**2 * scales
+    drawn_error = np.hypot(np.sqrt(unbiased * np.maximum(spread, 0)) / drawn_total, np.sqrt(between) / total)
+    # A draw that misses the few rows where anything differs has no error of its own: as if it had that of one more.
+    # One that is a single cluster over and over says nothing at all.
+    single = resampling.cluster_counts.max(axis=1) == n_clusters - 1
+    drawn_error = np.where(single, drawn_error, np.hypot(drawn_error, error / np.sqrt(n_clusters)))
+    # Rounding errors of equal rows must not be blown up by dividing one by another.
+    floor = 1e-12 * max(1.0, abs(value))
+    return value - shift * np.hypot(error, floor) / np.hypot(drawn_error, floor)
 
 
 def read(value: float, draws: Float[np.ndarray, " draw"], level: float) -> Estimate:

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from ad_hypotheses.evidence.bootstrap import Resampling, crossed_bootstrap
+from ad_hypotheses.evidence.bootstrap import BLOCK, Resampling, crossed_bootstrap
 from ad_hypotheses.evidence.plain_data import Number, plain
 from ad_hypotheses.evidence.verdict import holm
 
 SCHEMA = 2
 ALPHA = 0.05  # two-sided
 ENOUGH_FLIPS, FLIPS_A_PATCH = 10_000, 100  # the smallest p-value, times the number of patches, stays below 0.01
-AT_ONCE = 4096  # flips
+AT_ONCE = 4096  # flips; fewer where they would take more than a block of numbers
 ROUNDING = 1e-5  # a patch that moves no row's mean by more does nothing: what float32 leaves could all have one sign
 
 
@@ -209,12 +209,11 @@ def weigh(
     Returns:
         One effect a patch.
     """
-    by_cluster = _summed(clusters, len(counts))
     changes = np.where(counts > 0, changes, 0.0)
     assert np.isfinite(changes).all(), "an effect is NaN or infinite where there are steps"
     changes = np.where(np.abs(changes).max(axis=1, initial=0, keepdims=True) < ROUNDING, 0.0, changes)
-    sums = changes * counts @ by_cluster
-    below = (counts if scale is None else np.where(counts > 0, scale, 0.0) * counts) @ by_cluster
+    sums = _by_cluster(changes * counts, clusters)
+    below = _by_cluster(counts if scale is None else np.where(counts > 0, scale, 0.0) * counts, clusters)
     resampling = Resampling.draw(len(below), 1, np.random.default_rng([seed, 1]), n_boot)
     values = [_number(item, below, resampling) for item in sums]
     if not tested or not len(sums):
@@ -249,8 +248,9 @@ def flip_test(
     # rounding must not make a tie of equals an exceedance or none
     least = np.abs(sums.sum(axis=1)) - 1e-9 * np.abs(sums).sum(axis=1)
     reached = np.zeros(n_patches)
-    for first in range(0, total, AT_ONCE):
-        size = min(AT_ONCE, total - first)
+    at_once = min(AT_ONCE, max(1, BLOCK // (n_clusters + n_patches)))
+    for first in range(0, total, at_once):
+        size = min(at_once, total - first)
         if exhaustive:
             bits = (np.arange(first, first + size)[:, None] >> np.arange(n_clusters)) & 1
         else:
@@ -270,12 +270,14 @@ def benjamini_hochberg(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " tes
     return np.asarray(false_discovery_control(p)) if len(p) else np.asarray(p)
 
 
-def _summed(clusters: Shaped[np.ndarray, " row"] | None, n_rows: int) -> Float[np.ndarray, "row cluster"]:
-    """What adds up the rows of each cluster."""
+def _by_cluster(
+    values: Shaped[np.ndarray, "*patch row"], clusters: Shaped[np.ndarray, " row"] | None
+) -> Float[np.ndarray, "*patch cluster"]:
+    """Add up the rows of each cluster."""
     if clusters is None:
-        return np.eye(n_rows)
+        return values.astype(np.float64)
     number = np.unique(clusters, return_inverse=True)[1]
-    return np.eye(int(number.max()) + 1)[number]
+    return np.apply_along_axis(lambda row: np.bincount(number, weights=row), -1, values)
 
 
 def _number(sums: np.ndarray, below: np.ndarray, resampling: Resampling) -> Number:

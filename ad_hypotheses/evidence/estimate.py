@@ -157,8 +157,8 @@ def estimate(
         level: Coverage of the intervals, in (0, 1).
         donors_as: What the choice of donors adds is taken from here, for `losses` without halves of their own.
     """
-    assert resampling.clusters.shape[1] == losses.n_clusters, (resampling.clusters.shape, losses.n_clusters)
-    assert resampling.passes.shape[1] == losses.n_passes, (resampling.passes.shape, losses.n_passes)
+    assert resampling.cluster_counts.shape[1] == losses.n_clusters, (resampling.cluster_counts.shape, losses.n_clusters)
+    assert resampling.pass_counts.shape[1] == losses.n_passes, (resampling.pass_counts.shape, losses.n_passes)
     whole, halves = _clustered(losses, losses), None
     if losses.halves is not None:
         halves = _clustered(losses, losses.halves)

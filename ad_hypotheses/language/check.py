@@ -20,7 +20,7 @@ from ad_hypotheses.language.structure import Parts, check_structure, examine_str
 
 SMALL_RANGE = 2**20  # a difference is far cheaper than sorting, as long as packing has room
 PACKED = 2**62  # codes of tuples are packed into one int64 while they fit
-__all__ = ["Bound", "BoundGraph", "BoundNode", "TreePath", "bind", "check_structure", "classes"]
+__all__ = ["Bound", "BoundGraph", "BoundNode", "TreePath", "bind", "check_structure", "classes", "outline"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +181,18 @@ def _compact(column: np.ndarray) -> tuple[Int[np.ndarray, " n"], int]:
         return column.astype(np.int64) - low, high - low + 1
     values, numbers = np.unique(column, return_inverse=True)
     return numbers.astype(np.int64), len(values)
+
+
+def outline(hypothesis: Hypothesis, anatomy: Anatomy) -> BoundGraph | None:
+    """Return the graph of a claim in a model, without the data that gives features classes; None if it does not fit."""
+    parts, problems = examine_structure(hypothesis, anatomy)
+    if problems:
+        return None
+    nodes = {
+        node.name: BoundNode(node.name, parts[node.name], tuple(p.name for p in node.parents), None, None, False, "")
+        for node in hypothesis.nodes
+    }
+    return BoundGraph(nodes, hypothesis.root.name)
 
 
 def _wrong_roles(hypothesis: Hypothesis, known: Mapping[str, Any]) -> Iterator[Problem]:

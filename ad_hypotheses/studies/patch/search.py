@@ -58,7 +58,7 @@ def histories_of(checkpoint: Checkpoint, asked: PatchSettings) -> HistoryPairs:
     Raises:
         DataError: There are no such donors, or hardly any history has one.
     """
-    settings = ScrubSettings(rows=asked.rows, tasks=asked.tasks, seed=asked.seed)
+    settings = ScrubSettings(rows=asked.rows, tasks=asked.tasks, seed=asked.seed, memory=asked.memory)
     return make_pairs(
         asked.donors, checkpoint.config.make_task(), reference_histories(checkpoint, settings), asked.seed
     )

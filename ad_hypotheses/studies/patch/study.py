@@ -132,7 +132,7 @@ def prepare(
         HypothesisError: The hypothesis does not fit the model or the data.
         DataError: There are no such donors, or nothing to patch.
     """
-    settings = ScrubSettings(rows=asked.rows, tasks=asked.tasks, seed=asked.seed)
+    settings = ScrubSettings(rows=asked.rows, tasks=asked.tasks, seed=asked.seed, memory=asked.memory)
     history = reference_histories(checkpoint, settings)
     task = checkpoint.config.make_task()
     anatomy, regimes = checkpoint.model.anatomy, task.regimes(history)

@@ -15,7 +15,8 @@ from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.distill.checkpoint import Checkpoint, load
 from ad_hypotheses.distill.train import split
 from ad_hypotheses.errors import DataError
-from ad_hypotheses.language.check import Bound, bind
+from ad_hypotheses.evidence.verdict import draws_for
+from ad_hypotheses.language.check import Bound, BoundGraph, bind, outline
 from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
@@ -24,6 +25,7 @@ from ad_hypotheses.report.progress import Progress
 from ad_hypotheses.studies.adversary.plan import AttackPlan
 from ad_hypotheses.studies.evaluate.curves import spread
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim
+from ad_hypotheses.studies.scrub.cost import Cost, history_bytes, predict, refuse_too_large
 from ad_hypotheses.studies.scrub.record import Challenge
 from ad_hypotheses.tasks.task import n_tasks_of
 
@@ -69,10 +71,12 @@ def reference_histories(checkpoint: Checkpoint, settings: ScrubSettings) -> Hist
 
     Raises:
         DataError: Too few rows were asked for.
+        CapacityError: They would not fit into memory.
     """
     if settings.rows < 2:
         raise DataError(f"--samples is {settings.rows}, but donors need at least 2 histories; 256 is a good number.")
     config = checkpoint.config
+    refuse_too_large(Cost(0, history_bytes(checkpoint.model, settings.rows, _steps(checkpoint)), 0), settings.memory)
     trained, held_out = split(config)
     pools = {"train": [trained], "held-out": [held_out], "all": [trained, held_out]}[settings.tasks]
     facts = {name: np.concatenate([pool[name] for pool in pools]) for name in trained}
@@ -121,17 +125,38 @@ def prepare(
     Raises:
         HypothesisError: A claim does not fit the model or the data.
         DataError: The histories leave nothing to test.
+        CapacityError: The study would not fit into memory; raised before there are histories.
     """
-    history = reference_histories(checkpoint, settings)
-    regimes = checkpoint.config.make_task().regimes(history)
-    made = wrong_site(hypothesis, checkpoint.model.anatomy)
+    anatomy = checkpoint.model.anatomy
+    made = wrong_site(hypothesis, anatomy)
     claims = [("hypothesis", hypothesis), *(("control", control) for control in controls)]
     claims += [] if made is None else [("wrong site", made)]
-    anatomy = checkpoint.model.anatomy
+    _refuse_beforehand(checkpoint, [claim for _, claim in claims], settings)
+    history = reference_histories(checkpoint, settings)
+    regimes = checkpoint.config.make_task().regimes(history)
     bound = [(kind, bind(claim, anatomy, history, regimes, settings.seed)) for kind, claim in claims]
     for _, claim in bound:
         refuse_untestable(claim, history, settings.align)
     return BoundStudy(checkpoint, history, {"all": np.ones_like(history.actions, dtype=bool), **regimes}, bound)
+
+
+def _refuse_beforehand(checkpoint: Checkpoint, claims: Sequence[Hypothesis], settings: ScrubSettings) -> None:
+    """Refuse a study that would not fit, before there are histories; what does not fit the model is refused later."""
+    outlines = [graph for claim in claims if (graph := outline(claim, checkpoint.model.anatomy)) is not None]
+    if outlines:
+        cost = predicted(checkpoint, outlines, settings, draws_for(len(outlines)))
+        refuse_too_large(cost, settings.memory, str(checkpoint.model.device))
+
+
+def predicted(checkpoint: Checkpoint, claims: Sequence[BoundGraph], settings: ScrubSettings, n_boot: int) -> Cost:
+    """Return what testing claims about a checkpoint, the hypothesis first, will cost with so many bootstrap draws."""
+    steps = _steps(checkpoint)
+    return predict(checkpoint.model, claims, settings.rows, steps, settings.passes, settings.options, n_boot)
+
+
+def _steps(checkpoint: Checkpoint) -> int:
+    """Steps of a history."""
+    return checkpoint.config.kept_episodes * checkpoint.config.make_task().horizon
 
 
 def bind_all(

@@ -15,6 +15,7 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
+from ad_hypotheses.distill.memory import give_back_freed_memory
 from ad_hypotheses.language.anatomy import Part
 from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
@@ -167,13 +168,9 @@ def _in_all_variants(
     progress: Callable[[int], None],
 ) -> Measured:
     """Scrub one claim in all four variants, in halves, and each of its nodes alone; arguments as of :func:`measure`."""
-    inner, constant = bound.n_visits, bound.without_features()
-    variants = {
-        name: Scrubber(clean, graph, replace(options, self_donors=self_donors), seed)
-        for name, graph, self_donors in zip(
-            VARIANTS, (bound, constant, bound, constant), (False, False, True, True), strict=True
-        )
-    }
+    inner, without_self = bound.n_visits, replace(options, self_donors=False)
+    scrubbers = [Scrubber(clean, graph, without_self, seed) for graph in (bound, bound.without_features())]
+    variants = dict(zip(VARIANTS, (*scrubbers, *(one.with_self_donors() for one in scrubbers)), strict=True))
     actions = clean.history.actions
     losses = {name: np.empty((passes, *actions.shape), dtype=np.float32) for name in VARIANTS}
     tally = _Tally(clean.log_probs)
@@ -188,8 +185,9 @@ def _in_all_variants(
     baselines = [expected_baseline(clean, replace(options, self_donors=own), passes, seed) for own in (False, True)]
     measured = tally.measured(losses, *baselines)
     if splits:
-        how = (replace(options, self_donors=False), seed, splits, baselines[0])
+        how = (without_self, seed, splits, baselines[0])
         measured.halves = scrub_in_halves(clean, bound, *how, progress=lambda done: progress(done * inner))
+    give_back_freed_memory()
     for name in bound.nodes:
         if name != bound.root:
             measured.nodes[name] = _node(variants["scrubbed"], name, tally.movements, nodes_alone, baselines[0])

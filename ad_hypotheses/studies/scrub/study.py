@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from ad_hypotheses.causal.clean import Clean, strands_of
+from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.distill.checkpoint import Checkpoint, versions
-from ad_hypotheses.distill.memory import free_memory
-from ad_hypotheses.errors import CapacityError
 from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.estimate import require_estimable
 from ad_hypotheses.evidence.plain_data import Curve
@@ -28,26 +26,14 @@ from ad_hypotheses.studies.adversary.attack import challenge
 from ad_hypotheses.studies.adversary.plan import AttackPlan, plan
 from ad_hypotheses.studies.evaluate.curves import explanation_curve
 from ad_hypotheses.studies.evaluate.figures import BLOCK
-from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all
+from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all, predicted
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, weigh
-from ad_hypotheses.studies.scrub.halves import HALVED, clusters_of, n_splits
-from ad_hypotheses.studies.scrub.measure import VARIANTS, Measured, forwards, kept_or_measured, measure
+from ad_hypotheses.studies.scrub.cost import Cost, refuse_too_large
+from ad_hypotheses.studies.scrub.halves import clusters_of, n_splits
+from ad_hypotheses.studies.scrub.measure import Measured, forwards, kept_or_measured, measure
 from ad_hypotheses.studies.scrub.record import Challenge, Study
 
 MEASURED_AS = 4  # raise it when the engine measures something else: interrupted studies then start anew
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a study will cost, known beforehand.
-
-    Attributes:
-        forwards: Partial forward passes over the dataset.
-        bytes: Memory for activations.
-    """
-
-    forwards: int
-    bytes: int
 
 
 def scrub(
@@ -128,15 +114,14 @@ def run_studies(
 
 def _announce(trials: Sequence[BoundStudy], settings: ScrubSettings, progress: Progress) -> None:
     """Predict what the trials cost, refuse what does not fit, and say the rest."""
-    costs = [_cost(trial, trial.clean, settings) for trial in trials if trial.clean]
-    for trial, cost in zip(trials, costs, strict=True):
-        refuse_too_large(cost, settings.memory, str(trial.checkpoint.model.device))
-    forwards, n_bytes = sum(cost.forwards for cost in costs), max(cost.bytes for cost in costs)
     n_claims, n_rows = sum(len(trial.bound) for trial in trials), trials[0].history.n_rows
+    cost = Cost.together([_cost(trial, settings, draws_for(n_claims)) for trial in trials])
+    refuse_too_large(cost, settings.memory, str(trials[0].checkpoint.model.device))
     progress.say(
-        f"{n_claims} claims over {n_rows:,} histories: {forwards:,} partial forward passes, {size(n_bytes)} of memory"
+        f"{n_claims} claims over {n_rows:,} histories: {cost.forwards:,} partial forward passes, "
+        f"{size(cost.bytes)} of memory"
     )
-    progress.begin("scrubbing", forwards, "forwards")
+    progress.begin("scrubbing", cost.forwards, "forwards")
 
 
 def _measure(
@@ -168,12 +153,14 @@ def _file(scratch: Scratch | None, name: str) -> Path | None:
     return None if scratch is None else scratch.file(name)
 
 
-def _cost(trial: BoundStudy, clean: Clean, settings: ScrubSettings) -> Cost:
-    cost = predict(clean, trial.bound, settings)
+def _cost(trial: BoundStudy, settings: ScrubSettings, n_boot: int) -> Cost:
+    claims = [bound for _, bound in trial.bound]
+    cost = predicted(trial.checkpoint, claims, settings, n_boot)
     if trial.attack is None:
         return cost
-    apart = predict(clean, trial.bound[:1], replace(settings, others="independent"))  # its hungriest run, on one half
-    return Cost(cost.forwards + trial.attack.forwards, max(cost.bytes, apart.bytes // 2))
+    # an adversary's hungriest runs have independent inputs, on one half of the rows
+    apart = predicted(trial.checkpoint, claims[:1], replace(settings, others="independent"), n_boot)
+    return Cost(cost.forwards + trial.attack.forwards, cost.kept, max(cost.work, apart.work // 2))
 
 
 def _attack(trial: BoundStudy, settings: ScrubSettings) -> AttackPlan | None:
@@ -190,39 +177,6 @@ def _attacked(
     progress.note(f"adversary against {bound.hypothesis.name or bound.root}")
     path = _file(scratch, f"{_key(trial.checkpoint, bound, history, settings)}-adversary-{attack.key}.npz")
     return challenge(attack, model, history, trial.regimes, trial.tried[0].measured.baseline, path, progress.advance)
-
-
-def predict(clean: Clean, bounds: Sequence[tuple[str, Bound]], settings: ScrubSettings) -> Cost:
-    """Return what testing some claims, given with their kinds, one after another will cost."""
-    splits = n_splits(clean.history)
-    total = sum(forwards(one, settings.passes, kind == "hypothesis", splits) for kind, one in bounds)
-    vectors = max(_streams(bound, clean, settings) for _, bound in bounds)
-    runs = len(VARIANTS) * settings.passes + len(HALVED) * splits
-    outcomes = (runs + 4 * clean.twin.model.cfg.d_vocab) * clean.n_rows * clean.n_steps * 4
-    return Cost(total, vectors * clean.bytes_per_stream + outcomes)
-
-
-def _streams(bound: Bound, clean: Clean, settings: ScrubSettings) -> int:
-    """Vectors per position that are held at once: what readers see, what parts write, and open visits."""
-    stages = {reader.stage for node in bound.nodes.values() for part in node.parts for reader in part.readers}
-    parts = sum(len(strands_of(node.parts)) for node in bound.nodes.values())
-    open_visits = sum(len(bound.nodes[path[-1]].parts) for path in bound.tree_paths())
-    everything = len(clean.twin.anatomy.writers) if settings.others == "independent" else 0
-    return len(stages) + 1 + parts + open_visits + everything
-
-
-def refuse_too_large(cost: Cost, memory: int | None, device: str) -> None:
-    """Refuse a run that would not fit.
-
-    Raises:
-        CapacityError: It needs more memory than `memory`, or than is free.
-    """
-    free = memory if memory is not None else free_memory(device)
-    if free is not None and cost.bytes > free:
-        raise CapacityError(
-            f"the run needs {size(cost.bytes)} for activations, but only {size(free)} may be used.\n"
-            f"  Use fewer histories (--samples), or allow more (--memory)."
-        )
 
 
 def _measured(
