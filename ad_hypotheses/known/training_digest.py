@@ -80,7 +80,7 @@ def _collect(function: Any, written: dict[types.FunctionType, list[str]]) -> Non
     for name in sorted(set(_names(code)) & set(scope)):
         used = scope[name].function if isinstance(scope[name], Node) else scope[name]
         if isinstance(used, types.FunctionType):
-            if not (used.__module__ or "").startswith(OURS):
+            if (used.__module__ or "").partition(".")[0] not in OURS:
                 _collect(used, written)
         elif isinstance(used, np.ndarray):
             content.append(f"{name} = {used.dtype} {used.tolist()}")
