@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from unittest import mock
 
 import pytest
 from filelock import FileLock
@@ -68,11 +69,15 @@ class Ran:
 
 
 def run_main(arguments: tuple[object, ...], capsys: pytest.CaptureFixture[str]) -> Ran:
-    """Run the command line in this process; it must never show a traceback."""
+    """Run the command line in this process; it must never show a traceback.
+
+    Whatever `--threads` says, torch keeps to one: on shared cores, threads that wait for each other burn most of the
+    time, and later tests in this process would inherit them.
+    """
     from ad_hypotheses.cli.app import main
 
     capsys.readouterr()
-    with pytest.raises(SystemExit) as end:
+    with mock.patch("torch.set_num_threads"), pytest.raises(SystemExit) as end:
         main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
