@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ad_hypotheses.errors import UserError
 
-MALLOPT = {"trim threshold": (-1, 2**31 - 1), "top pad": (-2, 2**26), "mmap threshold": (-3, 2**30)}  # malloc.h
+MALLOPT = {"trim threshold": (-1, 2**31 - 1), "top pad": (-2, 2**26), "mmap threshold": (-3, 2**25)}  # malloc.h
 
 
 def require_writable(folder: Path, option: str) -> None:
@@ -56,7 +56,8 @@ def set_up_torch(device: str, threads: int | None) -> None:
 def keep_freed_memory() -> None:
     """Tell glibc to keep what is freed, since the next pass needs as much again: it saves page faults.
 
-    That is a tenth of the time of a scrubbing pass. Does nothing where there is no glibc.
+    That is a tenth of the time of a scrubbing pass. The largest blocks are given back all the same, since no other
+    block would fit into the gap that they leave. Does nothing where there is no glibc.
     """
     import ctypes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -150,8 +150,9 @@ def _refuse_beforehand(checkpoint: Checkpoint, claims: Sequence[Hypothesis], set
 
 def predicted(checkpoint: Checkpoint, claims: Sequence[BoundGraph], settings: ScrubSettings, n_boot: int) -> Cost:
     """Return what testing claims about a checkpoint, the hypothesis first, will cost with so many bootstrap draws."""
-    steps = _steps(checkpoint)
-    return predict(checkpoint.model, claims, settings.rows, steps, settings.passes, settings.options, n_boot)
+    model, steps = checkpoint.model, _steps(checkpoint)
+    cost = predict(model, claims, settings.rows, steps, settings.passes, settings.options, n_boot)
+    return replace(cost, work=max(cost.work, history_bytes(model, settings.rollouts, steps)))
 
 
 def _steps(checkpoint: Checkpoint) -> int:

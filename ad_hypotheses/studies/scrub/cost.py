@@ -23,7 +23,7 @@ from ad_hypotheses.studies.scrub.halves import HALVED, SPLITS
 from ad_hypotheses.studies.scrub.measure import ROWS_ALONE, VARIANTS, forwards
 
 FIXED = 16_000_000  # bytes that any study takes: what libraries load and allocate when they are first used
-GAPS = 1.45  # bytes taken for each that is used, since freed blocks leave gaps into which others do not fit
+GAPS = 1.4  # bytes taken for each that is used, since freed blocks leave gaps into which others do not fit
 TABLES = 40  # bytes of the classes of a node at a position: five whole numbers
 GROUPING = 100  # bytes more while they are worked out
 HEADS, PUT_TOGETHER = 7, 3  # vectors while heads are computed, and while what a reader sees is put together
@@ -169,5 +169,5 @@ def refuse_too_large(cost: Cost, memory: int | None, device: str = "cpu") -> Non
     if free is not None and cost.bytes > free:
         raise CapacityError(
             f"the run needs {size(cost.bytes)} of memory, but only {size(free)} may be used.\n"
-            f"  Use fewer histories (--samples) or passes (--passes), or allow more (--memory)."
+            f"  Use fewer histories (--samples), passes (--passes) or rollouts (--rollouts), or allow more (--memory)."
         )
