@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from make_study import NOT_ESTIMABLE, bandit_study, claim, dark_room_study, node
 from rich.console import Console
 
 from ad_hypotheses.errors import UserError
-from ad_hypotheses.evidence.plain_data import Curve
+from ad_hypotheses.evidence.plain_data import Curve, build, plain
 from ad_hypotheses.report.draw import _apart, learning_curves
 from ad_hypotheses.report.words import code, figure, interval, options_of, percent, prose
 from ad_hypotheses.storage.files import write_files
@@ -174,6 +174,29 @@ def test_the_same_study_gives_the_same_bytes(written: Path, tmp_path: Path) -> N
     assert not any(
         word in png for png in first.values() if png.startswith(PNG) for word in (b"Software", b"matplotlib")
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record.update(rows="48"), "rows is '48', not int"),
+        (lambda record: record.update(rows=True), "rows is True, not int"),
+        (lambda record: record.update(claims={}), "claims is {}, not list"),
+        (lambda record: record["curves"][0].update(returns="\0"), r"curves\[0\].returns is .*, not list"),
+        (
+            lambda record: record["claims"][0]["steps"].update(model=["x"]),
+            r"steps.model\[0\] is 'x', not int",
+        ),
+        (lambda record: record["claims"][0].pop("accept"), r"claims\[0\]: accept is missing"),
+        (lambda record: record["claims"][0].update(odd=1), r"claims\[0\]: odd is unknown"),
+    ],
+)
+def test_a_record_of_other_types_is_refused(study: Study, change, message) -> None:
+    record = plain(asdict(study))
+    assert build(Study, record).rows == study.rows
+    change(record)
+    with pytest.raises(ValueError, match=message):
+        build(Study, record)
 
 
 def test_the_record_comes_back_and_draws_the_same_page(study: Study, written: Path, text: str) -> None:

@@ -52,18 +52,49 @@ def plain(value: Any) -> Any:
     return value
 
 
-def build(kind: Any, value: Any) -> Any:
-    """Turn plain data back into the dataclasses that `kind` names; what is null was NaN."""
+def build(kind: Any, value: Any, place: str = "") -> Any:
+    """Turn plain data back into the dataclasses that `kind` names; what is null was NaN.
+
+    Args:
+        kind: A dataclass, or the type of a field of one.
+        value: What JSON held.
+        place: Of the value in the whole, for messages.
+
+    Raises:
+        ValueError: The data are not of that type; says where.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return kind(**{name: build(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
+        return _build_record(kind, _require(value, dict, place), place)
     if origin is list:
-        return [build(arguments[0], item) for item in value]
+        return [build(arguments[0], item, f"{place}[{i}]") for i, item in enumerate(_require(value, list, place))]
     if origin is dict:
-        return {key: build(arguments[1], item) for key, item in value.items()}
+        return {key: build(arguments[1], item, f"{place}.{key}") for key, item in _require(value, dict, place).items()}
     if origin is types.UnionType:
-        return None if value is None else build(arguments[0], value)
-    if kind is float and value is None:
-        return float("nan")
+        return None if value is None else build(arguments[0], value, place)
+    if kind is float:
+        return float("nan") if value is None else _require(value, (int, float), place)
+    return value if kind is Any else _require(value, kind, place)
+
+
+def _build_record(kind: Any, value: dict[str, Any], place: str) -> Any:
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    strange = [name for name in value if name not in known]
+    missing = [
+        name
+        for name, field in known.items()
+        if name not in value and field.default is field.default_factory is dataclasses.MISSING
+    ]
+    if strange or missing:
+        wrong = [*(f"{name} is missing" for name in missing), *(f"{name} is unknown" for name in strange)]
+        raise ValueError(f"{place.strip('.') or 'the record'}: {', '.join(wrong)}")
+    return kind(**{name: build(hints[name], item, f"{place}.{name}") for name, item in value.items()})
+
+
+def _require(value: Any, kind: Any, place: str) -> Any:
+    """Return a value of a type; a truth value is not a number."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        wanted = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ValueError(f"{place.strip('.') or 'the record'} is {value!r:.40}, not {wanted}")
     return value
