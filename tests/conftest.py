@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,16 +34,24 @@ training: {updates: 60, batch: 16, learning_rate: 0.01, warmup: 10, evaluate_eve
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--runslow` and `--shapes`."""
+    """Add `--runslow`, `--shapes` and `--fault-seed`."""
     parser.addoption("--runslow", action="store_true", help="also what takes minutes; more random examples of each law")
     parser.addoption("--shapes", action="store_true", help="check the shapes in annotations, and paint every picture")
+    parser.addoption("--fault-seed", default="0", metavar="N", help="of damaged inputs; `fresh` draws one and shows it")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the number of random examples, and have shapes checked if asked to; before the package is imported."""
+    """Choose the number of random examples and their seed, and have shapes checked, before the package is imported."""
     settings.load_profile("slow run" if config.getoption("--runslow") else "default run")
+    if config.option.fault_seed == "fresh":
+        config.option.fault_seed = str(secrets.randbelow(10**9))  # workers are given the options of this process
     if config.getoption("--shapes"):
         install_import_hook("ad_hypotheses", "beartype.beartype")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which inputs are damaged, so that a failure can be repeated."""
+    return f"damaged inputs: --fault-seed {config.option.fault_seed}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

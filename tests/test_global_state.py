@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import warnings
 from pathlib import Path
 
@@ -25,6 +26,8 @@ CHANGES = {
     "warnings": "warnings.simplefilter('ignore')",
     "folder": "os.chdir('/')",
     "environment": "os.environ.pop('HOME'), os.environ.update(AD_TEST='changed', PATH='nowhere')",
+    "folders of modules": "sys.path.clear()",
+    "depth of calls": "sys.setrecursionlimit(sys.getrecursionlimit() - 1)",
     "default device": "torch.set_default_device('meta')",
     "default number type": "torch.set_default_dtype(torch.float64)",
     "torch's generator": "torch.manual_seed(3)",
@@ -44,7 +47,7 @@ CHANGES = {
     "torch.backends.cudnn.allow_tf32": "setattr(torch.backends.cudnn, 'allow_tf32', False)",
     "torch.backends.mkldnn.enabled": "setattr(torch.backends.mkldnn, 'enabled', False)",
 }
-MODULES = {"np": np, "os": os, "random": random, "torch": torch, "warnings": warnings}
+MODULES = {"np": np, "os": os, "random": random, "sys": sys, "torch": torch, "warnings": warnings}
 
 
 @pytest.fixture(autouse=True)

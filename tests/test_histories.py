@@ -380,6 +380,29 @@ def test_arrays_of_another_shape_are_refused(tmp_path: Path, name: str, cut: Any
         open_histories(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("learner", lambda array: array.astype(complex), "learner.npy holds numbers of type complex128"),
+        ("episode", lambda array: array.astype(str), "episode.npy holds numbers of type <U"),
+        ("actions", lambda array: array.astype(float), "actions.npy holds numbers of type float64"),
+        ("rewards", lambda array: array > 0, "rewards.npy holds numbers of type bool"),
+        ("task_goal", lambda array: array * np.nan, "task_goal.npy holds NaN or infinity"),
+    ],
+)
+def test_arrays_of_another_type_are_refused(
+    tmp_path: Path, name: str, change: Callable[[np.ndarray], np.ndarray], message: str
+) -> None:
+    """Also where description and manifest agree on them."""
+    make(tmp_path)
+    path = tmp_path / "shard-00001" / f"{name}.npy"
+    entry = shards._save(path, change(np.load(path)))
+    rewrite(path.parent / "shard.json", lambda shard: shard["files"].update({path.name: entry}))
+    rewrite(tmp_path / "manifest.json", lambda manifest: manifest["shards"][1]["files"].update({path.name: entry}))
+    with pytest.raises(DataError, match=message):
+        open_histories(tmp_path)
+
+
 def test_a_shard_without_a_fact_that_the_others_have_is_refused(tmp_path: Path) -> None:
     make(tmp_path)
     rewrite(tmp_path / "shard-00002" / "shard.json", lambda shard: shard["files"].pop("task_goal.npy"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,6 +71,8 @@ def _settings() -> tuple[Setting, ...]:
         Setting("warnings", lambda: list(warnings.filters), _set_warnings),
         Setting("folder", _folder, _set_folder),
         Setting("environment", lambda: dict(os.environ), _set_environment),
+        Setting("folders of modules", lambda: list(sys.path), _set_module_folders),
+        Setting("depth of calls", sys.getrecursionlimit, sys.setrecursionlimit),
         *_torch_settings(),
     )
 
@@ -149,3 +152,7 @@ def _set_environment(variables: dict[str, str]) -> None:
     for name in set(os.environ) - set(variables):
         del os.environ[name]
     os.environ.update(variables)
+
+
+def _set_module_folders(folders: list[str]) -> None:
+    sys.path[:] = folders

@@ -12,7 +12,7 @@ import sys
 import types
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -260,7 +260,8 @@ def _beside(file: Path) -> Iterator[None]:
         yield
     finally:
         sys.dont_write_bytecode = wrote
-        sys.path.remove(folder)
+        with suppress(ValueError):  # the file has taken it out itself
+            sys.path.remove(folder)
         for name in set(sys.modules) - before:
             origin = getattr(sys.modules[name], "__file__", None)
             if origin and file.parent in Path(origin).parents and "site-packages" not in origin:

@@ -25,7 +25,8 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.storage.reading import open_file
 from ad_hypotheses.storage.reading import read_json as read_json_file
 
-ARRAYS = ("observations", "actions", "rewards", "episode", "learner")
+KINDS = {"observations": "iu", "actions": "iu", "rewards": "f", "episode": "iu", "learner": "iu"}  # of number types
+ARRAYS = tuple(KINDS)
 FACT = "task_"  # prefix of the files that hold facts about the tasks
 AGAIN = "delete it and run the same command again"
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -143,6 +144,10 @@ def _require_agreement(shard: Path, description: Json, arrays: Mapping[str, np.n
                 f"shard {shard} is corrupt: {name}.npy has the shape {list(array.shape)}, but by shard.json and the "
                 f"actions there are {n_rows} histories of {n_steps} steps and {n_channels} channels; {AGAIN}."
             )
+        if array.dtype.kind not in KINDS.get(name, "biuf"):
+            raise DataError(f"shard {shard} is corrupt: {name}.npy holds numbers of type {array.dtype}; {AGAIN}.")
+        if name not in KINDS and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise DataError(f"shard {shard} is corrupt: {name}.npy holds NaN or infinity; {AGAIN}.")
 
 
 def read_json(path: Path, subject: str) -> Json:

@@ -1,0 +1,149 @@
+"""Many damaged inputs, one oracle: an input is accepted and gives sound figures, or is refused with a message.
+
+A trial damages something and uses it. It says in one word what became of it, or raises: an assertion where figures are
+wrong, and whatever the product raised where that is not a message to the user.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+import traceback
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ad_hypotheses.errors import UserError
+
+ACCEPTED, REFUSED = "accepted", "refused"
+PATIENCE = 120.0  # seconds after which an input counts as one that hangs: far more than any needs
+ROOM = 2 * 10**9  # bytes of address space that an input may take, so that a huge number ends in MemoryError
+SHOWN = 12  # faults that a failure lists
+
+
+class HangError(BaseException):
+    """An input did not come to an end; no `except Exception` of the product may catch this."""
+
+
+@dataclass
+class Trial:
+    """One input.
+
+    Attributes:
+        rng: Decides everything about it.
+        place: An empty folder.
+        words: What was done to it, for whoever must repeat it.
+    """
+
+    rng: np.random.Generator
+    place: Path
+    words: list[str] = field(default_factory=list)
+
+    def note(self, words: str) -> None:
+        """Remember what was done."""
+        self.words.append(words)
+
+
+def settled(use: Callable[[], Any]) -> tuple[str, Any]:
+    """Use an input that may be damaged.
+
+    Returns:
+        `ACCEPTED` and what it gave, or `REFUSED` and the message.
+
+    Raises:
+        AssertionError: It was refused without a message.
+    """
+    try:
+        return ACCEPTED, use()
+    except UserError as error:
+        message = str(error)
+    assert message.strip(), "refused without a word"
+    return REFUSED, message
+
+
+@contextmanager
+def bounded(seconds: float = PATIENCE, room: int = ROOM) -> Iterator[None]:
+    """Stop what runs for too long or takes too much memory.
+
+    Raises:
+        HangError: It ran for too long.
+        MemoryError: It took too much.
+    """
+
+    def stop(*_: object) -> None:
+        raise HangError(f"no end after {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + room, hard))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Inputs of one subject.
+
+    Attributes:
+        seed: Of all of them.
+        root: Folder for theirs.
+    """
+
+    seed: int
+    root: Path
+
+    def run(self, subject: str, n_inputs: int, attempt: Callable[[Trial], str]) -> Counter[str]:
+        """Try inputs, and count what became of them.
+
+        Args:
+            subject: What is damaged; each has inputs of its own.
+            n_inputs: How many.
+            attempt: Makes and uses one, and says what became of it.
+
+        Raises:
+            AssertionError: Some ended in anything but figures or a message; lists them with their numbers.
+        """
+        counts: Counter[str] = Counter()
+        faults: list[str] = []
+        for number in range(n_inputs):
+            rng = np.random.default_rng([self.seed, zlib.crc32(subject.encode()), number])
+            trial = Trial(rng, self.root / f"{subject}-{number}")
+            trial.place.mkdir()
+            try:
+                with bounded():
+                    counts[attempt(trial)] += 1
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:
+                counts["faults"] += 1
+                faults.append(_described(self.seed, subject, number, trial, error))
+                print(faults[-1])  # at once: a long campaign may be stopped before its end
+            finally:
+                shutil.rmtree(trial.place, ignore_errors=True)
+        print(f"{subject}, seed {self.seed}: {n_inputs} inputs, {dict(counts)}")
+        assert not faults, f"{len(faults)} of {n_inputs} inputs:\n\n" + "\n".join(faults[:SHOWN])
+        return counts
+
+
+def _described(seed: int, subject: str, number: int, trial: Trial, error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    calls = " < ".join(f"{Path(one.filename).name}:{one.lineno} {one.name}" for one in reversed(frames))
+    try:
+        message = str(error)[:600]
+    except Exception:
+        message = "(no text)"
+    done = "; ".join(trial.words) or "nothing was done yet"
+    return f"{subject} {number} of seed {seed}: {done}\n  {type(error).__name__}: {message}\n  {calls}\n"

@@ -1,0 +1,35 @@
+"""What every campaign starts from: a small network that is set by hand, and a claim about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from faults.campaign import Campaign
+from faults.sound import CONFIG, HYPOTHESIS, Ground
+
+from ad_hypotheses.distill.checkpoint import save
+from ad_hypotheses.distill.config import check_config
+from ad_hypotheses.known.catalogue import KNOWN
+from ad_hypotheses.known.make import wired
+from ad_hypotheses.studies.evaluate.curves import evaluate
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    """Return a sound checkpoint `models/base` and hypothesis `hypotheses/stay.py`; not to be changed."""
+    place = tmp_path_factory.mktemp("sound")
+    config = check_config(CONFIG, "the base")
+    model = wired(KNOWN["win-stay"], config).model
+    record = {"seconds": 0.1, "evaluation": evaluate(model, config, rollouts=8, seed=0)}
+    save(place / "models" / "base", config, model, record)
+    (place / "hypotheses").mkdir()
+    (place / "hypotheses" / "stay.py").write_text(HYPOTHESIS)
+    return Ground(place)
+
+
+@pytest.fixture
+def campaign(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Campaign:
+    """Return what tries inputs, with the seed of this test run."""
+    monkeypatch.chdir(tmp_path)
+    return Campaign(int(request.config.getoption("--fault-seed")), tmp_path)

@@ -1,0 +1,98 @@
+"""Damaged records of studies and calibrations: each is read as a whole, of the types it declares, or refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pytest
+from faults.campaign import ACCEPTED, REFUSED, settled
+from faults.mutate import alter, as_json, damage, misplace
+from faults.sound import sizes
+
+from ad_hypotheses.known.calibration.record import SCHEMA, Calibration, read_calibration
+from ad_hypotheses.studies.scrub.record import read_study
+
+NUMBERS = (int, float)
+SAMPLES = {int: 1, float: 0.5, str: "x", bool: True, Any: {"seed": 0}}
+
+
+def sample(kind: Any) -> Any:
+    """Return plain data that a type can be built from, with one item in every list."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return {field.name: sample(hints[field.name]) for field in fields(kind)}
+    if origin is list or origin is tuple:
+        return [sample(arguments[0])]
+    if origin is dict:
+        return {"key": sample(arguments[1])}
+    return sample(arguments[0]) if origin is UnionType else SAMPLES[kind]
+
+
+def require_type(value: Any, kind: Any, place: str) -> None:
+    """Refuse a value that is not of the type that its dataclass declares.
+
+    Raises:
+        AssertionError: It is not; says where.
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return
+    if is_dataclass(kind):
+        assert isinstance(value, kind), f"{place} is {value!r:.60}"
+        hints = get_type_hints(kind)
+        for field in fields(kind):
+            require_type(getattr(value, field.name), hints[field.name], f"{place}.{field.name}")
+    elif origin is list or origin is tuple:
+        assert isinstance(value, list | tuple), f"{place} is {value!r:.60}"
+        for number, item in enumerate(value):
+            require_type(item, arguments[0], f"{place}[{number}]")
+    elif origin is dict:
+        assert isinstance(value, dict), f"{place} is {value!r:.60}"
+        for key, item in value.items():
+            require_type(item, arguments[1], f"{place}.{key}")
+    elif origin is UnionType:
+        if value is not None:
+            require_type(value, next(one for one in arguments if one is not NoneType), place)
+    else:
+        wanted = NUMBERS if kind is float else kind
+        right = isinstance(value, wanted) and (kind is bool or not isinstance(value, bool))
+        assert right, f"{place} is {value!r:.60}, not {kind}"
+
+
+@pytest.fixture(scope="module", params=["study", "calibration"])
+def record(request, sound) -> tuple[str, Any, bytes]:
+    """A kind of record, what reads it, and a sound one."""
+    if request.param == "study":
+        return "study", read_study, json.dumps(sound.figures).encode()
+    content = {**sample(Calibration), "schema": SCHEMA}
+    return "calibration", read_calibration, json.dumps(content).encode()
+
+
+@sizes(25, 2000)
+def test_each_is_of_its_types_or_refused(campaign, record, n_inputs):
+    name, read, content = record
+    tree = json.loads(content)
+
+    def attempt(trial):
+        path = trial.place / "record.json"
+        if trial.rng.random() < 0.8:
+            words, altered = alter(tree, trial.rng)
+            path.write_bytes(as_json(altered))
+        else:
+            words, damaged = damage(as_json(tree), trial.rng)
+            path.write_bytes(damaged)
+        trial.note(words)
+        if trial.rng.random() < 0.03:
+            trial.note(misplace(path, trial.rng))
+        word, made = settled(lambda: read(path))
+        if word == ACCEPTED:
+            require_type(made, type(made), name)
+            assert json.loads(made.to_json())
+        return word
+
+    counts = campaign.run(f"{name} records", n_inputs, attempt)
+    assert min(counts[ACCEPTED], counts[REFUSED]) > n_inputs / 20
