@@ -9,6 +9,7 @@ from __future__ import annotations
 import resource
 import shutil
 import signal
+import time
 import traceback
 import zlib
 from collections import Counter
@@ -23,7 +24,8 @@ import numpy as np
 from ad_hypotheses.errors import UserError
 
 ACCEPTED, REFUSED = "accepted", "refused"
-PATIENCE = 120.0  # seconds after which an input counts as one that hangs: far more than any needs
+PATIENCE = 60.0  # seconds of processor time after which an input counts as one that hangs: far more than any needs
+IDLE = 0.001  # share of that which a process takes while it waits for something that never comes
 ROOM = 2 * 10**9  # bytes of address space that an input may take, so that a huge number ends in MemoryError
 SHOWN = 12  # faults that a failure lists
 
@@ -70,21 +72,30 @@ def settled(use: Callable[[], Any]) -> tuple[str, Any]:
 
 @contextmanager
 def bounded(seconds: float = PATIENCE, room: int = ROOM) -> Iterator[None]:
-    """Stop what runs for too long or takes too much memory.
+    """Stop what runs for too long, waits for ever or takes too much memory, on however busy a machine.
+
+    Args:
+        seconds: Of processor time. What takes hardly any for as long on the clock is waiting.
+        room: Bytes of address space.
 
     Raises:
-        HangError: It ran for too long.
+        HangError: It ran for too long, or waited.
         MemoryError: It took too much.
     """
+    began = previous = time.process_time()
 
     def stop(*_: object) -> None:
-        raise HangError(f"no end after {seconds:g} s")
+        nonlocal previous
+        now = time.process_time()
+        if now - began >= seconds or now - previous < IDLE * seconds:
+            raise HangError(f"no end after {now - began:.1f} s of processor time")
+        previous = now
 
     before = signal.signal(signal.SIGALRM, stop)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + room, hard))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
         yield
     finally:
