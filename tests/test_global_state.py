@@ -102,7 +102,7 @@ def test_what_was_drawn_from_pythons_generator_is_put_back():
 
 def test_what_a_file_changes_while_it_is_loaded_is_put_back_also_if_it_fails(tmp_path: Path):
     before = state()
-    lines = [f"import {name}" for name in ("os", "random", "warnings", "torch")] + ["import numpy as np"]
+    lines = [f"import {name}" for name in ("os", "random", "sys", "warnings", "torch")] + ["import numpy as np"]
     (tmp_path / "claim.py").write_text("\n".join([*lines, *CHANGES.values(), "raise ValueError('at the end')"]))
     with pytest.raises(Exception, match="at the end"):
         load(tmp_path / "claim.py")

@@ -17,7 +17,9 @@ import torch
 from ad_hypotheses.distill.checkpoint import Checkpoint, load
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import load as load_hypotheses
-from ad_hypotheses.studies.scrub.study import Settings, prepare, run_studies
+from ad_hypotheses.storage.scratch import Scratch
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, prepare
+from ad_hypotheses.studies.scrub.study import run_studies
 
 CONFIG: dict[str, Any] = {
     "task": {"name": "bandit", "arms": 3, "horizon": 8},
@@ -64,7 +66,7 @@ elsewhere = stay.on(score=mlp(1))
 '''
 
 
-SETTINGS = Settings(rows=12, passes=1, rollouts=0)
+SETTINGS = ScrubSettings(rows=12, passes=1, rollouts=0)
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,11 @@ def answer(checkpoint: Checkpoint) -> torch.Tensor:
 
 
 def scrubbed(
-    checkpoint: Checkpoint, claims: list[Hypothesis], scratch: Path, settings: Settings = SETTINGS
+    checkpoint: Checkpoint, claims: list[Hypothesis], scratch: Path, settings: ScrubSettings = SETTINGS
 ) -> dict[str, Any]:
     """Test claims on a network, and return the record of the study as plain data."""
     trial = prepare(claims[0], claims[1:], checkpoint, settings)
-    (study,) = run_studies([trial], settings, "", scratch)
+    (study,) = run_studies([trial], settings, "", Scratch(scratch))
     return json.loads(study.to_json())
 
 

@@ -15,7 +15,7 @@ from faults.sound import CONFIG, sizes
 
 from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.language.history import History
-from ad_hypotheses.sources.histories import MANIFEST, Histories, open_histories, write_histories
+from ad_hypotheses.sources.histories import MANIFEST, HistoryFolder, open_histories, write_histories
 from ad_hypotheses.sources.recorded import Recorded
 
 ROWS, SHARD = 10, 4  # the last shard is smaller
@@ -105,7 +105,7 @@ def require_valid(history: History, task) -> None:
         assert ((history.observations[..., channel] >= 0) & (history.observations[..., channel] < size)).all()
 
 
-def everything(histories: Histories) -> dict[str, np.ndarray]:
+def everything(histories: HistoryFolder) -> dict[str, np.ndarray]:
     """Read all that is there, and as much as the folder says that there is."""
     history = histories.rows(np.arange(histories.n_histories))
     return {**{name: getattr(history, name) for name in ARRAYS}, **history.task}

@@ -20,7 +20,7 @@ from faults.sound import HYPOTHESIS, SETTINGS, require_finite, require_same, scr
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.language.check import bind
 from ad_hypotheses.language.load import load as load_hypotheses
-from ad_hypotheses.studies.scrub.study import reference_histories
+from ad_hypotheses.studies.scrub.bind import reference_histories
 
 SHIPPED = Path(__file__).parents[2] / "hypotheses" / "known" / "win_stay.py"
 

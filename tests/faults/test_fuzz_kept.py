@@ -18,14 +18,15 @@ from faults.sound import CONFIG, SETTINGS, scrubbed, sizes
 
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.config import check_config
-from ad_hypotheses.distill.train import Progress, train
+from ad_hypotheses.distill.train import TrainingProgress, train
 from ad_hypotheses.language.edges import all_edges
+from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch.search import SearchProgress, histories_of, search_edges
-from ad_hypotheses.studies.patch.study import Asked, Item
+from ad_hypotheses.studies.patch.study import Item, PatchSettings
 from ad_hypotheses.studies.patch.study import prepare as prepare_patches
 from ad_hypotheses.studies.patch.study import run as run_patches
 
-PATCHED = Asked(rows=12, metrics=("loss",))
+PATCHED = PatchSettings(rows=12, metrics=("loss",))
 HALVED = replace(SETTINGS, rows=40, findings=1)
 
 
@@ -55,13 +56,13 @@ def _attack(sound, folder: Path) -> Any:
 def _patch(sound, folder: Path) -> Any:
     checkpoint = load(sound.checkpoint)
     items = [Item(edge, str(edge), "edge") for edge in all_edges(checkpoint.model.anatomy)[:6]]
-    return json.loads(run_patches(prepare_patches(checkpoint, PATCHED, items), PATCHED, "", folder).to_json())
+    return json.loads(run_patches(prepare_patches(checkpoint, PATCHED, items), PATCHED, "", Scratch(folder)).to_json())
 
 
 def _search(sound, folder: Path) -> Any:
     checkpoint = load(sound.checkpoint)
     pairs = histories_of(checkpoint, PATCHED)
-    return repr(search_edges(checkpoint, pairs, 0.9, PATCHED, SearchProgress(), folder))
+    return repr(search_edges(checkpoint, pairs, 0.9, PATCHED, SearchProgress(), Scratch(folder)))
 
 
 def _train(sound, folder: Path) -> Any:
@@ -72,7 +73,7 @@ def _train(sound, folder: Path) -> Any:
             raise KeyboardInterrupt
 
     config = check_config(CONFIG, "the base")
-    model, record = train(config, folder, "cpu", Progress(update=stop))
+    model, record = train(config, folder, "cpu", TrainingProgress(update=stop))
     weights = {name: tensor.numpy().tobytes() for name, tensor in model.state_dict().items()}
     return weights, [{key: value for key, value in line.items() if key != "seconds"} for line in record["metrics"]]
 
