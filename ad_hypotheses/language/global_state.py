@@ -6,7 +6,6 @@ change folder. Whatever is listed in :func:`_settings` is afterwards as it was b
 
 from __future__ import annotations
 
-import locale
 import os
 import random
 import sys
@@ -73,7 +72,6 @@ def _settings() -> tuple[Setting, ...]:
         Setting("folder", _folder, _set_folder),
         Setting("environment", lambda: dict(os.environ), _set_environment),
         Setting("folders of modules", lambda: list(sys.path), _set_module_folders),
-        Setting("locale", lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
         Setting("depth of calls", sys.getrecursionlimit, sys.setrecursionlimit),
         *_torch_settings(),
     )
