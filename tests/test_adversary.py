@@ -319,9 +319,9 @@ def test_a_feature_is_found_once_and_added_once(tmp_path):
     assert len(features) > 3
     assert len(set(features)) == len(features)
     twice = [
-        adversary._Chosen(3, "score", ("score",)),
-        adversary._Chosen(3, "last", ("last", "score")),
-        adversary._Chosen(1, "last", ("last",)),
+        adversary._Choice(3, "score", ("score",)),
+        adversary._Choice(3, "last", ("last", "score")),
+        adversary._Choice(1, "last", ("last",)),
     ]
     assert adversary._added(twice) == {"score": [3], "last": [3, 1]}
 

@@ -75,7 +75,7 @@ def test_attributions_are_made_some_histories_at_a_time_and_go_on_after_an_inter
     assert_allclose(found, whole, atol=1e-12)
     attribute_or_resume(model, pairs, edges, "logit-difference", scratch=Scratch(tmp_path))
     assert len(begun) == 7, "another metric is other numbers"
-    with pytest.raises(CapacityError, match="patching one history needs"):
+    with pytest.raises(CapacityError, match="the run needs"):
         attribute_or_resume(model, pairs, edges, memory=100)
 
 
@@ -257,7 +257,7 @@ def test_an_interrupted_screening_goes_on(cli, workplace, monkeypatch):
             ("--edges", "all", "--screen", "3", "--screen-steps", "1", "--metric", "kl"),
             ("its gradient there is 0", "--screen-steps"),
         ),
-        (("--edges", "all", "--screen", "3", "--memory", "1kB"), ("patching one history needs", "--memory")),
+        (("--edges", "all", "--screen", "3", "--memory", "1kB"), ("the run needs", "--memory")),
         (("--edges", "all", "--screen", "3", "--metric", "towards-new"), ("goals differ",)),
         (("--edges", "all", "--out", "found.py"), ("--out says where --search writes", "--reports")),
     ],

@@ -169,7 +169,7 @@ def test_ctrl_c_says_what_is_kept(cli, workplace, monkeypatch, calls, words):
         (("--search", "0.5", "--model", "tiny"), ("does not go with --model",)),
         (("--search", "0.5", "--donors", "nobody"), ("no donors 'nobody'",)),
         (("--search", "0.5", "--donors", "agree:goal"), ("a model alone has none",)),
-        (("--search", "0.5", "--memory", "1kB"), ("the search needs", "--samples", "--memory")),
+        (("--search", "0.5", "--memory", "1kB"), ("the run needs", "--samples", "--memory")),
         (("--search", "0.5", "--out", "found"), ("is no Python file", "--out found.py")),
         (("--search", "0.5", "--out", "Found.py"), ("--out Found.py", "cannot name a hypothesis")),
         (("--search", "0.5", "--out", "tiny.yaml/found.py"), ("cannot be written", "--out")),
