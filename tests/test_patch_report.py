@@ -232,7 +232,7 @@ def test_an_interrupted_run_goes_on(cli, claims, workplace, monkeypatch):
         (("hypotheses/stay.py", "--donors", "agree:sen"), ("Did you mean 'seen'?",)),
         (("tiny", "--edges", "all", "--metric", "los"), ("no metric 'los'", "Did you mean 'loss'?")),
         (("tiny", "--edges", "all", "--metric", "towards-new"), ("goals differ", "goal-moved")),
-        (("tiny", "--edges", "all", "--memory", "1kB"), ("patching one history needs", "--memory")),
+        (("tiny", "--edges", "all", "--memory", "1kB"), ("the run needs", "--memory")),
         (("tiny", "--edges", "all", "--memory", "much"), ("no amount of memory",)),
         (("tiny", "--edges", "all", "--samples", "1"), ("1 is too few",)),
         (("tiny", "--edges", "all", "--direction", "up"), ("noising",)),

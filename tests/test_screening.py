@@ -75,7 +75,7 @@ def test_attributions_are_made_some_histories_at_a_time_and_go_on_after_an_inter
     assert_allclose(found, whole, atol=1e-12)
     attribute_or_resume(model, pairs, edges, "logit-difference", scratch=Scratch(tmp_path))
     assert len(begun) == 7, "another metric is other numbers"
-    with pytest.raises(CapacityError, match="the run needs"):
+    with pytest.raises(CapacityError, match="patching one history needs"):
         attribute_or_resume(model, pairs, edges, memory=100)
 
 
