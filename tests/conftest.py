@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from unittest import mock
 
 import pytest
 from filelock import FileLock
@@ -18,7 +17,9 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 from laws import DEFAULT, MORE
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: workers side by side must not fight for cores
+# before torch is loaded: workers side by side must not fight for cores, nor wait for each other in circles, whatever
+# --threads a test gives to a command that it runs in its own process
+os.environ["OMP_NUM_THREADS"] = os.environ["OMP_THREAD_LIMIT"] = "1"
 
 # times vary with the machine, failures must not
 settings.register_profile("default run", deadline=None, derandomize=True, max_examples=DEFAULT)
@@ -78,15 +79,11 @@ class Ran:
 
 
 def run_main(arguments: tuple[object, ...], capsys: pytest.CaptureFixture[str]) -> Ran:
-    """Run the command line in this process; it must never show a traceback.
-
-    Whatever `--threads` says, torch keeps to one: on shared cores, threads that wait for each other burn most of the
-    time, and later tests in this process would inherit them.
-    """
+    """Run the command line in this process; it must never show a traceback."""
     from ad_hypotheses.cli.app import main
 
     capsys.readouterr()
-    with mock.patch("torch.set_num_threads"), pytest.raises(SystemExit) as end:
+    with pytest.raises(SystemExit) as end:
         main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
