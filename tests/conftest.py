@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+from in_process import Ran, run_main
 from jaxtyping import install_import_hook
 from laws import DEFAULT, MORE
 
@@ -62,33 +61,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs --runslow"))
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What the command line did: its exit code, and what it wrote to stdout and stderr."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> str:
-        """Everything in stderr in one line, without the box that frames usage errors."""
-        return re.sub(r"[\s│╭╮╰╯─]+", " ", self.err)
-
-
-def run_main(arguments: tuple[object, ...], capsys: pytest.CaptureFixture[str]) -> Ran:
-    """Run the command line in this process; it must never show a traceback."""
-    from ad_hypotheses.cli.app import main
-
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    assert "\x1b[" not in out + err, "control codes although this is no terminal"
-    return Ran(int(end.value.code or 0), out, err)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Ran, run_main
+from in_process import Ran, run_main
 from scipy.stats import binomtest, mannwhitneyu
 from statsmodels.stats.proportion import proportion_confint
 

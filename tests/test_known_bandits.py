@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Ran, run_main
+from in_process import Ran, run_main
 from known_claims import MODELS, ROOT, claims_of, verdicts
 
 from ad_hypotheses.distill.checkpoint import load

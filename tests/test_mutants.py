@@ -89,8 +89,8 @@ def one_other_for_all_visits(monkeypatch):
 def one_visit_a_node(monkeypatch):
     begin = Scrubber.__init__
 
-    def shared(self, clean, nodes, root, options=None, seed=0):
-        begin(self, clean, nodes, root, replace(options or Options(), shared=True), seed)
+    def shared(self, clean, bound, options=None, seed=0):
+        begin(self, clean, bound, replace(options or Options(), shared=True), seed)
 
     monkeypatch.setattr(Scrubber, "__init__", shared)
 

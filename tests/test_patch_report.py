@@ -113,7 +113,8 @@ def test_the_command_in_the_report_makes_the_same_numbers(cli, claims, workplace
     text = (workplace / "reports" / f"{name}.md").read_text()
     typed = shlex.split(text.partition("```sh\n")[2].partition("\n")[0])
     assert typed[:3] == ["python", "cli.py", "patch"]
-    ran = cli(*typed[2:], "--memory", "300kB", "--reports", "again", "--json")
+    ran = cli(*typed[2:], "--memory", "20MB", "--reports", "again", "--json")
+    assert ran.code == 0, ran.err
     again, before = (
         table(workplace / "again" / f"{name}.csv"),
         table(workplace / "reports" / f"{name}.csv"),
