@@ -46,6 +46,7 @@ HOMES = {
     "networkx": {"language/hypothesis.py"},
     "scipy": {"studies/evaluate/curves.py", "evidence/effects.py", "known/calibration/error_rates.py"},
     "pandas": {"studies/tables.py"},
+    "jinja2": {"report/templates.py"},
     "pydantic": {"distill/config.py", "distill/record.py"},
     "yaml": {"distill/", "studies/sweep/grid.py"},
     "safetensors": {"distill/"},

@@ -19,8 +19,8 @@ from ad_hypotheses.language.anatomy import Part, Reader
 from ad_hypotheses.language.check import BoundNode
 from ad_hypotheses.studies.adversary.page import at_stake
 from ad_hypotheses.studies.scrub.claim import node_bits
+from ad_hypotheses.studies.scrub.page import page
 from ad_hypotheses.studies.scrub.record import read_study
-from ad_hypotheses.studies.scrub.sections import nodes
 from ad_hypotheses.studies.tables import tidy
 
 PARTS = (Part(None, (Reader(5, "logits"),)),)
@@ -106,8 +106,9 @@ def test_the_report_says_what_is_left_free():
         "specificity 0.10: of the 7.9 bits that tell these histories apart at a step, gate leaves 0.8 free to be "
         "swapped, the least of all nodes"
     )
-    assert "Specificity 0.10: of the 7.9 bits" in nodes(study, claim)
-    assert "| 3.2 of 7.9 bits |" in nodes(study, claim)
+    text = page(replace(study, claims=[claim]), [])
+    assert "Specificity 0.10: of the 7.9 bits" in text
+    assert "| 3.2 of 7.9 bits |" in text
     table = tidy(replace(study, claims=[claim])).set_index(["scope", "of", "figure"])["value"]
     assert table["claim", "mimic", "specificity"] == 0.101
     assert table["node", "gate", "free_bits"] == 0.8

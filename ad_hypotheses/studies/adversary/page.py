@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.evidence.verdict import ALPHA
-from ad_hypotheses.report.words import chance, code, figure, interval, literal, percent
+from ad_hypotheses.report.templates import Markdown, render
+from ad_hypotheses.report.words import code, figure, interval, percent
 from ad_hypotheses.studies.adversary.findings import Apart, Challenge, Finding
 from ad_hypotheses.studies.adversary.outcomes import MATERIAL
 from ad_hypotheses.studies.scrub.record import Claim
@@ -107,73 +108,43 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def section(claim: Claim) -> str:
+def section(claim: Claim) -> Markdown:
     """Return the section of a report about the adversary; empty if none was asked."""
     challenge = claim.challenge
     if challenge is None:
-        return ""
-    parts = [
-        "## What the adversary found",
-        "\n".join(f"- {line}" for line in sentences(challenge, code)),
-        *_table(challenge),
-        f"{challenge.tried} features that a history shows were tried on one half of the histories, a pass each; "
-        f"{challenge.idle} of them split hardly any class, so nothing could change. The figures come from the other "
-        f"half, {challenge.rows} histories, on which the claim recovers {interval(challenge.recovered)} and moves the "
-        f"distribution {interval(challenge.kl)} nats from the model's. Donors always agree on what the claim says. "
-        "*Differ*: at this node they differ in the feature besides, at all others they agree on it. *Agree*: they "
-        "agree on it. Under a right claim neither changes anything. P-values are corrected over the findings of this "
-        f"claim, and are about more than {MATERIAL:.0%} of what there is to lose.",
-        *_suggestion(challenge, {node.name for node in claim.nodes}),
-    ]
-    return "\n\n".join(parts)
+        return Markdown()
+    added = {} if challenge.refined is None else challenge.refined.added
+    nodes = {node.name for node in claim.nodes}
+    return render(
+        "studies/adversary/adversary.md",
+        challenge=challenge,
+        sentences=[Markdown(line) for line in sentences(challenge, code)],
+        place=_place_in_table,
+        material=f"{MATERIAL:.0%}",
+        new_parameters=sorted({value for values in added.values() for value in values} & nodes),
+        suggestion=Markdown("\n".join(_suggestion(added))),
+    )
 
 
-def _table(challenge: Challenge) -> Iterator[str]:
-    if not challenge.findings:
-        return
-    heads = ["Node", "Feature", "Splits", "Differ: lost more", "Differ: recovered", "Agree: recovered", "P"]
-    lines = [heads, ["---"] * len(heads)]
-    for finding in challenge.findings:
-        lines.append(
-            [
-                _cell(finding.node),
-                literal(finding.feature),
-                percent(finding.reach),
-                interval(finding.lost),
-                interval(finding.recovered_differing),
-                interval(finding.recovered_agreeing),
-                chance(finding.p),
-            ]
-        )
-    yield "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _place_in_table(node: str) -> Markdown:
+    named = code(node.removeprefix(ELSEWHERE))
+    return Markdown(f"elsewhere, for {named}" if node.startswith(ELSEWHERE) else named)
 
 
-def _cell(node: str) -> str:
-    return f"elsewhere, for {code(node.removeprefix(ELSEWHERE))}" if node.startswith(ELSEWHERE) else code(node)
-
-
-def _suggestion(challenge: Challenge, known: set[str]) -> Iterator[str]:
-    refined = challenge.refined
-    if refined is None:
-        return
+def _suggestion(added: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of Python that write a refinement into a claim, nodes that need the same lines together."""
     groups: dict[tuple[str, ...], list[str]] = {}
-    for node, codes in refined.added.items():
-        groups.setdefault(tuple(codes), []).append(node)
-    lines = []
-    for added, nodes in groups.items():
+    for node, values in added.items():
+        groups.setdefault(tuple(values), []).append(node)
+    for values, nodes in groups.items():
         named = [node for node in nodes if not node.startswith(ELSEWHERE)]
         readers = [node.removeprefix(ELSEWHERE) for node in nodes if node.startswith(ELSEWHERE)]
         if named:
-            lines += [f"# {_listed(named)}", f"return np.dstack([what_it_returns_now, {', '.join(added)}])"]
+            yield f"# {_listed(named)}"
+            yield f"return np.dstack([what_it_returns_now, {', '.join(values)}])"
         if readers:
-            lines += [f"# a node of its own, read by {_listed(readers)}, at places that the claim does not name"]
-            lines += [f"return np.dstack([{', '.join(added)}])"]
-    values = sorted({value for added in refined.added.values() for value in added} & known)
-    must = [f"{code(value)} must become a parameter too, an arrow of the claim." for value in values]
-    yield " ".join(
-        ["To write it into the claim, let these functions return more; `history` is a parameter of each.", *must]
-    )
-    yield "```python\n" + "\n".join(lines) + "\n```"
+            yield f"# a node of its own, read by {_listed(readers)}, at places that the claim does not name"
+            yield f"return np.dstack([{', '.join(values)}])"
 
 
 def figures(claim: Claim) -> Iterator[tuple[str, str, str, float | None, float | None, float | None]]:

@@ -12,7 +12,6 @@ from ad_hypotheses.storage.files import report_files
 from ad_hypotheses.studies.patch import pictures as heatmap
 from ad_hypotheses.studies.patch.answer import answer, arrows_of, by_size, declared_of, open_of, undeclared_of
 from ad_hypotheses.studies.patch.graph import drawing
-from ad_hypotheses.studies.scrub.sections import table
 from ad_hypotheses.studies.tables import patch_csv, patch_parquet
 
 LISTED = 20  # edges in a table; the CSV has all
@@ -313,3 +312,9 @@ def _image(study: PatchStudy, drawn: set[str], picture: str, text: str) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table of cells that are Markdown already."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ad_hypotheses.evidence.halves import FEWEST
+from ad_hypotheses.evidence.verdict import SWAPPED_AT_LEAST, VACUOUS_BELOW
 from ad_hypotheses.report import draw
-from ad_hypotheses.report.words import code, figure, interval, literal, prose, sentence
+from ad_hypotheses.report.templates import Markdown, render
+from ad_hypotheses.report.words import NOT_ESTIMABLE, code, prose
 from ad_hypotheses.storage.files import report_files
-from ad_hypotheses.studies.adversary import page as challenge
+from ad_hypotheses.studies.adversary.page import at_stake, section
 from ad_hypotheses.studies.scrub import pictures as plots
 from ad_hypotheses.studies.scrub import position_pictures as places
-from ad_hypotheses.studies.scrub import sections
+from ad_hypotheses.studies.scrub.graph import CLASSES, mermaid, node_class
 from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well, report_name
 from ad_hypotheses.studies.tables import tidy_csv
 
+_SPARKS = "▁▂▃▄▅▆▇█"
+_COLOURS = {"ok": "blue", "weak": "orange", "exact": "grey", "untested": "white, dashed"}
 _CURVES_TITLE = "Learning in context on held-out tasks, weights frozen"
 
 
@@ -57,113 +63,85 @@ def draw_pictures(study: Study) -> dict[str, bytes]:
 
 
 def page(study: Study, pictures: Iterable[str]) -> str:
-    """Return the page of a study as Markdown.
+    """Return the page of a study as Markdown, which `scrub.md` says word for word.
 
     Args:
         study: What to report.
         pictures: File names of those that exist, in the folder named like the page.
     """
-    claim, shown = study.claims[0], set(pictures)
-    parts = [
-        _verdict(study),
-        _claim(study),
-        sections.graph(claim),
-        sections.recovered(study, claim),
-        _how_to_read(claim),
-        sections.along_the_context(study),
-        sections.by_position(claim),
-        sections.nodes(study, claim),
-        challenge.section(claim),
-        sections.where_it_breaks(study, claim) if "worst.png" in shown else "",
-        sections.controls(study),
-        sections.as_a_policy(study, claim, "curves.png" in shown),
-        _warnings(study),
-        _rerun(study),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _verdict(study: Study) -> str:
-    claim = study.claims[0]
-    overall = claim.regimes[0]
-    numbers = (
-        f"Recovered {interval(overall.recovered)}, beyond structure {interval(overall.beyond_structure)}; "
-        f"needed {figure(claim.accept)}."
-    )
-    lines = [
-        f"# {literal(claim.name)} on {literal(study.model)}: {claim.verdict}",
-        f"**{prose(sentence(claim.reason), emphasis=False)} {numbers}**",
-    ]
-    equals = [control for control in study.claims[1:] if control.kind == "wrong site" and did_as_well(control, claim)]
-    if equals:
-        lines.append(_equals_warning(claim, equals))
-    return "\n\n".join(lines)
-
-
-def _equals_warning(claim: Claim, equals: Sequence[Claim]) -> str:
-    listed = ", ".join(f"{literal(control.name)} {interval(control.regimes[0].recovered)}" for control in equals)
-    return (
-        "> [!WARNING]\n"
-        f"> The same claim at a wrong site does as well as the hypothesis, or better: {listed}, "
-        f"against {interval(claim.regimes[0].recovered)} of the hypothesis.\n"
-        "> So the numbers do not show that the claimed sites are the ones that matter."
+    claim, controls = study.claims[0], study.claims[1:]
+    equals = [control for control in controls if did_as_well(control, claim)]
+    return render(
+        "studies/scrub/scrub.md",
+        study=study,
+        claim=claim,
+        controls=controls,
+        equals=equals,
+        wrong_sites=[control for control in equals if control.kind == "wrong site"],
+        name=report_name(study),
+        pictures=set(pictures),
+        quotation=_quotation(study),
+        graph=Markdown(mermaid(claim)),
+        legend=_legend(claim),
+        donors_vary=study.rows >= FEWEST,
+        draws_vary=study.options.get("passes", 2) > 1,
+        vacuous_below=f"{VACUOUS_BELOW:.0%}",
+        swapped_at_least=f"{SWAPPED_AT_LEAST:.0%}",
+        tested_nodes=[node for node in claim.nodes if node.level != "root"],
+        stake=at_stake(claim),
+        sample=f"on {'the first 64' if study.rows > 64 else 'these'} histories and in one pass",
+        class_sizes=_class_sizes,
+        adversary=section(claim),
+        n_drawn=min(len(claim.worst), places.MAX_DRAWN),
+        moved_sites=_moved_sites,
+        difference=_difference,
+        rollouts=[f"{curve.name} {curve.rollouts:,}" for curve in study.curves if curve.rollouts],
+        control_warnings=_control_warnings(claim, controls),
+        command=Markdown(study.command.strip()),
+        options=[Markdown(code(f"{key}={value}")) for key, value in study.options.items() if value is not None],
+        versions=[f"{package} {version}" for package, version in study.versions.items()],
     )
 
 
-def _claim(study: Study) -> str:
-    claim = study.claims[0]
-    texts = [study.title, study.text] if study.title or study.text else [claim.doc]
+def _quotation(study: Study) -> Markdown:
+    """Return what the hypothesis file says of itself, or the claim where the file says nothing, as a quotation."""
+    texts = [study.title, study.text] if study.title or study.text else [study.claims[0].doc]
     body = "\n\n".join(prose(inspect.cleandoc(text)) for text in texts if text.strip())
-    quoted = "\n".join(f"> {line}".rstrip() for line in body.splitlines())
-    model = prose(sentence(study.model_text), emphasis=False)
-    return f"## The claim\n\n{quoted}\n\nWritten in {code(study.file)}. The model: {model}"
+    return Markdown("\n".join(f"> {line}".rstrip() for line in body.splitlines()))
 
 
-def _how_to_read(claim: Claim) -> str:
-    return f"""## How to read this
-
-- **Recovered.** Whatever the claim calls unimportant is swapped with other histories. Recovered is the share of the
-  model's gain over the baseline that survives: 1 means nothing is lost, 0 means that it is no better than swapping
-  everything. It is never clamped.
-- **Beyond structure.** The same graph with constant features already recovers something, because swapping many steps
-  averages them out. This ratio counts only what the features add. A claim is *supported* only if both ratios lie
-  above {figure(claim.accept)}, fixed before the run.
-- **Swap share.** How many draws really came from another history. A low share means that little was tested. With
-  *self-donors* a history may stand in for itself, which flatters the claim; the verdict must hold both ways.
-- **Losses** are cross-entropies of the action that the history really took. A *regime* is a kind of position; one
-  average over all of them hides most of what happens.
-- **Known limits.** Harm and help can cancel in an average: read the figures by position. A feature that tells nearly
-  every history apart (an injective one) passes without being right: read the specificity. Relations between two
-  steps are not features of one step, so this method cannot test them."""
+def _legend(claim: Claim) -> list[str]:
+    """Return what each colour of the graph means, of the colours that it has."""
+    used = {node_class(node, claim) for node in claim.nodes}
+    return [f"{_COLOURS[name]}: {meaning}" for name, meaning in CLASSES.items() if name in used]
 
 
-def _warnings(study: Study) -> str:
-    claim = study.claims[0]
-    lines = [f"- {prose(sentence(warning), emphasis=False)}" for warning in claim.warnings]
-    for control in study.claims[1:]:
-        new = [warning for warning in control.warnings if warning not in claim.warnings]
-        lines += [f"- {literal(control.name)}: {prose(sentence(warning), emphasis=False)}" for warning in new]
-    return "## Warnings\n\n" + ("\n".join(lines) or "None.")
+def _class_sizes(sizes: dict[str, int]) -> str:
+    """Return a histogram as a line of text, with the largest class size that occurs."""
+    used = [label for label, count in sizes.items() if count > 0]
+    if not used:
+        return "-"
+    labels = list(sizes)[list(sizes).index(used[0]) : list(sizes).index(used[-1]) + 1]
+    top = max(sizes.values())
+    bars = "".join(_SPARKS[-(-sizes[label] * (len(_SPARKS) - 1) // top)] for label in labels)
+    return f"{bars} {f'up to {used[-1]}' if len(used) > 1 else used[0]}"
 
 
-def _rerun(study: Study) -> str:
-    options = [code(f"{key}={value}") for key, value in study.options.items() if value is not None]
-    versions = [f"{literal(name)} {literal(version)}" for name, version in study.versions.items()]
-    facts = [
-        ["Model", f"{code(study.model)}: {prose(study.model_text, emphasis=False)}"],
-        ["Checkpoint (SHA-256)", code(study.model_sha256)],
-        ["Task", ", ".join([code(study.task), *(f"{literal(k)} {v}" for k, v in study.task_facts.items())])],
-        ["Data", prose(study.data_text, emphasis=False)],
-        ["Histories", f"{study.rows:,} rows of {study.n_steps:,} steps, {study.horizon} steps an episode"],
-        ["Options", ", ".join(options) or "-"],
-        ["Versions", ", ".join(versions) or "-"],
-    ]
-    name = report_name(study)
-    return "\n\n".join(
-        [
-            "## Rerun",
-            f"```sh\n{study.command.strip()}\n```",
-            sections.table(["", ""], facts),
-            f"Every number of this page, and more, is in [{literal(name)}.json]({name}.json).",
-        ]
-    )
+def _moved_sites(sites: dict[str, str]) -> Markdown:
+    """Return which nodes of a control sit elsewhere: where the claim has them, and where the control does."""
+    arrow = re.compile(r"\s*(?:->|→)\s*")
+    changes = [f"{code(node)}: {' → '.join(map(code, arrow.split(change)))}" for node, change in sites.items()]
+    return Markdown("; ".join(changes) or "-")
+
+
+def _difference(control: Claim, claim: Claim) -> str:
+    """Return what a control recovers, less what the claim recovers."""
+    recovered = [item.regimes[0].recovered for item in (control, claim)]
+    if not all(number.estimable for number in recovered):
+        return NOT_ESTIMABLE
+    return f"{recovered[0].value - recovered[1].value:+.2f}"
+
+
+def _control_warnings(claim: Claim, controls: Sequence[Claim]) -> list[tuple[Claim, str]]:
+    """Return the warnings of controls that the claim does not share."""
+    return [(control, text) for control in controls for text in control.warnings if text not in claim.warnings]
