@@ -336,7 +336,7 @@ def test_a_bug_of_ours_says_so_in_one_line(cli, workplace, monkeypatch):
     def broken(*arguments):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("ad_hypotheses.cli.list.show_all", broken)
+    monkeypatch.setattr("ad_hypotheses.studies.listing.checkpoints", broken)
     ran = cli("list")
     assert ran.code == 1
     assert len(ran.err.splitlines()) == 1
@@ -353,7 +353,7 @@ def test_running_out_of_memory(cli, monkeypatch):
     def greedy(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("ad_hypotheses.cli.list.show_all", greedy)
+    monkeypatch.setattr("ad_hypotheses.studies.listing.checkpoints", greedy)
     refused(cli("list"), "not enough memory")
 
 

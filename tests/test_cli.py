@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from ad_hypotheses.cli import list as listing
 from ad_hypotheses.cli.options import parse_memory
 from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.load import load
@@ -23,6 +22,7 @@ from ad_hypotheses.report import screen as terminal
 from ad_hypotheses.report.progress import Meter, Pace
 from ad_hypotheses.storage.lock import LOCK
 from ad_hypotheses.storage.owner import Owner
+from ad_hypotheses.studies import listing
 from ad_hypotheses.studies.train.study import default_name
 
 ROOT = Path(__file__).parents[1]

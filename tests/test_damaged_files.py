@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from ad_hypotheses.causal.resume import Numbers, kept_or_made
-from ad_hypotheses.cli.list import checkpoints
 from ad_hypotheses.distill.checkpoint import RECORD
 from ad_hypotheses.distill.config import read_config
 from ad_hypotheses.errors import ConfigError, DataError, UserError
@@ -31,6 +30,7 @@ from ad_hypotheses.storage.checked import (
 from ad_hypotheses.storage.files import replacing
 from ad_hypotheses.storage.reading import parse_json, read_file, read_json
 from ad_hypotheses.studies.adversary.attempts import KeptOutcomes
+from ad_hypotheses.studies.listing import checkpoints
 from ad_hypotheses.studies.scrub.measure import Measured
 from ad_hypotheses.studies.scrub.record import read_study
 from ad_hypotheses.tasks import make_task

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ad_hypotheses.cli import patch as patching
+from ad_hypotheses.cli import patch_study as patching
 from ad_hypotheses.storage import files
 from ad_hypotheses.studies.tables import PATCH_COLUMNS
 

@@ -14,7 +14,7 @@ import pytest
 
 from ad_hypotheses.causal import effects
 from ad_hypotheses.causal.metrics import METRICS, Metric
-from ad_hypotheses.cli import patch as patching
+from ad_hypotheses.cli import patch_study as patching
 from ad_hypotheses.evidence.effects import Effect, PatchRecord, PatchStudy
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.studies.patch.answer import answer

@@ -18,12 +18,12 @@ import pytest
 import yaml
 
 from ad_hypotheses.cli.app import main
-from ad_hypotheses.cli.list import checkpoints
 from ad_hypotheses.distill import checkpoint as zoo
 from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.storage.lock import LOCK
 from ad_hypotheses.storage.owner import Owner
+from ad_hypotheses.studies.listing import checkpoints
 from ad_hypotheses.studies.sweep import study as sweeping
 from ad_hypotheses.studies.sweep import workers
 from ad_hypotheses.studies.sweep.grid import labels, read_sweep

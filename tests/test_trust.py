@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import yaml
 
-from ad_hypotheses.cli.list import checkpoints
 from ad_hypotheses.cli.options import load_named
 from ad_hypotheses.distill.checkpoint import CONFIG, RECORD, build, load, save
 from ad_hypotheses.distill.config import check_config, read_config
 from ad_hypotheses.errors import ConfigError, UserError
 from ad_hypotheses.known.calibration.record import Calibration, Network, read_calibration
 from ad_hypotheses.sources import generate, make_source, open_histories
+from ad_hypotheses.studies.listing import checkpoints
 from ad_hypotheses.studies.scrub.record import read_study
 from ad_hypotheses.studies.train.study import is_finished
 from ad_hypotheses.tasks import make_task, task_file, trust
@@ -142,15 +142,15 @@ def test_trusting_a_file_on_the_command_line_is_enough(cli, corridor, workplace)
 @pytest.mark.parametrize(
     ("typed", "function", "command"),
     [
-        ("scrub stay", "ad_hypotheses.cli.scrub.scrub_all", lambda _, run, *more: run.command),
-        ("patch stay", "ad_hypotheses.cli.patch.patch_all", lambda _, typed, *more: typed.command),
+        ("scrub stay", "ad_hypotheses.studies.scrub.study.scrub", lambda *more, command, **settings: command),
+        ("patch stay", "ad_hypotheses.cli.patch_study.patch_all", lambda _, typed, *more: typed.command),
         ("evaluate nice", "ad_hypotheses.studies.evaluate.study.evaluate_all", lambda _, asked, *more: asked.command),
     ],
 )
 def test_trusted_files_are_part_of_what_makes_a_report_again(cli, corridor, monkeypatch, typed, function, command):
     Path("hypotheses/stay.py").write_text(CLAIM, encoding="utf-8")
     commands = []
-    monkeypatch.setattr(function, lambda *arguments: commands.append(command(*arguments)))
+    monkeypatch.setattr(function, lambda *arguments, **named: commands.append(command(*arguments, **named)) or [])
     assert cli(*typed.split(), "--trust", corridor, "--trust", "hypotheses/stay.py").code == 0
     assert cli(*typed.split()).code == 0
     assert "--trust tasks/corridor.py --trust hypotheses/stay.py" in commands[0]

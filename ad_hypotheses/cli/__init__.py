@@ -1,4 +1,4 @@
-"""The command line: a verb a function, each importing what it needs when it runs."""
+"""The command line: a file for every verb, each importing what it needs when it runs."""
 
 from __future__ import annotations
 

@@ -12,8 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
-from ad_hypotheses.cli import known as known_verbs
-from ad_hypotheses.cli import verbs
+from ad_hypotheses.cli.check import check
+from ad_hypotheses.cli.evaluate import evaluate
+from ad_hypotheses.cli.histories import histories
+from ad_hypotheses.cli.known import calibrate, known
+from ad_hypotheses.cli.list import list_all
+from ad_hypotheses.cli.new import new
+from ad_hypotheses.cli.patch import patch
+from ad_hypotheses.cli.scrub import scrub
+from ad_hypotheses.cli.sweep import sweep
+from ad_hypotheses.cli.train import train
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.language.user_code import described, failed, user_code
 from ad_hypotheses.report.screen import aside, results_alone, say, say_error
@@ -58,17 +66,17 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
     return verb
 
 
-_verb("list", verbs.list_all, "")
-_verb("histories", verbs.histories, "models/dark-room/config.yaml --learners 1000")
-_verb("train", verbs.train, "models/dark-room/config.yaml")
-_verb("sweep", verbs.sweep, "sweep.yaml --workers 4")
-_verb("known", known_verbs.known, "win-stay")
-_verb("evaluate", verbs.evaluate, "dark-room --rollouts 1000")
-_verb("new", verbs.new, "win_stay")
-_verb("check", verbs.check, "hypotheses/win_stay.py")
-_verb("scrub", verbs.scrub, "hypotheses/win_stay.py --model dark-room --samples 512")
-_verb("calibrate", known_verbs.calibrate, "--only win-stay --quick")
-_verb("patch", verbs.patch, "hypotheses/win_stay.py --donors reward-moved")
+_verb("list", list_all, "")
+_verb("histories", histories, "models/dark-room/config.yaml --learners 1000")
+_verb("train", train, "models/dark-room/config.yaml")
+_verb("sweep", sweep, "sweep.yaml --workers 4")
+_verb("known", known, "win-stay")
+_verb("evaluate", evaluate, "dark-room --rollouts 1000")
+_verb("new", new, "win_stay")
+_verb("check", check, "hypotheses/win_stay.py")
+_verb("scrub", scrub, "hypotheses/win_stay.py --model dark-room --samples 512")
+_verb("calibrate", calibrate, "--only win-stay --quick")
+_verb("patch", patch, "hypotheses/win_stay.py --donors reward-moved")
 
 
 def _version(wanted: bool) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.text import Text
 
 from ad_hypotheses.causal.search import BUDGET, STEPS, SearchTrial
-from ad_hypotheses.cli.patch import PatchArguments, is_hypothesis
+from ad_hypotheses.cli.patch_study import PatchArguments, is_hypothesis
 from ad_hypotheses.distill.checkpoint import Checkpoint, find, load
 from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.errors import CheckpointError, DataError, HypothesisError

@@ -16,7 +16,7 @@ from faults.sound import answer, require_finite, require_same, scrubbed, sizes
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 
-from ad_hypotheses.cli.list import show_all
+from ad_hypotheses.cli.list import list_all
 from ad_hypotheses.distill.checkpoint import CONFIG, RECORD, WEIGHTS, load
 
 FILES = (WEIGHTS, CONFIG, RECORD)
@@ -135,13 +135,13 @@ def test_none_hides_the_others_from_a_listing(campaign, sound, n_inputs, capsys)
 
     def attempt(trial):
         models = damaged(trial, sound)
-        show_all(sound.place / "hypotheses", models, as_json=True)
+        list_all(sound.place / "hypotheses", models, as_json=True)
         listed = json.loads(capsys.readouterr().out)
         rows = {row["name"]: row for row in listed["models"]}
         assert rows["sound"]["error"] is None
         assert rows["sound"]["parameters"] == n_parameters
         assert (models / "base" / WEIGHTS).is_file() <= ("base" in rows)
-        show_all(sound.place / "hypotheses", models, as_json=False)
+        list_all(sound.place / "hypotheses", models, as_json=False)
         assert "sound" in capsys.readouterr().out
         return REFUSED if "base" in rows and rows["base"]["error"] else ACCEPTED
 

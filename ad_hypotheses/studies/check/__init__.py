@@ -1,0 +1,1 @@
+"""Find everything wrong with hypotheses before a model is run."""

@@ -1,0 +1,111 @@
+"""What the files of checkpoints say of them, read without loading any weights.
+
+Neither is the Python file of a checkpoint's task run: what is said of such a checkpoint stands in its configuration.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ad_hypotheses.distill.config import SCRATCH, Config, read_config
+from ad_hypotheses.distill.record import read_record
+from ad_hypotheses.report.markdown import describe
+from ad_hypotheses.storage.reading import open_file, parse_json
+from ad_hypotheses.tasks.task_file import file_of
+
+WEIGHTS, CONFIG = "weights.safetensors", "config.yaml"  # as in distill.checkpoint, which needs torch
+
+
+@dataclass(frozen=True)
+class CheckpointListing:
+    """What a checkpoint's files say of it.
+
+    Attributes:
+        name: Of its folder; of one that lies deeper, its path.
+        task: Its task family and the parameters.
+        channels: The parts of its tokens, each an embedding; none of a task in a Python file, which is not run.
+        layers, heads, width: Size of the transformer.
+        parameters: How many weights it has.
+        held_out_of_optimum: Mean return of its last three episodes on held-out tasks, as a share of the optimum.
+        seconds: That its training took.
+        error: Why it cannot be read; None if it can.
+    """
+
+    name: str
+    task: str = ""
+    channels: tuple[str, ...] = ()
+    layers: int = 0
+    heads: int = 0
+    width: int = 0
+    parameters: int = 0
+    held_out_of_optimum: float | None = None
+    seconds: float | None = None
+    error: str | None = None
+
+
+def checkpoints(models: Path) -> list[CheckpointListing]:
+    """Return what the checkpoints of a folder say of themselves, by name; a broken one has an error."""
+    rows = []
+    weights = [path for depth in range(1, 4) for path in models.glob("*/" * depth + WEIGHTS)]
+    for folder in sorted(path.parent for path in weights if SCRATCH not in path.relative_to(models).parts):
+        name = folder.relative_to(models).as_posix()
+        try:
+            rows.append(_read(folder, name))
+        except Exception as error:  # whatever is wrong with one must not hide the others
+            rows.append(CheckpointListing(name, error=(str(error).splitlines() or [type(error).__name__])[0]))
+    return rows
+
+
+def n_parameters(weights: Path) -> int:
+    """Return how many numbers a safetensors file holds, from its header.
+
+    Raises:
+        ValueError: It is no such file.
+    """
+    with open_file(weights) as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 0 < length < weights.stat().st_size:
+            raise ValueError(f"{weights.name} is truncated or no safetensors file")
+        header = parse_json(file.read(length))
+    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+    if 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0) != weights.stat().st_size:
+        raise ValueError(f"{weights.name} is truncated")
+    return sum(math.prod(tensor["shape"]) for tensor in tensors)
+
+
+def shortened(channels: Sequence[str]) -> str:
+    """Return the parts of a token; of those that differ only in where they were seen, the first and the last."""
+    groups: dict[str, list[str]] = {}
+    for name in channels:
+        groups.setdefault(re.sub(r"_\d+_\d+$", "", name), []).append(name)
+    return ", ".join(group[0] if len(group) == 1 else f"{group[0]} to {group[-1]}" for group in groups.values())
+
+
+def _read(folder: Path, name: str) -> CheckpointListing:
+    config = read_config(folder / CONFIG, task_file="unmade")
+    record, size = read_record(folder), config.model
+    return CheckpointListing(
+        name,
+        *_task(config),
+        size.n_layers,
+        size.n_heads,
+        size.d_model,
+        n_parameters(folder / WEIGHTS),
+        record.get("evaluation", {}).get("summary", {}).get("held_out_of_optimum"),
+        record.get("seconds"),
+    )
+
+
+def _task(config: Config) -> tuple[str, tuple[str, ...]]:
+    """Return a task with its parameters, and the parts of its tokens; of a file, only what the configuration says."""
+    if file_of(config.task["name"]) is None:
+        task = config.make_task()
+        return describe(task), (*task.channels, "action", "reward")
+    rest = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in config.task.items() if key != "name")
+    return config.task["name"] + (f" ({rest})" if rest else ""), ()
