@@ -12,7 +12,8 @@ import pytest
 import ad_hypotheses
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.report import templates
-from ad_hypotheses.report.templates import Markdown, escaped, joined, render
+from ad_hypotheses.report.templates import render
+from ad_hypotheses.report.words import Markdown, escaped, joined, table
 
 PACKAGE = Path(ad_hypotheses.__file__).parent
 PAGES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.md"))
@@ -51,6 +52,12 @@ def test_text_is_shown_as_it_is_and_markdown_as_it_reads(filled):
     )
     assert filled("{{ names | join }}", names=["a_b", Markdown("`c`")]) == "a\\_b, `c`\n"
     assert joined(["*", "b"], "; ") == r"\*; b"
+
+
+def test_a_table_escapes_its_cells_and_aligns_its_numbers():
+    assert table(["a_b", "n"], [[Markdown("`c`"), 1], ["x|y", "*"]], left=1) == (
+        "| a\\_b | n |\n| --- | --: |\n| `c` | 1 |\n| x\\|y | \\* |"
+    )
 
 
 def test_figures_and_intervals_have_one_spelling(filled):

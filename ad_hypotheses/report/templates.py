@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ad_hypotheses.report import words
+from ad_hypotheses.report.words import Markdown
 
 if TYPE_CHECKING:
     import jinja2
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
 _PACKAGE = "ad_hypotheses"
 #: A line that ends with a tag and has something else too; `+` keeps the line break that jinja2 would drop.
 _TAG_AFTER_TEXT = re.compile(r"^(?![ \t]*\{%(?:(?!%\}).)*%\}$)(.*[^+-])%\}$", re.MULTILINE)
-
-
-class Markdown(str):
-    """Text that is Markdown already, so that a page shows it unchanged."""
-
-    __slots__ = ()
-
-    def __html__(self) -> str:  # the name under which jinja2 asks for it
-        return self
 
 
 def render(template: str, **values: Any) -> Markdown:
@@ -51,26 +43,6 @@ def render(template: str, **values: Any) -> Markdown:
     return Markdown(f"{text}\n" if text else "")
 
 
-def escaped(value: Any) -> Markdown:
-    """Return a value as Markdown shows it.
-
-    Raises:
-        TypeError: It is neither text nor a whole number.
-    """
-    if hasattr(value, "__html__"):
-        return Markdown(value)
-    if isinstance(value, str):
-        return Markdown(words.literal(value))
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Markdown(value)
-    raise TypeError(f"a page cannot show {value}: give it a filter that says how it is spelt")
-
-
-def joined(values: Iterable[Any], separator: str = ", ") -> Markdown:
-    """Return values behind each other, each escaped."""
-    return Markdown(separator.join(map(escaped, values)))
-
-
 @cache
 def _environment() -> jinja2.Environment:
     """Return what knows the filters; made when the first page is, since nothing else needs jinja2."""
@@ -80,11 +52,11 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FunctionLoader(_source),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
-        finalize=escaped,
+        finalize=words.escaped,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {name: _marked(spelling) for name, spelling in _SPELLINGS.items()} | {"join": joined}
+    environment.filters |= _FILTERS
     return environment
 
 
@@ -94,31 +66,20 @@ def _source(name: str) -> str:
     return _TAG_AFTER_TEXT.sub(r"\1+%}", text)
 
 
-def _sentence(text: str) -> str:
-    return words.prose(words.sentence(text), emphasis=False)
+def _sentence(text: str) -> Markdown:
+    return words.prose(words.sentence(text))
 
 
-def _prose(text: str) -> str:
-    return words.prose(text, emphasis=False)
-
-
-def _count(number: int) -> str:
-    return f"{number:,}"
-
-
-def _marked(spelling: Callable[..., str]) -> Callable[..., Markdown]:
-    return lambda *arguments, **settings: Markdown(spelling(*arguments, **settings))
-
-
-#: Filters of the templates, by name.
-_SPELLINGS: dict[str, Callable[..., str]] = {
-    "address": str,
-    "figure": words.figure,
-    "interval": words.interval,
-    "percent": words.percent,
+#: Ways to spell a value, by the name of the filter.
+_FILTERS: dict[str, Callable[..., Markdown]] = {
+    "address": Markdown,
     "chance": words.chance,
     "code": words.code,
-    "count": _count,
-    "prose": _prose,
+    "count": words.count,
+    "figure": words.figure,
+    "interval": words.interval,
+    "join": words.joined,
+    "percent": words.percent,
+    "prose": words.prose,
     "sentence": _sentence,
 }

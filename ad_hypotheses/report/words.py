@@ -1,4 +1,8 @@
-"""Numbers and names as a reader sees them, on the page and on the console alike."""
+"""Numbers and names as a reader sees them, on the page and on the console alike.
+
+What is written for a page is :class:`Markdown`; put together with `+` or in an f-string it is plain text again, which a
+page escapes, so that nothing gets onto a page by accident.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import hashlib
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from types import MappingProxyType
 
@@ -17,28 +21,44 @@ NOT_IN_NAMES = ("model", "threads", "reports", "out", "trust")  # in the name al
 LONGEST_OPTIONS = 100  # characters of a file's name
 
 
-def figure(value: float | None, digits: int = 2) -> str:
+class Markdown(str):
+    """Text that is Markdown already, so that a page shows it unchanged."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:  # the name under which jinja2 asks for it
+        return self
+
+
+def figure(value: float | None, digits: int = 2) -> Markdown:
     """Return a number with `digits` decimals, or "not estimable"; no number is written as minus zero."""
-    return NOT_ESTIMABLE if value is None or not math.isfinite(value) else f"{value:z.{digits}f}"
+    return Markdown(NOT_ESTIMABLE if value is None or not math.isfinite(value) else f"{value:z.{digits}f}")
 
 
-def percent(value: float | None) -> str:
+def percent(value: float | None) -> Markdown:
     """Return a share as a percentage, with a decimal only below 10 %."""
     if value is None or not math.isfinite(value):
-        return NOT_ESTIMABLE
-    return f"{value:.0%}" if value >= 0.0995 or value == 0 else f"{value:.1%}"
+        return Markdown(NOT_ESTIMABLE)
+    return Markdown(f"{value:.0%}" if value >= 0.0995 or value == 0 else f"{value:.1%}")
 
 
-def interval(number: Number, digits: int = 2) -> str:
+def interval(number: Number, digits: int = 2) -> Markdown:
     """Return `"0.62 [0.58, 0.66]"`, or "not estimable"."""
     if not number.estimable or not all(map(math.isfinite, (number.value, number.low, number.high))):
-        return NOT_ESTIMABLE
-    return f"{figure(number.value, digits)} [{figure(number.low, digits)}, {figure(number.high, digits)}]"
+        return Markdown(NOT_ESTIMABLE)
+    return Markdown(f"{figure(number.value, digits)} [{figure(number.low, digits)}, {figure(number.high, digits)}]")
 
 
-def chance(p: float) -> str:
-    """Return a p-value, `"below 0.001"` where it is."""
-    return "below 0.001" if p < 0.001 else figure(p, 3)
+def chance(p: float | None) -> Markdown:
+    """Return a p-value, `"below 0.001"` where it is, `"-"` where nothing was tested."""
+    if p is None:
+        return Markdown("-")
+    return Markdown("below 0.001") if p < 0.001 else figure(p, 3)
+
+
+def count(number: int) -> Markdown:
+    """Return a whole number with commas, `"1,234"`."""
+    return Markdown(f"{number:,}")
 
 
 def sentence(text: str) -> str:
@@ -80,19 +100,19 @@ def file_name(*parts: str) -> str:
     return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") or "unnamed" for part in parts)
 
 
-def literal(text: str) -> str:
+def literal(text: str) -> Markdown:
     """Return `text` so that Markdown shows it as it is, on one line."""
-    return re.sub(r"([\\`*_\[\]<>|#$~])", r"\\\1", " ".join(text.split()))
+    return Markdown(re.sub(r"([\\`*_\[\]<>|#$~])", r"\\\1", " ".join(text.split())))
 
 
-def code(text: str) -> str:
+def code(text: str) -> Markdown:
     """Return `text` as a code span that also holds in a table."""
     text = " ".join(text.split()).replace("|", r"\|")
     fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
-    return f"{fence}{text}{fence}" if len(fence) == 1 else f"{fence} {text} {fence}"
+    return Markdown(f"{fence}{text}{fence}" if len(fence) == 1 else f"{fence} {text} {fence}")
 
 
-def prose(text: str, emphasis: bool = True) -> str:
+def prose(text: str, emphasis: bool = False) -> Markdown:
     """Return what somebody wrote as Markdown without raw HTML and formulas; code spans stay as they are.
 
     Args:
@@ -101,4 +121,38 @@ def prose(text: str, emphasis: bool = True) -> str:
     """
     special = r"([<$])" if emphasis else r"([<$*|])"
     parts = re.split(r"(`+[^`]+`+)", text)
-    return "".join(part if index % 2 else re.sub(special, r"\\\1", part) for index, part in enumerate(parts))
+    return Markdown("".join(part if i % 2 else re.sub(special, r"\\\1", part) for i, part in enumerate(parts)))
+
+
+def escaped(value: object) -> Markdown:
+    """Return a value as a page shows it.
+
+    Raises:
+        TypeError: It is neither text nor a whole number.
+    """
+    if hasattr(value, "__html__"):
+        return Markdown(value)
+    if isinstance(value, str):
+        return literal(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Markdown(value)
+    raise TypeError(f"a page cannot show {value}: give it a filter that says how it is spelt")
+
+
+def joined(values: Iterable[object], separator: str = ", ") -> Markdown:
+    """Return values behind each other, each escaped."""
+    return Markdown(separator.join(map(escaped, values)))
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]], left: int | None = None) -> Markdown:
+    """Return a table whose columns differ from page to page; each cell is escaped.
+
+    Args:
+        heads: Names of the columns.
+        rows: Cells.
+        left: How many columns are words, before those that are numbers; all by default.
+    """
+    n_words = len(heads) if left is None else left
+    rule = ["---"] * n_words + ["--:"] * (len(heads) - n_words)
+    lines = [joined(heads, " | "), " | ".join(rule), *(joined(row, " | ") for row in rows)]
+    return Markdown("\n".join(f"| {line} |" for line in lines))

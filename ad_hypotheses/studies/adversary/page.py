@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.evidence.verdict import ALPHA
-from ad_hypotheses.report.templates import Markdown, render
-from ad_hypotheses.report.words import code, figure, interval, percent
+from ad_hypotheses.report.templates import render
+from ad_hypotheses.report.words import Markdown, code, figure, interval, percent
 from ad_hypotheses.studies.adversary.findings import Apart, Challenge, Finding
 from ad_hypotheses.studies.adversary.outcomes import MATERIAL
 from ad_hypotheses.studies.scrub.record import Claim
@@ -128,7 +128,7 @@ def section(claim: Claim) -> Markdown:
 
 def _place_in_table(node: str) -> Markdown:
     named = code(node.removeprefix(ELSEWHERE))
-    return Markdown(f"elsewhere, for {named}" if node.startswith(ELSEWHERE) else named)
+    return Markdown(f"elsewhere, for {named}") if node.startswith(ELSEWHERE) else named
 
 
 def _suggestion(added: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -260,13 +260,13 @@ def _untested() -> str:
 def _tested(study: PatchStudy) -> str:
     single, n_sets = len(study.of_kind("edge")), len(study.of_kind("arrow", "set"))
     facts = [
-        ["Donors", f"{code(study.donors)}: {prose(study.donors_text, emphasis=False)}"],
+        ["Donors", f"{code(study.donors)}: {prose(study.donors_text)}"],
         ["Direction", study.direction],
         ["Patches", f"{single:,} single edges, {n_sets} sets, {len(study.of_kind('node', 'path'))} nodes and paths"],
         *([["Screening", _method(study.screening)]] if study.screening else []),
         ["Steps", ", ".join(f"{literal(name)} {count:,}" for name, count in study.regimes.items())],
-        ["Data", prose(study.data_text, emphasis=False)],
-        ["Model", f"{code(study.model)}: {prose(study.model_text, emphasis=False)}"],
+        ["Data", prose(study.data_text)],
+        ["Model", f"{code(study.model)}: {prose(study.model_text)}"],
         ["Checkpoint (SHA-256)", code(study.model_sha256)],
         ["Hypothesis", code(study.file) if study.file else "none"],
     ]
@@ -287,7 +287,7 @@ def _method(screening: Screening) -> str:
 
 
 def _warnings(study: PatchStudy) -> str:
-    lines = [f"- {prose(sentence(warning), emphasis=False)}" for warning in study.warnings]
+    lines = [f"- {prose(sentence(warning))}" for warning in study.warnings]
     return "## Warnings\n\n" + ("\n".join(lines) or "None.")
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from ad_hypotheses.evidence.halves import FEWEST
 from ad_hypotheses.evidence.verdict import SWAPPED_AT_LEAST, VACUOUS_BELOW
 from ad_hypotheses.report import draw
-from ad_hypotheses.report.templates import Markdown, render
-from ad_hypotheses.report.words import NOT_ESTIMABLE, code, prose
+from ad_hypotheses.report.templates import render
+from ad_hypotheses.report.words import NOT_ESTIMABLE, Markdown, code, prose
 from ad_hypotheses.storage.files import report_files
 from ad_hypotheses.studies.adversary.page import at_stake, section
 from ad_hypotheses.studies.scrub import pictures as plots
@@ -98,7 +98,7 @@ def page(study: Study, pictures: Iterable[str]) -> str:
         rollouts=[f"{curve.name} {curve.rollouts:,}" for curve in study.curves if curve.rollouts],
         control_warnings=_control_warnings(claim, controls),
         command=Markdown(study.command.strip()),
-        options=[Markdown(code(f"{key}={value}")) for key, value in study.options.items() if value is not None],
+        options=[code(f"{key}={value}") for key, value in study.options.items() if value is not None],
         versions=[f"{package} {version}" for package, version in study.versions.items()],
     )
 
@@ -106,7 +106,7 @@ def page(study: Study, pictures: Iterable[str]) -> str:
 def _quotation(study: Study) -> Markdown:
     """Return what the hypothesis file says of itself, or the claim where the file says nothing, as a quotation."""
     texts = [study.title, study.text] if study.title or study.text else [study.claims[0].doc]
-    body = "\n\n".join(prose(inspect.cleandoc(text)) for text in texts if text.strip())
+    body = "\n\n".join(prose(inspect.cleandoc(text), emphasis=True) for text in texts if text.strip())
     return Markdown("\n".join(f"> {line}".rstrip() for line in body.splitlines()))
 
 
