@@ -431,7 +431,7 @@ def test_it_costs_no_more_than_was_said_and_goes_on_where_it_stopped(tmp_path):
 def test_what_cannot_be_attacked_is_refused():
     history = lived()
     bound = bind(claim(both), win_shift().anatomy, history)
-    with pytest.raises(DataError, match="cannot be used with --align any"):
+    with pytest.raises(DataError, match="cannot be used with `align='any'`"):
         plan(bound, history, 3, 1, 0, Options(align="any"))
     few = bind(claim(both), win_shift().anatomy, history[:20])
     with pytest.raises(DataError, match="20 are too few"):

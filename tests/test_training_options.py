@@ -325,7 +325,7 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
         monkeypatch.setenv(name, value)
     ranks = Ranks.from_environment()
     assert (ranks.first, ranks.device("cuda"), ranks.device("cpu")) == (False, "cuda:3", "cpu")
-    with pytest.raises(UserError, match="4 processes train on --device cuda, a GPU each, or cpu, but not on cuda:1"):
+    with pytest.raises(UserError, match="4 processes train on `device='cuda'`, a GPU each, or cpu, but not on cuda:1"):
         ranks.device("cuda:1")
 
 

@@ -103,7 +103,7 @@ def test_every_verb_refuses_a_file_that_nobody_named_and_says_which(cli, planted
     ran = cli(*typed.split())
     assert (ran.code, ran.out) == (2, "")
     assert "it is the class 'Task' of models/nice/helper.py; making it would run that file" in ran.said
-    assert "add --trust models/nice/helper.py" in ran.said
+    assert "let it run: --trust models/nice/helper.py" in ran.said
     assert not planted.exists()
 
 

@@ -152,7 +152,7 @@ def _metric(metric: str | Metric, steps: int, direction: Direction, pairs: Histo
     if named.attribution_steps > 1 and steps == 1 and direction == "noising":
         raise DataError(
             f"{named.quantity} is smallest, 0, at the reference itself: its gradient there is 0 for every edge.\n"
-            f"  Take several steps (integrated gradients; --screen-steps {named.attribution_steps}), or another metric."
+            f"  Take several steps (integrated gradients; `screen_steps={named.attribution_steps}`), or another metric."
         )
     return named
 

@@ -118,7 +118,7 @@ def plan(model: ADTransformer, n_rows: int, n_steps: int, n_patches: int, memory
     if not rows:
         raise CapacityError(
             f"patching one history needs {a_row / 1e6:.0f} MB for activations, but only {(memory or 0) / 1e6:.0f} MB "
-            "may be used.\n  Allow more (--memory)."
+            "may be used.\n  Allow more (`memory`)."
         )
     return MeasurementPlan(rows, rows * a_row, n_rows * n_patches)
 

@@ -103,7 +103,7 @@ def make_pairs(donors: str, task: Task, history: History, seed: int, bound: Boun
     if donors not in COUNTERFACTUALS:
         known = (ANY, *(f"{AGREE}{name}" for name in _names(bound)), *COUNTERFACTUALS)
         raise DataError(
-            f"there are no donors {donors!r} (--donors).{did_you_mean(donors, known)}\n  donors: {', '.join(known)}"
+            f"there are no donors {donors!r} (`donors`).{did_you_mean(donors, known)}\n  donors: {', '.join(known)}"
         )
     counterfactual = make_counterfactual(donors, task, history, np.random.default_rng([seed, len(donors)]))
     words = f"each history reads from itself with one thing changed: {counterfactual.words}"
@@ -168,8 +168,8 @@ def _kept(
     rows = np.flatnonzero(has_donor)
     if len(rows) < 2:
         raise DataError(
-            f"--donors {donors}: only {len(rows)} of the {history.n_rows} histories have such a donor, and 2 are the "
-            "least.\n  Use more histories (--samples), or other donors."
+            f"`donors={donors!r}`: only {len(rows)} of the {history.n_rows} histories have such a donor, and 2 are the "
+            "least.\n  Use more histories (`rows`), or other donors."
         )
     return HistoryPairs(history[rows], donor[rows], donors, words, rows, left_out=history.n_rows - len(rows))
 
@@ -182,13 +182,13 @@ def _node(donors: str, bound: Bound | None) -> BoundNode:
     name = donors.removeprefix(AGREE)
     if bound is None:
         raise DataError(
-            f"--donors {donors} speaks of a node, but a model alone has none.\n"
+            f"`donors={donors!r}` speaks of a node, but a model alone has none.\n"
             "  Name a hypothesis file instead of the model, or use other donors."
         )
     if name not in _names(bound):
         hint = did_you_mean(name, _names(bound))
         raise DataError(
-            f"--donors {donors}: {bound.hypothesis.name} has no node {name!r} with a feature.{hint}\n"
+            f"`donors={donors!r}`: {bound.hypothesis.name} has no node {name!r} with a feature.{hint}\n"
             f"  nodes: {', '.join(_names(bound))}"
         )
     return bound.nodes[name]

@@ -187,6 +187,6 @@ def find_metric(name: str, donors: str, goals: Collection[str]) -> Metric:
     if metric.goal is not None and metric.goal not in goals:
         raise DataError(
             f"{name} needs pairs whose goals differ, but the donors are {donors!r}.\n"
-            "  Use --donors goal-moved on a task of rooms with ways to their goals, or another metric."
+            "  Use `donors='goal-moved'` on a task of rooms with ways to their goals, or another metric."
         )
     return metric

@@ -17,6 +17,7 @@ from ad_hypotheses.cli.evaluate import evaluate
 from ad_hypotheses.cli.histories import histories
 from ad_hypotheses.cli.known import calibrate, known
 from ad_hypotheses.cli.list import list_all
+from ad_hypotheses.cli.messages import options_of, with_options
 from ad_hypotheses.cli.new import new
 from ad_hypotheses.cli.patch import patch
 from ad_hypotheses.cli.scrub import scrub
@@ -47,7 +48,10 @@ def _verb(name: str, function: Callable[..., None], example: str) -> None:
 
 
 def _guarded(function: Callable[..., None]) -> Callable[..., None]:
-    """Keep code of a user, wherever it runs, from ending a verb and from printing among its results."""
+    """Keep code of a user, wherever it runs, from ending a verb and from printing among its results.
+
+    Messages of the library name parameters, and get the names of the verb's options.
+    """
 
     @functools.wraps(function)
     def verb(*values: Any, **named: Any) -> None:
@@ -55,7 +59,10 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
             try:
                 with user_code():
                     function(*values, **named)
-            except (UserError, MemoryError):
+            except UserError as error:
+                error.args = (with_options(str(error), options_of(function)),)
+                raise
+            except MemoryError:
                 raise
             except Exception as error:
                 problem = failed(error)

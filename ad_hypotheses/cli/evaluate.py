@@ -27,7 +27,7 @@ def evaluate(
     trust: Trust = None,
     device: Device = "cpu",
     threads: Threads = None,
-    folder: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write the report.")] = Path(
+    reports: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write the report.")] = Path(
         "reports"
     ),
     as_json: AsJson = False,
@@ -45,8 +45,10 @@ def evaluate(
     set_up_torch(device, threads)
     damaged: dict[str, UserError] = {}
     chosen = choose(model, models, device, damaged)
-    require_writable(folder, "--out")
-    evaluate_all(chosen, EvaluationSettings(model, models, rollouts, seed, quick, device, folder, trust or ()), as_json)
+    require_writable(reports, "reports")
+    evaluate_all(
+        chosen, EvaluationSettings(model, models, rollouts, seed, quick, device, reports, trust or ()), as_json
+    )
     if damaged:
         listed = "\n".join(f"  {name}: {error}" for name, error in damaged.items())
         raise CheckpointError(f"the others were evaluated; these are damaged:\n{listed}")

@@ -13,7 +13,7 @@ from ad_hypotheses.studies.machine import set_up_torch
 
 def histories(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, as for train.", show_default=False)],
-    folder: Annotated[
+    out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Where to keep them.", show_default="histories/<name>"),
     ] = None,
@@ -44,4 +44,4 @@ def histories(
     if learners is not None:
         fewer = settings.histories.model_copy(update={"learners": learners})
         settings = settings.model_copy(update={"histories": fewer})
-    live(settings, Path("histories") / default_name(config) if folder is None else folder, minari, as_json)
+    live(settings, Path("histories") / default_name(config) if out is None else out, minari, as_json)

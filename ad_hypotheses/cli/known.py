@@ -53,7 +53,7 @@ def calibrate(
 
     Ctrl-C stops it; the same command goes on.
     """
-    require_writable(reports, "--reports")
+    require_writable(reports, "reports")
     from ad_hypotheses.known.calibration.study import CalibrationSettings, calibrate_all
 
     set_up_torch("cpu", 1)

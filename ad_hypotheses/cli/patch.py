@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from ad_hypotheses.cli.options import (
-    LISTS,
     AsJson,
     Device,
     Memory,
@@ -24,14 +23,17 @@ from ad_hypotheses.cli.options import (
     parse_memory,
     parse_share,
 )
+from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.studies.machine import require_writable, set_up_torch
 
 
 def patch(
+    context: typer.Context,
     subject: Annotated[
         str, typer.Argument(metavar="FILE or MODEL", help="A hypothesis file; or a model alone.", show_default=False)
     ],
     model: OneModel = None,
+    models: Models = Path("models"),
     edges: Annotated[
         list[str] | None,
         typer.Option("--edges", metavar="EDGE", help="'all', or one such as 'head(0, 1) -> logits'; repeatable."),
@@ -91,15 +93,14 @@ def patch(
             help="Find few edges that keep so much; write a hypothesis.",
         ),
     ] = None,
-    file: Annotated[
+    out: Annotated[
         Path | None,
         typer.Option(
             "--out", metavar="FILE", help="Where --search writes.", show_default="hypotheses/found_<model>.py"
         ),
     ] = None,
-    models: Models = Path("models"),
     reports: Reports = Path("reports"),
-    samples: Annotated[
+    rows: Annotated[
         int, typer.Option("--samples", metavar="N", callback=at_least(2, "64 is a good number"), help="Histories.")
     ] = 64,
     tasks: Tasks = "all",
@@ -120,26 +121,28 @@ def patch(
 
     Ctrl-C stops it; the same command goes on.
     """
-    given = {name: [] if value is None and name in LISTS else value
-             for name, value in locals().items()} | {"out": file}  # fmt: skip
-    require_writable(reports, "--reports")
-    from ad_hypotheses.cli.patch_study import PatchArguments, command, patch_all, refuse_loose_options, subjects
+    given = {name: value for name, value in locals().items() if name != "context"}
+    require_writable(reports, "reports")
+    from ad_hypotheses.cli.patch_study import PatchArguments, is_hypothesis, patch_all, refuse_loose_options, subjects
     from ad_hypotheses.cli.search import SearchArguments, refuse_what_does_not_go_with_it, search_model
+    from ad_hypotheses.language.claims import shown_file
     from ad_hypotheses.studies.patch.study import PatchSettings
 
     set_up_torch(device, threads)
     # roles are spelt with "_", as Python names; "-" is accepted on the command line
     written, read = (None if role is None else role.replace("-", "_") for role in (written, read))
+    argument = shown_file(subject) if is_hypothesis(subject, models) else subject
+    command = rerun_command(context, argument, leave_out=("reports", "memory"))
     typed = PatchArguments(
         subject, model, models, reports, device, tuple(edges or ()), tuple(nodes or ()), tuple(path or ()), written,
-        read, command(subject, given), parquet, trust or (),
+        read, command, parquet, trust or (),
     )  # fmt: skip
     budget = None if memory is None else parse_memory(memory)
     metrics = tuple(metric) if metric else PatchSettings.metrics
-    asked = PatchSettings(donors, direction, metrics, samples, tasks, seed, budget, screen, screen_steps)
+    asked = PatchSettings(donors, direction, metrics, rows, tasks, seed, budget, screen, screen_steps)
     refuse_loose_options(given)
     if search is not None:
         refuse_what_does_not_go_with_it(typed, given)
-        search_model(typed, SearchArguments(search, file), asked, as_json)
+        search_model(typed, SearchArguments(search, out), asked, as_json)
         return
     patch_all(subjects(typed), typed, asked, as_json)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +20,7 @@ from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.errors import CheckpointError, DataError, HypothesisError, did_you_mean
 from ad_hypotheses.evidence.effects import PatchRecord, PatchStudy
 from ad_hypotheses.language.anatomy import Anatomy
-from ad_hypotheses.language.claims import chosen, shown_file
+from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.edges import Edge, all_edges, find_edges
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import FOLDER, places
@@ -253,30 +252,6 @@ def _at(item: Item, typed: PatchArguments) -> Item:
     edges = (replace(first, written_at=typed.written), *middle, replace(last, read_at=typed.read))
     name = item.name + (f" written at {typed.written}" if typed.written else "")
     return Item(Chain(edges), name + (f" read at {typed.read}" if typed.read else ""), item.kind)
-
-
-OPTIONS: dict[str, Any] = {
-    "model": None, "models": Path("models"), "edges": [], "nodes": [], "path": [], "written": None, "read": None,
-    "donors": "any", "direction": "noising", "metric": [], "screen": None, "screen_steps": None, "search": None,
-    "out": None, "samples": 64, "tasks": "all", "seed": 0, "trust": None, "device": "cpu", "threads": 2,
-}  # fmt: skip
-
-
-def command(subject: str, given: dict[str, Any]) -> str:
-    """Return what makes the same study again: options that change no number, or have their default, are left out.
-
-    Args:
-        what: The file or model, as it was typed.
-        given: Every option by name.
-    """
-    words = ["python", "cli.py", "patch", shown_file(subject) if is_hypothesis(subject, given["models"]) else subject]
-    for name, default in OPTIONS.items():
-        value = given[name]
-        if isinstance(value, list):
-            words += [word for item in value for word in (f"--{name}", str(item))]
-        elif value != default:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join(words)
 
 
 def _screened(

@@ -45,7 +45,7 @@ def scrub(
     model: OneModel = None,
     models: Models = Path("models"),
     reports: Reports = Path("reports"),
-    samples: Annotated[
+    rows: Annotated[
         int,
         typer.Option(
             "--samples", metavar="N", callback=at_least(2, "256 is a good number"), help="Learning histories."
@@ -86,7 +86,7 @@ def scrub(
     Ctrl-C stops it; the same command goes on.
     """
     hypotheses = load_named(file)
-    require_writable(reports, "--reports")
+    require_writable(reports, "reports")
     from ad_hypotheses.language.claims import shown_file
     from ad_hypotheses.report.progress import metered
     from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
@@ -97,7 +97,7 @@ def scrub(
     set_up_torch(device, threads)
     budget = None if memory is None else parse_memory(memory)
     n_findings = _findings(adversary, findings)
-    settings = ScrubSettings(samples, passes, tasks, others, align, shared, seed, rollouts, budget, n_findings)
+    settings = ScrubSettings(rows, passes, tasks, others, align, shared, seed, rollouts, budget, n_findings)
     command = rerun_command(context, shown_file(file), leave_out=("reports", "memory"))
     scratch = Scratch(reports / PARTIAL / Path(file).stem)
     keep_freed_memory()

@@ -115,7 +115,7 @@ def _place(wanted: SearchArguments, checkpoint: Checkpoint) -> Path:
         raise HypothesisError(f"--out {file}: {error}") from None
     if file.exists():
         raise _exists(file)
-    require_writable(file.parent, "--out")
+    require_writable(file.parent, "out")
     return file
 
 

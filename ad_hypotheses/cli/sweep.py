@@ -15,7 +15,7 @@ def sweep(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG", help="A YAML file with a base and a grid.", show_default=False)
     ],
-    folder: Annotated[
+    out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Where to keep the models.", show_default="models/<name>"),
     ] = None,
@@ -48,7 +48,7 @@ def sweep(
     from ad_hypotheses.studies.train.study import default_name
 
     set_up_torch(device, threads)
-    target = Path("models") / default_name(config) if folder is None else folder
-    typed = sweep_command(config, folder, {"reports": reports, "device": device, "threads": threads})
+    target = Path("models") / default_name(config) if out is None else out
+    typed = sweep_command(config, out, {"reports": reports, "device": device, "threads": threads})
     run = SweepSettings(grid, target, reports, device, workers, threads, typed)
     (show_plan if dry_run else sweep_all)(run)

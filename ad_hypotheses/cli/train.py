@@ -13,7 +13,7 @@ from ad_hypotheses.studies.machine import set_up_torch
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
-    folder: Annotated[
+    out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Where to keep the checkpoint.", show_default="models/<name>"),
     ] = None,
@@ -31,5 +31,5 @@ def train(
     from ad_hypotheses.studies.train.study import command, default_name, train_or_go_on
 
     set_up_torch(Ranks.from_environment().device(device), threads)
-    target = Path("models") / default_name(config) if folder is None else folder
-    train_or_go_on(settings, target, device, command(config, folder, device, threads))
+    target = Path("models") / default_name(config) if out is None else out
+    train_or_go_on(settings, target, device, command(config, out, device, threads))

@@ -98,8 +98,7 @@ def load(name: str | Path, models: Path = Path("models"), device: str = "cpu") -
         listed = "\n".join(f"  {alteration}" for alteration in altered)
         raise CheckpointError(
             f"{folder / CONFIG} is not what the model was trained with: it was altered.\n{listed}\n"
-            f"  Undo that (git checkout -- {folder / CONFIG}), or train this configuration into another folder:\n"
-            f"  python cli.py train {folder / CONFIG} --out FOLDER"
+            f"  Undo that (git checkout -- {folder / CONFIG}), or train this configuration into another folder."
         )
     _require_fit(config, _tensors(content, folder / WEIGHTS), folder)
     model = build(config)

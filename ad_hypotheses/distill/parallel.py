@@ -60,7 +60,7 @@ class Ranks:
         if self.count == 1 or name == "cpu":
             return name
         if name != "cuda":
-            raise UserError(f"{self.count} processes train on --device cuda, a GPU each, or cpu, but not on {name}.")
+            raise UserError(f"{self.count} processes train on `device='cuda'`, a GPU each, or cpu, but not on {name}.")
         return f"cuda:{self.local}"
 
     def check(self, training: Training) -> None:

@@ -74,7 +74,7 @@ def resume(config: Config, path: Path, model: ADTransformer, optimiser: torch.op
             meta, metrics = (parse_json(file.metadata()[key]) for key in ("run", "metrics"))
         if Config.model_validate(meta["config"]) != config:  # which adds what was not there yet when it was written
             raise CheckpointError(
-                f"{path} belongs to another configuration. Train into another folder (--out), or delete {path.parent}."
+                f"{path} belongs to another configuration. Train into another folder (`out`), or delete {path.parent}."
             )
         tensors = load_file(path, device=str(model.device))
         model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})

@@ -187,7 +187,7 @@ def diverged(config: Config, update: int, folder: Path, error: NonFiniteError) -
         f"training diverged in update {update + 1:,} of {training.updates:,}: {str(error).splitlines()[0]}\n"
         f"  No checkpoint was written; {folder} holds what was kept last before.\n"
         f"  Make training.learning_rate smaller, or weight_decay or clip, or warmup longer ({now}),\n"
-        f"  and train into another folder (--out), or delete {folder}."
+        f"  and train into another folder (`out`), or delete {folder}."
     )
 
 

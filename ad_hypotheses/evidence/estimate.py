@@ -201,7 +201,7 @@ def require_estimable(evidence: Evidence) -> None:
         if evidence.rows < ENOUGH_ROWS and gap.value > 0:
             raise DataError(
                 f"{evidence.rows} histories are too few: the model gains {gap.value:.4f} nats over the baseline on "
-                f"them, but no interval of that gain excludes 0. Use {ENOUGH_ROWS} or more (--samples), better 256."
+                f"them, but no interval of that gain excludes 0. Use {ENOUGH_ROWS} or more (`rows`), better 256."
             )
         raise DataError(
             "the model does no better on these histories than with everything resampled: "

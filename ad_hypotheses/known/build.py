@@ -46,7 +46,7 @@ def make_all(names: Sequence[str], models: Path) -> None:
     configs = [known_config(known, models) for known in chosen]
     for known, config in zip(chosen, configs, strict=True):
         require_feasible(config, f"the configuration of {known.model}")
-    require_writable(models, "--models")
+    require_writable(models, "models")
     rows: list[list[str]] = []
     with metered() as meter, stoppable(lambda: _stopped(len(rows), len(chosen), models)):
         for known in chosen:

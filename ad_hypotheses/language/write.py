@@ -86,7 +86,9 @@ def hypothesis_source(
     n_edges = sum(len(readers) for inputs in read.values() for readers in inputs.values())
     text = [*lines, f"{n_edges} edges; one scrubbing pass takes {_forwards(size[0])}."]
     if size[0] >= SPREAD_FROM:
-        text.append(f"With --shared a node is drawn once for all that read it, and a pass takes {_forwards(size[1])}.")
+        text.append(
+            f"With `shared=True` a node is drawn once for all that read it, and a pass takes {_forwards(size[1])}."
+        )
     body = "".join(nodes)
     used = [site for site in ("embed", "head", "logits", "mlp", "node", "pos") if re.search(rf"\b{site}\b", body)]
     title = f"{name}: the arrows that matter in {model}, and no others."
@@ -106,7 +108,7 @@ def require_name(name: str) -> None:
 
 
 def is_deep(edges: Iterable[Edge], anatomy: Anatomy) -> bool:
-    """Return whether a node of the written file is better drawn once for all that read it (`scrub --shared`)."""
+    """Return whether a node of the written file is better drawn once for all that read it (`shared=True`)."""
     single = [Edge((writer,), edge.reader) for edge in edges for writer in edge.writers]
     read = _read_by(connected(single, anatomy))
     return bool(read) and _tree_size(read)[0] >= SPREAD_FROM

@@ -12,12 +12,12 @@ from ad_hypotheses.errors import UserError
 MALLOPT = {"trim threshold": (-1, 2**31 - 1), "top pad": (-2, 2**26), "mmap threshold": (-3, 2**25)}  # malloc.h
 
 
-def require_writable(folder: Path, option: str) -> None:
+def require_writable(folder: Path, parameter: str) -> None:
     """Make a folder and try to write to it, before hours of work are spent on what could not be kept.
 
     Args:
         folder: Which.
-        what: The option or argument that names it.
+        parameter: Name of the parameter that says which.
 
     Raises:
         UserError: It cannot be written.
@@ -29,7 +29,7 @@ def require_writable(folder: Path, option: str) -> None:
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written: {error.strerror or error}. Nothing was run yet.\n"
-            f"  Make it a folder that you may write to, or choose another one ({option})."
+            f"  Make it a folder that you may write to, or choose another one (`{parameter}`)."
         ) from error
 
 
@@ -49,7 +49,7 @@ def set_up_torch(device: str, threads: int | None) -> None:
         exists = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
         exists += ["mps"] if torch.backends.mps.is_available() else []
         raise UserError(
-            f"there is no device {device!r} on this machine (--device).\n  devices: {', '.join(exists)}"
+            f"there is no device {device!r} on this machine (`device`).\n  devices: {', '.join(exists)}"
         ) from error
 
 

@@ -123,5 +123,5 @@ def require_parquet() -> None:
         importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise UserError(
-            "--parquet needs pyarrow, which is not installed. Install it: pip install 'ad-hypotheses[parquet]'."
+            "`parquet` needs pyarrow, which is not installed. Install it: pip install 'ad-hypotheses[parquet]'."
         ) from error

@@ -7,7 +7,6 @@ of this process did not name; this module is the only place where one is.
 from __future__ import annotations
 
 import hashlib
-import shlex
 import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -71,8 +70,8 @@ def _require_trust(path: Path, wanted: str) -> None:
     if _place(path) not in _trusted:
         raise ConfigError(
             f"it is the class {wanted!r} of {path}; making it would run that file, which you did not name, so it was "
-            f"not run.\n    If you wrote it or have read it, add --trust {shlex.quote(str(path))} "
-            f"(in Python: ad_hypotheses.tasks.trust({str(path)!r}))."
+            f"not run.\n    If you wrote it or have read it, let it run: "
+            f"`ad_hypotheses.tasks.trust({str(path)!r})`."
         )
 
 

@@ -114,12 +114,12 @@ def plan(bound: Bound, history: History, findings: int, passes: int, seed: int, 
     """
     if options.align != "step":
         raise DataError(
-            f"--adversary compares histories at the same step, so it cannot be used with --align {options.align}."
+            f"the adversary compares histories at the same step, so it cannot be used with `align={options.align!r}`."
         )
     if history.n_rows < FEWEST:
         raise DataError(
-            f"--adversary chooses on one half of the histories and measures on the other; {history.n_rows} are too few."
-            f"\n  Use {FEWEST} or more (--samples), better 256."
+            f"the adversary chooses on one half of the histories and measures on the other; "
+            f"{history.n_rows} are too few.\n  Use {FEWEST} or more (`rows`), better 256."
         )
     tried = candidates(history, bound.nodes)
     nodes = with_elsewhere(bound.nodes, bound.anatomy, history)

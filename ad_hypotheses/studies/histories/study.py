@@ -41,7 +41,7 @@ def live(config: Config, folder: Path, minari: str | None, as_json: bool) -> Non
         Stopped: The user pressed Ctrl-C.
     """
     require_feasible(config, f"the configuration of {folder}")
-    require_writable(folder, "--out")
+    require_writable(folder, "out")
     with (
         metered() as meter,
         stoppable(lambda: "stopped; finished parts are kept, the same command goes on."),

@@ -74,7 +74,7 @@ def reference_histories(checkpoint: Checkpoint, settings: ScrubSettings) -> Hist
         CapacityError: They would not fit into memory.
     """
     if settings.rows < 2:
-        raise DataError(f"--samples is {settings.rows}, but donors need at least 2 histories; 256 is a good number.")
+        raise DataError(f"`rows` is {settings.rows}, but donors need at least 2 histories; 256 is a good number.")
     config = checkpoint.config
     refuse_too_large(Cost(0, history_bytes(checkpoint.model, settings.rows, _steps(checkpoint)), 0), settings.memory)
     trained, held_out = split(config)
@@ -193,5 +193,5 @@ def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
         if (alone if node.selected is None else alone[node.selected]).all():
             raise DataError(
                 f"{node.name}: each of the {history.n_rows} histories is alone in its class, so there is nobody to "
-                f"swap it with.\n  Use more histories (--samples), or let {node.name}() return something coarser."
+                f"swap it with.\n  Use more histories (`rows`), or let {node.name}() return something coarser."
             )

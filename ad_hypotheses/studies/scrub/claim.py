@@ -258,14 +258,14 @@ def _only_as_measured(tried: MeasuredClaim, judgement: Judgement) -> list[str]:
     if measured.any_step is not None and measured.any_step < accept:
         found.append(
             f"With donors from any step {tried.name} recovers only {measured.any_step:.2f}: it holds among histories "
-            "at the same step, and that the step itself plays no role was not shown. Test that with --align any."
+            "at the same step, and that the step itself plays no role was not shown. Test that with `align='any'`."
         )
     apart, together = measured.independent, measured.together
     if apart is not None and together is not None and apart < min(accept, together - CANCELS):
         found.append(
             f"With a history of its own for each input that {tried.name} does not name, it recovers only {apart:.2f} "
             f"instead of {together:.2f}: they play no role together, but each may, where they cancel each other out. "
-            "Test that with --others independent."
+            "Test that with `others='independent'`."
         )
     return found
 

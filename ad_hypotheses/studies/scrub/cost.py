@@ -169,5 +169,5 @@ def refuse_too_large(cost: Cost, memory: int | None, device: str = "cpu") -> Non
     if free is not None and cost.bytes > free:
         raise CapacityError(
             f"the run needs {size(cost.bytes)} of memory, but only {size(free)} may be used.\n"
-            f"  Use fewer histories (--samples), passes (--passes) or rollouts (--rollouts), or allow more (--memory)."
+            f"  Use fewer histories (`rows`), passes (`passes`) or rollouts (`rollouts`), or allow more (`memory`)."
         )

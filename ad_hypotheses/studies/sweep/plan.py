@@ -123,7 +123,7 @@ def make_plan(run: SweepSettings) -> SweepPlan:
         listed = "\n".join(f"  {problem}" for problem in wrong)
         raise UserError(
             f"the sweep cannot go into {run.folder}; nothing was changed there.\n{listed}\n"
-            "  Train into another folder (--out), or delete these."
+            "  Train into another folder (`out`), or delete these."
         )
     parameters = _parameters(run.grid)
     costs = {cell.name: _cost(cell.config, parameters[cell.name]) for cell in run.grid.cells}

@@ -52,8 +52,8 @@ def sweep_all(run: SweepSettings) -> None:
     """
     plan = make_plan(run)
     todo = [cell for cell in run.grid.cells if cell.name not in plan.finished]
-    require_writable(run.reports, "--reports")
-    require_writable(run.folder, "--out")
+    require_writable(run.reports, "reports")
+    require_writable(run.folder, "out")
     failed: dict[str, list[str]] = {}
     with metered() as meter, held(run.folder, "training a sweep"):
         _announce(run, plan, meter)

@@ -55,7 +55,7 @@ def train_or_go_on(config: Config, target: Path, device: str, typed: str) -> Non
         _say_finished(target, config)
         return
     require_feasible(config, f"the configuration of {target}")
-    require_writable(target / SCRATCH, "--out")
+    require_writable(target / SCRATCH, "out")
     with (
         _nothing_empty_left(target),
         metered() as meter,
@@ -120,7 +120,7 @@ def is_finished(folder: Path, config: Config) -> bool:
         listed = "".join(f"\n  {difference}" for difference in other)
         raise UserError(
             f"{folder} holds a model that was trained with another configuration; it is left alone.{listed}\n"
-            f"  Train into another folder (--out), or delete {folder}."
+            f"  Train into another folder (`out`), or delete {folder}."
         )
     try:
         load(folder)
