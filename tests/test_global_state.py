@@ -3,8 +3,13 @@
 # ruff: noqa: NPY002 - the generator that everybody shares is what is tested
 from __future__ import annotations
 
+import decimal
+import gc
+import io
+import locale
 import os
 import random
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -22,6 +27,7 @@ CHANGES = {
     "numpy's errors": "np.seterr(all='raise')",
     "numpy's error handler": "np.seterrcall(lambda kind, flag: None)",
     "numpy's buffer": "np.setbufsize(16 * 1024)",
+    "numpy's printing": "np.set_printoptions(precision=2)",
     "numpy's generator": "np.random.seed(3)",
     "Python's generator": "random.seed(3)",
     "warnings": "warnings.simplefilter('ignore')",
@@ -29,6 +35,11 @@ CHANGES = {
     "environment": "os.environ.pop('HOME'), os.environ.update(AD_TEST='changed', PATH='nowhere')",
     "folders of modules": "sys.path.clear()",
     "depth of calls": "sys.setrecursionlimit(sys.getrecursionlimit() - 1)",
+    "collection of garbage": "gc.disable()",
+    "locale": "locale.setlocale(locale.LC_ALL, 'C')",
+    "decimal numbers": "setattr(decimal.getcontext(), 'prec', 3)",
+    "streams": "setattr(sys, 'stdout', io.StringIO())",
+    "signals": "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
     "default device": "torch.set_default_device('meta')",
     "default number type": "torch.set_default_dtype(torch.float64)",
     "torch's generator": "torch.manual_seed(3)",
@@ -39,6 +50,7 @@ CHANGES = {
     "denormal numbers": "torch.set_flush_denormal(True)",
     "flash attention": "torch.backends.cuda.enable_flash_sdp(False)",
     "efficient attention": "torch.backends.cuda.enable_mem_efficient_sdp(False)",
+    "attention of cudnn": "torch.backends.cuda.enable_cudnn_sdp(False)",
     "plain attention": "torch.backends.cuda.enable_math_sdp(False)",
     "autocast on cpu": "torch.set_autocast_enabled('cpu', True)",
     "autocast on cuda": "torch.set_autocast_enabled('cuda', True)",
@@ -48,7 +60,8 @@ CHANGES = {
     "torch.backends.cudnn.allow_tf32": "setattr(torch.backends.cudnn, 'allow_tf32', False)",
     "torch.backends.mkldnn.enabled": "setattr(torch.backends.mkldnn, 'enabled', False)",
 }
-MODULES = {"np": np, "os": os, "random": random, "sys": sys, "torch": torch, "warnings": warnings}
+MODULES = {module.__name__: module for module in (decimal, gc, io, locale, os, random, signal, sys, torch, warnings)}
+MODULES["np"] = np
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +98,7 @@ def test_what_a_feature_changes_is_put_back(name):
     before, seen = state(), []
 
     def feature(history):
-        exec(CHANGES[name], MODULES)
+        exec(CHANGES[name], {**MODULES})
         seen.append(next(setting for setting in _settings() if setting.name == name).read())
         return history.actions
 
@@ -105,6 +118,32 @@ def test_a_normal_number_that_numpy_has_drawn_ahead_is_put_back():
     np.testing.assert_array_equal(np.random.randn(3), expected)
 
 
+@pytest.mark.parametrize("other", [np.random.PCG64, np.random.Philox])
+def test_another_generator_in_place_of_numpys_is_put_back(other):
+    np.random.seed(0)
+    expected = np.random.rand(3)
+    np.random.seed(0)
+    with global_state_kept():
+        np.random.set_bit_generator(other(3))
+        np.random.rand()
+        with global_state_kept():
+            inside = np.random.rand(3)
+        np.testing.assert_array_equal(np.random.rand(3), inside)
+    np.testing.assert_array_equal(np.random.rand(3), expected)
+
+
+@pytest.mark.parametrize("place", ["torch.backends", "torch.backends.cuda.matmul", "torch.backends.mkldnn.matmul"])
+def test_the_newer_words_for_the_precision_of_products_are_put_back(place):
+    """Torch refuses to say what it does once old and newer words disagree."""
+    before = state()
+    with global_state_kept():
+        exec(f"{place}.fp32_precision = 'tf32'", {**MODULES})
+        with pytest.raises(RuntimeError, match="mix of the legacy and new"):
+            torch.get_float32_matmul_precision()
+    assert state() == before
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_what_was_drawn_from_pythons_generator_is_put_back():
     with global_state_kept():
         before = random.getstate()
@@ -114,7 +153,7 @@ def test_what_was_drawn_from_pythons_generator_is_put_back():
 
 def test_what_a_file_changes_while_it_is_loaded_is_put_back_also_if_it_fails(tmp_path: Path):
     before = state()
-    lines = [f"import {name}" for name in ("os", "random", "sys", "warnings", "torch")] + ["import numpy as np"]
+    lines = [f"import {module.__name__} as {name}" for name, module in MODULES.items()]
     (tmp_path / "claim.py").write_text("\n".join([*lines, *CHANGES.values(), "raise ValueError('at the end')"]))
     with pytest.raises(Exception, match="at the end"):
         load(tmp_path / "claim.py")

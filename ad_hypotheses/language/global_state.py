@@ -1,14 +1,20 @@
 """Global state that a user's code can change and that figures depend on: it is put back when the code has run.
 
 A hypothesis file may import what it likes, and what it imports may set torch's default number type, seed generators or
-change folder. Whatever is listed in :func:`_settings` is afterwards as it was before, so that no figure depends on it.
+change folder. Whatever is listed in :func:`_settings` is afterwards as it was before, so that no figure depends on it,
+neither ours nor that of another feature, and that Ctrl-C and messages still reach whom they should.
 """
 
 from __future__ import annotations
 
 import ctypes
+import decimal
+import gc
+import locale
 import os
+import pickle
 import random
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +26,7 @@ import numpy as np
 
 TWISTER_BYTES = 4 * 624 + 4  # its numbers and its position
 DENORMAL = np.float32(1e-40)  # which is 0 wherever such numbers are flushed to 0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # those that stop a run without losing what it did
 
 
 class Setting(NamedTuple):
@@ -68,6 +75,7 @@ def _settings() -> tuple[Setting, ...]:
         Setting("numpy's errors", np.geterr, lambda kinds: np.seterr(**kinds)),
         Setting("numpy's error handler", np.geterrcall, np.seterrcall),
         Setting("numpy's buffer", np.getbufsize, np.setbufsize),
+        Setting("numpy's printing", np.get_printoptions, lambda options: np.set_printoptions(**options)),
         Setting("numpy's generator", _NumpyGenerator().read, _set_numpy_generator),
         Setting("Python's generator", random.getstate, random.setstate),
         Setting("warnings", lambda: list(warnings.filters), _set_warnings),
@@ -75,6 +83,11 @@ def _settings() -> tuple[Setting, ...]:
         Setting("environment", _environment, _set_environment),
         Setting("folders of modules", lambda: list(sys.path), _set_module_folders),
         Setting("depth of calls", sys.getrecursionlimit, sys.setrecursionlimit),
+        Setting("collection of garbage", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
+        Setting("locale", lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
+        Setting("decimal numbers", _decimal_context, _set_decimal_context),
+        Setting("streams", lambda: (sys.stdin, sys.stdout, sys.stderr), _set_streams),
+        Setting("signals", lambda: [signal.getsignal(number) for number in SIGNALS], _set_signals),
         *_torch_settings(),
     )
 
@@ -98,10 +111,11 @@ def _torch_settings() -> tuple[Setting, ...]:
         Setting("gradients", torch.is_grad_enabled, torch.set_grad_enabled),
         Setting("threads", torch.get_num_threads, torch.set_num_threads),
         Setting("deterministic algorithms", torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-        Setting("precision of products", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+        _products(torch),
         Setting("denormal numbers", lambda: bool(DENORMAL * 1 == 0), torch.set_flush_denormal),
         Setting("flash attention", cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
         Setting("efficient attention", cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp),
+        Setting("attention of cudnn", cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
         Setting("plain attention", cuda.math_sdp_enabled, cuda.enable_math_sdp),
         *(_autocast(torch, kind) for kind in ("cpu", "cuda")),
         *(_attribute(cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")),
@@ -111,6 +125,29 @@ def _torch_settings() -> tuple[Setting, ...]:
 
 def _attribute(module: Any, name: str) -> Setting:
     return Setting(f"{module.__name__}.{name}", lambda: getattr(module, name), lambda on: setattr(module, name, on))
+
+
+def _products(torch: Any) -> Setting:
+    """Return with how many digits torch multiplies matrices.
+
+    Torch has an old word for it and newer ones for each device, and refuses to read the old word where they disagree.
+    """
+    places = torch.backends, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+
+    def read() -> tuple[str | None, ...]:
+        try:
+            word = torch.get_float32_matmul_precision()
+        except RuntimeError:
+            word = None
+        return (word, *(place.fp32_precision for place in places))
+
+    def write(words: tuple[str | None, ...]) -> None:
+        if words[0] is not None:
+            torch.set_float32_matmul_precision(words[0])  # which sets the newer ones too
+        for place, word in zip(places, words[1:], strict=True):
+            place.fp32_precision = word
+
+    return Setting("precision of products", read, write)
 
 
 def _autocast(torch: Any, kind: str) -> Setting:
@@ -130,23 +167,24 @@ class _NumpyGenerator:
     """
 
     def __init__(self) -> None:
-        self._memory, self._state, self._normal_left = b"", (), True  # type: bytes, tuple[Any, ...], bool
+        self._memory, self._state, self._normal_left = b"", b"", True
 
-    def read(self) -> tuple[Any, ...]:
-        """Return the state, as :func:`_set_numpy_generator` takes it."""
+    def read(self) -> tuple[Any, bytes]:
+        """Return the bit generator, which can be another one, and its state, as :func:`_set_numpy_generator` does."""
         twister = np.random.get_bit_generator()  # type: ignore[attr-defined]  # public, although not listed
         known = isinstance(twister, np.random.MT19937)
         memory = ctypes.string_at(twister.ctypes.state_address, TWISTER_BYTES) if known else b""
         if not known or self._normal_left or memory != self._memory:
-            kind, key, position, normal_left, normal = np.random.get_state(legacy=True)  # noqa: NPY002 - as above
-            self._memory, self._normal_left = memory, bool(normal_left)
-            self._state = (kind, np.asarray(key).tobytes(), position, normal_left, normal)
-        return self._state
+            state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 - as above
+            self._memory, self._normal_left = memory, bool(state["has_gauss"])
+            self._state = pickle.dumps(state)
+        return twister, self._state
 
 
-def _set_numpy_generator(state: tuple[Any, ...]) -> None:
-    kind, key, *rest = state
-    np.random.set_state((kind, np.frombuffer(key, dtype=np.uint32), *rest))  # noqa: NPY002 - as above
+def _set_numpy_generator(generator: tuple[Any, bytes]) -> None:
+    twister, state = generator
+    np.random.set_bit_generator(twister)  # type: ignore[attr-defined]  # public, although not listed
+    np.random.set_state(pickle.loads(state))  # noqa: NPY002 - as above
 
 
 def _set_warnings(filters: list[Any]) -> None:
@@ -179,3 +217,20 @@ def _set_environment(variables: dict[bytes, bytes]) -> None:
 
 def _set_module_folders(folders: list[str]) -> None:
     sys.path[:] = folders
+
+
+def _decimal_context() -> tuple[Any, ...]:
+    return decimal.getcontext().__reduce__()[1]  # type: ignore[return-value]  # what a context is made of
+
+
+def _set_decimal_context(parts: tuple[Any, ...]) -> None:
+    decimal.setcontext(decimal.Context(*parts))
+
+
+def _set_streams(streams: tuple[Any, ...]) -> None:
+    sys.stdin, sys.stdout, sys.stderr = streams
+
+
+def _set_signals(handlers: list[Any]) -> None:
+    for number, handler in zip(SIGNALS, handlers, strict=True):
+        signal.signal(number, handler)

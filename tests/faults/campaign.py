@@ -151,7 +151,7 @@ class Campaign:
 
 def _described(seed: int, subject: str, number: int, trial: Trial, error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-4:]
-    calls = " < ".join(f"{Path(one.filename).name}:{one.lineno} {one.name}" for one in reversed(frames))
+    calls = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
     try:
         message = str(error)[:600]
     except Exception:

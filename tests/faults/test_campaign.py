@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import yaml
 from faults.campaign import ACCEPTED, REFUSED, HangError, bounded, settled
-from faults.mutate import BYTES, PLACES, alter, alter_array, alter_code, alter_npz, as_json, as_yaml, misplace, scribble
+from faults.mutate import BYTES, PLACES, alter, alter_array, alter_npz, as_json, as_yaml, misplace, scribble
+from faults.mutate_code import alter_code
 from faults.sound import CONFIG, HYPOTHESIS
 
 from ad_hypotheses.errors import UserError
@@ -96,10 +97,10 @@ def test_plain_data_text_arrays_and_programs_are_altered():
 
 
 def test_a_file_is_replaced_by_everything_that_a_path_may_be(tmp_path):
-    found = set()
+    names = set()
     for number in range(60):
         path = tmp_path / str(number)
         path.write_text("a file")
-        found.add(misplace(path, np.random.default_rng(number)))
+        names.add(misplace(path, np.random.default_rng(number)))
         assert not path.is_file() or path.is_symlink()
-    assert found == set(PLACES)
+    assert names == set(PLACES)

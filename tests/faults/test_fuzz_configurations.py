@@ -29,7 +29,7 @@ def entries(content: bytes) -> dict[tuple[str, ...], str] | None:
     Raises:
         AssertionError: A key stands there twice.
     """
-    found: dict[tuple[str, ...], str] = {}
+    scalars: dict[tuple[str, ...], str] = {}
     merged = False
 
     def read(node: yaml.Node | None, path: tuple[str, ...]) -> None:
@@ -41,10 +41,10 @@ def entries(content: bytes) -> dict[tuple[str, ...], str] | None:
             for key, value in node.value:
                 read(value, (*path, str(key.value)))
         elif isinstance(node, yaml.ScalarNode):
-            found[path] = node.value
+            scalars[path] = node.value
 
     read(yaml.compose(content.decode(), Loader=yaml.SafeLoader), ())
-    return None if merged else found
+    return None if merged else scalars
 
 
 def reads_as(text: str, value: Any) -> bool:
@@ -72,13 +72,13 @@ def require_as_written(config: Config, content: bytes) -> None:
 
 def is_small(config: Config) -> bool:
     """Whether training it costs next to nothing."""
-    size, kept, training, task = config.model, config.histories, config.training, config.make_task()
-    wanted = {**size.model_dump(), **kept.model_dump(), **training.model_dump()}
-    steps = config.kept_episodes * task.horizon + kept.skip * task.horizon
+    size, histories, training, task = config.model, config.histories, config.training, config.make_task()
+    wanted = {**size.model_dump(), **histories.model_dump(), **training.model_dump()}
+    steps = config.kept_episodes * task.horizon + histories.skip * task.horizon
     return (
         all(wanted[name] is None or wanted[name] <= most for name, most in SMALL.items())
         and steps <= 256
-        and kept.held_out + (kept.train_tasks or 0) <= 10_000
+        and histories.held_out + (histories.train_tasks or 0) <= 10_000
         and not training.compile
     )
 

@@ -31,7 +31,7 @@ HALVED = replace(SETTINGS, rows=40, findings=1)
 
 
 @dataclass(frozen=True)
-class Kept:
+class Measurement:
     """A measurement that keeps files, and what it gives where there are none.
 
     Attributes:
@@ -82,7 +82,7 @@ MEASURES = {"scrubbing": _scrub, "adversary": _attack, "patching": _patch, "sear
 
 
 @pytest.fixture(scope="module", params=sorted(MEASURES))
-def kept(request, sound, tmp_path_factory) -> Kept:
+def measurement(request, sound, tmp_path_factory) -> Measurement:
     """What one of the measurements keeps, and gives."""
     folder = tmp_path_factory.mktemp(request.param) / "kept"
 
@@ -92,8 +92,8 @@ def kept(request, sound, tmp_path_factory) -> Kept:
     if request.param == "training":
         with pytest.raises(KeyboardInterrupt):
             measure(folder)
-        return Kept(measure, folder, measure(tmp_path_factory.mktemp("undisturbed")))
-    return Kept(measure, folder, measure(folder))
+        return Measurement(measure, folder, measure(tmp_path_factory.mktemp("undisturbed")))
+    return Measurement(measure, folder, measure(folder))
 
 
 def spoil(trial, folder: Path) -> None:
@@ -118,13 +118,13 @@ def spoil(trial, folder: Path) -> None:
 
 
 @sizes(2, 150)
-def test_what_is_kept_changes_no_figure(campaign, kept, n_inputs):
+def test_what_is_kept_changes_no_figure(campaign, measurement, n_inputs):
     def attempt(trial):
         folder = trial.place / "again"
-        shutil.copytree(kept.folder, folder)
+        shutil.copytree(measurement.folder, folder)
         spoil(trial, folder)
-        word, figures = settled(lambda: kept.measure(folder))
-        assert word == REFUSED or figures == kept.figures, "other figures, in silence"
+        word, figures = settled(lambda: measurement.measure(folder))
+        assert word == REFUSED or figures == measurement.figures, "other figures, in silence"
         return word
 
-    campaign.run(f"kept {kept.folder.parent.name[:-1]}", n_inputs, attempt)
+    campaign.run(f"kept {measurement.folder.parent.name[:-1]}", n_inputs, attempt)

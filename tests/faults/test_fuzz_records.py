@@ -56,7 +56,7 @@ def require_type(value: Any, kind: Any, place: str) -> None:
             require_type(item, arguments[1], f"{place}.{key}")
     elif origin is UnionType:
         if value is not None:
-            require_type(value, next(one for one in arguments if one is not NoneType), place)
+            require_type(value, next(kind for kind in arguments if kind is not NoneType), place)
     else:
         wanted = NUMBERS if kind is float else kind
         right = isinstance(value, wanted) and (kind is bool or not isinstance(value, bool))
