@@ -5,8 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import multiprocessing
+import os
 import re
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -324,6 +328,39 @@ def test_an_interrupted_calibration_goes_on_and_ends_as_if_nothing_had_been(plac
     assert "## What got through" in text
     for picture in re.findall(r"\]\((\S+\.png)\)", text):
         assert (Path("reports") / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def two_processes(tmp_path, monkeypatch) -> calibrating.CalibrationSettings:
+    """Return settings of a calibration in two processes, which load nothing."""
+    monkeypatch.setattr(calibrating, "_begin", os.getpid)
+    return calibrating.CalibrationSettings((), True, Path("models"), Path("known"), tmp_path, 0, workers=2)
+
+
+def test_a_process_that_is_killed_ends_the_calibration_with_a_message(two_processes):
+    """As the system does when memory runs out; others are not waited for."""
+    expected = r"when memory runs out. What was done is kept in \S*calibration; .* less memory with --workers 1\."
+    with (
+        pytest.raises(UserError, match=expected),
+        calibrating._processes(two_processes) as workers,
+    ):
+        list(workers(signal.raise_signal, [signal.SIGKILL, signal.SIGCONT]))
+    assert not multiprocessing.active_children()
+
+
+def test_processes_end_at_once_when_the_calibration_is_stopped(two_processes):
+    began = []
+
+    def stop_at_the_first() -> None:
+        with calibrating._processes(two_processes) as workers:
+            next(iter(workers(time.sleep, [0, 3600, 3600, 3600])))
+            began.extend(multiprocessing.active_children())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_at_the_first()
+    assert -signal.SIGTERM in {process.exitcode for process in began}
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize(

@@ -208,9 +208,10 @@ SITES = {
 }  # the last of some is wrong
 FACTS = ("previous_actions", "previous_rewards", "actions", "rewards", "episode_step", "rewards_seen", "episode")
 SHAPED = (
-    "-{0}", "{0} * 0", "{0} / 2", "{0} % 2", "{0} > 0", "{0}[..., ::-1]", "{0}[:, ::-1]", "{0}[::-1]", "np.cumsum({0}, axis=1)",
-    "np.roll({0}, 1, axis=1)", "np.roll({0}, 1, axis=0)", "np.sort({0}, axis=1)", "np.maximum.accumulate({0}, axis=1)",
-    "np.minimum({0}, 1)", "np.asarray({0}).astype(np.int8)", "np.asarray({0}).astype(np.float16)", "{0} + np.arange(8)",
+    "-{0}", "{0} * 0", "{0} / 2", "{0} % 2", "{0} > 0", "{0}[..., ::-1]", "{0}[:, ::-1]", "{0}[::-1]",
+    "np.cumsum({0}, axis=1)", "np.roll({0}, 1, axis=1)", "np.roll({0}, 1, axis=0)", "np.sort({0}, axis=1)",
+    "np.maximum.accumulate({0}, axis=1)", "np.minimum({0}, 1)", "np.asarray({0}).astype(np.int8)",
+    "np.asarray({0}).astype(np.float16)", "{0} + np.arange(8)",
     "{0} * (1 - 1e-9)", "{0} + 1e-9 * np.random.rand()", "np.asarray({0}) - np.mean({0})", "{0}.tolist()",
 )  # fmt: skip
 SAME = (

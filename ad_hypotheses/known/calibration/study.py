@@ -8,11 +8,14 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ad_hypotheses.errors import UserError
 from ad_hypotheses.known.calibration.cases import chosen
 from ad_hypotheses.known.calibration.jobs import (
     FULL,
@@ -93,7 +96,7 @@ def calibrate_all(asked: CalibrationSettings, as_json: bool) -> None:
     """Run everything, write the report, and print its headline.
 
     Raises:
-        UserError: A network does not exist or cannot be loaded, or the report cannot be written.
+        UserError: A network does not exist or cannot be loaded, the report cannot be written, or a process was killed.
         Stopped: The user pressed Ctrl-C.
     """
     networks, place, design = chosen(asked.only), asked.place, asked.design
@@ -140,8 +143,27 @@ def _processes(asked: CalibrationSettings) -> Iterator[Workers]:
         yield map
         return
     # a fork would copy the threads of torch in a state in which they never wake up
-    with multiprocessing.get_context("spawn").Pool(asked.workers, _begin) as pool:
-        yield pool.imap_unordered
+    with ProcessPoolExecutor(asked.workers, multiprocessing.get_context("spawn"), _begin) as processes:
+        try:
+            yield partial(_completed, processes)
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process of the calibration was ended from outside; the system does so when memory runs out. "
+                f"What was done is kept in {asked.place.scratch.folder}; the same command goes on, and takes less "
+                f"memory with --workers {max(1, asked.workers // 2)}."
+            ) from error
+        except BaseException:
+            processes.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()  # else what it has begun would be waited for
+                process.join()
+            raise
+
+
+def _completed(processes: ProcessPoolExecutor, function: Callable[[Task], Job], tasks: Sequence[Task]) -> Iterator[Job]:
+    """Run jobs in processes, and yield each once it is done."""
+    for future in as_completed([processes.submit(function, task) for task in tasks]):
+        yield future.result()
 
 
 def _begin() -> None:
