@@ -13,7 +13,6 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.distill.checkpoint import Checkpoint, load
-from ad_hypotheses.distill.train import split
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.verdict import draws_for
 from ad_hypotheses.language.check import Bound, BoundGraph, bind, outline
@@ -23,13 +22,10 @@ from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.wrong_site import wrong_site
 from ad_hypotheses.report.progress import Progress
 from ad_hypotheses.studies.adversary.plan import AttackPlan
-from ad_hypotheses.studies.evaluate.curves import spread
+from ad_hypotheses.studies.data import histories
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim
 from ad_hypotheses.studies.scrub.cost import Cost, history_bytes, predict, refuse_too_large
 from ad_hypotheses.studies.scrub.record import Challenge
-from ad_hypotheses.tasks.task import n_tasks_of
-
-FRESH = 1_000_003  # added to the seed of the training histories: a study's histories were never trained on
 
 
 @dataclass(frozen=True)
@@ -73,18 +69,8 @@ def reference_histories(checkpoint: Checkpoint, settings: ScrubSettings) -> Hist
         DataError: Too few rows were asked for.
         CapacityError: They would not fit into memory.
     """
-    if settings.rows < 2:
-        raise DataError(f"`rows` is {settings.rows}, but donors need at least 2 histories; 256 is a good number.")
-    config = checkpoint.config
-    refuse_too_large(Cost(0, history_bytes(checkpoint.model, settings.rows, _steps(checkpoint)), 0), settings.memory)
-    trained, held_out = split(config)
-    pools = {"train": [trained], "held-out": [held_out], "all": [trained, held_out]}[settings.tasks]
-    facts = {name: np.concatenate([pool[name] for pool in pools]) for name in trained}
-    if not n_tasks_of(facts):
-        raise DataError(f"{checkpoint.name} has no {settings.tasks} tasks: histories.held_out is 0.")
-    rng = np.random.default_rng([config.histories.seed + FRESH, settings.seed])
-    chosen = spread(facts, settings.rows, rng)
-    return config.live(chosen, rng)
+    lives = histories(checkpoint, settings.rows, seed=settings.seed, tasks=settings.tasks, memory=settings.memory)
+    return lives.history
 
 
 @dataclass
