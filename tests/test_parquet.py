@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ad_hypotheses.cli import patch_study as patching
 from ad_hypotheses.storage import files
 from ad_hypotheses.studies.tables import PATCH_COLUMNS
 
@@ -66,7 +65,7 @@ def test_the_same_study_makes_the_same_bytes(cli, workplace, monkeypatch):
 
 
 def test_nothing_is_begun_without_pyarrow(cli, workplace, without_pyarrow, monkeypatch):
-    monkeypatch.setattr(patching, "patch_all", lambda *given: pytest.fail("it began"))
+    monkeypatch.setattr("ad_hypotheses.studies.patch.study.patch", lambda *given, **named: pytest.fail("it began"))
     ran = cli("patch", "tiny", *EDGES, *QUICK, "--parquet")
     assert (ran.code, ran.out) == (2, "")
     assert "--parquet needs pyarrow, which is not installed" in ran.said

@@ -14,11 +14,11 @@ import pytest
 
 from ad_hypotheses.causal import effects
 from ad_hypotheses.causal.metrics import METRICS, Metric
-from ad_hypotheses.cli import patch_study as patching
-from ad_hypotheses.evidence.effects import Effect, PatchRecord, PatchStudy
+from ad_hypotheses.evidence.effects import Effect
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.studies.patch.answer import answer
 from ad_hypotheses.studies.patch.page import draw_pictures, page, write_patch_report
+from ad_hypotheses.studies.patch.record import PatchRecord, PatchStudy
 
 CLAIMS = '''"""Stay: it stays where it was paid."""
 import numpy as np
@@ -224,10 +224,10 @@ def test_an_interrupted_run_goes_on(cli, claims, workplace, monkeypatch):
         (("tiny", "--edges", "mlp(1) -> mlp(0)", "--edges", "pos"), ("mlp(1) writes after mlp(0)", "'pos' is no edge")),
         (("tiny", "--nodes", "head(7)"), ("--nodes 'head(7)'", "none of the model's")),
         (("tiny", "--nodes", "head(0) + mlp(0)"), ("one after the other",)),
-        (("tiny", "--path", "pos -> logits"), ("is no path", "--edges")),
+        (("tiny", "--path", "pos -> logits"), ("is not a path", "--edges")),
         (("tiny", "--path", "pos -> head(0, 0) -> logits"), ("say with what", "head(0, 0).q")),
         (("tiny", "--edges", "all", "--written", "rewardd"), ("no step role 'rewardd'", "Did you mean 'rewarded'?")),
-        (("tiny", "--nodes", "mlp(0)", "--read", "rewarded"), ("edges and paths that are typed",)),
+        (("tiny", "--nodes", "mlp(0)", "--read", "rewarded"), ("edges and paths that are named", "(--edges, --path)")),
         (("tiny", "--edges", "all", "--donors", "nobody"), ("no donors 'nobody'", "reward-moved")),
         (("tiny", "--edges", "all", "--donors", "agree:seen"), ("a model alone has none",)),
         (("hypotheses/stay.py", "--donors", "agree:sen"), ("Did you mean 'seen'?",)),
@@ -248,7 +248,7 @@ def test_what_cannot_be_patched_is_refused(cli, claims, workplace, typed, fragme
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(cli, claims, workplace, monkeypatch):
     (workplace / "reports").write_text("a file")
-    monkeypatch.setattr(patching, "patch_all", lambda *given: pytest.fail("it ran"))
+    monkeypatch.setattr("ad_hypotheses.studies.patch.study.patch", lambda *given, **named: pytest.fail("it ran"))
     refused(cli("patch", claims, *QUICK), "reports", "--reports")
 
 

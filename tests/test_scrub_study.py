@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from listener import Listener
 
 from ad_hypotheses import Hypothesis, embed, logits, mlp, node
 from ad_hypotheses.errors import CheckpointError
-from ad_hypotheses.report.progress import Progress
 from ad_hypotheses.studies.scrub.bind import ScrubSettings
 from ad_hypotheses.studies.scrub.study import scrub
 
@@ -30,26 +30,6 @@ def place(cell):
 def choice(place):
     """No opinion.  [batch, step]"""
     return np.full(place.shape[:2], -1)
-
-
-class Listener(Progress):
-    """Remember what a study reports."""
-
-    def __init__(self):
-        self.phases, self.done, self.notes, self.lines = [], 0, [], []
-
-    def begin(self, title, total, unit="", done=0):
-        self.phases.append((title, total))
-        self.done = done
-
-    def advance(self, by):
-        self.done += by
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def say(self, line, style=""):
-        self.lines.append(line)
 
 
 @pytest.fixture

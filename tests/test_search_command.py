@@ -12,14 +12,12 @@ from expand import tiny_history, tiny_model
 from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.causal.resume import Numbers
 from ad_hypotheses.causal.search import Circuit, Losses, search
-from ad_hypotheses.cli import search as searching
 from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.language.load import load
 from ad_hypotheses.language.write import hypothesis_source
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch import search as search_study
-from ad_hypotheses.studies.patch.search import share_kept
-from ad_hypotheses.studies.patch.study import PatchSettings
+from ad_hypotheses.studies.patch.search import SearchSettings, share_kept
 
 QUICK = ("--samples", "12", "--threads", "1")
 FILE = "hypotheses/found_tiny.py"
@@ -91,7 +89,7 @@ def test_what_is_kept_is_a_ratio_of_mean_losses():
     for kept in (edges[::2], edges, []):
         circuit = Circuit(tuple(kept), 0.0, 0.9, 0.0, 0.0, 0.0, (), True)
         expected = (losses.of([]) - losses.of(kept)) / (losses.of([]) - losses.of(edges))
-        assert share_kept(model, pairs, circuit, PatchSettings()).value == pytest.approx(expected, abs=1e-9)
+        assert share_kept(model, pairs, circuit, SearchSettings()).value == pytest.approx(expected, abs=1e-9)
 
 
 # --- Going on ------------------------------------------------------------------------------------------------------
@@ -142,7 +140,7 @@ def test_ctrl_c_says_what_is_kept(cli, workplace, monkeypatch, calls, words):
         return really(self, kept)
 
     if calls == 1:
-        monkeypatch.setattr(searching, "histories_of", lambda *given: stopped(None, None))
+        monkeypatch.setattr(SearchSettings, "pairs", lambda *given: stopped(None, None))
     else:
         monkeypatch.setattr(Losses, "of", stopped)
     ran = cli("patch", "tiny", "--search", "0.5", *QUICK)
@@ -170,7 +168,7 @@ def test_ctrl_c_says_what_is_kept(cli, workplace, monkeypatch, calls, words):
         (("--search", "0.5", "--donors", "nobody"), ("no donors 'nobody'",)),
         (("--search", "0.5", "--donors", "agree:goal"), ("a model alone has none",)),
         (("--search", "0.5", "--memory", "1kB"), ("the run needs", "--samples", "--memory")),
-        (("--search", "0.5", "--out", "found"), ("is no Python file", "--out found.py")),
+        (("--search", "0.5", "--out", "found"), ("is not a Python file", "--out found.py")),
         (("--search", "0.5", "--out", "Found.py"), ("--out Found.py", "cannot name a hypothesis")),
         (("--search", "0.5", "--out", "tiny.yaml/found.py"), ("cannot be written", "--out")),
         (("--search", "0.5", "--reports", "tiny.yaml"), ("tiny.yaml cannot be written", "--reports")),
@@ -178,7 +176,7 @@ def test_ctrl_c_says_what_is_kept(cli, workplace, monkeypatch, calls, words):
     ids=lambda one: " ".join(one) if isinstance(one, tuple) else None,
 )
 def test_what_cannot_be_searched_is_refused_before_the_work(cli, workplace, monkeypatch, typed, fragments):
-    monkeypatch.setattr(search_study, "search", lambda *given, **named: pytest.fail("it began"))
+    monkeypatch.setattr(search_study, "search_circuit", lambda *given, **named: pytest.fail("it began"))
     refused(cli("patch", "tiny", *typed, *QUICK), *fragments)
     assert not (workplace / FILE).exists()
 
@@ -191,19 +189,19 @@ def test_a_hypothesis_has_no_edges_to_search(cli, workplace):
 
 def test_a_file_of_yours_is_never_written_over(cli, workplace, monkeypatch):
     (workplace / FILE).write_text("mine\n")
-    monkeypatch.setattr(searching, "search_edges", lambda *given: pytest.fail("it began"))
+    monkeypatch.setattr(search_study, "search_pairs", lambda *given: pytest.fail("it began"))
     refused(cli("patch", "tiny", "--search", "0.5", *QUICK), FILE, "exists and is left alone", "--out")
     assert (workplace / FILE).read_text() == "mine\n"
 
 
 def test_nor_is_one_that_appeared_meanwhile(cli, workplace, monkeypatch):
-    really = searching.search_edges
+    really = search_study.search_pairs
 
     def beside(*given):
         (workplace / FILE).write_text("mine\n")
         return really(*given)
 
-    monkeypatch.setattr(searching, "search_edges", beside)
+    monkeypatch.setattr(search_study, "search_pairs", beside)
     refused(cli("patch", "tiny", "--search", "0.5", *QUICK), "exists and is left alone")
     assert (workplace / FILE).read_text() == "mine\n"
 

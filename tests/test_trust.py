@@ -143,7 +143,7 @@ def test_trusting_a_file_on_the_command_line_is_enough(cli, corridor, workplace)
     ("typed", "function", "command"),
     [
         ("scrub stay", "ad_hypotheses.studies.scrub.study.scrub", lambda *more, command, **settings: command),
-        ("patch stay", "ad_hypotheses.cli.patch_study.patch_all", lambda _, typed, *more: typed.command),
+        ("patch stay", "ad_hypotheses.studies.patch.study.patch", lambda *more, command, **settings: command),
         ("evaluate nice", "ad_hypotheses.studies.evaluate.study.evaluate_all", lambda _, asked, *more: asked.command),
     ],
 )

@@ -97,6 +97,18 @@ def _trust(files: list[Path] | None) -> list[Path]:
     return files or []
 
 
+def is_hypothesis(subject: str, models: Path) -> bool:
+    """Return whether a hypothesis file is meant, by its path or its name, rather than a model."""
+    from ad_hypotheses.language.load import places
+
+    given = Path(subject)
+    if given.suffix == ".py":
+        return True
+    if any((folder / "config.yaml").is_file() for folder in (models / given, given)):
+        return False
+    return bool(places(given))
+
+
 def load_named(file: str) -> list[Hypothesis]:
     """Run a hypothesis file that the user named; a task family in it may be made from now on.
 

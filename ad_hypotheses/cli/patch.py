@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,11 +21,22 @@ from ad_hypotheses.cli.options import (
     Trust,
     at_least,
     check_threads,
+    is_hypothesis,
+    load_named,
     parse_memory,
     parse_share,
 )
 from ad_hypotheses.cli.rerun import rerun_command
-from ad_hypotheses.studies.machine import require_writable, set_up_torch
+from ad_hypotheses.errors import CheckpointError, DataError
+from ad_hypotheses.report.screen import out as results
+from ad_hypotheses.report.screen import print_json
+from ad_hypotheses.studies.interrupt import stoppable
+from ad_hypotheses.studies.machine import keep_freed_memory, require_writable, set_up_torch
+
+if TYPE_CHECKING:
+    from ad_hypotheses.storage.scratch import Scratch
+    from ad_hypotheses.studies.patch.record import PatchStudy
+    from ad_hypotheses.studies.patch.select import Selection
 
 
 def patch(
@@ -42,7 +54,7 @@ def patch(
         list[str] | None,
         typer.Option("--nodes", metavar="WRITER", help="Replace it for all its readers; repeatable."),
     ] = None,
-    path: Annotated[
+    paths: Annotated[
         list[str] | None,
         typer.Option("--path", metavar="PATH", help="Edges in a row: 'embed(\"x\") -> head(0, 1).v -> logits'."),
     ] = None,
@@ -121,28 +133,96 @@ def patch(
 
     Ctrl-C stops it; the same command goes on.
     """
-    given = {name: value for name, value in locals().items() if name != "context"}
     require_writable(reports, "reports")
-    from ad_hypotheses.cli.patch_study import PatchArguments, is_hypothesis, patch_all, refuse_loose_options, subjects
-    from ad_hypotheses.cli.search import SearchArguments, refuse_what_does_not_go_with_it, search_model
+    if screen_steps is not None and screen is None and search is None:
+        raise DataError("--screen-steps says how edges are screened. Add --screen N, the number to measure.")
+    if out is not None and search is None:
+        raise DataError("--out says where --search writes what it finds. Add --search; for reports there is --reports.")
     from ad_hypotheses.language.claims import shown_file
-    from ad_hypotheses.studies.patch.study import PatchSettings
+    from ad_hypotheses.report.progress import metered
+    from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
+    from ad_hypotheses.studies.patch.bind import PatchSettings
+    from ad_hypotheses.studies.patch.page import write_patch_report
+    from ad_hypotheses.studies.patch.select import Selection
+    from ad_hypotheses.studies.patch.study import patch as patch_model
+    from ad_hypotheses.studies.tables import require_parquet
 
+    if parquet:
+        require_parquet()
     set_up_torch(device, threads)
+    claimed = is_hypothesis(subject, models)
+    command = rerun_command(context, shown_file(subject) if claimed else subject, leave_out=("reports", "memory"))
+    budget = None if memory is None else parse_memory(memory)
+    scratch = Scratch(reports / PARTIAL / f"patch-{Path(subject).stem}")
+    keep_freed_memory()
+    if search is not None:
+        from ad_hypotheses.cli.search import SearchCommand, refuse_other_options, search_model
+        from ad_hypotheses.studies.patch.search import SearchSettings
+
+        refuse_other_options(context, claimed)
+        run = SearchCommand(subject, out, models, reports, device, command, scratch, trust or ())
+        search_model(run, SearchSettings(search, donors, rows, tasks, seed, budget), as_json)
+        return
     # roles are spelt with "_", as Python names; "-" is accepted on the command line
     written, read = (None if role is None else role.replace("-", "_") for role in (written, read))
-    argument = shown_file(subject) if is_hypothesis(subject, models) else subject
-    command = rerun_command(context, argument, leave_out=("reports", "memory"))
-    typed = PatchArguments(
-        subject, model, models, reports, device, tuple(edges or ()), tuple(nodes or ()), tuple(path or ()), written,
-        read, command, parquet, trust or (),
-    )  # fmt: skip
-    budget = None if memory is None else parse_memory(memory)
+    selection = Selection(edges or (), nodes or (), paths or (), written, read)
     metrics = tuple(metric) if metric else PatchSettings.metrics
-    asked = PatchSettings(donors, direction, metrics, rows, tasks, seed, budget, screen, screen_steps)
-    refuse_loose_options(given)
-    if search is not None:
-        refuse_what_does_not_go_with_it(typed, given)
-        search_model(typed, SearchArguments(search, out), asked, as_json)
+    settings = PatchSettings(donors, direction, metrics, rows, tasks, seed, budget, screen, screen_steps)
+    hypotheses = load_named(subject) if claimed else []
+    if not claimed:
+        _require_patchable(subject, model, models, selection)
+    with metered() as meter, stoppable(lambda: _stopped(scratch)):
+        studies = patch_model(
+            hypotheses,
+            selection,
+            settings,
+            model=model if claimed else subject,
+            models=models,
+            device=device,
+            command=command,
+            scratch=scratch,
+            progress=meter,
+        )
+        meter.begin("writing reports", len(studies))
+        pages = [write_patch_report(study, reports, parquet)[-1] for study in studies]
+        scratch.discard()
+        meter.say(clear_old(reports / PARTIAL), "dim")
+    _show(studies, pages, as_json)
+
+
+def _require_patchable(subject: str, model: str | None, models: Path, selection: Selection) -> None:
+    """Refuse a model that does not exist, or with which nothing is to be done."""
+    from ad_hypotheses.distill.checkpoint import find
+    from ad_hypotheses.language.load import FOLDER
+
+    if model is not None:
+        raise DataError(f"{subject} is a model itself; --model goes with a hypothesis file.")
+    try:
+        find(subject, models)
+    except CheckpointError as error:
+        names = ", ".join(sorted(path.stem for path in FOLDER.glob("*.py"))) or "none"
+        raise CheckpointError(f"{error}\n  It is no hypothesis file either; of those there are: {names}.") from error
+    if selection.is_empty:
+        raise DataError(
+            f"nothing to patch: {subject} is a model, and no edges were named.\n"
+            f"  Add --edges all, --edges 'head(0, 0) -> logits', --nodes 'head(0, 0)', --path or --search 0.9, "
+            f"or name a hypothesis file."
+        )
+
+
+def _stopped(scratch: Scratch) -> str:
+    if scratch.is_empty:
+        return "stopped before anything was measured; nothing was kept."
+    return f"stopped; what was measured is kept in {scratch.folder}; the same command goes on."
+
+
+def _show(studies: list[PatchStudy], pages: list[Path], as_json: bool) -> None:
+    if as_json:
+        both = zip(studies, pages, strict=True)
+        print_json([{"report": str(page), **json.loads(study.to_json())} for study, page in both])
         return
-    patch_all(subjects(typed), typed, asked, as_json)
+    from ad_hypotheses.studies.patch.summary import show
+
+    console = results()
+    for study, page in zip(studies, pages, strict=True):
+        show(study, console, page)

@@ -102,7 +102,7 @@ def load(name: str | Path, models: Path = Path("models"), device: str = "cpu") -
         )
     _require_fit(config, _tensors(content, folder / WEIGHTS), folder)
     model = build(config)
-    model.name = _name(folder, models)
+    model.name = name_of(folder, models)
     fill(model, content, folder / WEIGHTS)
     return Checkpoint(model.name, folder, config, model.to(device).eval(), record)
 
@@ -224,7 +224,7 @@ def names(models: Path = Path("models")) -> list[str]:
     return sorted(folder.as_posix() for folder in folders if SCRATCH not in folder.parts)
 
 
-def _name(folder: Path, models: Path) -> str:
+def name_of(folder: Path, models: Path) -> str:
     """Return what a checkpoint is called; links are not followed, they may be what gives it its name."""
     place, root = Path(os.path.abspath(folder)), Path(os.path.abspath(models))  # noqa: PTH100
     return place.relative_to(root).as_posix() if root in place.parents else place.name

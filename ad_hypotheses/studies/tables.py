@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from ad_hypotheses.errors import UserError
-from ad_hypotheses.evidence.effects import PatchStudy
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.studies.adversary import page as challenge
+from ad_hypotheses.studies.patch.record import PatchStudy
 from ad_hypotheses.studies.scrub.record import Claim, Study
 
 COLUMNS = ["claim", "kind", "scope", "of", "figure", "value", "low", "high"]

@@ -21,12 +21,14 @@ from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.distill.train import TrainingProgress, train
 from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.storage.scratch import Scratch
-from ad_hypotheses.studies.patch.search import SearchProgress, histories_of, search_edges
-from ad_hypotheses.studies.patch.study import Item, PatchSettings
-from ad_hypotheses.studies.patch.study import prepare as prepare_patches
-from ad_hypotheses.studies.patch.study import run as run_patches
+from ad_hypotheses.studies.patch.bind import PatchSettings
+from ad_hypotheses.studies.patch.bind import prepare as prepare_patches
+from ad_hypotheses.studies.patch.search import SearchSettings, search_pairs
+from ad_hypotheses.studies.patch.select import Item
+from ad_hypotheses.studies.patch.study import run_patches
 
 PATCHED = PatchSettings(rows=12, metrics=("loss",))
+SEARCHED = SearchSettings(rows=12)
 HALVED = replace(SETTINGS, rows=40, findings=1)
 
 
@@ -61,8 +63,7 @@ def _patch(sound, folder: Path) -> Any:
 
 def _search(sound, folder: Path) -> Any:
     checkpoint = load(sound.checkpoint)
-    pairs = histories_of(checkpoint, PATCHED)
-    return repr(search_edges(checkpoint, pairs, 0.9, PATCHED, SearchProgress(), Scratch(folder)))
+    return repr(search_pairs(checkpoint, SEARCHED.pairs(checkpoint), SEARCHED, Scratch(folder)))
 
 
 def _train(sound, folder: Path) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ad_hypotheses.causal.metrics import METRICS
-from ad_hypotheses.evidence.effects import PatchRecord, PatchStudy
 from ad_hypotheses.report.words import code, figure, interval, literal
+from ad_hypotheses.studies.patch.record import PatchRecord, PatchStudy
 
 NAMED = 3  # edges that a sentence can hold
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ad_hypotheses.evidence.effects import PatchRecord, PatchStudy
 from ad_hypotheses.report.words import figure
+from ad_hypotheses.studies.patch.record import PatchRecord, PatchStudy
 from ad_hypotheses.studies.scrub.graph import escape
 
 _NODE = "fill:#cfe8f7,stroke:#0072b2,stroke-width:2px,color:#10222e"

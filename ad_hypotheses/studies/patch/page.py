@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from ad_hypotheses.causal.metrics import METRICS
-from ad_hypotheses.evidence.effects import ALPHA, Effect, PatchRecord, PatchStudy
+from ad_hypotheses.evidence.effects import ALPHA, Effect
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import Markdown, chance, code, figure, file_name, interval, options_of, table
 from ad_hypotheses.storage.files import report_files
 from ad_hypotheses.studies.patch import pictures as heatmap
 from ad_hypotheses.studies.patch.answer import answer, arrows_of, by_size, declared_of, open_of, undeclared_of
 from ad_hypotheses.studies.patch.graph import drawing
+from ad_hypotheses.studies.patch.record import PatchRecord, PatchStudy
 from ad_hypotheses.studies.tables import patch_csv, patch_parquet
 
 LISTED = 20  # edges in a table; the CSV has all

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ad_hypotheses.causal.metrics import METRICS
-from ad_hypotheses.evidence.effects import PatchRecord, PatchStudy
 from ad_hypotheses.report.draw import BLUE, FAINT, GREY, INK, ORANGE, VERMILION, picture
 from ad_hypotheses.studies.patch.answer import declared_of, open_of
+from ad_hypotheses.studies.patch.record import PatchRecord, PatchStudy
 
 MANY_COLUMNS = 60  # beyond it only one reader a head is named
 LEAST_CELLS = 6  # fewer are better read in the table
