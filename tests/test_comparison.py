@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ad_hypotheses.studies.evaluate.learners import learner_table, plain, points, share
+from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.report.words import amount, points, share
+from ad_hypotheses.studies.evaluate.learners import learner_table
 from ad_hypotheses.studies.evaluate.page import draw_pictures, page, write_comparison
 from ad_hypotheses.studies.evaluate.record import Evaluated, by_task, difference, figure_rows, headline, overview_rows
 from ad_hypotheses.studies.evaluate.study import EvaluationSettings, report_name
@@ -220,11 +223,19 @@ def test_where_a_share_means_nothing_returns_and_regret_are_told():
 
 
 def test_numbers_as_words():
-    assert share(number(0.5)) == "50% [48%, 52%]"
-    assert share({"value": 0.5, "low": None, "high": None}) == "50%"
-    assert points(number(-0.1)) == "-10 [-12, -8]"
-    assert plain({"value": -0.001, "low": None, "high": None}) == "0.00"
-    assert {share(None), points(None), plain(None)} == {"-"}
+    assert share(Number.read(number(0.5))) == "50% [48%, 52%]"
+    assert share(Number.read({"value": 0.5, "low": None, "high": None})) == "50%"
+    assert points(Number.read(number(-0.1))) == "-10 [-12, -8]"
+    assert amount(Number(-0.001)) == "0.00"
+    assert amount(Number(0.5), sign=True) == "+0.50"
+    assert {share(None), points(None), amount(None), amount(Number(math.nan))} == {"-"}
+
+
+def test_a_number_survives_the_file():
+    for figure in (number(0.5), {"value": 2, "low": 1, "high": None}, {"value": None, "low": None, "high": None}):
+        assert Number.read(json.loads(json.dumps(figure))).written() == figure
+    assert Number.read(0.5).written() == {"value": 0.5, "low": None, "high": None}
+    assert Number.read(None) is None
 
 
 def test_a_learner_table_has_a_line_for_everyone():
@@ -260,9 +271,9 @@ def lived(name, last, digest="same", lives=10):
 def test_differences_are_paired_where_the_tasks_are_the_same():
     same, other = lived("two", 0.8), lived("three", 0.8, "others")
     paired, apart = difference(same, lived("one", 0.9)), difference(other, lived("one", 0.9))
-    assert paired["value"] == apart["value"] == pytest.approx(-0.05, abs=1e-4)
-    assert paired["high"] < 0 < apart["high"], "tasks differ more than models do"
-    assert difference(lived("one", 0.9), lived("one", 0.9)) == {"value": 0, "low": 0, "high": 0}
+    assert paired.value == apart.value == pytest.approx(-0.05, abs=1e-4)
+    assert paired.high < 0 < apart.high, "tasks differ more than models do"
+    assert difference(lived("one", 0.9), lived("one", 0.9)) == Number(0, 0, 0)
     assert difference(evaluated(), evaluated("two")) is None
     said = text([lived("one", 0.9), same])
     assert "| `two` | -5 [-" in said

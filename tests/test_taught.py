@@ -20,7 +20,7 @@ from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.proof import Proof, Share, require_proof
 from ad_hypotheses.known.teaching import claims_of
 from ad_hypotheses.known.trained import TRAINED
-from ad_hypotheses.known.trained_card import percent, trained_card
+from ad_hypotheses.known.trained_card import hundredths, trained_card
 from ad_hypotheses.known.training_digest import digest
 from ad_hypotheses.language.load import load as load_claims
 from ad_hypotheses.report.progress import Meter
@@ -138,7 +138,7 @@ def test_a_finished_network_whose_truth_changed_is_trained_again(cli, place, mon
     assert "is trained already" in said
     assert f"known-{NAME}: truth recovers 1.000, with independent others 1.000; what it does not name is good" in said
     proof = json.loads((ROOT / FOLDER / "record.json").read_text())["known"]["proof"]
-    figures = [percent(proof[one]) for one in ("outside", "outside_independent")]
+    figures = [hundredths(proof[one]) for one in ("outside", "outside_independent")]
     assert f"for {figures[0]} of the gain, with independent others for {figures[1]}" in said
 
     def refuse(*given):
@@ -173,8 +173,8 @@ def test_what_ships_was_proved_with_joint_and_with_independent_others(known):
     require_proof(known.model, Proof(**proof | {"claims": claims}))
     card = (ROOT / "models" / known.model / "card.md").read_text()
     assert card == trained_card(known.model, here.config, here.record, here.record["weights_sha256"])
-    shares = f"it loses {percent(proof['outside'])} of its gain over the baseline, and "
-    assert f"{shares}{percent(proof['outside_independent'])} with independent others" in card
+    shares = f"it loses {hundredths(proof['outside'])} of its gain over the baseline, and "
+    assert f"{shares}{hundredths(proof['outside_independent'])} with independent others" in card
 
 
 def test_the_digest_tells_sites_rules_nodes_that_are_left_alone_and_others(tmp_path):

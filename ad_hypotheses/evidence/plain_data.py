@@ -6,18 +6,51 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Number:
-    """An estimate with its interval; not estimable if its denominator may be 0."""
+    """An estimate with its interval; not estimable if its denominator may be 0.
+
+    Attributes:
+        value: NaN where there is none.
+        low, high: NaN where nothing bounds it, as with too few tasks.
+        estimable: Whether it may be read.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
     estimable: bool = True
+
+    @classmethod
+    def read(cls, figure: float | Mapping[str, float | None] | None) -> Number | None:
+        """Return a figure of an evaluation: a mean alone, or `{"value", "low", "high"}`, null where unknown.
+
+        Raises:
+            KeyError: It has no value or no bound.
+        """
+        if figure is None:
+            return None
+        if not isinstance(figure, Mapping):
+            return cls(figure)
+        value, low, high = (math.nan if (part := figure[name]) is None else part for name in ("value", "low", "high"))
+        return cls(value, low, high)
+
+    def written(self) -> dict[str, float | None]:
+        """Return what :meth:`read` reads, with null for what is not finite."""
+        return {
+            name: part if math.isfinite(part) else None
+            for name, part in (("value", self.value), ("low", self.low), ("high", self.high))
+        }
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether both bounds are known."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
     def __str__(self) -> str:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]" if self.estimable else "not estimable"

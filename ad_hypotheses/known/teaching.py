@@ -20,7 +20,7 @@ from ad_hypotheses.known.interchange import teach
 from ad_hypotheses.known.make import FRESH, ROWS, agreement, random_histories
 from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.proof import prove, require_proof
-from ad_hypotheses.known.trained_card import percent, trained_card_files
+from ad_hypotheses.known.trained_card import hundredths, trained_card_files
 from ad_hypotheses.known.training_digest import digest, was_taught_otherwise
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
@@ -195,8 +195,8 @@ def proved(known: Known, record: dict[str, Any]) -> str:
     truth = proof["claims"]["truth"]
     return (
         f"{known.model}: truth recovers {truth['recovered']:.3f}, with independent others {truth['independent']:.3f}; "
-        f"what it does not name is good for {percent(proof['outside'])} of the gain, with independent others for "
-        f"{percent(proof['outside_independent'])}"
+        f"what it does not name is good for {hundredths(proof['outside'])} of the gain, with independent others for "
+        f"{hundredths(proof['outside_independent'])}"
     )
 
 

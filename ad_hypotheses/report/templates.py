@@ -71,15 +71,19 @@ def _sentence(text: str) -> Markdown:
 
 
 #: Ways to spell a value, by the name of the filter.
-_FILTERS: dict[str, Callable[..., Markdown]] = {
+_FILTERS: dict[str, Callable[..., str]] = {
     "address": Markdown,
+    "amount": words.amount,
     "chance": words.chance,
     "code": words.code,
     "count": words.count,
+    "counted": words.counted,
     "figure": words.figure,
     "interval": words.interval,
     "join": words.joined,
     "percent": words.percent,
+    "points": words.points,
     "prose": words.prose,
     "sentence": _sentence,
+    "share": words.share,
 }

@@ -30,6 +30,9 @@ class Markdown(str):
         return self
 
 
+NONE = Markdown("-")
+
+
 def figure(value: float | None, digits: int = 2) -> Markdown:
     """Return a number with `digits` decimals, or "not estimable"; no number is written as minus zero."""
     return Markdown(NOT_ESTIMABLE if value is None or not math.isfinite(value) else f"{value:z.{digits}f}")
@@ -49,16 +52,43 @@ def interval(number: Number, digits: int = 2) -> Markdown:
     return Markdown(f"{figure(number.value, digits)} [{figure(number.low, digits)}, {figure(number.high, digits)}]")
 
 
+def share(number: Number | None, bounds: bool = True) -> Markdown:
+    """Return a share as `"92% [89%, 94%]"`, `"-"` where there is none."""
+    return _with_bounds(number, ".0%", bounds)
+
+
+def points(number: Number | None, bounds: bool = True) -> Markdown:
+    """Return a difference of shares in percentage points, `"+89 [+86, +92]"`."""
+    return _with_bounds(number, "+z.0f", bounds, scale=100)
+
+
+def amount(number: Number | None, bounds: bool = True, sign: bool = False) -> Markdown:
+    """Return a return or a regret as `"3.51 [3.20, 3.82]"`, with a plus if a `sign` is wanted."""
+    return _with_bounds(number, "+z.2f" if sign else "z.2f", bounds)
+
+
+def _with_bounds(number: Number | None, form: str, bounds: bool, scale: float = 1) -> Markdown:
+    if number is None or not math.isfinite(number.value):
+        return NONE
+    value, low, high = (format(scale * part, form) for part in (number.value, number.low, number.high))
+    return Markdown(f"{value} [{low}, {high}]" if bounds and number.has_interval else value)
+
+
 def chance(p: float | None) -> Markdown:
     """Return a p-value, `"below 0.001"` where it is, `"-"` where nothing was tested."""
     if p is None:
-        return Markdown("-")
+        return NONE
     return Markdown("below 0.001") if p < 0.001 else figure(p, 3)
 
 
 def count(number: int) -> Markdown:
     """Return a whole number with commas, `"1,234"`."""
     return Markdown(f"{number:,}")
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number of things, `"1 life"` or `"1,000 lives"`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def sentence(text: str) -> str:

@@ -19,7 +19,7 @@ from ad_hypotheses.distill.train import split
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.studies.evaluate.curves import EvaluationPart, Lived, memory_needed, rng_of, spread
-from ad_hypotheses.studies.evaluate.figures import LAST, ReturnMeasure, in_expectation
+from ad_hypotheses.studies.evaluate.figures import LAST, ReturnMeasure, in_expectation, written
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.play import play, play_expert, uniform
 from ad_hypotheses.tasks.task import n_tasks_of
@@ -91,7 +91,7 @@ def _memory_parts(
         def run(lived: Lived) -> dict[str, Any]:
             history = rollout(model, task, facts, episodes, rng_of(seed, KEY, memory), progress=lived, memory=memory)
             last = episode_returns(in_expectation(task, history))[:, -LAST:].mean(axis=1)
-            return {"episodes": memory, "last": measure.mean(last), "share": measure.share(last)}
+            return {"episodes": memory, "last": written(measure.mean(last)), "share": written(measure.share(last))}
 
         says = f"seeing {memory} episode{'s' if memory > 1 else ''}"
         return EvaluationPart(f"memory/{memory}", says, episodes * task.horizon, run)
@@ -152,7 +152,7 @@ def _start(
         "start": start,
         "says": STARTS[start].format(n=n, all=config.kept_episodes),
         "episodes": n if start != "none" else 0,
-        "return": measure.mean(returns),
-        "share": measure.share(returns),
-        "change": None if start == "none" else measure.share(change) or measure.mean(change),
+        "return": written(measure.mean(returns)),
+        "share": written(measure.share(returns)),
+        "change": None if start == "none" else written(measure.share(change) or measure.mean(change)),
     }

@@ -6,6 +6,7 @@ known from an earlier run are left out without changing the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.train import split
-from ad_hypotheses.evidence.plain_data import Curve
+from ad_hypotheses.evidence.plain_data import Curve, Number
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.sources import variants
@@ -37,6 +38,7 @@ from ad_hypotheses.tasks.task import n_tasks_of
 
 TASK_SETS = ("train", "held_out")
 SUMMARISED = {"model": "", "model, argmax": "argmax_", "source": "source_"}
+OF_MODEL = {"first_of_optimum": "first_share", "mean_of_optimum": "mean_share", "improvement": "improvement"}
 
 Lived = Callable[[int], None]
 """Called with the number of steps that the model has lived in a part."""
@@ -199,26 +201,21 @@ def _interval(means: Float[np.ndarray, "task episode"]) -> tuple[list[float], li
 
 def _summary(by_learner: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Return the figures that models are compared by; what means nothing for a task is left out."""
-    numbers: dict[str, float] = {}
+    numbers: dict[str, Number | None] = {}
     for learner, prefix in SUMMARISED.items():
         learner_figures = by_learner.get(learner, {})
         for key, figure in (("of_optimum", "share"), ("regret", "regret")):
-            if learner_figures.get(figure):
-                numbers[f"{prefix}{key}"] = learner_figures[figure]["value"]
-    learner_figures = by_learner["model"]
-    for key, figure in (
-        ("first_of_optimum", "first_share"),
-        ("mean_of_optimum", "mean_share"),
-        ("improvement", "improvement"),
-    ):
-        if learner_figures[figure]:
-            numbers[key] = learner_figures[figure]["value"]
-    if learner_figures["improvement"] and learner_figures["improvement"]["low"] is not None:
-        numbers |= {f"improvement_{bound}": learner_figures["improvement"][bound] for bound in ("low", "high")}
-    rival = next((figures for name, figures in by_learner.items() if name.startswith("ucb")), None)
-    if rival and learner_figures["regret"] and rival["regret"] and rival["regret"]["value"] > 0:
-        numbers["regret_of_ucb1"] = round(learner_figures["regret"]["value"] / rival["regret"]["value"], 4)
-    return numbers
+            numbers[f"{prefix}{key}"] = Number.read(learner_figures.get(figure))
+    numbers |= {name: Number.read(by_learner["model"][key]) for name, key in OF_MODEL.items()}
+    summary = {name: number.value for name, number in numbers.items() if number and math.isfinite(number.value)}
+    improvement = numbers["improvement"]
+    if improvement is not None and improvement.has_interval:
+        summary |= {"improvement_low": improvement.low, "improvement_high": improvement.high}
+    rival = next((figures for name, figures in by_learner.items() if name.startswith("ucb")), {})
+    regret, other = Number.read(by_learner["model"]["regret"]), Number.read(rival.get("regret"))
+    if regret is not None and other is not None and other.value > 0:
+        summary["regret_of_ucb1"] = round(regret.value / other.value, 4)
+    return summary
 
 
 def spread(facts: Facts, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ad_hypotheses.evidence.bootstrap import Resampling
+from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.tasks import Facts, Task
@@ -26,9 +27,7 @@ LEVELS = (0.5, 0.75, 0.9)  # shares of the optimum whose first time is told
 RESAMPLES = 1000
 FEWEST = 5  # tasks below which an interval would say more than is known
 TAILS = (0.025, 0.975)
-
-Number = dict[str, float | None]
-"""`{"value": ..., "low": ..., "high": ...}`; no bounds where there are fewer than 5 tasks."""
+DIGITS = 4  # of a figure in a record
 
 
 def points(history: History) -> Float[np.ndarray, "row point"]:
@@ -92,7 +91,7 @@ class ReturnMeasure:
         return bool(mean > 0 and (min(self.task.rewards) >= 0 or mean > self.optimum.std()))
 
     def mean(self, values: Float[np.ndarray, " row"]) -> Number:
-        """Return the mean over lives, with its interval."""
+        """Return the mean over lives, with its interval where there are 5 tasks or more."""
         return self._ratio(values, np.ones(len(values)))
 
     def share(self, values: Float[np.ndarray, " row"], part: float = 1.0) -> Number | None:
@@ -106,13 +105,13 @@ class ReturnMeasure:
         return sums
 
     def _ratio(self, above: Float[np.ndarray, " row"], below: Float[np.ndarray, " row"]) -> Number:
-        value, drawn = rounded(above.sum() / below.sum()), self.resampling.clusters
+        value, drawn = round(float(above.sum() / below.sum()), DIGITS), self.resampling.clusters
         if drawn.shape[1] < FEWEST:
-            return {"value": value, "low": None, "high": None}
+            return Number(value)
         with np.errstate(invalid="ignore", divide="ignore"):  # the optimum of all drawn tasks may be 0
             ratios = drawn @ self.by_task(above) / (drawn @ self.by_task(below))
         low, high = np.quantile(ratios[np.isfinite(ratios)], TAILS)
-        return {"value": value, "low": rounded(low), "high": rounded(high)}
+        return Number(value, round(float(low), DIGITS), round(float(high), DIGITS))
 
 
 def figures(history: History, measure: ReturnMeasure) -> dict[str, Any]:
@@ -123,11 +122,11 @@ def figures(history: History, measure: ReturnMeasure) -> dict[str, Any]:
         measure: Of the tasks that they were lived on.
 
     Returns:
-        Plain data. `first`, `last`, `mean`: mean return of the first episode, of the last three, of all; of the whole
-        where there is one only. `share`, `first_share`, `mean_share`: the same of the optimum, with intervals, None
-        where a share means nothing. `improvement`: last minus first episodes, of the optimum. `regret`: what was
-        missed over the whole context, in worlds of one state or without shares. `reached`: the first episode, from 1,
-        whose mean return is at least that share of the optimum.
+        Plain data, numbers as :meth:`Number.written` gives them. `first`, `last`, `mean`: mean return of the first
+        episode, of the last three, of all; of the whole where there is one only. `share`, `first_share`, `mean_share`:
+        the same of the optimum, with intervals, None where a share means nothing. `improvement`: last minus first
+        episodes, of the optimum. `regret`: what was missed over the whole context, in worlds of one state or without
+        shares. `reached`: the first episode, from 1, whose mean return is at least that share of the optimum.
     """
     history = in_expectation(measure.task, history)
     returns, curve = episode_returns(history), points(history)
@@ -137,19 +136,24 @@ def figures(history: History, measure: ReturnMeasure) -> dict[str, Any]:
         "first": rounded(returns[:, 0].mean()),
         "last": rounded(last.mean()),
         "mean": rounded(returns.mean()),
-        "share": measure.share(last),
-        "mean_share": measure.share(returns.mean(axis=1)),
-        "regret": _regret(returns, measure),
+        "share": written(measure.share(last)),
+        "mean_share": written(measure.share(returns.mean(axis=1))),
+        "regret": written(_regret(returns, measure)),
         "first_share": None,
         "improvement": None,
         "reached": None,
     }
     if several or (measure.alike and curve.shape[1] > 1):  # else the points of the curve are not alike
         part = 1.0 if several else BLOCK / history.n_steps
-        values["first_share"] = measure.share(curve[:, 0], part)
-        values["improvement"] = measure.share(improvement(curve), part)
+        values["first_share"] = written(measure.share(curve[:, 0], part))
+        values["improvement"] = written(measure.share(improvement(curve), part))
         values["reached"] = _reached(curve, measure, part)
     return values
+
+
+def written(number: Number | None) -> dict[str, float | None] | None:
+    """Return a number as plain data; null where there is none."""
+    return None if number is None else number.written()
 
 
 def improvement(curve: Float[np.ndarray, "row point"]) -> Float[np.ndarray, " row"]:
@@ -174,8 +178,8 @@ def last_by_task(history: History, measure: ReturnMeasure) -> dict[str, list[flo
     return {name: measure.by_task(values).round(6).tolist() for name, values in sums.items()}
 
 
-def _reached(curve: Float[np.ndarray, "row point"], measure: ReturnMeasure, part: float) -> dict[str, Number] | None:
-    """Return the number of the first point at every level; a bound that was never reached is None."""
+def _reached(curve: Float[np.ndarray, "row point"], measure: ReturnMeasure, part: float) -> dict[str, Any] | None:
+    """Return the number of the first point at every level as plain data; what was never reached is null."""
     if not measure.has_share:
         return None
     sums, optimum = measure.by_task(curve), measure.by_task(measure.optimum * part)
@@ -187,14 +191,11 @@ def _reached(curve: Float[np.ndarray, "row point"], measure: ReturnMeasure, part
         at_level = shares >= level - 1e-9
         first = np.where(at_level.any(axis=1), at_level.argmax(axis=1) + 1.0, np.inf)
         low, high = np.quantile(first[1:], TAILS, method="inverted_cdf")
-        by_level[f"{level:g}"] = {
-            "value": rounded(first[0]),
-            "low": rounded(low) if known else None,
-            "high": rounded(high) if known else None,
-        }
+        bounds = (float(low), float(high)) if known else (math.nan, math.nan)
+        by_level[f"{level:g}"] = Number(float(first[0]), *bounds).written()
     return by_level
 
 
-def rounded(value: float | None, digits: int = 4) -> float | None:
+def rounded(value: float) -> float | None:
     """Return a number for a record: without false digits, None if it is not finite."""
-    return None if value is None or not math.isfinite(value) else round(float(value), digits)
+    return round(float(value), DIGITS) if math.isfinite(value) else None

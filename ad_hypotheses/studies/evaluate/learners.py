@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ad_hypotheses.report.words import figure
+from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.report.words import NONE, Markdown, amount, counted, share, table
 
 SETS = {"train": "train tasks", "held_out": "held-out tasks"}
-NONE = "-"
 Results = Mapping[str, Any]
 
 
@@ -87,61 +87,20 @@ def meaning(results: Results, episodes: int, seen: int | None = None, bounds: bo
     )
 
 
-def markdown_table(names: list[str], lines: list[list[str]], left: int = 1) -> str:
-    """Return a Markdown table; all but the first `left` columns are numbers."""
-    rule = ["---" if place < left else "--:" for place in range(len(names))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [names, rule, *lines])
-
-
-def learner_table(results: Results, episodes: int, seen: int | None = None) -> str:
+def learner_table(results: Results, episodes: int, seen: int | None = None) -> Markdown:
     """Return the table as Markdown, with what it means."""
     names = [f"{group}: {head}" if group else head for group, head in heads(results, episodes)]
-    return f"{markdown_table(names, rows(results, episodes))}\n\n{meaning(results, episodes, seen)}"
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return a number of things, `"1 life"` or `"1,000 lives"`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def share(number: Mapping[str, Any] | None, bounds: bool = True) -> str:
-    """Return a share as `"92% [89%, 94%]"`."""
-    if number is None or number["value"] is None:
-        return NONE
-    between = f" [{number['low']:.0%}, {number['high']:.0%}]" if bounds and number["low"] is not None else ""
-    return f"{number['value']:.0%}{between}"
-
-
-def points(number: Mapping[str, Any] | None, bounds: bool = True) -> str:
-    """Return a difference of shares in percentage points, `"+89 [+86, +92]"`."""
-    if number is None or number["value"] is None:
-        return NONE
-    value, low, high = (None if number[key] is None else 100 * float(number[key] or 0) for key in number)
-    between = f" [{low:+z.0f}, {high:+z.0f}]" if bounds and low is not None and high is not None else ""
-    return f"{value:+z.0f}{between}"
-
-
-def plain(number: Mapping[str, Any] | None, bounds: bool = True, sign: bool = False) -> str:
-    """Return a number as `"3.51 [3.20, 3.82]"`."""
-    if number is None or number["value"] is None:
-        return NONE
-    form = "+z.2f" if sign else "z.2f"
-    between = (
-        f" [{format(number['low'], form)}, {format(number['high'], form)}]"
-        if bounds and number["low"] is not None
-        else ""
-    )
-    return f"{format(number['value'], form)}{between}"
+    return Markdown(f"{table(names, rows(results, episodes), left=1)}\n\n{meaning(results, episodes, seen)}")
 
 
 def _has_bounds(results: Results) -> bool:
     shares = [figures["share"] for name in sets_of(results) for figures in results["figures"][name].values()]
-    return any(number is not None and number["low"] is not None for number in shares)
+    return any(number is not None and number.has_interval for number in map(Number.read, shares))
 
 
-def _cell(figures: Mapping[str, Any] | None, key: str, bounds: bool) -> str:
+def _cell(figures: Mapping[str, Any] | None, key: str, bounds: bool) -> Markdown:
     if figures is None or figures[key] is None:
         return NONE
     if key == "share":
-        return share(figures[key], bounds)
-    return plain(figures[key], bounds=False) if key == "regret" else figure(figures[key])
+        return share(Number.read(figures[key]), bounds)
+    return amount(Number.read(figures[key]), bounds=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
+from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.report.draw import (
     BLACK,
     BLUE,
@@ -31,7 +32,6 @@ from ad_hypotheses.studies.evaluate.record import Evaluated
 COLOURS = (BLUE, ORANGE, VERMILION, PURPLE, SKY, BLACK, YELLOW)  # green is the source, grey is chance
 FEW = 7  # models that a picture can tell apart one by one
 DASHED = (0, (4, 3))
-Number = Mapping[str, Any]
 
 
 def keys_of(models: Sequence[Evaluated]) -> dict[str, str]:
@@ -134,7 +134,7 @@ def by_size(models: Sequence[Evaluated]) -> bytes:
                     continue
                 shift = 1 + 0.03 * (place - (len(layers) - 1) / 2)
                 at = sorted({x for x, _ in dots})
-                means = [float(np.mean([share["value"] for x, share in dots if x == value])) for value in at]
+                means = [float(np.mean([share.value for x, share in dots if x == value])) for value in at]
                 ax.plot(np.array(at) * shift, means, color=colour, linestyle=style, linewidth=1.8,
                         label=label if name == "held_out" else None)  # fmt: skip
                 for x, share_of_model in dots:
@@ -160,13 +160,15 @@ def memory(models: Sequence[Evaluated], shares: bool) -> bytes:
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         for model in models:
-            entries = [*model.results["memory"], {"episodes": model.episodes, **_whole(model)}]
-            numbers = [entry["share"] if shares else entry["last"] for entry in entries]
-            x, colour = [entry["episodes"] for entry in entries], colours[keys[model.name]]
-            ax.plot(x, [entry["value"] for entry in numbers], color=colour, linewidth=1.9, marker="o", markersize=4.5,
+            figure_name, entries = "share" if shares else "last", model.results["memory"]
+            numbers = [Number.read(entry[figure_name]) for entry in entries]
+            numbers.append(model.figure(model.judged_on, figure_name))  # with all of its context
+            points = [number for number in numbers if number is not None]
+            x, colour = [*(entry["episodes"] for entry in entries), model.episodes], colours[keys[model.name]]
+            ax.plot(x, [number.value for number in points], color=colour, linewidth=1.9, marker="o", markersize=4.5,
                     markeredgecolor="white")  # fmt: skip
-            if len(models) <= FEW and all(entry["low"] is not None for entry in numbers):
-                low, high = ([entry[bound] for entry in numbers] for bound in ("low", "high"))
+            if len(models) <= FEW and all(number.has_interval for number in points):
+                low, high = [number.low for number in points], [number.high for number in points]
                 ax.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
         ticks = sorted({entry["episodes"] for model in models for entry in model.results["memory"]})
         ticks += sorted({model.episodes for model in models})[-1:]
@@ -193,7 +195,7 @@ def starts(models: Sequence[Evaluated], shares: bool) -> bytes:
         for place, model in enumerate(models):
             offset = 0.0 if len(models) == 1 else 0.56 * (place / (len(models) - 1) - 0.5)
             for start in model.results["starts"]:
-                number = start["share"] if shares else start["return"]
+                number = Number.read(start["share"] if shares else start["return"])
                 colour = colours[keys[model.name]]
                 _dot(ax, names.index(start["start"]) + offset, number, colour, colour, upright=False)
         ax.set_yticks(range(len(names)), [f"after {says.get(name, name)}" for name in names])
@@ -210,20 +212,13 @@ def starts(models: Sequence[Evaluated], shares: bool) -> bytes:
     return picture(draw, 0.9 + max(0.36, 0.09 * len(models)) * len(names) + (0.4 if len(models) > 1 else 0))
 
 
-def _whole(model: Evaluated) -> dict[str, Any]:
-    """What it earns when it sees everything, from its learning curves."""
-    name = model.judged_on
-    last = model.results["figures"][name]["model"]["last"]
-    return {"share": model.figure(name, "share"), "last": {"value": last, "low": None, "high": None}}
-
-
-def _dot(ax: Axes, at: float, number: Number, colour: str, face: str, upright: bool) -> None:
-    if number["value"] is None:
+def _dot(ax: Axes, at: float, number: Number | None, colour: str, face: str, upright: bool) -> None:
+    if number is None or not math.isfinite(number.value):
         return
-    if number["low"] is not None:
-        ends = [number["low"], number["high"]]
+    if number.has_interval:
+        ends = [number.low, number.high]
         ax.plot(*(([at, at], ends) if upright else (ends, [at, at])), color=colour, linewidth=1.4, alpha=0.7)
-    place = (at, number["value"]) if upright else (number["value"], at)
+    place = (at, number.value) if upright else (number.value, at)
     ax.plot(*place, "o", color=colour, markerfacecolor=face, markersize=5, zorder=5)
 
 

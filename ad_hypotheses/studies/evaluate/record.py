@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from ad_hypotheses.evidence.bootstrap import Resampling
-from ad_hypotheses.studies.evaluate.learners import NONE, SETS, judged_on, plain, points, sets_of, share
+from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.report.words import NONE, amount, points, share
+from ad_hypotheses.studies.evaluate.learners import SETS, judged_on, sets_of
 
 _LONG = {"width", "mean", "train:\nregret"}  # columns that a terminal has no room for
 FEWEST = 5  # tasks below which no interval is told
 ENOUGH = 0.05  # of the optimum, that a model must gain to be said to improve
 _DRAWS, _TAILS = 1000, (0.025, 0.975)
-Number = dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,14 @@ class Evaluated:
         """Whether shares of the optimum mean something on its tasks."""
         return self.figure(self.judged_on, "share") is not None
 
-    def figure(self, tasks: str, key: str, learner: str = "model") -> dict[str, Any] | None:
+    def figure(self, tasks: str, key: str, learner: str = "model") -> Number | None:
         """Return a figure of a learner; None where it has none."""
-        number = self.results["figures"].get(tasks, {}).get(learner, {}).get(key)
-        return number if number is None or isinstance(number, dict) else {"value": number, "low": None, "high": None}
+        return Number.read(self.results["figures"].get(tasks, {}).get(learner, {}).get(key))
+
+    def reached(self, learner: str = "model") -> dict[str, Number]:
+        """Return when a learner first earned each share of the optimum, by share; empty where that means nothing."""
+        levels = self.results["figures"][self.judged_on].get(learner, {}).get("reached") or {}
+        return {level: number for level, figure in levels.items() if (number := Number.read(figure)) is not None}
 
     def point_optimum(self, tasks: str) -> float:
         """Return the optimum of one point of a learning curve."""
@@ -142,14 +147,14 @@ def difference(model: Evaluated, other: Evaluated) -> Number | None:
             draws.append(drawn @ above / (drawn @ under))
     value, apart = means[0] - means[1], draws[0] - draws[1]
     if min(len(sums_of_model["last"]) for sums_of_model in sums if sums_of_model) < FEWEST:
-        return {"value": round(float(value), 4), "low": None, "high": None}
+        return Number(round(float(value), 4))
     low, high = np.quantile(apart[np.isfinite(apart)], _TAILS)
-    return {"value": round(float(value), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+    return Number(round(float(value), 4), round(float(low), 4), round(float(high), 4))
 
 
-def improves(number: Mapping[str, Any]) -> bool:
+def improves(number: Number) -> bool:
     """Whether an improvement is more than chance, and at least 5 points of the optimum."""
-    return number["low"] is not None and number["low"] > 0 and number["value"] >= ENOUGH
+    return number.low > 0 and number.value >= ENOUGH
 
 
 def headline(results: Mapping[str, Any], episodes: int, unit: str, seen: int | None = None) -> str:
@@ -162,8 +167,9 @@ def headline(results: Mapping[str, Any], episodes: int, unit: str, seen: int | N
         seen: Episodes that the model sees at a time; None for all of them.
     """
     name = judged_on(results)
-    figures, where = results["figures"][name]["model"], SETS[name]
-    sentences = []
+    keys = ("first_share", "share", "mean_share", "regret", "improvement")
+    figures = {key: Number.read(results["figures"][name]["model"][key]) for key in keys}
+    sentences, where = [], SETS[name]
     if figures["share"] and episodes > 1:
         whole = "its whole context" if seen is None else f"all {episodes:,}, of which it sees {seen:,} at a time"
         sentences.append(
@@ -175,20 +181,20 @@ def headline(results: Mapping[str, Any], episodes: int, unit: str, seen: int | N
     if figures["regret"]:
         ratio = results["summary"].get(f"{name}_regret_of_ucb1")
         beside = "" if ratio is None else f", {ratio:.2f} times that of UCB1"
-        sentences.append(f"Its regret on {where} is {plain(figures['regret'])}{beside}.")
+        sentences.append(f"Its regret on {where} is {amount(figures['regret'])}{beside}.")
     if figures["improvement"]:
         sentences.append(_verdict(figures["improvement"], unit))
     return " ".join(sentences)
 
 
-def _verdict(improvement: Mapping[str, Any], unit: str) -> str:
+def _verdict(improvement: Number, unit: str) -> str:
     measured = f"{points(improvement)} points of the optimum, {improvement_is(unit)}"
-    if improvement["low"] is None:
+    if not improvement.has_interval:
         return (
             f"Within its context: {measured}; fewer than {FEWEST} tasks, so that chance cannot be told from learning."
         )
     verdict = "It improves" if improves(improvement) else "No improvement can be told from chance"
-    if improvement["low"] > 0 and not improves(improvement):
+    if improvement.low > 0 and not improves(improvement):
         verdict = f"It improves by less than {100 * ENOUGH:.0f} points, too little to count as learning,"
     return f"**{verdict} within its context: {measured}.**"
 
@@ -220,10 +226,10 @@ def overview_rows(models: Sequence[Evaluated], brief: bool = False) -> tuple[lis
         "improvement": [points(model.figure("held_out", "improvement"), bounds) for model in models],
         "mean": [share(model.figure("held_out", "mean_share"), False) for model in models],
         "argmax": [share(model.figure("held_out", "share", "model, argmax"), False) for model in models],
-        "regret": [plain(model.figure("held_out", "regret"), bounds) for model in models],
+        "regret": [amount(model.figure("held_out", "regret"), bounds) for model in models],
         "of\nUCB1's": [_ratio(model.results["summary"].get("held_out_regret_of_ucb1")) for model in models],
         "train:\nlast": [share(model.figure("train", "share"), False) for model in models],
-        "train:\nregret": [plain(model.figure("train", "regret"), False) for model in models],
+        "train:\nregret": [amount(model.figure("train", "regret"), False) for model in models],
     }
     empty = {head for head, cells in columns.items() if set(cells) == {NONE}}
     shown = {head: cells for head, cells in columns.items() if head not in empty | (_LONG if brief else set())}
@@ -252,7 +258,7 @@ def _task_names(models: Sequence[Evaluated]) -> list[str]:
 def figure_rows(models: Sequence[Evaluated]) -> list[tuple[Any, ...]]:
     """Return every figure: model, task, set of tasks, learner, figure, of what, value, low, high."""
     rows: list[tuple[Any, ...]] = [
-        (model.name, model.task, model.judged_on, "model", "last: difference", group[0].name, *number.values())
+        (model.name, model.task, model.judged_on, "model", "last: difference", group[0].name, *_bounds(number))
         for group in by_task(models)
         for model in group[1:]
         if (number := difference(model, group[0])) is not None
@@ -263,7 +269,7 @@ def figure_rows(models: Sequence[Evaluated]) -> list[tuple[Any, ...]]:
                 start = (model.name, model.task, tasks, learner)
                 for key in figures:
                     for of, number in _numbers(figures[key]):
-                        rows.append((*start, key, of, number["value"], number["low"], number["high"]))
+                        rows.append((*start, key, of, *_bounds(number)))
             for curve in model.results[tasks]:
                 start, empty = (model.name, model.task, tasks, curve["name"]), [None] * len(curve["returns"])
                 bounds = zip(curve["returns"], curve["low"] or empty, curve["high"] or empty, strict=True)
@@ -275,17 +281,20 @@ def figure_rows(models: Sequence[Evaluated]) -> list[tuple[Any, ...]]:
             for entry in model.results.get(kind) or ():
                 for key in keys:
                     for _, number in _numbers(entry[key]):
-                        rows.append((model.name, model.task, model.judged_on, "model", f"{kind}: {key}", entry[of],
-                                      number["value"], number["low"], number["high"]))  # fmt: skip
+                        start = (model.name, model.task, model.judged_on, "model")
+                        rows.append((*start, f"{kind}: {key}", entry[of], *_bounds(number)))
     return rows
 
 
-def _numbers(figure: Any) -> list[tuple[str, dict[str, Any]]]:
-    if figure is None:
-        return []
-    if not isinstance(figure, dict):
-        return [("", {"value": figure, "low": None, "high": None})]
-    return [("", figure)] if "value" in figure else list(figure.items())
+def _numbers(figure: Any) -> list[tuple[str, Number]]:
+    """Return the numbers of a figure, by what they are of: one, or one for each share of the optimum."""
+    several = isinstance(figure, Mapping) and "value" not in figure
+    read = {of: Number.read(part) for of, part in (figure if several else {"": figure}).items()}
+    return [(of, number) for of, number in read.items() if number is not None]
+
+
+def _bounds(number: Number) -> tuple[float, float, float]:
+    return number.value, number.low, number.high
 
 
 def _ratio(value: float | None) -> str:

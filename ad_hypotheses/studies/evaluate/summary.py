@@ -11,6 +11,7 @@ from rich.table import Table
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.train import learners_per_task, split
 from ad_hypotheses.evidence.plain_data import Curve
+from ad_hypotheses.report.words import Markdown
 from ad_hypotheses.studies.evaluate import learners
 from ad_hypotheses.studies.evaluate.curves import TASK_SETS, spread
 from ad_hypotheses.studies.evaluate.figures import BLOCK
@@ -69,7 +70,7 @@ def drawn(heads: list[str], rows: list[list[str]], bold_first: bool = False) -> 
     return made
 
 
-def markdown(results: dict[str, Any], config: Config) -> str:
+def markdown(results: dict[str, Any], config: Config) -> Markdown:
     """Return the figures as a Markdown table, with what they mean."""
     return learners.learner_table(results, config.kept_episodes, seen(config))
 

@@ -12,9 +12,10 @@ from ad_hypotheses.distill.config import Config
 from ad_hypotheses.report.draw import learning_curves
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.screen import duration
+from ad_hypotheses.report.templates import render
+from ad_hypotheses.report.words import Markdown
 from ad_hypotheses.sources.learning import Learning
 from ad_hypotheses.storage.files import write_atomically
-from ad_hypotheses.studies.evaluate.learners import counted
 from ad_hypotheses.studies.evaluate.record import headline
 from ad_hypotheses.studies.evaluate.summary import curve_unit, curves, markdown, n_learners, seen
 from ad_hypotheses.studies.histories.study import SOURCE_CURVE, draw_source_curve, sentence
@@ -66,74 +67,41 @@ def write_missing(folder: Path, names: Collection[str], make: Callable[[], Mappi
     return missing
 
 
-def card(name: str, config: Config, record: dict[str, Any], sha256: str) -> str:
-    """Return a checkpoint's card as Markdown."""
-    size, training, histories, ran = config.model, config.training, config.histories, record["machine"]
-    subsampling = f", 1 in {histories.keep_every} kept" if histories.keep_every > 1 else ""
-    subsampling += f", after {histories.skip:,} that are not" if histories.skip else ""
-    subsampling += ", rewards shuffled" if histories.shuffle_rewards else ""
-    seconds = record["seconds"]
-    took = f"{seconds:,.0f} s" + (f" ({duration(seconds)})" if seconds >= 90 else "")
-    facts = {
-        "Size": f"{counted(size.n_layers, 'layer')}, {counted(size.n_heads, 'head')}, width {size.d_model}",
-        "Parameters": f"{record['parameters']:,}",
-        "Context": f"{counted(record['context'], 'step')}, {_sees(config)}",
-        "Task": describe(config.make_task()),
-        "Source": describe(config.make_source()),
-        "Histories": f"{_learners(config)}, {counted(histories.episodes, 'episode')} each{subsampling}",
-        "Held-out tasks": f"{histories.held_out:,}",
-        "Updates": f"{training.updates:,} of {training.batch:,} histories; learning rate {training.learning_rate:g}",
-        "Seeds": f"histories {histories.seed}, training {training.seed}, evaluation {record['evaluation']['seed']}",
-        "Wall time": took,
-        "Machine": f"{ran['device']}, {ran['threads']} threads, {ran['cpus']} CPUs, {ran['platform']}",
-        "Versions": ", ".join(f"{package} {version}" for package, version in record["versions"].items()),
-        "Weights (SHA-256)": f"`{sha256}`",
+def card(name: str, config: Config, record: Mapping[str, Any], sha256: str) -> str:
+    """Return a checkpoint's card as Markdown, which `card.md` says word for word."""
+    return render(
+        "studies/train/card.md",
+        **card_values(name, config, record, sha256),
+        source=describe(config.make_source()),
+        learned_from=sentence(Learning(**record["source"])) if "source" in record else "",
+        n_learners=n_learners(config),
+    )
+
+
+def card_values(name: str, config: Config, record: Mapping[str, Any], sha256: str) -> dict[str, Any]:
+    """Return what the cards of all kinds of checkpoints show.
+
+    Args:
+        name: Of the checkpoint.
+        config: Its configuration.
+        record: Its record.
+        sha256: Of its weights.
+    """
+    results, seconds = dict(record["evaluation"]), record.get("seconds", 0)
+    return {
+        "name": name,
+        "config": config,
+        "size": config.model,
+        "histories": config.histories,
+        "training": config.training,
+        "record": record,
+        "sha256": sha256,
+        "headline": Markdown(headline(results, config.kept_episodes, curve_unit(config), seen(config))),
+        "earned": markdown(results, config),
+        "seen": seen(config),
+        "task": describe(config.make_task()),
+        "learning_rate": f"{config.training.learning_rate:g}",
+        "wall_time": f"{seconds:,.0f} s" + (f" ({duration(seconds)})" if seconds >= 90 else ""),
+        "versions": ", ".join(f"{package} {version}" for package, version in record["versions"].items()),
+        "command": Markdown(record["command"]),
     }
-    rows = "\n".join(f"| {label} | {text} |" for label, text in facts.items())
-    return (
-        f"# {name}\n\n"
-        f"{_opening(config)}\n\n"
-        f"## What it earns\n\n{_headline(config, record)}\n\n"
-        f"{markdown(record['evaluation'], config)}\n\n"
-        "![Mean return as the context grows](curve.png)\n\n"
-        f"{_learned_from(record)}"
-        f"## How it was made\n\n```sh\n{record['command']}\n```\n\n"
-        f"| | |\n| --- | --- |\n{rows}\n\n"
-        "Every setting is in [config.yaml](config.yaml), every figure in [record.json](record.json).\n"
-    )
-
-
-def _opening(config: Config) -> str:
-    """Say what a model was trained on; whether it learns in its context is for its figures to say."""
-    histories = config.histories
-    changed = [f"only episodes after the first {histories.skip:,}"] if histories.skip else []
-    changed += ["with shuffled rewards"] if histories.shuffle_rewards else []
-    return (
-        f"A transformer trained on the learning histories of {config.source['name']} in {config.task['name']}"
-        f"{''.join(f', {change}' for change in changed)}: it predicts a learner's next action."
-    )
-
-
-def _headline(config: Config, record: dict[str, Any]) -> str:
-    return headline(record["evaluation"], config.kept_episodes, curve_unit(config), seen(config))
-
-
-def _sees(config: Config) -> str:
-    length = counted(config.context_episodes, "episode")
-    return (
-        length if seen(config) is None else f"{length}: it sees {seen(config):,} of {config.kept_episodes:,} at a time"
-    )
-
-
-def _learners(config: Config) -> str:
-    lived, asked = n_learners(config), config.histories.learners
-    why = "" if lived == asked else f" ({asked:,} asked for; as many on each training task)"
-    return f"{counted(lived, 'learner')}{why}"
-
-
-def _learned_from(record: dict[str, Any]) -> str:
-    """Return the section on the learners it was distilled from; nothing for a record that does not tell."""
-    if "source" not in record:
-        return ""
-    picture = f"![Mean return over the lives of its learners]({SOURCE_CURVE})"
-    return f"## What it learned from\n\n{sentence(Learning(**record['source']))}\n\n{picture}\n\n"
