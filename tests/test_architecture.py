@@ -123,7 +123,7 @@ def test_no_public_class_shares_its_name_with_another():
 
 def test_the_known_networks_are_a_wing_that_can_be_closed():
     using = [shown(path) for path in FILES if any(name.startswith("ad_hypotheses.known") for name in imports(path))]
-    assert [name for name in using if not name.startswith("known/")] == ["cli/known.py"]
+    assert [name for name in using if not name.startswith("known/")] == ["cli/calibrate.py", "cli/known.py"]
 
 
 @pytest.mark.parametrize("part", ORDER)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from in_process import Ran, run_main
+from listener import Listener
 from scipy.stats import binomtest, mannwhitneyu
 from statsmodels.stats.proportion import proportion_confint
 
@@ -279,7 +280,7 @@ def place(tmp_path, monkeypatch, sketches) -> Workplace:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("AD_HYPOTHESES_TRACEBACK", raising=False)
-    monkeypatch.setattr(calibrating, "QUICK", TINY)
+    monkeypatch.setattr(calibrate, "QUICK", TINY)
     return Workplace(
         ROOT / "models", ROOT / "hypotheses" / "known", Scratch(tmp_path / "reports" / ".partial" / "calibration")
     )
@@ -312,47 +313,60 @@ def test_an_interrupted_calibration_goes_on_and_ends_as_if_nothing_had_been(plac
         jobs
     )  # none was done twice
     assert not place.scratch.folder.exists()
-    record = read_calibration(Path("reports/calibration-only-win-stay-quick-models-models.json"))
+    record = read_calibration(Path("reports/calibration-only-win-stay-quick-models-models-hypotheses-known.json"))
     case = case_of(NETWORK, place.models, place.hypotheses)
     assert len(record.outcomes) == len(case.claims) * 4
     assert {one.figure for one in record.coverage} == {"recovered", "beyond_structure"}
     assert json.loads(ended.out) == {
-        "report": "reports/calibration-only-win-stay-quick-models-models.md",
+        "report": "reports/calibration-only-win-stay-quick-models-models-hypotheses-known.md",
         **json.loads(record.to_json()),
     }
     small = run_trial(case, next(job for job in jobs if isinstance(job, CalibrationTrial) and not job.replicate))
     kept = [one for one in record.outcomes if not one.replicate]
     whole, resumed = (dataclasses.replace(record, outcomes=some).to_json() for some in (small, kept))
     assert whole == resumed
-    text = Path("reports/calibration-only-win-stay-quick-models-models.md").read_text()
+    text = Path("reports/calibration-only-win-stay-quick-models-models-hypotheses-known.md").read_text()
     assert "## What got through" in text
     for picture in re.findall(r"\]\((\S+\.png)\)", text):
         assert (Path("reports") / picture).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_calibration_from_python_returns_its_record_and_writes_and_prints_nothing(place, tmp_path, capsys):
+    design = Design({12: 1}, {12: (1,)}, {}, pairs=0, exact=(8, 1, 0), compared=8)
+    listener = Listener()
+    named = {"models": place.models, "hypotheses": place.hypotheses, "progress": listener}
+    record = calibrating.calibrate([NETWORK], design, **named)
+    case = case_of(NETWORK, place.models, place.hypotheses)
+    assert [outcome.claim for outcome in record.outcomes] == [claim.name for claim in case.claims]
+    assert (record.command, record.coverage) == ("", [])
+    assert [title for title, _ in listener.phases] == ["loading", "testing claims", "counting intervals"]
+    assert "5 claims about 1 network: 5 studies of one claim" in listener.lines[0]
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.fixture
-def two_processes(tmp_path, monkeypatch) -> calibrating.CalibrationSettings:
-    """Return settings of a calibration in two processes, which load nothing."""
+def idle_processes(monkeypatch) -> None:
+    """Let the processes of a calibration load nothing."""
     monkeypatch.setattr(calibrating, "_begin", os.getpid)
-    return calibrating.CalibrationSettings((), True, Path("models"), Path("known"), tmp_path, 0, workers=2)
 
 
-def test_a_process_that_is_killed_ends_the_calibration_with_a_message(two_processes):
+def test_a_process_that_is_killed_ends_the_calibration_with_a_message(idle_processes, tmp_path):
     """As the system does when memory runs out; others are not waited for."""
-    expected = r"when memory runs out. What was done is kept in \S*calibration; .* less memory with --workers 1\."
+    expected = r"when memory runs out. What was done is kept in \S*calibration; .* less memory with `workers=1`\."
     with (
         pytest.raises(UserError, match=expected),
-        calibrating._processes(two_processes) as workers,
+        calibrating._processes(2, Scratch(tmp_path / "calibration")) as workers,
     ):
         list(workers(signal.raise_signal, [signal.SIGKILL, signal.SIGCONT]))
     assert not multiprocessing.active_children()
 
 
-def test_processes_end_at_once_when_the_calibration_is_stopped(two_processes):
+def test_processes_end_at_once_when_the_calibration_is_stopped(idle_processes, tmp_path):
     began = []
 
     def stop_at_the_first() -> None:
-        with calibrating._processes(two_processes) as workers:
+        with calibrating._processes(2, Scratch(tmp_path)) as workers:
             next(iter(workers(time.sleep, [0, 3600, 3600, 3600])))
             began.extend(multiprocessing.active_children())
             raise KeyboardInterrupt
@@ -377,7 +391,7 @@ def test_mistakes_are_refused_before_anything_is_run(place, capsys, arguments, w
     found = command(capsys, place, *arguments)
     assert found.code == 2
     assert words in found.said
-    assert not (Path("reports") / "calibration-only-win-stay-quick-models-models.md").exists()
+    assert not (Path("reports") / "calibration-only-win-stay-quick-models-models-hypotheses-known.md").exists()
 
 
 def test_a_file_that_lacks_a_claim_of_the_catalogue_is_refused(tmp_path):

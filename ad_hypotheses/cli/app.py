@@ -12,10 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ad_hypotheses.cli.calibrate import calibrate
 from ad_hypotheses.cli.check import check
 from ad_hypotheses.cli.evaluate import evaluate
 from ad_hypotheses.cli.histories import histories
-from ad_hypotheses.cli.known import calibrate, known
+from ad_hypotheses.cli.known import known
 from ad_hypotheses.cli.list import list_all
 from ad_hypotheses.cli.messages import options_of, with_options
 from ad_hypotheses.cli.new import new

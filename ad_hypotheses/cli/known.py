@@ -1,4 +1,4 @@
-"""The verbs that make the known networks, and that measure on them how often verdicts are wrong."""
+"""`known`: make the networks whose circuits are known."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ad_hypotheses.cli.options import AsJson, Models, Reports, Seed, Threads, check_threads
-from ad_hypotheses.studies.machine import require_writable, set_up_torch
+from ad_hypotheses.cli.options import Models, Threads
+from ad_hypotheses.studies.machine import set_up_torch
 
 
 def known(
@@ -29,32 +29,3 @@ def known(
 
     set_up_torch("cpu", threads)
     make_all(names or [], models)
-
-
-def calibrate(
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="NETWORK", help="Only this one; repeatable.", show_default="all known networks"),
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A rough answer in a few minutes.")] = False,
-    models: Models = Path("models"),
-    hypotheses: Annotated[
-        Path, typer.Option("--hypotheses", metavar="FOLDER", help="Where the claims about known networks are.")
-    ] = Path("hypotheses/known"),
-    reports: Reports = Path("reports"),
-    seed: Seed = 0,
-    workers: Annotated[
-        int,
-        typer.Option("--workers", metavar="N", callback=check_threads, help="Processes, of one thread each."),
-    ] = 2,
-    as_json: AsJson = False,
-) -> None:
-    """Measure how often verdicts are wrong, on networks whose algorithm is known.
-
-    Ctrl-C stops it; the same command goes on.
-    """
-    require_writable(reports, "reports")
-    from ad_hypotheses.known.calibration.study import CalibrationSettings, calibrate_all
-
-    set_up_torch("cpu", 1)
-    calibrate_all(CalibrationSettings(tuple(only or ()), quick, models, hypotheses, reports, seed, workers), as_json)

@@ -113,7 +113,7 @@ def options_of(command: str, defaults: Mapping[str, str] = MappingProxyType({}))
         if word.startswith("--"):
             options.append([word[2:]])
         elif options:
-            folder = options[-1] == ["models"]  # where they lie, of which the last part will do
+            folder = options[-1] in (["models"], ["hypotheses"])  # where they lie, of which the last part will do
             options[-1].append(PurePath(word).name if folder else word)
     parts = [
         file_name(name, *values)

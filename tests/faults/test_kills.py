@@ -59,7 +59,7 @@ VERBS = {
 def make_small() -> None:
     """Let few lives and few datasets do, in the process that is to be stopped."""
     from ad_hypotheses.known import build
-    from ad_hypotheses.known.calibration import study as calibration
+    from ad_hypotheses.known.calibration import jobs as calibration
     from ad_hypotheses.studies.train import study as training
 
     training.ROLLOUTS = build.ROLLOUTS = 8  # type: ignore[attr-defined]

@@ -1,0 +1,87 @@
+"""`calibrate`: measure on known networks how often verdicts are wrong, and write a report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ad_hypotheses.cli.options import AsJson, Models, Reports, Seed, check_threads
+from ad_hypotheses.cli.rerun import rerun_command
+from ad_hypotheses.report.screen import out, print_json, say
+from ad_hypotheses.studies.interrupt import stoppable
+from ad_hypotheses.studies.machine import keep_freed_memory, require_writable, set_up_torch
+
+if TYPE_CHECKING:
+    from ad_hypotheses.known.calibration.record import Calibration
+    from ad_hypotheses.storage.scratch import Scratch
+
+
+def calibrate(
+    context: typer.Context,
+    networks: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="NETWORK", help="Only this one; repeatable.", show_default="all known networks"),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A rough answer in a few minutes.")] = False,
+    models: Models = Path("models"),
+    hypotheses: Annotated[
+        Path, typer.Option("--hypotheses", metavar="FOLDER", help="Where the claims about known networks are.")
+    ] = Path("hypotheses/known"),
+    reports: Reports = Path("reports"),
+    seed: Seed = 0,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", metavar="N", callback=check_threads, help="Processes, of one thread each."),
+    ] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how often verdicts are wrong, on networks whose algorithm is known.
+
+    Ctrl-C stops it; the same command goes on.
+    """
+    require_writable(reports, "reports")
+    from ad_hypotheses.known.calibration.jobs import FULL, QUICK
+    from ad_hypotheses.known.calibration.page import write_calibration
+    from ad_hypotheses.known.calibration.study import calibrate as calibrate_networks
+    from ad_hypotheses.report.progress import metered
+    from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
+
+    set_up_torch("cpu", 1)
+    keep_freed_memory()
+    scratch = Scratch(reports / PARTIAL / "calibration")
+    with metered() as meter, stoppable(lambda: _stopped(scratch)):
+        record = calibrate_networks(
+            networks or (),
+            replace(QUICK if quick else FULL, seed=seed),
+            models=models,
+            hypotheses=hypotheses,
+            workers=workers,
+            command=rerun_command(context, leave_out=("reports", "workers")),
+            scratch=scratch,
+            progress=meter,
+        )
+        page = write_calibration(record, reports)[-1]
+        scratch.discard()
+        meter.say(clear_old(reports / PARTIAL), "dim")
+    _show(record, page, as_json)
+
+
+def _stopped(scratch: Scratch) -> str:
+    if scratch.is_empty:
+        return "stopped before anything was done; nothing was kept."
+    return f"stopped; what was done is kept in {scratch.folder}; the same command goes on."
+
+
+def _show(record: Calibration, page: Path, as_json: bool) -> None:
+    if as_json:
+        print_json({"report": str(page), **json.loads(record.to_json())})
+        return
+    from ad_hypotheses.known.calibration.page import headline
+
+    for line in headline(record):
+        say(out(), line.replace("*", ""))
+    say(out(), f"report: {page}")
