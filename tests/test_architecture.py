@@ -44,7 +44,12 @@ HOMES = {
     "rich": {"cli/", "report/", "studies/", "known/"},
     "matplotlib": {"report/", "studies/", "known/calibration/"},
     "networkx": {"language/hypothesis.py"},
-    "scipy": {"studies/evaluate/curves.py", "evidence/effects.py", "known/calibration/error_rates.py"},
+    "scipy": {
+        "studies/evaluate/curves.py",
+        "evidence/effects.py",
+        "evidence/jackknife.py",
+        "known/calibration/error_rates.py",
+    },
     "pandas": {"studies/tables.py"},
     "jinja2": {"report/templates.py"},
     "pydantic": {"distill/config.py", "distill/record.py"},

@@ -1,0 +1,1 @@
+"""Which of two claims distinguishes what the model cares about?"""
