@@ -166,8 +166,12 @@ class _Positions:
         """Add up the donors in the class of each reference."""
         of_reference, of_donor, size = code[references], code[donors], int(code.max(initial=0)) + 1
         counts = np.bincount(of_donor, minlength=size).take(of_reference).astype(np.float64)
-        totals = np.stack([np.bincount(of_donor, weights=x.take(donors), minlength=size) for x in self.log_probs])
-        expected = sum(p * total.take(of_reference) for p, total in zip(probs, totals, strict=True))
+        totals = np.empty((len(self.log_probs), size))
+        for action, log_probs in enumerate(self.log_probs):
+            totals[action] = np.bincount(of_donor, weights=log_probs.take(donors), minlength=size)
+        expected = np.zeros(len(references))
+        for prob, total in zip(probs, totals, strict=True):
+            expected += prob * total.take(of_reference)
         label = totals.ravel().take(self.labels[references] * size + of_reference)
         return _Sums(expected, label, counts)
 
