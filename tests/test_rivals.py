@@ -311,7 +311,7 @@ def test_nothing_is_needed_beyond_the_truth_about_a_network_set_by_hand(name):
     known = KNOWN[name]
     checkpoint = load(known.model, MODELS)
     history = reference_histories(checkpoint, ScrubSettings(rows=48))
-    source = RivalDataset.of("source", history, checkpoint.config.make_task(), None, checkpoint)
+    source = RivalDataset.of("source", history, checkpoint.config.make_task(), checkpoint=checkpoint)
     truth = ClaimClasses.bound(claims_of(known)["truth"], checkpoint, [source]).labels["source"]
     rng = np.random.default_rng(0)
     rivals = {
@@ -364,10 +364,10 @@ def test_intervals_hold_zero_where_a_rival_adds_a_random_bit(apart):
 
 @pytest.mark.slow
 @roles
-@pytest.mark.parametrize("n_learners", [60, 250])
+@pytest.mark.parametrize(("n_learners", "least"), [(60, 0.88), (250, 0.92)])
 @pytest.mark.parametrize(("effect", "most"), [(0.0, 1.0), (1.0, 0.985)])  # about 0 they are on the safe side: 0.99
-def test_intervals_hold_the_value_as_often_as_they_say(effect, most, apart, n_learners):
-    assert 0.92 <= coverage(effect, apart, n_learners, 400, seed=2) <= most
+def test_intervals_hold_the_value_as_often_as_they_say(effect, most, apart, n_learners, least):
+    assert least <= coverage(effect, apart, n_learners, 400, seed=2) <= most
 
 
 def test_a_jackknife_of_means_is_the_standard_error_of_the_mean():

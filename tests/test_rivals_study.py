@@ -16,6 +16,7 @@ from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.plain_data import Number, build, plain
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.load import load as load_claims
+from ad_hypotheses.language.sites import mlp
 from ad_hypotheses.studies.rivals.answer import (
     answer_to_pair,
     answer_to_question,
@@ -23,7 +24,7 @@ from ad_hypotheses.studies.rivals.answer import (
     level_of,
     most_telling,
 )
-from ad_hypotheses.studies.rivals.choose import default_rivals, differing
+from ad_hypotheses.studies.rivals.choose import default_rivals, differing, fitting
 from ad_hypotheses.studies.rivals.classes import ClaimClasses, RivalDataset
 from ad_hypotheses.studies.rivals.page import lacks, rests_on, section, sentences
 from ad_hypotheses.studies.rivals.record import Comparison, Elsewhere, Need, Rivalry
@@ -109,15 +110,15 @@ def test_whose_feature_is_needed_by_data_set_and_regime():
     apart, together = rooms(*bits(120)), rooms(bits(120)[0], bits(120)[0], "together")
     datasets = [apart, together]
     rivals = [classes(name, *datasets) for name in ("y", "xy", "nothing", "x")]
-    by_rival = {one.rival: one for one in compare(classes("x", *datasets), rivals, datasets)}
-    answers = {name: [one.answer for one in rivalry.comparisons] for name, rivalry in by_rival.items()}
+    by_rival = {rivalry.rival: rivalry for rivalry in compare(classes("x", *datasets), rivals, datasets)}
+    answers = {name: [comparison.answer for comparison in rivalry.comparisons] for name, rivalry in by_rival.items()}
     assert answers == {
         "y": ["claim's", "claim's", "same", "same"],
         "xy": ["neither", "neither", "same", "same"],
         "nothing": ["claim's"] * 4,
         "x": ["same"] * 4,
     }
-    assert [(one.data, one.regime) for one in by_rival["y"].comparisons] == [
+    assert [(comparison.data, comparison.regime) for comparison in by_rival["y"].comparisons] == [
         ("source", "all"), ("source", "first"), ("together", "all"), ("together", "first")
     ]  # fmt: skip
     first = by_rival["y"].comparisons[0]
@@ -184,7 +185,9 @@ def test_a_record_comes_back_from_json():
     assert build(Rivalry, json.loads(json.dumps(plain(asdict(record))))) == record
     measured = compare(*(lambda data: (classes("x", data), [classes("xy", data)], [data]))(rooms(*bits(60))))[0]
     again = build(Rivalry, json.loads(json.dumps(plain(asdict(measured)))))
-    assert [one.answer for one in again.comparisons] == [one.answer for one in measured.comparisons]
+    assert [comparison.answer for comparison in again.comparisons] == [
+        comparison.answer for comparison in measured.comparisons
+    ]
     assert np.isnan(again.comparisons[0].claim.kl.value) == np.isnan(measured.comparisons[0].claim.kl.value)
     broken = plain(asdict(record))
     broken["comparisons"][0]["rival"]["share"] = "half"
@@ -304,7 +307,7 @@ def win_stay():
     checkpoint = load("known-win-stay", MODELS)
     history = reference_histories(checkpoint, ScrubSettings(rows=64))
     task = checkpoint.config.make_task()
-    source = RivalDataset.of("source", history, task, np.arange(64) >= 24, checkpoint, labelled=True)
+    source = RivalDataset.of("source", history[:24], task, history[24:], checkpoint, labelled=True)
     by_name = {claim.name: claim for claim in load_claims(CLAIMS / "win_stay.py")}
     return checkpoint, by_name, source
 
@@ -312,13 +315,13 @@ def win_stay():
 def test_claims_are_bound_and_compared(win_stay):
     checkpoint, by_name, source = win_stay
     truth, finer, echo = (by_name[name] for name in ("truth", "two_pulls", "echo"))
-    finer_, echo_ = compare_claims(truth, [finer, echo], checkpoint, [source])
-    assert {one.answer for one in echo_.comparisons} == {"same"}, "the same claim at another site"
-    whole = finer_.comparisons[0]
+    against_finer, against_echo = compare_claims(truth, [finer, echo], checkpoint, [source])
+    assert {comparison.answer for comparison in against_echo.comparisons} == {"same"}, "the same claim at another site"
+    whole = against_finer.comparisons[0]
     assert whole.claim.answer == "empty"
     assert whole.rival.kl.value == pytest.approx(0, abs=1e-5)
     assert whole.answer == "neither"
-    assert finer_.file.endswith("win_stay.py")
+    assert against_finer.file.endswith("win_stay.py")
 
 
 def test_data_that_could_tell_two_claims_apart_are_looked_for_only_if_they_are_needed(win_stay):
@@ -327,7 +330,7 @@ def test_data_that_could_tell_two_claims_apart_are_looked_for_only_if_they_are_n
     task = checkpoint.config.make_task()
     history = source.history
     same_arm = replace(history, actions=0 * history.actions, rewards=0 * history.rewards)
-    pulled_once = RivalDataset.of("edited:one-arm", same_arm, task, source.donors)
+    pulled_once = RivalDataset.of("edited:one-arm", same_arm[:24], task, same_arm[24:])
 
     def families():
         yield pulled_once
@@ -335,13 +338,13 @@ def test_data_that_could_tell_two_claims_apart_are_looked_for_only_if_they_are_n
 
     (settled,) = compare_claims(truth, [finer], checkpoint, [source])
     assert tell_apart(settled, truth, finer, checkpoint, lambda: pytest.fail("they are not needed")) is settled
-    log_probs = checkpoint_run(checkpoint, pulled_once)
-    (alike,) = compare_claims(truth, [finer], checkpoint, [replace(pulled_once, log_probs=log_probs)])
-    assert {one.answer for one in alike.comparisons} == {"same"}
-    assert {one.regime for one in alike.comparisons} < set(pulled_once.regimes), "nobody ever wins"
+    run = RivalDataset.of("run", pulled_once.history, task, checkpoint=checkpoint)
+    (alike,) = compare_claims(truth, [finer], checkpoint, [replace(pulled_once, log_probs=run.log_probs)])
+    assert {comparison.answer for comparison in alike.comparisons} == {"same"}
+    assert {comparison.regime for comparison in alike.comparisons} < set(pulled_once.regimes), "nobody ever wins"
     looked = tell_apart(alike, truth, finer, checkpoint, families)
     assert looked.comparisons == alike.comparisons
-    assert {one.data for one in looked.elsewhere} == {"edited:one-arm", "edited:later"}
+    assert {comparison.data for comparison in looked.elsewhere} == {"edited:one-arm", "edited:later"}
     best = most_telling(looked)
     assert best.data == "edited:later"
     expected = needs(*(ClaimClasses.bound(claim, checkpoint, [source]).labels["source"] for claim in (truth, finer)),
@@ -349,5 +352,20 @@ def test_data_that_could_tell_two_claims_apart_are_looked_for_only_if_they_are_n
     assert (best.rival_share, best.rival_learners) == (expected.share, expected.learners)
 
 
-def checkpoint_run(checkpoint, dataset: RivalDataset) -> np.ndarray:
-    return RivalDataset.of("run", dataset.history, checkpoint.config.make_task(), None, checkpoint).log_probs
+def test_rivals_that_do_not_fit_are_named_with_the_reason(win_stay):
+    checkpoint, by_name, source = win_stay
+    unfit = by_name["truth"].on(score=mlp(7))
+    classes, reasons = fitting([by_name["two_pulls"], replace(unfit, name="deep")], checkpoint, [source])
+    assert [claim.name for claim in classes] == ["two_pulls"]
+    assert list(reasons) == ["deep"]
+    assert "mlp(7)" in reasons["deep"]
+
+
+def test_a_data_set_is_references_before_a_pool_of_other_learners(win_stay):
+    checkpoint, _, source = win_stay
+    assert source.donors.tolist() == 24 * [False] + 40 * [True]
+    assert next(iter(source.regimes)) == "all"
+    assert source.data("step").references.sum() == 24
+    task, history = checkpoint.config.make_task(), source.history
+    with pytest.raises(DataError, match="number the learners of the pool apart"):
+        RivalDataset.of("source", history[:24], task, history[20:]).data("step")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ad_hypotheses.causal.draws import Align
 from ad_hypotheses.causal.rival_classes import same_classes
-from ad_hypotheses.errors import UserError
+from ad_hypotheses.distill.checkpoint import Checkpoint
+from ad_hypotheses.errors import HypothesisError, UserError
 from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import listing, load
@@ -49,3 +50,20 @@ def differing(
         for rival in rivals
         if not all(same_classes(claim.labels[name], rival.labels[name], of) for name, of in data.items())
     ]
+
+
+def fitting(
+    rivals: Sequence[Hypothesis], checkpoint: Checkpoint, datasets: Sequence[RivalDataset], seed: int = 0
+) -> tuple[list[ClaimClasses], dict[str, str]]:
+    """Bind the rivals that fit a model and data sets.
+
+    Returns:
+        Their classes, and why each other rival does not fit. {name: message}
+    """
+    classes, unfit = [], {}
+    for rival in rivals:
+        try:
+            classes.append(ClaimClasses.bound(rival, checkpoint, datasets, seed))
+        except HypothesisError as error:
+            unfit[rival.name or rival.root.name] = str(error)
+    return classes, unfit

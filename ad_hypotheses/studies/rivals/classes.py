@@ -18,6 +18,7 @@ from ad_hypotheses.language.check import BoundGraph, bind
 from ad_hypotheses.language.claims import shown_file
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.sources.variants import joined
 from ad_hypotheses.tasks.task import Task
 
 
@@ -45,13 +46,27 @@ class RivalDataset:
     def of(
         cls,
         name: str,
-        history: History,
+        references: History,
         task: Task,
-        donors: Bool[np.ndarray, " row"] | None = None,
+        pool: History | None = None,
         checkpoint: Checkpoint | None = None,
         labelled: bool = False,
     ) -> RivalDataset:
-        """Return a data set with the regimes of its task, and with the clean run of a checkpoint if one is given."""
+        """Put a data set together.
+
+        Args:
+            name: Name of the data set.
+            references: Histories whose prediction is to be explained.
+            task: Their task, which says what the regimes are.
+            pool: Histories of other learners, which may stand in for them; None if references stand in for each other.
+            checkpoint: The model to run; None where only features are compared.
+            labelled: Whether the actions are what a model should predict.
+
+        Raises:
+            DataError: The pool is of another kind than the references.
+        """
+        history = references if pool is None else joined([references, pool])
+        donors = None if pool is None else np.arange(history.n_rows) >= references.n_rows
         regimes = {"all": np.ones(history.shape, dtype=bool), **task.regimes(history)}
         log_probs = None if checkpoint is None else Clean.run(checkpoint.model, history).log_probs
         return cls(name, history, regimes, donors, log_probs, labelled)
@@ -66,7 +81,7 @@ class RivalDataset:
         if self.donors is not None and np.isin(learner[~self.donors], learner[self.donors]).any():
             raise DataError(
                 f"{self.name}: a learner has histories among the references and among the donors, which are to be "
-                "apart.\n  Split the histories by learner."
+                "apart.\n  Split the histories by learner, or number the learners of the pool apart from the others."
             )
         episode_step = self.history.episode_step if align == "episode_step" else None
         return RivalData(self.history.actions, learner, self.donors, self.log_probs, align, episode_step)
