@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ad_hypotheses.distill.checkpoint import load
+from ad_hypotheses.known.claims import KnownClaim, claims_of
 from ad_hypotheses.known.network import Known
 from ad_hypotheses.language.claims import chosen
-from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.language.load import load as load_claims
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, prepare
 from ad_hypotheses.studies.scrub.record import Claim
@@ -19,14 +18,14 @@ ROOT = Path(__file__).resolve().parent.parent
 MODELS, CLAIMS = ROOT / "models", ROOT / "hypotheses" / "known"
 
 
-def claims_of(known: Known) -> dict[str, Hypothesis]:
-    return {str(one.name): one for one in load_claims(CLAIMS / known.file)}
+def claims_by_name(known: Known) -> dict[str, KnownClaim]:
+    return {claim.name: claim for claim in claims_of(known, CLAIMS)}
 
 
 def verdicts(known: Known, settings: ScrubSettings, scratch: Path, only: set[str] | None = None) -> Iterator[Claim]:
     """Judge the claims of a known network, or some of them, without the tool's own controls."""
     checkpoint = load(known.model, MODELS)
-    picked = [one for one in claims_of(known).values() if only is None or one.name in only]
+    picked = [claim.hypothesis for claim in claims_of(known, CLAIMS) if only is None or claim.name in only]
     trials = []
     for main, controls in chosen(picked, None):
         trial = prepare(main, controls, checkpoint, settings)

@@ -49,6 +49,7 @@ from ad_hypotheses.known.calibration.record import (
     read_calibration,
 )
 from ad_hypotheses.known.calibration.trials import CalibrationTrial, run_trial
+from ad_hypotheses.known.claims import claims_of
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.scrub.bind import prepare
 from ad_hypotheses.studies.scrub.study import run_studies
@@ -274,9 +275,8 @@ def test_pairs_are_of_different_networks_and_recover_neither_nothing_nor_all():
 @pytest.fixture
 def place(tmp_path, monkeypatch, sketches) -> Workplace:
     """Return a folder to work in; the command line's design is tiny, and knows few claims about the network."""
-    known = cases.KNOWN[NETWORK]
-    claims = {name: known.claims[name] for name in ("truth", "average", "reward_blind", "record")}
-    monkeypatch.setitem(cases.KNOWN, NETWORK, dataclasses.replace(known, claims=claims))
+    few = ("truth", "average", "reward_blind", "record")
+    monkeypatch.setattr(cases, "claims_of", lambda *given: [claim for claim in claims_of(*given) if claim.name in few])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("AD_HYPOTHESES_TRACEBACK", raising=False)

@@ -20,10 +20,10 @@ from ad_hypotheses.distill.train import TrainingProgress
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.known import interchange
 from ad_hypotheses.known.catalogue import KNOWN
+from ad_hypotheses.known.claims import claims_of
 from ad_hypotheses.known.interchange import Lesson, interchanged, loss, surprise, teach, trainable
 from ad_hypotheses.known.make import known_config, probabilities, wired
 from ad_hypotheses.known.proof import idle, outside, prove, require_proof
-from ad_hypotheses.known.teaching import claims_of
 from ad_hypotheses.known.trained import TRAINED
 from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.check import BoundGraph, bind
@@ -61,7 +61,7 @@ def tiny() -> Config:
 
 @pytest.fixture(scope="module")
 def truth() -> Hypothesis:
-    return claims_of(KNOWN["win-stay"], CLAIMS)[0]
+    return claims_of(KNOWN["win-stay"], CLAIMS)[0].hypothesis
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_a_freed_node_takes_the_values_of_the_donors_that_the_engine_draws(hand_
 
 def test_a_network_that_computes_it_elsewhere_fails(hand_set, truth):
     lesson, model = hand_set
-    echo = next(one for one in claims_of(KNOWN["win-stay"], CLAIMS) if one.name == "echo")
+    echo = next(claim.hypothesis for claim in claims_of(KNOWN["win-stay"], CLAIMS) if claim.name == "echo")
     moved = replace(lesson, truth=echo, nodes=bind(echo, model.anatomy, lesson.history).nodes)
     assert surprise(*interchanged(Clean.run(model, moved.history), moved, (), seed=0)) > 0.1
 
@@ -198,7 +198,7 @@ def test_a_network_that_is_not_what_it_should_be_is_refused(tiny, truth):
 
 def test_what_the_claim_does_not_name_counts_where_the_network_uses_it(hand_set):
     lesson, model = hand_set
-    claims = {one.name: one for one in claims_of(KNOWN["win-stay"], CLAIMS)}
+    claims = {claim.name: claim.hypothesis for claim in claims_of(KNOWN["win-stay"], CLAIMS)}
     clean = Clean.run(model, lesson.history)
     bound = {name: bind(claims[name], model.anatomy, lesson.history) for name in ("truth", "reward_blind")}
     assert abs(outside(clean, bound["truth"], seed=0)) < 1e-3
@@ -212,7 +212,7 @@ def test_parts_that_cancel_each_other_are_found_by_independent_others_alone():
     known = KNOWN["win-stay-cancelling"]
     config = known_config(known, ROOT / "models")
     model, task, history = wired(known, config).model, config.make_task(), lives(config, ROWS)
-    claims = {one.name: one for one in claims_of(known, CLAIMS)}
+    claims = {claim.name: claim.hypothesis for claim in claims_of(known, CLAIMS)}
     rule = RULES[known.rule].policy(history, task)
     cancelled = prove(model, [claims["no_heads"]], history, rule)
     assert abs(cancelled.outside) < 1e-3 < 0.1 < cancelled.outside_independent
@@ -230,11 +230,9 @@ def test_parts_that_cancel_each_other_are_found_by_independent_others_alone():
 def test_the_truth_of_a_trained_network_says_what_its_rule_does(known):
     config = known_config(known, ROOT / "models")
     history = lives(config, 32, seed=3)
-    claimed = claims_of(known, CLAIMS)
-    assert [claim.name for claim in claimed] == list(known.claims)
-    assert {claim.model for claim in claimed} == {known.model}
+    truth = claims_of(known, CLAIMS)[0].hypothesis
     rule = RULES[known.rule].policy(history, config.make_task())
-    np.testing.assert_allclose(claimed[0].policy(history), rule, atol=1e-9)
+    np.testing.assert_allclose(truth.policy(history), rule, atol=1e-9)
 
 
 def with_others(model, tokens: Tensor, writers: Iterable[Writer]) -> np.ndarray:
@@ -258,7 +256,7 @@ def test_plain_hooks_find_a_trained_circuit_where_it_is_claimed_and_nowhere_else
     here = load(known.model, ROOT / "models")
     history = lives(here.config, 96, seed=8)
     tokens, writers = here.model.to_tokens(history), here.model.anatomy.writers
-    named = {str(term) for one in claims_of(known, CLAIMS)[0].nodes for term in one.site.terms}
+    named = {str(term) for one in claims_of(known, CLAIMS)[0].hypothesis.nodes for term in one.site.terms}
     claimed = [writer for writer in writers if str(writer) in named and writer.kind != "embed"]
     parts = {writer for writer in writers if writer.kind in ("head", "mlp")}
     assert 0 < len(claimed) < len(parts)
@@ -284,7 +282,7 @@ def test_pairs_behave_alike_and_differ_inside(pair):
     assert np.abs(probabilities(one.model, history) - probabilities(other.model, history)).mean() < 5e-3
     for here in (one, other):
         known = KNOWN[here.name.removeprefix("known-")]
-        claims = [claim for claim in claims_of(known, CLAIMS) if claim.name in ("truth", "elsewhere")]
+        claims = [claim.hypothesis for claim in claims_of(known, CLAIMS) if claim.name in ("truth", "elsewhere")]
         found = prove(here.model, claims, history, RULES[known.rule].policy(history, here.config.make_task())).claims
         assert found["truth"].recovered > LEAST
         assert found["elsewhere"].recovered < MOST
@@ -296,12 +294,13 @@ def test_what_is_true_of_a_trained_network_recovers_all_and_what_is_wrong_less(k
     here = load(known.model, ROOT / "models")
     history = lives(here.config, 192, seed=6)
     rule = RULES[known.rule].policy(history, here.config.make_task())
-    proof = prove(here.model, claims_of(known, CLAIMS), history, rule, seed=1)
+    claims = claims_of(known, CLAIMS)
+    proof = prove(here.model, [claim.hypothesis for claim in claims], history, rule, seed=1)
     require_proof(known.model, proof)
     truth = proof.claims["truth"]
-    for name, expected in known.claims.items():
-        both = proof.claims[name]
-        if expected.kind in ("wrong site", "coarser"):
-            assert min(both.recovered, both.beyond_structure) < MOST, (name, both)
-        elif expected.kind != "true":  # a wrong feature that mostly agrees with the right one recovers much, but less
-            assert both.recovered < truth.recovered - 0.03, (name, both)
+    for claim in claims:
+        both = proof.claims[claim.name]
+        if claim.kind in ("wrong site", "coarser"):
+            assert min(both.recovered, both.beyond_structure) < MOST, (claim.name, both)
+        elif claim.kind != "true":  # a wrong feature that mostly agrees with the right one recovers much, but less
+            assert both.recovered < truth.recovered - 0.03, (claim.name, both)

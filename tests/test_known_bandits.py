@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from in_process import Ran, run_main
-from known_claims import MODELS, ROOT, claims_of, verdicts
+from known_claims import MODELS, ROOT, claims_by_name, verdicts
 
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.rollout import rollout
@@ -177,19 +177,16 @@ def test_rolled_out_networks_act_as_their_rules_do(known: Known) -> None:
 
 @by_name
 def test_files_hold_the_claims_that_are_judged(known: Known) -> None:
-    found = claims_of(known)
-    assert next(iter(known.claims)) == "truth" == next(iter(found))
-    assert set(found) == set(known.claims)
-    assert {one.model for one in found.values()} == {known.model}
-    assert {one.verdict for one in known.claims.values() if one.kind in ("true", "finer than true")} == {"supported"}
-    assert sum(one.verdict == "refuted" for one in known.claims.values()) >= 3
-    assert set(known.claims) >= SEES_THROUGH_NONE[known.name]
+    claims = claims_by_name(known)
+    assert {claim.verdict for claim in claims.values() if claim.kind in ("true", "finer than true")} == {"supported"}
+    assert sum(claim.verdict == "refuted" for claim in claims.values()) >= 3
+    assert set(claims) >= SEES_THROUGH_NONE[known.name]
 
 
 @by_name
 def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -> None:
-    wrong = {name for name, one in known.claims.items() if one.kind == "wrong site"}
-    only = {"truth", min(wrong & {str(one.name) for one in claims_of(known).values() if one.control_of})}
+    wrong = [claim for claim in claims_by_name(known).values() if claim.kind == "wrong site"]
+    only = {"truth", min(claim.name for claim in wrong if claim.hypothesis.control_of)}
     found = {claim.name: claim for claim in verdicts(known, ScrubSettings(48, 2, rollouts=0), tmp_path, only)}
     truth = found.pop("truth")
     everywhere = truth.regimes[0]
@@ -204,11 +201,12 @@ def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -
 @pytest.mark.slow
 @by_name
 def test_every_claim_gets_its_verdict_but_those_that_scrubbing_cannot_reject(known: Known, tmp_path: Path) -> None:
+    claims = claims_by_name(known)
     for claim in verdicts(known, ScrubSettings(128, 3, rollouts=0), tmp_path):
-        expected = known.claims[claim.name].verdict
+        expected = claims[claim.name].verdict
         if claim.name in SEES_THROUGH_NONE[known.name]:
             assert claim.verdict in ("supported", "inconclusive"), claim.name
-        elif known.claims[claim.name].kind == "finer than true" and "hardly tested" in claim.reason:
+        elif claims[claim.name].kind == "finer than true" and "hardly tested" in claim.reason:
             assert claim.regimes[0].recovered.value > 0.99  # so fine that on few histories nobody can be swapped
         else:
             assert claim.verdict == expected, f"{claim.name}: {claim.reason}"
@@ -223,7 +221,7 @@ def test_heads_that_cancel_are_found_out_where_unimportant_inputs_are_drawn_apar
     assert apart.independent is None  # it is the study's own figure already
     for claim in (truth, together):  # a report on joint ones says so
         assert claim.verdict == "supported"
-        assert any("Test that with --others independent" in one for one in claim.warnings) == (claim is together)
+        assert any("Test that with `others='independent'`" in one for one in claim.warnings) == (claim is together)
     assert (truth.independent, truth.together) == pytest.approx((1, 1), abs=1e-3)
     # the study's figure comes from other draws, and from all of its histories
     assert together.independent == pytest.approx(apart.regimes[0].recovered.value, abs=0.1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from known_claims import MODELS, ROOT, claims_of, verdicts
+from known_claims import MODELS, ROOT, claims_by_name, verdicts
 
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.rollout import rollout
@@ -231,13 +231,10 @@ def test_what_remembers_rewards_learns_in_its_context(name: str) -> None:
 
 @by_name
 def test_files_hold_the_claims_that_are_judged(known: Known) -> None:
-    found = claims_of(known)
-    assert next(iter(known.claims)) == "truth" == next(iter(found))
-    assert set(found) == set(known.claims)
-    assert {one.model for one in found.values()} == {known.model}
-    assert {one.verdict for one in known.claims.values() if one.kind in ("true", "finer than true")} == {"supported"}
-    assert sum(one.verdict == "refuted" for one in known.claims.values()) >= 3
-    assert set(known.claims) > NOT_REJECTED.get(known.name, set())
+    claims = claims_by_name(known)
+    assert {claim.verdict for claim in claims.values() if claim.kind in ("true", "finer than true")} == {"supported"}
+    assert sum(claim.verdict == "refuted" for claim in claims.values()) >= 3
+    assert set(claims) > NOT_REJECTED.get(known.name, set())
     assert known.file in {one.file.name for one in listing(ROOT / "hypotheses") if not one.error}
 
 
@@ -245,7 +242,7 @@ def test_files_hold_the_claims_that_are_judged(known: Known) -> None:
 def test_the_truth_is_the_rule(known: Known) -> None:
     config = known_config(known, MODELS)
     history = random_histories(config, 10, np.random.default_rng(2))
-    said = claims_of(known)["truth"].policy(history)
+    said = claims_by_name(known)["truth"].hypothesis.policy(history)
     np.testing.assert_allclose(said, RULES[known.rule].policy(history, config.make_task()), atol=1e-12)
 
 
@@ -276,7 +273,7 @@ def test_claims_about_a_clock_are_found_out_only_by_donors_from_other_steps(tmp_
     for claim in claims:  # a report on equal steps says so
         assert claim.verdict == "supported"
         assert claim.any_step == pytest.approx(any_step[claim.name], abs=1e-6)
-        assert any("Test that with --align any" in one for one in claim.warnings) == (claim.name != "truth")
+        assert any("Test that with `align='any'`" in one for one in claim.warnings) == (claim.name != "truth")
 
 
 def test_what_helps_as_often_as_it_hurts_shows_in_the_divergence_only(tmp_path: Path) -> None:
@@ -292,8 +289,9 @@ def test_what_helps_as_often_as_it_hurts_shows_in_the_divergence_only(tmp_path: 
 @pytest.mark.slow
 @by_name
 def test_every_claim_gets_its_verdict_but_those_that_scrubbing_cannot_reject(known: Known, tmp_path: Path) -> None:
+    claims = claims_by_name(known)
     for claim in verdicts(known, ScrubSettings(128, 3, rollouts=0), tmp_path):
-        expected = known.claims[claim.name].verdict
+        expected = claims[claim.name].verdict
         if claim.name in NOT_REJECTED.get(known.name, set()):
             assert claim.verdict in ("supported", "inconclusive"), claim.name
         else:

@@ -17,8 +17,8 @@ from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.known import interchange, teaching
 from ad_hypotheses.known.catalogue import KNOWN
+from ad_hypotheses.known.claims import claims_of
 from ad_hypotheses.known.proof import Proof, Share, require_proof
-from ad_hypotheses.known.teaching import claims_of
 from ad_hypotheses.known.trained import TRAINED
 from ad_hypotheses.known.trained_card import hundredths, trained_card
 from ad_hypotheses.known.training_digest import digest
@@ -159,7 +159,7 @@ def test_a_finished_network_whose_truth_changed_is_trained_again(cli, place, mon
 
 @pytest.mark.parametrize("known", TRAINED, ids=lambda known: known.name)
 def test_what_ships_was_taught_the_truth_that_ships(known):
-    truth = claims_of(known, ROOT / "hypotheses" / "known")[0]
+    truth = claims_of(known, ROOT / "hypotheses" / "known")[0].hypothesis
     record = load(known.model, ROOT / "models").record
     assert record["known"]["taught"] == digest(truth, known.rule, known.steady, known.others)
 
@@ -169,7 +169,9 @@ def test_what_ships_was_proved_with_joint_and_with_independent_others(known):
     here = load(known.model, ROOT / "models")
     proof = here.record["known"]["proof"]
     claims = {name: Share(**found) for name, found in proof["claims"].items()}
-    assert list(claims) == list(known.claims)
+    deserved = {claim.name: claim.to_plain() for claim in claims_of(known, ROOT / "hypotheses" / "known")}
+    assert here.record["known"]["claims"] == deserved
+    assert set(claims) == set(deserved)
     require_proof(known.model, Proof(**proof | {"claims": claims}))
     card = (ROOT / "models" / known.model / "card.md").read_text()
     assert card == trained_card(known.model, here.config, here.record, here.record["weights_sha256"])
@@ -179,7 +181,7 @@ def test_what_ships_was_proved_with_joint_and_with_independent_others(known):
 
 def test_the_digest_tells_sites_rules_nodes_that_are_left_alone_and_others(tmp_path):
     known = KNOWN["leader-elsewhere"]
-    claims = {one.name: one for one in claims_of(known, ROOT / "hypotheses" / "known")}
+    claims = {claim.name: claim.hypothesis for claim in claims_of(known, ROOT / "hypotheses" / "known")}
     digests = [
         digest(claims["truth"], "leader"),
         digest(claims["other_head"], "leader"),

@@ -1,4 +1,4 @@
-"""Known networks that play bandits. How each is wired stands here, what is claimed about them in `bandit_claims`."""
+"""Known networks that play bandits, and how each is wired."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from ad_hypotheses.known import bandit_claims as claims
 from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.wiring import Space, Wiring
 from ad_hypotheses.sources.bandit_rules import FLOOR, LEAST, LEVELS, SHARPNESS, preference
@@ -137,25 +136,24 @@ def _count_ahead(net: Wiring, layer: int, of: list[tuple[Space, float]], to: Spa
 BANDITS = (
     Known(
         "win-stay", "win-stay", "an MLP turns the last arm and its pay into a score of each arm", win_stay,
-        claims.WIN_STAY,
     ),
     Known(
         "win-stay-cancelling", "win-stay",
         "an MLP turns the last arm and its pay into a score of each arm, to which two heads add what cancels",
-        win_stay_cancelling, claims.WIN_STAY_CANCELLING,
+        win_stay_cancelling,
     ),
     Known(
         "leader", "leader",
         "a head averages the wins of each arm, which an MLP has made; two MLPs find the arms that nobody is ahead of",
-        leader, claims.LEADER,
+        leader,
     ),
     Known(
         "ucb", "ucb",
         "two heads average the net wins and the pulls of each arm, an MLP makes a bonus of the pulls, another compares",
-        ucb, claims.UCB,
+        ucb,
     ),
     Known(
         "return-level", "return-level", "a head adds up all rewards, an MLP tells the level that they reach",
-        return_level, claims.RETURN_LEVEL,
+        return_level,
     ),
 )  # fmt: skip

@@ -6,7 +6,6 @@ from itertools import product
 
 import numpy as np
 
-from ad_hypotheses.known import room_claims as claims
 from ad_hypotheses.known.blind_rooms import ngram, schedule, unvisited
 from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.room_parts import (
@@ -125,39 +124,39 @@ ROOMS = (
     Known(
         "copy-rewarded", "copy-rewarded",
         "a head fetches the cell before, an MLP keeps it where it paid, a head copies what paid in this cell",
-        copy_rewarded, claims.COPY_REWARDED,
+        copy_rewarded,
     ),
     Known(
         "retrieval", "retrieval",
         "a head fetches the cell that paid last, an MLP finds the ways there, another takes one or stays",
-        retrieval, claims.RETRIEVAL,
+        retrieval,
     ),
     Known(
         "superstition", "superstition",
         "retrieval, but before a reward the second MLP leans to the last action",
-        superstition, claims.SUPERSTITION, lives="retrieval",
+        superstition, lives="retrieval",
     ),
     Known(
         "gate", "gate",
         "a head tells whether a rewarded cell is known; until then an MLP drifts, from then on it walks there",
-        gate, claims.GATE,
+        gate,
     ),
     Known(
-        "reflex", "reflex", "an MLP sees the last token, stays after a reward and else goes on", reflex, claims.REFLEX,
+        "reflex", "reflex", "an MLP sees the last token, stays after a reward and else goes on", reflex,
     ),
     Known(
         "ngram", "ngram",
         "a head fetches the cell before, another averages what was done in this cell",
-        ngram, claims.NGRAM,
+        ngram,
     ),
     Known(
         "schedule", "schedule",
         "an MLP looks up a fixed way, another walks it the more firmly the later the episode",
-        schedule, claims.SCHEDULE,
+        schedule,
     ),
     Known(
         "unvisited", "unvisited",
         "an MLP names the cell, a head averages all that were seen, an MLP finds neighbours that were not",
-        unvisited, claims.UNVISITED,
+        unvisited,
     ),
 )  # fmt: skip

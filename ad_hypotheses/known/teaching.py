@@ -15,7 +15,7 @@ from ad_hypotheses.distill.checkpoint import CARD, CURVE, build, load, save
 from ad_hypotheses.distill.config import SCRATCH, Config
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.train import TrainingProgress
-from ad_hypotheses.errors import HypothesisError
+from ad_hypotheses.known.claims import KnownClaim, claims_of
 from ad_hypotheses.known.interchange import teach
 from ad_hypotheses.known.make import FRESH, ROWS, agreement, random_histories
 from ad_hypotheses.known.network import Known
@@ -23,9 +23,6 @@ from ad_hypotheses.known.proof import prove, require_proof
 from ad_hypotheses.known.trained_card import hundredths, trained_card_files
 from ad_hypotheses.known.training_digest import digest, was_taught_otherwise
 from ad_hypotheses.language.history import History
-from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.language.load import FOLDER
-from ad_hypotheses.language.load import load as load_hypotheses
 from ad_hypotheses.report.progress import Meter
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.studies.evaluate.study import evaluated
@@ -53,7 +50,7 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
         Stopped: The user pressed Ctrl-C.
     """
     folder, claims, rule = models / known.model, claims_of(known), RULES[known.rule]
-    taught = digest(claims[0], known.rule, known.steady, known.others)
+    taught = digest(claims[0].hypothesis, known.rule, known.steady, known.others)
     if is_finished(folder, config):
         record = load(folder).record
         known_record = record.get("known", {})
@@ -81,7 +78,9 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
     run = _Run(known, config, scratch, meter)
     with braking(run.stopped) as brake:
         progress = run.progress(brake)
-        model, record = teach(config, claims[0], policy, scratch, known.steady, progress, known.rule, known.others)
+        model, record = teach(
+            config, claims[0].hypothesis, policy, scratch, known.steady, progress, known.rule, known.others
+        )
     with stoppable(lambda: f"stopped; {known.model} is trained, its state is kept in {scratch}; "
                            "the same command goes on with its proof."):  # fmt: skip
         return _finish(known, config, folder, claims, taught, model, record, meter)
@@ -91,7 +90,7 @@ def _finish(
     known: Known,
     config: Config,
     folder: Path,
-    claims: Sequence[Hypothesis],
+    claims: Sequence[KnownClaim],
     taught: str,
     model: ADTransformer,
     record: dict[str, Any],
@@ -101,7 +100,7 @@ def _finish(
     meter.begin(f"proving {known.name}", 0)
     task, rng = config.make_task(), np.random.default_rng([config.histories.seed + FRESH])
     history = config.live(task.sample_tasks(rng, PROVED), rng)
-    proof = prove(model, claims, history, RULES[known.rule].policy(history, task))
+    proof = prove(model, [claim.hypothesis for claim in claims], history, RULES[known.rule].policy(history, task))
     require_proof(known.model, proof)
     record |= {
         "machine": machine(record["threads"], record["device"]),
@@ -114,26 +113,13 @@ def _finish(
             "taught": taught,
             "agreement": asdict(agreement(model, known.rule, task, random_histories(config, ROWS, rng))),
             "proof": asdict(proof),
-            "claims": {name: asdict(expected) for name, expected in known.claims.items()},
+            "claims": {claim.name: claim.to_plain() for claim in claims},
         },
         "evaluation": evaluated(model, config, ROLLOUTS, 0, meter),
     }
     save(folder, config, model, record, lambda sha256: trained_card_files(folder.name, config, record, sha256))
     meter.say(proved(known, record))
     return row_of(known, record)
-
-
-def claims_of(known: Known, folder: Path = FOLDER / "known") -> list[Hypothesis]:
-    """Return the claims about a known network, in the order of the catalogue: `truth` first.
-
-    Raises:
-        HypothesisError: Its file is not there, does not run, or lacks one of them.
-    """
-    by_name = {str(hypothesis.name): hypothesis for hypothesis in load_hypotheses(folder / known.file)}
-    missing = [name for name in known.claims if name not in by_name]
-    if missing:
-        raise HypothesisError(f"{folder / known.file} lacks {', '.join(missing)}, which the catalogue names.")
-    return [by_name[name] for name in known.claims]
 
 
 def _announce(known: Known, config: Config, meter: Meter) -> None:

@@ -10,6 +10,7 @@ that its name says, or true and finer than it need be.
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node, pos
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS, NEVER = 3.0, -1
 
@@ -72,9 +73,12 @@ def choice(habit, history):
 
 
 truth = Hypothesis(choice, model="known-copy-rewarded", accept=0.9)
+deserves(
+    truth, "supported", kind="true", why="cells of the steps before, lessons, and what the latest about this cell says"
+)
 
-# the head beside it fetches the same action, but nothing reads it
 echo = truth.on(habit=head(1, 1))
+deserves(echo, "refuted", kind="wrong site", why="the head beside it fetches the same action, but nothing reads it")
 
 
 @node(at=head(1, 0))
@@ -92,6 +96,7 @@ def firm_choice(firm_habit, history):
 
 
 visits_counted = Hypothesis(firm_choice, model="known-copy-rewarded", accept=0.9)
+deserves(visits_counted, "supported", kind="finer than true", why="how often the cell was seen changes nothing")
 
 
 @node(at=head(1, 0))
@@ -107,6 +112,7 @@ def choice_if_experienced(experienced):
 
 
 paid_here = Hypothesis(choice_if_experienced, model="known-copy-rewarded", accept=0.9)
+deserves(paid_here, "refuted", kind="coarser", why="which action paid matters, not only that one did")
 
 
 @node(at=head(1, 0))
@@ -122,6 +128,7 @@ def untaught_choice(untaught_habit, history):
 
 
 without_lessons = Hypothesis(untaught_choice, model="known-copy-rewarded", accept=0.9)
+deserves(without_lessons, "refuted", kind="missing arrow", why="the head compares cells with lessons")
 
 
 @node(at=head(1, 0))
@@ -137,6 +144,7 @@ def choice_as_last_time(last_time, history):
 
 
 replay = Hypothesis(choice_as_last_time, model="known-copy-rewarded", accept=0.9)
+deserves(replay, "refuted", kind="other algorithm", why="what did not pay is not done again")
 
 
 @node(at=head(1, 0))
@@ -157,3 +165,9 @@ def choice_of_neighbour(goal_from_here, history):
 
 
 goal_next_door = Hypothesis(choice_of_neighbour, model="known-copy-rewarded", accept=0.9)
+deserves(
+    goal_next_door,
+    "refuted",
+    kind="other algorithm",
+    why="a goal next door is missed from a cell of which it was never entered",
+)

@@ -8,6 +8,7 @@ What follows the truth is false in a way that its name says, or true and finer t
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node, pos
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS, DRIFT, CENTRE = 3.0, 0.5, 2
 MOVES = np.array([[0, 0], [0, -1], [0, 1], [-1, 0], [1, 0]])  # (x, y) of stay, up, down, left, right
@@ -69,12 +70,17 @@ def choice(move):
 
 
 truth = Hypothesis(choice, model="known-gate", accept=0.9)
+deserves(
+    truth, "supported", kind="true", why="one head fetches a cell, another opens the gate, the second MLP chooses by it"
+)
 
-# each of the two heads does the other's work
 heads_exchanged = truth.on(known=head(0, 0), goal=head(0, 1))
+deserves(heads_exchanged, "refuted", kind="wrong site", why="each head does what the claim says of the other")
 
-# a head of the second layer carries the mean pay, which tells the same; but nothing reads it
 mean_pay = truth.on(known=head(1, 0))
+deserves(
+    mean_pay, "refuted", kind="wrong site", why="the head of the second layer tells the same, but nothing reads it"
+)
 
 
 @node(at=head(0, 1))
@@ -96,6 +102,7 @@ def choice_by_earnings(move_by_earnings):
 
 
 rewards_counted = Hypothesis(choice_by_earnings, model="known-gate", accept=0.9)
+deserves(rewards_counted, "supported", kind="finer than true", why="how often something paid changes nothing")
 
 
 @node(at=mlp(1))
@@ -113,6 +120,7 @@ def choice_if_known(move_if_known):
 
 
 no_drift = Hypothesis(choice_if_known, model="known-gate", accept=0.9)
+deserves(no_drift, "refuted", kind="coarser", why="before a reward the cell decides")
 
 
 @node(at=mlp(1))
@@ -129,6 +137,7 @@ def choice_without_gate(move_without_gate):
 
 
 gateless = Hypothesis(choice_without_gate, model="known-gate", accept=0.9)
+deserves(gateless, "refuted", kind="missing arrow", why="the ways count only once the gate is open")
 
 
 @node(at=head(0, 1))
@@ -150,6 +159,12 @@ def hopeful_choice(hopeful_move):
 
 
 any_reward = Hypothesis(hopeful_choice, model="known-gate", accept=0.9)
+deserves(
+    any_reward,
+    "refuted",
+    kind="other algorithm",
+    why="a reward whose cell was not seen does not open the gate; that is rare",
+)
 
 
 @node(at=mlp(1))
@@ -168,3 +183,4 @@ def untried_choice(untried_move):
 
 
 untried = Hypothesis(untried_choice, model="known-gate", accept=0.9)
+deserves(untried, "refuted", kind="other algorithm", why="before a reward the cell decides, not what was tried in it")

@@ -7,6 +7,7 @@ or true and finer than it need be.
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS = 3.0
 
@@ -63,12 +64,13 @@ def found_by_mlps(carried, leaders=lambda value: value, meaning=lambda value: va
 
 
 truth = Hypothesis(found_by_mlps(wins), model="known-leader", accept=0.9)
+deserves(truth, "supported", kind="true", why="a head averages which arm won, two MLPs find the leaders")
 
-# the other head averages the same, but nothing reads it
 copy = truth.on(wins=head(1, 1))
+deserves(copy, "refuted", kind="wrong site", why="the other head averages the same, but nothing reads it")
 
-# the reward reaches the first MLP too
 reward_blind = truth.on(last=embed("action"))
+deserves(reward_blind, "refuted", kind="missing arrow", why="the reward reaches the first MLP too")
 
 
 @node(at=head(1, 0))
@@ -79,6 +81,7 @@ def order_of_wins(winner, history):
 
 
 order = Hypothesis(found_by_mlps(order_of_wins, lambda ahead: ahead == 0), model="known-leader", accept=0.9)
+deserves(order, "supported", kind="finer than true", why="the head is held to the order of all arms, leaders would do")
 
 
 @node(at=head(1, 0))
@@ -90,6 +93,7 @@ def one_of_the_leaders(winner, history):
 one_leader = Hypothesis(
     found_by_mlps(one_of_the_leaders, lambda arm: np.arange(4) == arm[..., None]), model="known-leader", accept=0.9
 )
+deserves(one_leader, "refuted", kind="coarser", why="where several lead, all of them matter")
 
 
 @node(at=head(1, 0))
@@ -103,6 +107,7 @@ lead_halves = Hypothesis(
     model="known-leader",
     accept=0.9,
 )
+deserves(lead_halves, "refuted", kind="coarser", why="which of the first or the last two arms leads matters too")
 
 
 @node(at=head(1, 0))
@@ -112,6 +117,7 @@ def wins_read_directly(last, history):
 
 
 no_mlp = Hypothesis(found_by_mlps(wins_read_directly), model="known-leader", accept=0.9)
+deserves(no_mlp, "refuted", kind="missing arrow", why="the head reads the first MLP, not the embeddings")
 
 
 @node(at=head(1, 0))
@@ -122,6 +128,7 @@ def wins_of_late(winner, history):
 
 
 lately = Hypothesis(found_by_mlps(wins_of_late), model="known-leader", accept=0.9)
+deserves(lately, "refuted", kind="other algorithm", why="all wins count, not those of the last ten pulls")
 
 
 @node(at=embed("action") + embed("reward"))
@@ -143,6 +150,7 @@ def pulls(pulled, history):
 
 
 most_pulled = Hypothesis(found_by_mlps(pulls), model="known-leader", accept=0.9)
+deserves(most_pulled, "refuted", kind="other algorithm", why="wins are counted, not pulls")
 
 
 @node(at=head(1, 0))
@@ -152,3 +160,4 @@ def count_of_pulls(winner, history):
 
 
 pull_counts = Hypothesis(found_by_mlps(count_of_pulls, meaning=leading), model="known-leader", accept=0.9)
+deserves(pull_counts, "refuted", kind="injective", why="pulls are not counted, but few histories agree in all counts")

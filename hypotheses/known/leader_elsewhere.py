@@ -9,6 +9,7 @@ from leader_trained import ARMS, choice, leading
 from leader_trained import truth as true_there
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+from ad_hypotheses.known.claims import deserves
 
 
 @node(at=embed("action") + embed("reward"))
@@ -41,15 +42,16 @@ def choice_of_leaders(leaders):
 
 
 truth = Hypothesis(choice_of_leaders, model="known-leader-elsewhere", accept=0.9)
+deserves(truth, "supported", kind="true", why="the first MLP marks winners, the second layer counts and compares them")
 
-# how known-leader-trained does the same
 elsewhere = true_there.on("known-leader-elsewhere")
+deserves(elsewhere, "refuted", kind="wrong site", why="so it is in known-leader-trained, which behaves alike")
 
-# the head beside it was trained to play no role
 other_head = truth.on(leaders=head(1, 0) + mlp(1))
+deserves(other_head, "refuted", kind="wrong site", why="the head beside it was trained to play no role")
 
-# the reward makes a winner too
 reward_blind = truth.on(last=embed("action"))
+deserves(reward_blind, "refuted", kind="missing arrow", why="the reward is read too")
 
 
 @node(at=head(1, 1) + mlp(1))
@@ -65,6 +67,7 @@ def choice_of_half(half_with_a_leader):
 
 
 halves = Hypothesis(choice_of_half, model="known-leader-elsewhere", accept=0.9)
+deserves(halves, "refuted", kind="coarser", why="which arm of the half leads matters too")
 
 
 @node(at=head(1, 1) + mlp(1))
@@ -81,3 +84,4 @@ def choice_of_late(winners_of_late):
 
 
 lately = Hypothesis(choice_of_late, model="known-leader-elsewhere", accept=0.9)
+deserves(lately, "refuted", kind="other algorithm", why="all wins count, not those of late")

@@ -7,6 +7,7 @@ truth is false in a way that the name says.
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS, ARMS = 3.0, 4
 
@@ -36,12 +37,13 @@ def choice(leaders):
 
 
 truth = Hypothesis(choice, model="known-leader-trained", accept=0.9)
+deserves(truth, "supported", kind="true", why="a head of the first layer counts wins, the MLP after it compares them")
 
-# the head beside it was trained to play no role
 other_head = truth.on(leaders=head(0, 1) + mlp(0))
+deserves(other_head, "refuted", kind="wrong site", why="the head beside it was trained to play no role")
 
-# the reward is averaged too
 reward_blind = truth.on(last=embed("action"))
+deserves(reward_blind, "refuted", kind="missing arrow", why="the reward is read too")
 
 
 @node(at=mlp(0))
@@ -64,6 +66,7 @@ def choice_of_second_layer(leaders_among_winners):
 
 # how known-leader-elsewhere does the same
 elsewhere = Hypothesis(choice_of_second_layer, model="known-leader-trained", accept=0.9)
+deserves(elsewhere, "refuted", kind="wrong site", why="so it is in known-leader-elsewhere, which behaves alike")
 
 
 @node(at=head(0, 0) + mlp(0))
@@ -79,6 +82,7 @@ def choice_of_half(half_with_a_leader):
 
 
 halves = Hypothesis(choice_of_half, model="known-leader-trained", accept=0.9)
+deserves(halves, "refuted", kind="coarser", why="which arm of the half leads matters too")
 
 
 @node(at=embed("action") + embed("reward"))
@@ -100,3 +104,4 @@ def choice_by_pulls(most_pulled):
 
 
 pulls = Hypothesis(choice_by_pulls, model="known-leader-trained", accept=0.9)
+deserves(pulls, "refuted", kind="other algorithm", why="wins are counted, not pulls")

@@ -9,6 +9,7 @@ true. What follows the truth is false in a way that its name says, or true and f
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node, pos
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS, NEVER = 3.0, -1
 
@@ -69,9 +70,10 @@ def choice(shares):
 
 
 truth = Hypothesis(choice, model="known-ngram", accept=0.9)
+deserves(truth, "supported", kind="true", why="cells of the steps before, and the shares of what was done in this one")
 
-# the head beside it averages what was done anywhere, and nothing reads it
 anywhere = truth.on(shares=head(1, 1))
+deserves(anywhere, "refuted", kind="wrong site", why="the head beside it averages all cells, and nothing reads it")
 
 
 @node(at=head(1, 0))
@@ -87,6 +89,7 @@ def choice_by_counts(counts):
 
 
 counted = Hypothesis(choice_by_counts, model="known-ngram", accept=0.9)
+deserves(counted, "supported", kind="finer than true", why="counts, of which only the shares matter")
 
 
 @node(at=head(1, 0))
@@ -103,6 +106,7 @@ def usual_choice(usual):
 
 
 most_often = Hypothesis(usual_choice, model="known-ngram", accept=0.9)
+deserves(most_often, "refuted", kind="coarser", why="the rarer actions matter too")
 
 
 @node(at=head(1, 0))
@@ -119,6 +123,7 @@ def choice_as_last_time(last_time, history):
 
 
 latest_only = Hypothesis(choice_as_last_time, model="known-ngram", accept=0.9)
+deserves(latest_only, "refuted", kind="coarser", why="all visits matter, not only the last one")
 
 
 @node(at=head(1, 0))
@@ -134,6 +139,7 @@ def choice_of_nowhere(shares_of_nowhere):
 
 
 cell_blind = Hypothesis(choice_of_nowhere, model="known-ngram", accept=0.9)
+deserves(cell_blind, "refuted", kind="missing arrow", why="the head compares cells with where the agent stands")
 
 
 @node(at=head(1, 0))
@@ -149,3 +155,4 @@ def fruitful_choice(fruitful):
 
 
 what_paid = Hypothesis(fruitful_choice, model="known-ngram", accept=0.9)
+deserves(what_paid, "refuted", kind="other algorithm", why="rewards do not matter")

@@ -7,6 +7,7 @@ or true and finer than it need be.
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node, pos
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS, SIZE, STAY, ANYTHING = 3.0, 5, 0, -1
 
@@ -32,12 +33,13 @@ def choice(urge, history):
 
 
 truth = Hypothesis(choice, model="known-reflex", accept=0.9)
+deserves(truth, "supported", kind="true", why="the last action and its pay, through the first MLP")
 
-# the second MLP holds the same, but nothing reads it
 echo = truth.on(urge=mlp(1))
+deserves(echo, "refuted", kind="wrong site", why="the second MLP holds the same, but nothing reads it")
 
-# without the reward nobody can tell when to stay
 reward_blind = truth.on(last=embed("action"))
+deserves(reward_blind, "refuted", kind="missing arrow", why="the reward reaches the MLP too")
 
 
 @node(at=mlp(0))
@@ -53,6 +55,7 @@ def choice_by_token(token, history):
 
 
 whole_token = Hypothesis(choice_by_token, model="known-reflex", accept=0.9)
+deserves(whole_token, "supported", kind="finer than true", why="the first MLP keeps less: a paid action is forgotten")
 
 
 @node(at=mlp(0))
@@ -70,6 +73,7 @@ def choice_by_mood(mood, history):
 
 
 stay_or_go = Hypothesis(choice_by_mood, model="known-reflex", accept=0.9)
+deserves(stay_or_go, "refuted", kind="coarser", why="which way to go on matters too")
 
 
 @node(at=embed("x") + embed("y"))
@@ -106,6 +110,12 @@ def choice_at_goal(at_goal, history):
 
 
 remembers_the_place = Hypothesis(choice_at_goal, model="known-reflex", accept=0.9)
+deserves(
+    remembers_the_place,
+    "refuted",
+    kind="other algorithm",
+    why="a head fetches the cell that paid, but nothing reads it",
+)
 
 
 @node(at=mlp(0))
@@ -121,3 +131,6 @@ def choice_by_visits(visits):
 
 
 familiar_places = Hypothesis(choice_by_visits, model="known-reflex", accept=0.9)
+deserves(
+    familiar_places, "refuted", kind="injective", why="visits are not counted, but hardly two histories have the same"
+)

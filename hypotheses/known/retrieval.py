@@ -7,6 +7,7 @@ or true and finer than it need be.
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node, pos
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS, SIZE = 3.0, 5
 MOVES = np.array([[0, 0], [0, -1], [0, 1], [-1, 0], [1, 0]])  # (x, y) of stay, up, down, left, right
@@ -62,9 +63,10 @@ def choice(move):
 
 
 truth = Hypothesis(choice, model="known-retrieval", accept=0.9)
+deserves(truth, "supported", kind="true", why="a head fetches the cell, one MLP finds the ways, the next stays or goes")
 
-# the head beside it fetches the same cell, but nothing reads it
 echo = truth.on(goal=head(0, 1))
+deserves(echo, "refuted", kind="wrong site", why="the head beside it fetches the same cell, but nothing reads it")
 
 
 @node(at=mlp(1))
@@ -81,6 +83,12 @@ def choice_from_cells(both_cells):
 
 
 worked_out_late = Hypothesis(choice_from_cells, model="known-retrieval", accept=0.9)
+deserves(
+    worked_out_late,
+    "supported",
+    kind="finer than true",
+    why="both cells decide, but of them only the direction matters",
+)
 
 
 @node(at=mlp(0))
@@ -105,6 +113,7 @@ def choice_by_distance(urge, history):
 
 
 how_far = Hypothesis(choice_by_distance, model="known-retrieval", accept=0.9)
+deserves(how_far, "refuted", kind="coarser", why="the direction matters, not only the distance")
 
 
 @node(at=mlp(0))
@@ -126,6 +135,7 @@ def choice_of_quarter(move_to_quarter):
 
 
 cell_blind = Hypothesis(choice_of_quarter, model="known-retrieval", accept=0.9)
+deserves(cell_blind, "refuted", kind="missing arrow", why="where the agent stands matters to the ways")
 
 
 @node(at=head(0, 0))
@@ -156,6 +166,7 @@ def choice_by_habit(repeated, history):
 
 
 replay = Hypothesis(choice_by_habit, model="known-retrieval", accept=0.9)
+deserves(replay, "refuted", kind="other algorithm", why="what was done in a cell does not matter")
 
 
 @node(at=head(0, 0))
@@ -184,3 +195,6 @@ def choice_by_visits(drawn):
 
 
 familiar_places = Hypothesis(choice_by_visits, model="known-retrieval", accept=0.9)
+deserves(
+    familiar_places, "refuted", kind="injective", why="visits are not counted, but hardly two histories have the same"
+)

@@ -7,6 +7,7 @@ truth is false in a way that the name says.
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS, CENTRE = 3.0, 2
 MOVES = np.array([[0, 0], [0, -1], [0, 1], [-1, 0], [1, 0]])  # (x, y) of stay, up, down, left, right
@@ -53,15 +54,16 @@ def choice(way):
 
 
 truth = Hypothesis(choice, model="known-retrieval-trained", accept=0.9)
+deserves(truth, "supported", kind="true", why="a head fetches the cell that paid, the MLP after it finds the way")
 
-# the head beside it was trained to play no role
 other_head = truth.on(goal=head(0, 1), sighting=(embed("x") + embed("y") + embed("reward")).to(head(0, 1)))
+deserves(other_head, "refuted", kind="wrong site", why="the head beside it was trained to play no role")
 
-# so was the second MLP
 later = truth.on(way=mlp(1), cell=(embed("x") + embed("y")).to(mlp(1)))
+deserves(later, "refuted", kind="wrong site", why="the second MLP was trained to play no role")
 
-# the head looks for rewards
 reward_blind = truth.on(sighting=(embed("x") + embed("y")).to(head(0, 0)))
+deserves(reward_blind, "refuted", kind="missing arrow", why="the reward is read too")
 
 
 @node(at=mlp(0))
@@ -80,6 +82,7 @@ def choice_by_distance(distance, history):
 
 
 how_far = Hypothesis(choice_by_distance, model="known-retrieval-trained", accept=0.9)
+deserves(how_far, "refuted", kind="coarser", why="which way the goal lies matters, not how far it is")
 
 
 @node(at=mlp(0))
@@ -95,6 +98,7 @@ def choice_of_quarter(quarter):
 
 
 cell_blind = Hypothesis(choice_of_quarter, model="known-retrieval-trained", accept=0.9)
+deserves(cell_blind, "refuted", kind="missing arrow", why="the way depends on where the agent stands")
 
 
 @node(at=(embed("x") + embed("y") + embed("action") + embed("reward")).to(head(0, 0)))
@@ -125,3 +129,4 @@ def choice_by_habit(again, history):
 
 
 replay = Hypothesis(choice_by_habit, model="known-retrieval-trained", accept=0.9)
+deserves(replay, "refuted", kind="other algorithm", why="what was done in this cell before does not count")

@@ -7,6 +7,7 @@ or true and finer than it need be.
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS = 3.0
 LEVELS = np.array([3, 8, 15, 24])
@@ -60,12 +61,13 @@ def told_by_mlp(carried, telling=lambda value: value, meaning=lambda value: valu
 
 
 truth = Hypothesis(told_by_mlp(tally), model="known-return-level", accept=0.9)
+deserves(truth, "supported", kind="true", why="a head adds rewards up, the MLP tells their level")
 
-# the other head averages, but nothing reads it
 mean_head = truth.on(tally=head(0, 1))
+deserves(mean_head, "refuted", kind="wrong site", why="the other head averages rewards, but nothing reads it")
 
-# the second MLP is silent
 second_mlp = truth.on(level=mlp(1))
+deserves(second_mlp, "refuted", kind="wrong site", why="the second MLP is silent")
 
 
 @node(at=head(0, 0))
@@ -75,6 +77,7 @@ def sum_of_all(pay, begun, history):
 
 
 exact_sum = Hypothesis(told_by_mlp(sum_of_all, level_of), model="known-return-level", accept=0.9)
+deserves(exact_sum, "supported", kind="finer than true", why="the sum itself, where its level would do")
 
 
 @node(at=head(0, 0))
@@ -84,6 +87,7 @@ def half(pay, begun, history):
 
 
 high_or_low = Hypothesis(told_by_mlp(half, lambda high: 1 + 2 * high), model="known-return-level", accept=0.9)
+deserves(high_or_low, "refuted", kind="coarser", why="there are five levels, not two")
 
 
 @node(at=head(0, 0))
@@ -93,6 +97,12 @@ def tally_without_sink(pay, history):
 
 
 no_sink = Hypothesis(told_by_mlp(tally_without_sink), model="known-return-level", accept=0.9)
+deserves(
+    no_sink,
+    "refuted",
+    kind="missing arrow",
+    why="the head needs to know the first token; at equal steps all histories have it in the same place",
+)
 
 
 @node(at=head(0, 0))
@@ -102,6 +112,7 @@ def elapsed(pay, begun, history):
 
 
 clock = Hypothesis(told_by_mlp(elapsed), model="known-return-level", accept=0.9)
+deserves(clock, "refuted", kind="other algorithm", why="what was paid counts, not how long it took")
 
 
 def paid_for(history, counts):
@@ -117,6 +128,7 @@ def sum_of_late(pay, begun, history):
 
 
 lately = Hypothesis(told_by_mlp(sum_of_late, level_of), model="known-return-level", accept=0.9)
+deserves(lately, "refuted", kind="other algorithm", why="all rewards count, not the last twenty")
 
 
 @node(at=head(0, 0))
@@ -126,6 +138,9 @@ def sum_of_early_arms(pay, begun, history):
 
 
 early_arms = Hypothesis(told_by_mlp(sum_of_early_arms, level_of), model="known-return-level", accept=0.9)
+deserves(
+    early_arms, "refuted", kind="other algorithm", why="all arms' rewards count, not only those of the preferred arms"
+)
 
 
 @node(at=head(0, 0))
@@ -140,3 +155,4 @@ def last_dozen(pay, begun, history):
 rhythm = Hypothesis(
     told_by_mlp(last_dozen, meaning=lambda code: np.minimum(code % 11, 4)), model="known-return-level", accept=0.9
 )
+deserves(rhythm, "refuted", kind="injective", why="the last twelve pulls are not looked at, but few have the same")

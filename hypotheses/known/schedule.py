@@ -9,6 +9,7 @@ a way that its name says, or true and finer than it need be.
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node, pos
+from ad_hypotheses.known.claims import deserves
 
 SIZE, STAY, UP, DOWN, LEFT, RIGHT = 5, 0, 1, 2, 3, 4
 EPSILON = np.array([0.9, 0.75, 0.6, 0.45, 0.3, 0.15])  # chance of a random action by episode
@@ -50,9 +51,10 @@ def choice(firmness, history):
 
 
 truth = Hypothesis(choice, model="known-schedule", accept=0.9)
+deserves(truth, "supported", kind="true", why="one MLP looks up the move, the next how firmly, by the position")
 
-# the column alone does not tell the way
 column_only = truth.on(cell=embed("x"))
+deserves(column_only, "refuted", kind="wrong site", why="the row matters too")
 
 
 @node(at=mlp(0))
@@ -75,6 +77,7 @@ def choice_by_station(firm_station, history):
 
 
 worked_out_late = Hypothesis(choice_by_station, model="known-schedule", accept=0.9)
+deserves(worked_out_late, "supported", kind="finer than true", why="the cell decides, but of it only the move matters")
 
 
 @node(at=mlp(0))
@@ -100,6 +103,7 @@ def choice_of_axis(firm_axis, history):
 
 
 either_way = Hypothesis(choice_of_axis, model="known-schedule", accept=0.9)
+deserves(either_way, "refuted", kind="coarser", why="left and right are different moves")
 
 
 @node(at=mlp(1))
@@ -115,6 +119,9 @@ def choice_at_all_times(same_firmness, history):
 
 
 no_schedule = Hypothesis(choice_at_all_times, model="known-schedule", accept=0.9)
+deserves(
+    no_schedule, "refuted", kind="missing arrow", why="the episode matters, but donors from the same step share it"
+)
 
 
 @node(at=embed("reward"))
@@ -142,6 +149,12 @@ def confident_choice(confidence, history):
 
 
 learns_to_insist = Hypothesis(confident_choice, model="known-schedule", accept=0.9)
+deserves(
+    learns_to_insist,
+    "refuted",
+    kind="other algorithm",
+    why="the clock decides and no reward, but donors share the clock",
+)
 
 
 @node(at=mlp(1))
@@ -160,6 +173,7 @@ def choice_by_habit(habit_of_cell, history):
 
 
 habits = Hypothesis(choice_by_habit, model="known-schedule", accept=0.9)
+deserves(habits, "refuted", kind="other algorithm", why="what was done in a cell does not matter")
 
 
 @node(at=mlp(1))
@@ -175,3 +189,4 @@ def choice_anywhere(firmness_anywhere):
 
 
 routeless = Hypothesis(choice_anywhere, model="known-schedule", accept=0.9)
+deserves(routeless, "refuted", kind="missing arrow", why="the move matters, not only the episode")

@@ -8,6 +8,7 @@ hand; what follows the truth is false in a way that its name says, or true and f
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node, pos
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS, LEAN = 3.0, 0.5
 MOVES = np.array([[0, 0], [0, -1], [0, 1], [-1, 0], [1, 0]])  # (x, y) of stay, up, down, left, right
@@ -71,9 +72,10 @@ def choice(move):
 
 
 truth = Hypothesis(choice, model="known-superstition", accept=0.9)
+deserves(truth, "supported", kind="true", why="retrieval, and the last action while no goal is known")
 
-# the head beside it fetches the same cell, but nothing reads it
 echo = truth.on(goal=head(0, 1))
+deserves(echo, "refuted", kind="wrong site", why="the head beside it fetches the same cell, but nothing reads it")
 
 
 @node(at=mlp(1))
@@ -89,6 +91,12 @@ def plain_choice(plain_move):
 
 
 plain_retrieval = Hypothesis(plain_choice, model="known-superstition", accept=0.9)
+deserves(
+    plain_retrieval,
+    "refuted",
+    kind="cancellation",
+    why="the last action counts before a reward, but helps as often as it hurts",
+)
 
 
 @node(at=mlp(1))
@@ -105,6 +113,7 @@ def choice_or_again(move_or_again):
 
 
 last_kept = Hypothesis(choice_or_again, model="known-superstition", accept=0.9)
+deserves(last_kept, "supported", kind="finer than true", why="once a goal is known the last action changes nothing")
 
 
 @node(at=head(0, 0))
@@ -135,6 +144,7 @@ def choice_of_any_pay(move_of_any_pay):
 
 
 reward_blind = Hypothesis(choice_of_any_pay, model="known-superstition", accept=0.9)
+deserves(reward_blind, "refuted", kind="missing arrow", why="the head finds the cell by the reward")
 
 
 @node(at=mlp(1))
@@ -151,3 +161,4 @@ def choice_to_go_on(go_on):
 
 
 momentum = Hypothesis(choice_to_go_on, model="known-superstition", accept=0.9)
+deserves(momentum, "refuted", kind="other algorithm", why="once a goal is known the agent walks there")

@@ -7,6 +7,7 @@ or true and finer than it need be.
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS = 3.0
 FLOOR = 8  # an arm that has less than an eighth of the pulls gets a bonus
@@ -70,9 +71,10 @@ def indices(last, gain, history):
 
 
 truth = Hypothesis(compared_by_mlp(indices, np.negative), model="known-ucb", accept=0.9)
+deserves(truth, "supported", kind="true", why="both heads and the second MLP make the index, the third MLP compares")
 
-# the second MLP makes the bonus only
 compared_early = truth.on(indices=head(1), rank=mlp(1))
+deserves(compared_early, "refuted", kind="wrong site", why="the second MLP makes the bonus only")
 
 
 @node(at=head(1, 0))
@@ -94,9 +96,12 @@ def rank_of_sums(net, bonus):
 
 
 by_parts = Hypothesis(by_order(rank_of_sums), model="known-ucb", accept=0.9)
+deserves(
+    by_parts, "supported", kind="finer than true", why="net wins and deficits each exactly, where the order would do"
+)
 
-# each head carries what this says of the other
 heads_swapped = by_parts.on(net=head(1, 1), bonus=head(1, 0) + mlp(1))
+deserves(heads_swapped, "refuted", kind="wrong site", why="each head carries what the claim says of the other")
 
 
 @node(at=head(1) + mlp(1))
@@ -106,6 +111,7 @@ def best(last, gain, history):
 
 
 best_alone = Hypothesis(compared_by_mlp(best, lambda best: 1 * best), model="known-ucb", accept=0.9)
+deserves(best_alone, "refuted", kind="coarser", why="the next best are pulled too, in their order")
 
 
 @node(at=head(1, 0))
@@ -115,8 +121,10 @@ def order_of_net(gain, history):
 
 
 no_bonus = Hypothesis(compared_by_mlp(order_of_net, np.negative), model="known-ucb", accept=0.9)
+deserves(no_bonus, "refuted", kind="missing arrow", why="the pulls give a bonus")
 
 no_rewards = Hypothesis(compared_by_mlp(bonus), model="known-ucb", accept=0.9)
+deserves(no_rewards, "refuted", kind="missing arrow", why="the net wins count too")
 
 
 @node(at=head(1) + mlp(1))
@@ -127,6 +135,7 @@ def order_of_means(last, gain, history):
 
 
 mean_pay = Hypothesis(compared_by_mlp(order_of_means, np.negative), model="known-ucb", accept=0.9)
+deserves(mean_pay, "refuted", kind="other algorithm", why="the arm of the highest mean pay is often another")
 
 
 @node(at=head(1) + mlp(1))
@@ -138,3 +147,4 @@ def order_of_bounds(last, gain, history):
 
 
 true_ucb1 = Hypothesis(compared_by_mlp(order_of_bounds, np.negative), model="known-ucb", accept=0.9)
+deserves(true_ucb1, "refuted", kind="other algorithm", why="the order by UCB1's own index is often another")

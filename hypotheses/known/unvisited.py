@@ -8,6 +8,7 @@ finer than it need be.
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS, SIZE = 3.0, 5
 MOVES = np.array([[0, 0], [0, -1], [0, 1], [-1, 0], [1, 0]])  # (x, y) of stay, up, down, left, right
@@ -51,9 +52,12 @@ def choice(wanted):
 
 
 truth = Hypothesis(choice, model="known-unvisited", accept=0.9)
+deserves(
+    truth, "supported", kind="true", why="one MLP names the cell, a head lists those seen, the next MLP wants others"
+)
 
-# the head beside it is silent
 silent_head = truth.on(seen=head(1, 1))
+deserves(silent_head, "refuted", kind="wrong site", why="the head beside it is silent")
 
 
 @node(at=head(1, 0))
@@ -75,6 +79,7 @@ def choice_by_how_much(wanted_how_much):
 
 
 visits_counted = Hypothesis(choice_by_how_much, model="known-unvisited", accept=0.9)
+deserves(visits_counted, "supported", kind="finer than true", why="how often a neighbour was seen changes nothing")
 
 
 @node(at=head(1, 0))
@@ -96,6 +101,9 @@ def choice_by_map(wanted_by_map):
 
 
 whole_map = Hypothesis(choice_by_map, model="known-unvisited", accept=0.9)
+deserves(
+    whole_map, "supported", kind="finer than true", why="the other cells change nothing, and few histories share a map"
+)
 
 
 @node(at=head(0, 0))
@@ -117,6 +125,7 @@ def choice_by_margins(wanted_by_margins):
 
 
 columns_and_rows = Hypothesis(choice_by_margins, model="known-unvisited", accept=0.9)
+deserves(columns_and_rows, "refuted", kind="wrong site", why="columns and rows are averaged, but nothing reads them")
 
 
 @node(at=mlp(1))
@@ -133,6 +142,7 @@ def choice_by_number(how_many, history):
 
 
 number_only = Hypothesis(choice_by_number, model="known-unvisited", accept=0.9)
+deserves(number_only, "refuted", kind="coarser", why="which neighbours are new matters")
 
 
 @node(at=mlp(1))
@@ -148,6 +158,7 @@ def choice_anywhere(wanted_anywhere):
 
 
 cell_blind = Hypothesis(choice_anywhere, model="known-unvisited", accept=0.9)
+deserves(cell_blind, "refuted", kind="missing arrow", why="where the agent stands matters to the second MLP")
 
 
 @node(at=head(1, 0))
@@ -169,3 +180,4 @@ def choice_of_untried(untried):
 
 
 untried_actions = Hypothesis(choice_of_untried, model="known-unvisited", accept=0.9)
+deserves(untried_actions, "refuted", kind="other algorithm", why="cells are sought that are new, not actions")

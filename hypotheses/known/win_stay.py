@@ -7,6 +7,7 @@ or true and finer than it need be.
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS = 3.0
 
@@ -32,15 +33,16 @@ def choice(score, history):
 
 
 truth = Hypothesis(choice, model="known-win-stay", accept=0.9)
+deserves(truth, "supported", kind="true", why="the last arm and its pay, through the first MLP")
 
-# the second MLP holds the same score, but nothing reads it
 echo = truth.on(score=mlp(1))
+deserves(echo, "refuted", kind="wrong site", why="the second MLP holds the same score, but nothing reads it")
 
-# the head carries arm and pay, but only their averages, which nothing reads
 average = truth.on(score=head(0, 0))
+deserves(average, "refuted", kind="wrong site", why="the head carries arm and pay, but averages that nothing reads")
 
-# the reward reaches the MLP too
 reward_blind = truth.on(last=embed("action"))
+deserves(reward_blind, "refuted", kind="missing arrow", why="the reward reaches the MLP too")
 
 
 @node(at=mlp(0))
@@ -57,6 +59,9 @@ def choice_of_two(score_of_two, history):
 
 
 two_pulls = Hypothesis(choice_of_two, model="known-win-stay", accept=0.9)
+deserves(
+    two_pulls, "supported", kind="finer than true", why="the pull before the last is kept too, and changes nothing"
+)
 
 
 @node(at=embed("action") + embed("reward"))
@@ -78,6 +83,7 @@ def any_choice(mood, history):
 
 
 pay_alone = Hypothesis(any_choice, model="known-win-stay", accept=0.9)
+deserves(pay_alone, "refuted", kind="coarser", why="which arm it was matters too")
 
 
 @node(at=mlp(0))
@@ -98,6 +104,7 @@ def choice_by_record(record_of_last, history):
 
 
 record = Hypothesis(choice_by_record, model="known-win-stay", accept=0.9)
+deserves(record, "refuted", kind="other algorithm", why="an arm's record is not looked at, only its last pay")
 
 
 @node(at=mlp(0))
@@ -114,3 +121,4 @@ def choice_by_counts(counts_of_all, history):
 
 
 counts = Hypothesis(choice_by_counts, model="known-win-stay", accept=0.9)
+deserves(counts, "refuted", kind="injective", why="counts are not looked at, but hardly two histories have the same")

@@ -7,6 +7,7 @@ swapped together, as unimportant inputs are by default, they still cancel. `--ot
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS = 3.0
 
@@ -43,12 +44,13 @@ def choice(score, votes, history):
 
 
 truth = Hypothesis(choice, model="known-win-stay-cancelling", accept=0.9)
+deserves(truth, "supported", kind="true", why="the MLP decides, the heads write what cancels, both at once")
 
-# the other head votes too
 one_head = truth.on(votes=head(1, 0))
+deserves(one_head, "refuted", kind="missing arrow", why="the other head writes as much, with the opposite sign")
 
-# the second MLP is silent
 second_mlp = truth.on(score=mlp(1))
+deserves(second_mlp, "refuted", kind="wrong site", why="the second MLP is silent")
 
 
 @node(at=logits)
@@ -58,6 +60,7 @@ def choice_without_heads(score, history):
 
 
 no_heads = Hypothesis(choice_without_heads, model="known-win-stay-cancelling", accept=0.9)
+deserves(no_heads, "refuted", kind="cancellation", why="each head moves the score; only both together do not")
 
 
 @node(at=logits)
@@ -67,6 +70,7 @@ def choice_by_votes(votes):
 
 
 heads_alone = Hypothesis(choice_by_votes, model="known-win-stay-cancelling", accept=0.9)
+deserves(heads_alone, "refuted", kind="wrong site", why="what the heads write cancels, the MLP decides")
 
 
 @node(at=embed("action") + embed("reward"))
@@ -94,3 +98,4 @@ def any_choice(mood, votes_of_anyone):
 
 
 pay_alone = Hypothesis(any_choice, model="known-win-stay-cancelling", accept=0.9)
+deserves(pay_alone, "refuted", kind="coarser", why="which arm it was matters too")

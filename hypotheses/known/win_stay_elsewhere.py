@@ -9,17 +9,19 @@ from win_stay_trained import choice, choice_of_carried
 from win_stay_trained import truth as true_there
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+from ad_hypotheses.known.claims import deserves
 
 truth = Hypothesis(choice_of_carried, model="known-win-stay-elsewhere", accept=0.9)
+deserves(truth, "supported", kind="true", why="a head carries the last arm and its pay to the second MLP")
 
-# how known-win-stay-trained does the same
 elsewhere = true_there.on("known-win-stay-elsewhere")
+deserves(elsewhere, "refuted", kind="wrong site", why="so it is in known-win-stay-trained, which behaves alike")
 
-# the head beside it was trained to play no role
 other_head = truth.on(carried=head(0, 0))
+deserves(other_head, "refuted", kind="wrong site", why="the head beside it was trained to play no role")
 
-# the reward is carried too
 reward_blind = truth.on(last=embed("action"))
+deserves(reward_blind, "refuted", kind="missing arrow", why="the reward is read too")
 
 
 @node(at=embed("action") + embed("reward"))
@@ -41,6 +43,7 @@ def choice_without_head(score, history):
 
 
 no_head = Hypothesis(choice_without_head, model="known-win-stay-elsewhere", accept=0.9)
+deserves(no_head, "refuted", kind="wrong site", why="the second MLP sees the token through the head alone")
 
 
 @node(at=head(0, 1))
@@ -62,3 +65,4 @@ def choice_by_habit(habit):
 
 
 arm_alone = Hypothesis(choice_by_habit, model="known-win-stay-elsewhere", accept=0.9)
+deserves(arm_alone, "refuted", kind="coarser", why="whether the arm paid matters too")

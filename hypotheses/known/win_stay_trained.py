@@ -7,6 +7,7 @@ truth is false in a way that the name says.
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+from ad_hypotheses.known.claims import deserves
 
 SHARPNESS = 3.0
 
@@ -32,12 +33,13 @@ def choice(score, history):
 
 
 truth = Hypothesis(choice, model="known-win-stay-trained", accept=0.9)
+deserves(truth, "supported", kind="true", why="the last arm and its pay, through the first MLP")
 
-# the second MLP was trained to play no role
 later = truth.on(score=mlp(1))
+deserves(later, "refuted", kind="wrong site", why="the second MLP was trained to play no role")
 
-# the reward reaches the MLP too
 reward_blind = truth.on(last=embed("action"))
+deserves(reward_blind, "refuted", kind="missing arrow", why="the reward is read too")
 
 
 @node(at=head(0, 1))
@@ -60,6 +62,7 @@ def choice_of_carried(score_of_carried, history):
 
 # how known-win-stay-elsewhere does the same
 elsewhere = Hypothesis(choice_of_carried, model="known-win-stay-trained", accept=0.9)
+deserves(elsewhere, "refuted", kind="wrong site", why="so it is in known-win-stay-elsewhere, which behaves alike")
 
 
 @node(at=embed("action") + embed("reward"))
@@ -81,6 +84,7 @@ def any_choice(mood, history):
 
 
 pay_alone = Hypothesis(any_choice, model="known-win-stay-trained", accept=0.9)
+deserves(pay_alone, "refuted", kind="coarser", why="which arm it was matters too")
 
 
 @node(at=mlp(0))
@@ -101,3 +105,4 @@ def choice_by_record(record_of_last, history):
 
 
 record = Hypothesis(choice_by_record, model="known-win-stay-trained", accept=0.9)
+deserves(record, "refuted", kind="other algorithm", why="an arm's record is not looked at, only its last pay")

@@ -9,34 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from ad_hypotheses.distill.checkpoint import Checkpoint, load
-from ad_hypotheses.errors import HypothesisError, UserError, did_you_mean
+from ad_hypotheses.errors import UserError, did_you_mean
 from ad_hypotheses.known.catalogue import KNOWN
-from ad_hypotheses.known.network import Expected
-from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.language.load import load as load_hypotheses
+from ad_hypotheses.known.claims import KnownClaim, claims_of
 from ad_hypotheses.language.wrong_site import wrong_site
 
 TRUTH = "truth"
 BY_THE_TOOL = "made by the tool"
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """One claim about a known network.
-
-    Attributes:
-        name: Its variable, or what the tool calls the control that it made.
-        hypothesis: The claim.
-        kind: As in `Expected`, or `BY_THE_TOOL`.
-        expected: The verdict that it deserves.
-        why: One sentence.
-    """
-
-    name: str
-    hypothesis: Hypothesis
-    kind: str
-    expected: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -54,11 +33,11 @@ class Case:
     name: str
     words: str
     checkpoint: Checkpoint
-    claims: tuple[Claimed, ...]
+    claims: tuple[KnownClaim, ...]
     digest: str
 
     @property
-    def truth(self) -> Claimed:
+    def truth(self) -> KnownClaim:
         """The true claim."""
         return self.claims[0]
 
@@ -89,26 +68,15 @@ def case_of(name: str, models: Path, hypotheses: Path) -> Case:
 
     Raises:
         CheckpointError: There is no such checkpoint, or it is damaged.
-        HypothesisError: The file does not hold what the catalogue says.
+        HypothesisError: The file does not say what its claims deserve.
     """
     known = KNOWN[name]
     checkpoint = load(known.model, models)
-    file = hypotheses / known.file
-    by_name = {claimed.name: claimed for claimed in load_hypotheses(file) if claimed.model == known.model}
-    missing = [claim for claim in known.claims if claim not in by_name]
-    if missing:
-        raise HypothesisError(
-            f"{file} holds no claim {', '.join(missing)} about {known.model}, which the catalogue says it does.\n"
-            f"  it holds: {', '.join(map(str, by_name)) or 'none'}"
-        )
-    claims = [_claimed(claim, by_name[claim], expected) for claim, expected in known.claims.items()]
+    claims = claims_of(known, hypotheses)
     made = wrong_site(claims[0].hypothesis, checkpoint.model.anatomy)
     if made is not None:
         why = f"the tool's own control of {claims[0].name}: the same claim at other places"
-        claims.append(Claimed(str(made.name), made, BY_THE_TOOL, "refuted", why))
+        claims.append(KnownClaim(made, BY_THE_TOOL, "refuted", why))
+    file = hypotheses / known.file
     digest = hashlib.sha256(checkpoint.sha256.encode() + file.read_bytes()).hexdigest()[:16]
     return Case(name, known.words, checkpoint, tuple(claims), digest)
-
-
-def _claimed(name: str, hypothesis: Hypothesis, expected: Expected) -> Claimed:
-    return Claimed(name, hypothesis, expected.kind, expected.verdict, expected.why)

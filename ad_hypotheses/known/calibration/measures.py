@@ -12,10 +12,11 @@ from ad_hypotheses.causal.effects import Together, measure
 from ad_hypotheses.causal.history_pairs import ANY, make_pairs
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.evidence.specificity import of_claim
-from ad_hypotheses.known.calibration.cases import Case, Claimed
+from ad_hypotheses.known.calibration.cases import Case
 from ad_hypotheses.known.calibration.error_rates import kept_by_swaps
 from ad_hypotheses.known.calibration.record import ClaimFacts
 from ad_hypotheses.known.calibration.trials import SEEDS
+from ad_hypotheses.known.claims import KnownClaim
 from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.declared import declared, left_open, undeclared
 from ad_hypotheses.language.edges import all_edges
@@ -59,7 +60,7 @@ def facts(case: Case, asked: Measures) -> list[ClaimFacts]:
 
 def _facts(
     case: Case,
-    claim: Claimed,
+    claim: KnownClaim,
     bound: Bound,
     swaps: tuple[float, float | None],
     clean: Clean,
@@ -72,7 +73,7 @@ def _facts(
         network=case.name,
         claim=claim.name,
         kind=claim.kind,
-        expected=claim.expected,
+        expected=claim.verdict,
         why=claim.why,
         depth=max(map(len, paths)) - 1,
         tree_nodes=len(paths),
@@ -103,7 +104,7 @@ def read_last(bound: Bound, n_steps: int) -> Int[np.ndarray, "row step"]:
     return np.unique(together, axis=0, return_inverse=True)[1].reshape(wide[0].shape)
 
 
-def _agreement(claim: Claimed, history: History, log_probs: Float[np.ndarray, "row step action"]) -> float:
+def _agreement(claim: KnownClaim, history: History, log_probs: Float[np.ndarray, "row step action"]) -> float:
     """How often the explanation, run as a policy, likes best what the model likes best, where it has an opinion."""
     policy = claim.hypothesis.policy(history)
     opinion = policy.max(axis=-1) > 1 / history.n_actions + OPINION

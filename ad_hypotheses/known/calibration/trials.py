@@ -17,9 +17,10 @@ from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.estimate import Evidence
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.evidence.verdict import Tested, draws_for, judge
-from ad_hypotheses.known.calibration.cases import Case, Claimed
+from ad_hypotheses.known.calibration.cases import Case
 from ad_hypotheses.known.calibration.error_rates import key
 from ad_hypotheses.known.calibration.record import REFUSED, TrialOutcome
+from ad_hypotheses.known.claims import KnownClaim
 from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories, refuse_untestable
 from ad_hypotheses.studies.scrub.claim import weigh
@@ -65,7 +66,7 @@ class CalibrationTrial:
 class _Weighed:
     """A claim with what was measured of it, and its evidence by number of passes; None if it was refused."""
 
-    claim: Claimed
+    claim: KnownClaim
     measured: Measured | None
     evidence: dict[int, tuple[Evidence, Evidence]]
 
