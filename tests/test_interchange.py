@@ -19,10 +19,11 @@ from ad_hypotheses.distill.config import Config, check_config
 from ad_hypotheses.distill.train import TrainingProgress
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.known import interchange
+from ad_hypotheses.known.agreement import probabilities
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.claims import claims_of
 from ad_hypotheses.known.interchange import Lesson, interchanged, loss, surprise, teach, trainable
-from ad_hypotheses.known.make import known_config, probabilities, wired
+from ad_hypotheses.known.network import known_config, wired
 from ad_hypotheses.known.proof import idle, outside, prove, require_proof
 from ad_hypotheses.known.trained import TRAINED
 from ad_hypotheses.language.anatomy import Writer

@@ -17,19 +17,11 @@ from known_claims import MODELS, ROOT, claims_by_name, verdicts
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.errors import ConfigError, DataError
+from ad_hypotheses.known.agreement import LARGEST, agreement, probabilities, random_histories, require_agreement
 from ad_hypotheses.known.bandits import BANDITS
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.circuit import circuit
-from ad_hypotheses.known.make import (
-    LARGEST,
-    agreement,
-    known_config,
-    probabilities,
-    random_histories,
-    require_agreement,
-    wired,
-)
-from ad_hypotheses.known.network import Known
+from ad_hypotheses.known.network import Known, known_config, wired
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.load import listing
 from ad_hypotheses.sources import make_source

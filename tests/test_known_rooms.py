@@ -15,10 +15,10 @@ from known_claims import MODELS, ROOT, claims_by_name, verdicts
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.errors import ConfigError
+from ad_hypotheses.known.agreement import LARGEST, agreement, random_histories
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.circuit import circuit
-from ad_hypotheses.known.make import LARGEST, agreement, known_config, random_histories, wired
-from ad_hypotheses.known.network import Known
+from ad_hypotheses.known.network import Known, known_config, wired
 from ad_hypotheses.known.rooms import ROOMS
 from ad_hypotheses.language.load import listing
 from ad_hypotheses.sources.rules import RULES

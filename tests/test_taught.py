@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.known import interchange, teaching
+from ad_hypotheses.known.card import hundredths, known_card
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.claims import claims_of
 from ad_hypotheses.known.proof import Proof, Share, require_proof
 from ad_hypotheses.known.trained import TRAINED
-from ad_hypotheses.known.trained_card import hundredths, trained_card
 from ad_hypotheses.known.training_digest import digest
 from ad_hypotheses.language.load import load as load_claims
 from ad_hypotheses.report.progress import Meter
@@ -174,7 +174,7 @@ def test_what_ships_was_proved_with_joint_and_with_independent_others(known):
     assert set(claims) == set(deserved)
     require_proof(known.model, Proof(**proof | {"claims": claims}))
     card = (ROOT / "models" / known.model / "card.md").read_text()
-    assert card == trained_card(known.model, here.config, here.record, here.record["weights_sha256"])
+    assert card == known_card(known.model, here.config, here.record, here.record["weights_sha256"])
     shares = f"it loses {hundredths(proof['outside'])} of its gain over the baseline, and "
     assert f"{shares}{hundredths(proof['outside_independent'])} with independent others" in card
 

@@ -14,11 +14,11 @@ import torch
 from ad_hypotheses.distill.checkpoint import save, versions
 from ad_hypotheses.distill.feasible import require_feasible
 from ad_hypotheses.errors import UserError, did_you_mean
+from ad_hypotheses.known.agreement import FRESH, ROWS, agreement, random_histories, require_agreement
 from ad_hypotheses.known.card import known_card_files
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.circuit import circuit
-from ad_hypotheses.known.make import FRESH, ROWS, agreement, known_config, random_histories, require_agreement, wired
-from ad_hypotheses.known.network import Known
+from ad_hypotheses.known.network import Known, known_config, wired
 from ad_hypotheses.known.teaching import make_trained, row_of
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import out, say

@@ -1,4 +1,4 @@
-"""The card of a network whose weights are set by hand: its rule, its circuit, and how exactly it computes the rule."""
+"""The card of a known network: its rule, its circuit, and the figures that show both."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from ad_hypotheses.distill.checkpoint import CARD, CURVE
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.report.draw import learning_curves
+from ad_hypotheses.report.screen import duration
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.studies.evaluate.summary import curve_unit, curves
@@ -23,20 +24,39 @@ def known_card_files(name: str, config: Config, record: Mapping[str, Any], sha25
         record: Its record.
         sha256: Of its weights.
     """
-    results = dict(record["evaluation"])
-    title = f"{name}: return as the context grows, held-out tasks"
-    picture = learning_curves(curves(results), title, unit=curve_unit(config))
+    how = ", trained by interchange interventions" if "proof" in record["known"] else ""
+    title = f"{name}: return as the context grows, held-out tasks{how}"
+    picture = learning_curves(curves(dict(record["evaluation"])), title, unit=curve_unit(config))
     return {CURVE: picture, CARD: known_card(name, config, record, sha256).encode()}
 
 
 def known_card(name: str, config: Config, record: Mapping[str, Any], sha256: str) -> str:
-    """Return the card of a network that is set by hand, as Markdown, which `card.md` says word for word."""
+    """Return the card of a known network as Markdown.
+
+    `card.md` says it word for word if its weights are set by hand, `trained_card.md` if it was trained until a claim
+    about it was true.
+    """
     known = record["known"]
+    agreement, proof = known["agreement"], known.get("proof")
+    values = card_values(name, config, record, sha256) | {
+        "known": known,
+        "rule": RULES[known["rule"]].words,
+        "agreement": agreement,
+        "largest": f"{agreement['largest']:.1e}",
+    }
+    if proof is None:
+        return render("known/card.md", **values)
     return render(
-        "known/card.md",
-        **card_values(name, config, record, sha256),
-        known=known,
-        rule=RULES[known["rule"]].words,
-        agreement=known["agreement"],
-        largest=f"{known['agreement']['largest']:.1e}",
+        "known/trained_card.md",
+        **values | {"wall_time": duration(record["seconds"])},
+        file=name.removeprefix("known-").replace("-", "_"),
+        proof=proof,
+        kl=f"{proof['kl']:.1e}",
+        idle=f"{proof['idle']:.0%}",
+        hundredths=hundredths,
     )
+
+
+def hundredths(share: float) -> str:
+    """Return a share as a card writes it, in hundredths of a percent."""
+    return f"{round(share, 4) + 0.0:.2%}"  # without the sign of a nothing

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ad_hypotheses.causal.scrub import Others
+from ad_hypotheses.distill.checkpoint import CONFIG, build
+from ad_hypotheses.distill.config import Config, read_config
+from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.known.wiring import Wiring
 from ad_hypotheses.tasks import Task
 
@@ -41,3 +45,33 @@ class Known:
     def file(self) -> str:
         """Name of the hypothesis file in `hypotheses/known/`."""
         return f"{self.name.replace('-', '_')}.py"
+
+
+def known_config(known: Known, models: Path) -> Config:
+    """Read the configuration of a known network.
+
+    Raises:
+        ConfigError: It is missing or wrong, or its source follows another rule.
+    """
+    path = models / known.model / CONFIG
+    config = read_config(path)
+    lives = known.lives or known.rule
+    if config.source != {"name": "scripted", "rule": lives}:
+        raise ConfigError(f"{path}: {known.name} is asked about histories of the rule {lives}, so source must be "
+                          f"{{name: scripted, rule: {lives}}}, not {config.source}.")  # fmt: skip
+    return config
+
+
+def wired(known: Known, config: Config) -> Wiring:
+    """Return a network that is set by hand.
+
+    Raises:
+        ConfigError: The configuration has LayerNorms, through which nothing can be set by hand.
+    """
+    if config.model.layer_norm:
+        raise ConfigError(f"{known.name}: model.layer_norm must be false, for a LayerNorm mixes the subspaces.")
+    assert known.wire is not None, f"{known.name} is trained, not wired"
+    untrained = build(config)
+    net = Wiring.silent(untrained.vocabulary, untrained.shape)
+    known.wire(net, config.make_task())
+    return net

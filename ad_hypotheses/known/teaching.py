@@ -15,12 +15,12 @@ from ad_hypotheses.distill.checkpoint import CARD, CURVE, build, load, save
 from ad_hypotheses.distill.config import SCRATCH, Config
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.train import TrainingProgress
+from ad_hypotheses.known.agreement import FRESH, ROWS, agreement, random_histories
+from ad_hypotheses.known.card import hundredths, known_card_files
 from ad_hypotheses.known.claims import KnownClaim, claims_of
 from ad_hypotheses.known.interchange import teach
-from ad_hypotheses.known.make import FRESH, ROWS, agreement, random_histories
 from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.proof import prove, require_proof
-from ad_hypotheses.known.trained_card import hundredths, trained_card_files
 from ad_hypotheses.known.training_digest import digest, was_taught_otherwise
 from ad_hypotheses.language.history import History
 from ad_hypotheses.report.progress import Meter
@@ -60,7 +60,7 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
             meter.say(
                 f"{folder} is trained already, with this very configuration; delete its weights to train it anew."
             )
-            card = partial(trained_card_files, folder.name, config, record, record["weights_sha256"])
+            card = partial(known_card_files, folder.name, config, record, record["weights_sha256"])
             write_missing(folder, (CURVE, CARD), card)
             meter.say(proved(known, record))
             return row_of(known, record)
@@ -117,7 +117,7 @@ def _finish(
         },
         "evaluation": evaluated(model, config, ROLLOUTS, 0, meter),
     }
-    save(folder, config, model, record, lambda sha256: trained_card_files(folder.name, config, record, sha256))
+    save(folder, config, model, record, lambda sha256: known_card_files(folder.name, config, record, sha256))
     meter.say(proved(known, record))
     return row_of(known, record)
 

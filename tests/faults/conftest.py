@@ -11,7 +11,7 @@ from faults.sound import CONFIG, HYPOTHESIS, Ground
 from ad_hypotheses.distill.checkpoint import save
 from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.known.catalogue import KNOWN
-from ad_hypotheses.known.make import wired
+from ad_hypotheses.known.network import wired
 from ad_hypotheses.studies.evaluate.curves import evaluate
 
 

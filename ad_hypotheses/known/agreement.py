@@ -1,21 +1,18 @@
-"""Make a known network from its configuration, and prove on random histories that it computes its rule."""
+"""How exactly a known network computes its rule, on random histories."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from ad_hypotheses.distill.checkpoint import CONFIG, build
-from ad_hypotheses.distill.config import Config, read_config
+from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.model import ADTransformer
-from ad_hypotheses.errors import ConfigError, DataError
+from ad_hypotheses.errors import DataError
 from ad_hypotheses.known.network import Known
-from ad_hypotheses.known.wiring import Wiring
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.sources.variants import joined
@@ -42,36 +39,6 @@ class Agreement:
     decisions: int
     largest: float
     argmax: float
-
-
-def known_config(known: Known, models: Path) -> Config:
-    """Read the configuration of a known network.
-
-    Raises:
-        ConfigError: It is missing or wrong, or its source follows another rule.
-    """
-    path = models / known.model / CONFIG
-    config = read_config(path)
-    lives = known.lives or known.rule
-    if config.source != {"name": "scripted", "rule": lives}:
-        raise ConfigError(f"{path}: {known.name} is asked about histories of the rule {lives}, so source must be "
-                          f"{{name: scripted, rule: {lives}}}, not {config.source}.")  # fmt: skip
-    return config
-
-
-def wired(known: Known, config: Config) -> Wiring:
-    """Return a network that is set by hand.
-
-    Raises:
-        ConfigError: The configuration has LayerNorms, through which nothing can be set by hand.
-    """
-    if config.model.layer_norm:
-        raise ConfigError(f"{known.name}: model.layer_norm must be false, for a LayerNorm mixes the subspaces.")
-    assert known.wire is not None, f"{known.name} is trained, not wired"
-    untrained = build(config)
-    net = Wiring.silent(untrained.vocabulary, untrained.shape)
-    known.wire(net, config.make_task())
-    return net
 
 
 def random_histories(config: Config, rows: int, rng: np.random.Generator) -> History:
