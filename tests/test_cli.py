@@ -26,7 +26,7 @@ from ad_hypotheses.studies import listing
 from ad_hypotheses.studies.train.study import default_name
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("list", "train", "sweep", "evaluate", "new", "check", "scrub")
+VERBS = ("list", "train", "sweep", "evaluate", "new", "check", "scrub", "report")
 CLAIMS = '''"""Stay: it stays where it was paid."""
 import numpy as np
 from ad_hypotheses import Hypothesis, embed, logits, mlp, node

@@ -14,10 +14,20 @@ import pytest
 
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.report.words import amount, points, share
+from ad_hypotheses.storage.files import write_report_files
 from ad_hypotheses.studies.evaluate.learners import learner_table
-from ad_hypotheses.studies.evaluate.page import draw_pictures, page, write_comparison
-from ad_hypotheses.studies.evaluate.record import Evaluated, by_task, difference, figure_rows, headline, overview_rows
-from ad_hypotheses.studies.evaluate.study import EvaluationSettings, report_name
+from ad_hypotheses.studies.evaluate.page import draw_pictures, draw_report, page, write_evaluation
+from ad_hypotheses.studies.evaluate.record import (
+    Evaluated,
+    Evaluation,
+    by_task,
+    difference,
+    figure_rows,
+    headline,
+    overview_rows,
+    report_name,
+)
+from ad_hypotheses.studies.evaluate.study import EvaluationSettings
 
 ROOM, BANDIT = "dark-room (size 9, horizon 20)", "bandit (arms 5, horizon 100)"
 
@@ -313,8 +323,8 @@ def test_models_on_different_tasks_are_grouped_and_named_by_task():
 def test_the_same_figures_give_the_same_files(models, tmp_path):
     written = []
     for run in ("a", "b"):
-        found = write_comparison(models, "report", "python cli.py evaluate", tmp_path / run)
-        assert found == tmp_path / run / "report.md"
+        files = draw_report(Evaluation("python cli.py evaluate", models), "report")
+        assert write_report_files(files, tmp_path / run)[-1] == tmp_path / run / "report.md"
         written.append({path.name: path.read_bytes() for path in (tmp_path / run).iterdir()})
     assert written[0] == written[1]
     assert {name for name in written[0] if name.endswith(".png")} <= {
@@ -325,8 +335,9 @@ def test_the_same_figures_give_the_same_files(models, tmp_path):
 
 
 def test_every_figure_is_in_the_table(tmp_path):
-    write_comparison([evaluated()], "report", "", tmp_path)
-    table = pd.read_csv(io.StringIO((tmp_path / "report.csv").read_text()))
+    page = write_evaluation(Evaluation("", [evaluated()]), tmp_path)[-1]
+    assert page == tmp_path / "evaluate-one.md"
+    table = pd.read_csv(io.StringIO(page.with_suffix(".csv").read_text()))
     assert len(table) == len(figure_rows([evaluated()]))
     chosen = table[(table.tasks == "held_out") & (table.learner == "model")]
     assert chosen[chosen.figure == "return"].value.tolist() == evaluated().results["held_out"][0]["returns"]

@@ -277,6 +277,11 @@ def edge(writer, reader, value, arrow="", p=0.001):
 
 @pytest.fixture
 def study():
+    return made_up()
+
+
+def made_up():
+    """A study of a claim with three arrows and four edges that none declares."""
     patches = [
         record("all declared edges", "set", 0.9),
         record("goal -> plan", "arrow", 0.5, "goal -> plan"),

@@ -21,6 +21,7 @@ from ad_hypotheses.cli.list import list_all
 from ad_hypotheses.cli.messages import options_of, with_options
 from ad_hypotheses.cli.new import new
 from ad_hypotheses.cli.patch import patch
+from ad_hypotheses.cli.report import report
 from ad_hypotheses.cli.scrub import scrub
 from ad_hypotheses.cli.sweep import sweep
 from ad_hypotheses.cli.train import train
@@ -85,6 +86,7 @@ _verb("check", check, "hypotheses/win_stay.py")
 _verb("scrub", scrub, "hypotheses/win_stay.py --model dark-room --samples 512")
 _verb("calibrate", calibrate, "--only win-stay --quick")
 _verb("patch", patch, "hypotheses/win_stay.py --donors reward-moved")
+_verb("report", report, "reports/win_stay-bandit.json")
 
 
 def _version(wanted: bool) -> bool:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.storage.reading import read_json
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,39 @@ def plain(value: Any) -> Any:
     return value
 
 
+def as_recorded(record: Record) -> Record:
+    """Return a record as it comes back from its file, with six digits a number.
+
+    A report is drawn from this, so that the file can draw the same report again.
+    """
+    return build(type(record), plain(dataclasses.asdict(record)))  # type: ignore[call-overload, no-any-return]
+
+
+def read_record(kind: type[Record], path: Path, schemas: Sequence[int | None], noun: str, again: str) -> Record:
+    """Read a record that was written as JSON.
+
+    Args:
+        kind: The dataclass that it is made of.
+        path: Of the file.
+        schemas: Versions of the format that can be read, the newest last; None for records that have none.
+        noun: What the record is called in messages, with its article.
+        again: How to make it again, a sentence.
+
+    Raises:
+        DataError: The file is missing, damaged or of another version.
+    """
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the record {path}: {error}. {again}") from error
+    if not isinstance(content, dict) or content.get("schema") not in schemas:
+        raise DataError(f"{path} is not {noun} of version {schemas[-1]}. {again}")
+    try:
+        return build(kind, content)  # type: ignore[no-any-return]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} does not hold what {noun} holds: {error}. {again}") from error
+
+
 def build(kind: Any, value: Any, place: str = "") -> Any:
     """Turn plain data back into the dataclasses that `kind` names; what is null was NaN.
 
@@ -99,9 +139,9 @@ def build(kind: Any, value: Any, place: str = "") -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _build_record(kind, _require(value, dict, place), place)
-    if origin is list:
+    if origin in (list, collections.abc.Sequence):
         return [build(arguments[0], item, f"{place}[{i}]") for i, item in enumerate(_require(value, list, place))]
-    if origin is dict:
+    if origin in (dict, collections.abc.Mapping):
         return {key: build(arguments[1], item, f"{place}.{key}") for key, item in _require(value, dict, place).items()}
     if origin is types.UnionType:
         return None if value is None else build(arguments[0], value, place)

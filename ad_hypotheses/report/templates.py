@@ -72,7 +72,7 @@ def _sentence(text: str) -> Markdown:
 
 #: Ways to spell a value, by the name of the filter.
 _FILTERS: dict[str, Callable[..., str]] = {
-    "address": Markdown,
+    "address": words.address,
     "amount": words.amount,
     "chance": words.chance,
     "code": words.code,

@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from types import MappingProxyType
+from urllib.parse import quote
 
 from ad_hypotheses.evidence.plain_data import Number
 
@@ -152,6 +153,11 @@ def prose(text: str, emphasis: bool = False) -> Markdown:
     special = r"([<$])" if emphasis else r"([<$*|])"
     parts = re.split(r"(`+[^`]+`+)", text)
     return Markdown("".join(part if i % 2 else re.sub(special, r"\\\1", part) for i, part in enumerate(parts)))
+
+
+def address(text: str) -> Markdown:
+    """Return a path as the address of a link."""
+    return Markdown(re.sub(r"[\s()<>\\%#?]", lambda sign: quote(sign[0]), text))
 
 
 def escaped(value: object) -> Markdown:

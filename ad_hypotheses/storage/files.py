@@ -47,32 +47,34 @@ def write_files(files: Mapping[Path, bytes]) -> list[Path]:
     return list(files)
 
 
-def report_files(
-    folder: Path, name: str, pictures: Mapping[str, bytes], record: str, table: str, page: str, parquet: bytes = b""
-) -> list[Path]:
-    """Write the files of a report: pictures in a folder of its name, the record, the figures as CSV, the page last.
+def report_files(name: str, pictures: Mapping[str, bytes], record: str, table: str, page: str) -> dict[str, bytes]:
+    """Return the files of a report by their path in its folder: what the page refers to comes before it.
 
     Args:
-        folder: Where to.
-        name: Of the files.
+        name: Of the files; pictures lie in a folder of that name.
         pictures: By file name.
         record: As JSON.
-        table: As CSV.
+        table: The figures as CSV.
         page: As Markdown.
-        parquet: The table once more, if somebody asked for that.
+    """
+    return {
+        **{f"{name}/{picture}": content for picture, content in pictures.items()},
+        f"{name}.json": (record + "\n").encode(),
+        f"{name}.csv": table.encode(),
+        f"{name}.md": page.encode(),
+    }
+
+
+def write_report_files(files: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """Write the files of a report, and remove a table that an older report had in another format.
 
     Raises:
-        UserError: A folder cannot be written or the disk is full. An older report is then still whole.
+        UserError: The folder cannot be written or the disk is full. An older report is then still whole.
     """
-    files = {folder / name / picture: content for picture, content in pictures.items()}
-    files[folder / f"{name}.json"] = (record + "\n").encode()
-    files[folder / f"{name}.csv"] = table.encode()
-    if parquet:
-        files[folder / f"{name}.parquet"] = parquet
-    files[folder / f"{name}.md"] = page.encode()
-    written = write_files(files)
-    if not parquet:
-        _discard(folder / f"{name}.parquet")  # of an older report
+    written = write_files({folder / name: content for name, content in files.items()})
+    parquet = written[-1].with_suffix(".parquet")
+    if parquet not in written:
+        _discard(parquet)
     return written
 
 

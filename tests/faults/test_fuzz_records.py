@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -11,8 +12,13 @@ import pytest
 from faults.campaign import ACCEPTED, REFUSED, settled
 from faults.mutate import alter, as_json, damage, misplace
 from faults.sound import sizes
+from test_comparison import evaluated
 
-from ad_hypotheses.known.calibration.record import SCHEMA, Calibration, read_calibration
+from ad_hypotheses.known.calibration.record import SCHEMA as CALIBRATION_SCHEMA
+from ad_hypotheses.known.calibration.record import Calibration, read_calibration
+from ad_hypotheses.studies.evaluate.record import Evaluation, read_evaluation
+from ad_hypotheses.studies.patch.record import SCHEMA as PATCH_SCHEMA
+from ad_hypotheses.studies.patch.record import PatchStudy, read_patch_study
 from ad_hypotheses.studies.scrub.record import read_study
 
 NUMBERS = (int, float)
@@ -25,9 +31,9 @@ def sample(kind: Any) -> Any:
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         return {field.name: sample(hints[field.name]) for field in fields(kind)}
-    if origin is list or origin is tuple:
+    if origin in (list, tuple, Sequence):
         return [sample(arguments[0])]
-    if origin is dict:
+    if origin in (dict, Mapping):
         return {"key": sample(arguments[1])}
     return sample(arguments[0]) if origin is UnionType else SAMPLES[kind]
 
@@ -46,11 +52,11 @@ def require_type(value: Any, kind: Any, place: str) -> None:
         hints = get_type_hints(kind)
         for field in fields(kind):
             require_type(getattr(value, field.name), hints[field.name], f"{place}.{field.name}")
-    elif origin is list or origin is tuple:
+    elif origin in (list, tuple, Sequence):
         assert isinstance(value, list | tuple), f"{place} is {value!r:.60}"
         for number, item in enumerate(value):
             require_type(item, arguments[0], f"{place}[{number}]")
-    elif origin is dict:
+    elif origin in (dict, Mapping):
         assert isinstance(value, dict), f"{place} is {value!r:.60}"
         for key, item in value.items():
             require_type(item, arguments[1], f"{place}.{key}")
@@ -63,13 +69,19 @@ def require_type(value: Any, kind: Any, place: str) -> None:
         assert right, f"{place} is {value!r:.60}, not {kind}"
 
 
-@pytest.fixture(scope="module", params=["study", "calibration"])
+@pytest.fixture(scope="module", params=["study", "calibration", "patches", "evaluation"])
 def record(request, sound) -> tuple[str, Any, bytes]:
     """A kind of record, what reads it, and a sound one."""
     if request.param == "study":
         return "study", read_study, json.dumps(sound.figures).encode()
-    content = {**sample(Calibration), "schema": SCHEMA}
-    return "calibration", read_calibration, json.dumps(content).encode()
+    if request.param == "evaluation":
+        content = json.loads(Evaluation("python cli.py evaluate one", [evaluated()]).to_json())
+        return "evaluation", read_evaluation, json.dumps(content).encode()
+    kind, schema, read = {
+        "calibration": (Calibration, CALIBRATION_SCHEMA, read_calibration),
+        "patches": (PatchStudy, PATCH_SCHEMA, read_patch_study),
+    }[request.param]
+    return request.param, read, json.dumps({**sample(kind), "schema": schema}).encode()
 
 
 @sizes(25, 2000)

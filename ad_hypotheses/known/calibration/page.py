@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ad_hypotheses.evidence.plain_data import Number, as_recorded
 from ad_hypotheses.known.calibration.advice import advice
 from ad_hypotheses.known.calibration.answer import (
     MEASURES,
@@ -27,10 +29,10 @@ from ad_hypotheses.known.calibration.answer import (
 )
 from ad_hypotheses.known.calibration.error_rates import Rate, exact_interval, rate, said
 from ad_hypotheses.known.calibration.pictures import AIM, by_kind, correlated, coverage, errors, measures
-from ad_hypotheses.known.calibration.record import REFUSED, Calibration, ClaimFacts, TrialOutcome
-from ad_hypotheses.report.words import code, figure, file_name, interval, literal, options_of, percent
-from ad_hypotheses.storage.files import report_files
-from ad_hypotheses.studies.evaluate.learners import counted
+from ad_hypotheses.known.calibration.record import REFUSED, Calibration, Coverage, TrialOutcome
+from ad_hypotheses.report.templates import render
+from ad_hypotheses.report.words import NONE, Markdown, counted, figure, file_name, options_of, percent, table
+from ad_hypotheses.storage.files import report_files, write_report_files
 from ad_hypotheses.studies.tables import calibration_csv
 
 
@@ -40,13 +42,24 @@ def write_calibration(calibration: Calibration, folder: Path) -> list[Path]:
     Raises:
         UserError: They cannot be written.
     """
+    return write_report_files(draw_report(calibration), folder)
+
+
+def draw_report(calibration: Calibration, name: str = "") -> dict[str, bytes]:
+    """Return the files of a report by their path in its folder, the page last.
+
+    Args:
+        calibration: What to report; drawn as its record says it, so that the record gives the same report.
+        name: Of the files; `"calibration"` by default, with the options that are not the usual ones.
+    """
+    calibration, name = as_recorded(calibration), name or report_name(calibration)
     pictures = {"kinds.png": by_kind(calibration), "errors.png": errors(calibration)}
     pictures["measures.png"] = measures(calibration)
     pictures["features.png"] = correlated(calibration)
     if calibration.coverage:
         pictures["coverage.png"] = coverage(calibration.coverage)
-    table = calibration_csv(rows(calibration))
-    return report_files(folder, report_name(calibration), pictures, calibration.to_json(), table, page(calibration))
+    figures = calibration_csv(rows(calibration))
+    return report_files(name, pictures, calibration.to_json(), figures, page(calibration, name))
 
 
 def report_name(calibration: Calibration) -> str:
@@ -117,29 +130,48 @@ def _counted(share: Rate, brief: bool = False) -> str:
     )
 
 
-def page(calibration: Calibration) -> str:
-    """Return the page as Markdown."""
-    parts = [
-        "# Calibration: how often verdicts are wrong",
-        "Networks whose algorithm is known node by node were tested as any model is: their true claims, and wrong ones "
-        "that are tempting. Every study has fresh histories and fresh draws; the claims of a network are judged "
-        "together, with one control that the tool makes, as `scrub` does with a file.",
-        "\n".join(f"- {line}" for line in headline(calibration)),
-        _by_kind(calibration),
-        f"![What every claim recovers, by kind]({report_name(calibration)}/kinds.png)",
-        advice(calibration),
-        _errors(calibration),
-        _coverage(calibration),
-        _measures(calibration),
-        _through(calibration),
-        _features(calibration),
-        _claims(calibration),
-        _again(calibration),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+def page(calibration: Calibration, name: str = "") -> str:
+    """Return the page as Markdown, which `calibration.md` says word for word.
+
+    Args:
+        calibration: What to report.
+        name: Of the page.
+    """
+    coverages = sorted(calibration.coverage, key=lambda item: (-item.rows, item.network, item.claim, item.figure))
+    caught, trials = catches(calibration), calibration.trials()
+    return render(
+        "known/calibration/calibration.md",
+        calibration=calibration,
+        name=name or report_name(calibration),
+        headline=[Markdown(sentence) for sentence in headline(calibration)],
+        kinds=_by_kind(calibration),
+        advice=Markdown(advice(calibration)),
+        errors_by_size=_errors_by_size(calibration),
+        errors_by_accept=_errors_by_accept(calibration),
+        intervals=coverages,
+        covered=_covered,
+        beside_aim=_beside_aim,
+        bias=lambda entry: f"{entry.mean - entry.exact:+.4f}",
+        separations=separations(calibration),
+        measured_by={row.name: row.where for row in MEASURES},
+        caught=caught,
+        n_caught=lambda measure: sum(measure in names for names in caught.values()),
+        passed=got_through(calibration),
+        missed=not_supported(calibration),
+        name_of=name_of,
+        verdicts=partial(_verdicts, _key(calibration)),
+        mean=_mean,
+        by_depth=_by_depth(calibration),
+        trials_of_claims=[(claim, about(trials, [claim])) for claim in calibration.claims],
+        values=values(calibration),
+        command=Markdown(calibration.command),
+        minutes=f"{calibration.seconds / 60:.0f}",
+        versions=", ".join(f"{package} {version}" for package, version in calibration.versions.items()),
+    )
 
 
-def _by_kind(calibration: Calibration) -> str:
+def _by_kind(calibration: Calibration) -> Markdown:
+    """Return the verdicts on each kind of claim."""
     lines = []
     for kind in kinds(calibration):
         claims = [item for item in calibration.claims if item.kind == kind]
@@ -147,55 +179,49 @@ def _by_kind(calibration: Calibration) -> str:
         deserved = {name_of(item): item.expected for item in claims}
         wrong = rate(trials, lambda item: item.verdicts[_key(calibration)] != deserved[name_of(item)])  # noqa: B023
         verdicts = [item.verdicts[_key(calibration)] for item in trials]
-        expected = ", ".join(dict.fromkeys(deserved.values()))
-        counts = [str(verdicts.count(verdict)) for verdict in VERDICTS]
-        lines.append([kind, str(len(claims)), expected, str(len(trials)), *counts, _share(wrong)])
+        counts = [verdicts.count(verdict) for verdict in VERDICTS]
+        lines.append(
+            [kind, len(claims), ", ".join(dict.fromkeys(deserved.values())), len(trials), *counts, _share(wrong)]
+        )
     heads = ["kind of claim", "claims", "deserves", "studies", *VERDICTS, "another verdict than deserved"]
-    return (
-        table(heads, lines, left=3)
-        + "\n\n*Refused*: on so few histories a node has nobody to swap with, and `scrub` says so instead of testing."
-    )
+    return table(heads, lines, left=3)
 
 
-def _share(share: Rate) -> str:
-    return f"{percent(share.interval.value)} [{percent(share.interval.low)}, {percent(share.interval.high)}]"
+def _share(share: Rate) -> Markdown:
+    value, low, high = map(percent, (share.interval.value, share.interval.low, share.interval.high))
+    return Markdown(f"{value} [{low}, {high}]")
 
 
 def _key(calibration: Calibration) -> str:
     return f"{calibration.accept:.2f}"
 
 
-def _errors(calibration: Calibration) -> str:
-    parts = [
-        "## Sample size, passes and accept",
-        f"![Share of true and of wrong claims called supported]({report_name(calibration)}/errors.png)",
-    ]
-    by_size, by_accept = [], []
-    for n_rows, passes in sizes(calibration):
-        by_size.append(
-            [str(n_rows), str(passes), *_two_rates(calibration, calibration.trials(n_rows, passes), _key(calibration))]
-        )
-    for accept in accepts(calibration):
-        by_accept.append([f"{accept:.2f}", *_two_rates(calibration, calibration.trials(), f"{accept:.2f}")])
-    heads = [
-        "true: refuted",
-        "true: inconclusive",
-        "true: vacuous",
-        "true: refused",
-        "wrong: supported",
-        "wrong: inconclusive",
-    ]
-    parts.append(table(["histories", "passes", *heads], by_size, left=0))
-    parts.append("By the share that must be recovered, on the same studies of the standard size:")
-    parts.append(table(["accept", *heads], by_accept, left=0))
-    parts.append(
-        "Brackets: 95 % intervals (Clopper and Pearson) of the share for fresh data on these claims. Studies of "
-        "several numbers of passes on as many histories share their first passes."
-    )
-    return "\n\n".join(parts)
+_RATES = [
+    "true: refuted",
+    "true: inconclusive",
+    "true: vacuous",
+    "true: refused",
+    "wrong: supported",
+    "wrong: inconclusive",
+]
 
 
-def _two_rates(calibration: Calibration, trials: Sequence[TrialOutcome], key: str) -> list[str]:
+def _errors_by_size(calibration: Calibration) -> Markdown:
+    lines = [
+        [n_rows, passes, *_rates(calibration, calibration.trials(n_rows, passes), _key(calibration))]
+        for n_rows, passes in sizes(calibration)
+    ]
+    return table(["histories", "passes", *_RATES], lines, left=0)
+
+
+def _errors_by_accept(calibration: Calibration) -> Markdown:
+    lines = [
+        [figure(accept), *_rates(calibration, calibration.trials(), f"{accept:.2f}")] for accept in accepts(calibration)
+    ]
+    return table(["accept", *_RATES], lines, left=0)
+
+
+def _rates(calibration: Calibration, trials: Sequence[TrialOutcome], key: str) -> list[Markdown]:
     true, wrong = about(trials, true_claims(calibration)), about(trials, wrong_claims(calibration))
     asked: list[tuple[list[TrialOutcome], str]] = [
         (true, verdict) for verdict in ("refuted", "inconclusive", "vacuous", "refused")
@@ -207,178 +233,38 @@ def _was(key: str, verdict: str) -> Callable[[TrialOutcome], bool]:
     return lambda trial: trial.verdicts[key] == verdict
 
 
-def _coverage(calibration: Calibration) -> str:
-    if not calibration.coverage:
-        return "## Do intervals hold the exact value?\n\nNo claim recovers a share strictly inside (0.2, 0.98)."
-    lines = []
-    ordered = sorted(calibration.coverage, key=lambda item: (-item.rows, item.network, item.claim, item.figure))
-    for entry in ordered:
-        share = exact_interval(entry.covered, entry.replicates)
-        mark = "" if AIM[0] <= share.value <= AIM[1] else "below" if share.value < AIM[0] else "above"
-        lines.append(
-            [code(f"{entry.network}: {entry.claim}"), entry.figure.replace("_", " "), str(entry.rows),
-             f"{entry.exact:.4f} ± {entry.exact_error:.4f}", interval(share, 3), mark,
-             f"{entry.too_high}, {entry.too_low}", f"{entry.covered_mean / entry.replicates:.3f}",
-             f"{entry.mean - entry.exact:+.4f}", f"{entry.deviation:.4f}", f"{entry.claimed:.4f}"]
-        )  # fmt: skip
-    heads = [
-        "claim",
-        "figure",
-        "rows",
-        "exact",
-        "covered",
-        "",
-        "too high, low",
-        "mean covered",
-        "bias",
-        "scatter",
-        "claimed",
-    ]
-    first = calibration.coverage[0]
-    return "\n\n".join(
-        [
-            "## Do intervals hold the exact value?",
-            f"![Share of intervals that hold the exact value]({report_name(calibration)}/coverage.png)",
-            f"{first.replicates} fresh datasets each, {first.passes} passes. *Exact*: pooled over "
-            f"{calibration.options['exact'][2]} datasets of {calibration.options['exact'][0]:,} histories, with its "
-            "standard error, read from how those datasets differ. *Mean covered*: intervals that hold the mean of all "
-            "estimates, so what *covered* lacks of it is bias, of donors that are too few. *Scatter*: standard "
-            "deviation of the estimates; *claimed*: what the intervals say it is.",
-            table(heads, lines, left=2),
-        ]
-    )
+def _covered(entry: Coverage) -> Number:
+    return exact_interval(entry.covered, entry.replicates)
 
 
-def _measures(calibration: Calibration) -> str:
-    where = {row.name: row.where for row in MEASURES}
-    lines, caught = [], catches(calibration).values()
-    for row in separations(calibration):
-        apart = row.wrong - len(row.not_told_apart)
-        lines.append(
-            [row.measure, where[row.measure], figure(row.worst_true, 3), code(row.worst_true_claim),
-             figure(row.best_wrong, 3), code(row.best_wrong_claim), f"{row.area:.3f}", f"{apart} of {row.wrong}",
-             f"{sum(row.measure in names for names in caught)} of {len(caught)}"]
-        )  # fmt: skip
-    heads = ["measure", "from", "worst true", "", "best wrong", "", "area", "told apart", "in its network"]
-    return "\n\n".join(
-        [
-            "## Which measure tells wrong claims from true ones?",
-            f"![Measures on true and on wrong claims]({report_name(calibration)}/measures.png)",
-            table(heads, lines, left=2),
-            "*Told apart*: wrong claims that look worse than the worst true one; *in its network*: by 0.01 or more "
-            "than the worst true one about the same network, which needs no common scale. *Area*: chance that a true "
-            "claim looks better than a wrong one, ties half. *KL recovered*, *loss change recovered*: one less the "
-            "mean KL divergence (size of the change of the loss) under scrubbing, as a share of that between two "
-            "rows; errors of opposite sign cannot cancel in them. *Undeclared edges*, *weakest arrow*: KL divergence "
-            "when all edges that no arrow speaks of, or the weakest arrow alone, read from another history, as a "
-            "share of patching everything. *With donors from any step*, *with independent others*: recovered with "
-            "these options, on 64 histories with one pass. *Policy agreement*: how often the explanation likes best "
-            "what the model likes best.",
-        ]
-    )
+def _beside_aim(entry: Coverage) -> str:
+    """Return on which side of what is aimed at a coverage lies; nothing where it is inside."""
+    value = _covered(entry).value
+    return "" if AIM[0] <= value <= AIM[1] else "below" if value < AIM[0] else "above"
 
 
-def _through(calibration: Calibration) -> str:
-    passed, caught = got_through(calibration), catches(calibration)
-    lines = [
-        [code(name_of(claim)), claim.kind, f"{supported.count} of {supported.trials}", literal(claim.why),
-         ", ".join(caught[name_of(claim)]) or "none of these"]
-        for claim, supported in passed
-    ]  # fmt: skip
-    heads = ["claim", "kind", "supported", "what is wrong with it", "told apart by"]
-    wrong = "No wrong claim was called supported in a study of the standard size."
-    if passed:
-        wrong = (
-            "Wrong claims that were called supported in at least one study of the standard size, and the measures by "
-            "which they look worse, by 0.01 or more, than every true claim about the same network:\n\n"
-            + table(heads, lines, left=5)
-        )
-    return f"## What got through\n\n{wrong}{_missed(calibration)}"
+def _verdicts(key: str, trials: Sequence[TrialOutcome]) -> str:
+    """Return how often which verdict was given, `"supported 3, inconclusive 1"`."""
+    verdicts = [trial.verdicts[key] for trial in trials]
+    return ", ".join(f"{verdict} {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
 
 
-def _missed(calibration: Calibration) -> str:
-    """Say which true claims were not supported, and how far the logits' input moved under them."""
-    lines = []
-    for claim, failed in not_supported(calibration):
-        verdicts = [trial.verdicts[_key(calibration)] for trial in failed]
-        counts = ", ".join(f"{verdict} {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
-        moved = figure(float(np.mean([trial.root_movement for trial in failed])), 3)
-        recovered = figure(float(np.mean([trial.recovered.value for trial in failed])), 3)
-        lines.append([code(name_of(claim)), counts, recovered, moved])
-    if not lines:
-        return ""
-    heads = ["claim", "verdicts", "recovered", "root movement"]
-    return "\n\nTrue claims that were not called supported:\n\n" + table(heads, lines, left=2)
+def _mean(trials: Sequence[TrialOutcome], name: str) -> float:
+    """Return the mean of a figure over trials."""
+    figures = [getattr(trial, name) for trial in trials]
+    return float(np.mean([item.value if isinstance(item, Number) else item for item in figures]))
 
 
-def _features(calibration: Calibration) -> str:
-    lines = []
+def _by_depth(calibration: Calibration) -> dict[int, tuple[Markdown, Markdown]]:
+    """Return by depth how many studies did not support a true claim, and how many supported a wrong one."""
+    supported, by_depth = said(calibration.accept, "supported"), {}
     for depth in sorted({item.depth for item in calibration.claims}):
-        claims = [item for item in calibration.claims if item.depth == depth]
-        trials = about(calibration.trials(), claims)
+        trials = about(calibration.trials(), [item for item in calibration.claims if item.depth == depth])
         true, wrong = (about(trials, select(calibration)) for select in (true_claims, wrong_claims))
-        accept = calibration.accept
-        lines.append(
-            [str(depth), _or_none(rate(true, lambda item: not said(accept, "supported")(item))),  # noqa: B023
-             _or_none(rate(wrong, said(accept, "supported")))]
-        )  # fmt: skip
-    return "\n\n".join(
-        [
-            "## Depth, and features that go together",
-            table(["depth of the claim", "true claims not supported", "wrong claims supported"], lines, left=0),
-            "![What wrong claims recover over how much of the true feature their swaps keep]"
-            f"({report_name(calibration)}/features.png)",
-            "A wrong feature may go together with the true one. Across: how often two histories that agree on what the "
-            "claim's last node reads also agree on what the true claim's last node reads, corrected for chance (1: a "
-            "swap that the claim allows changes nothing that matters, so no sampling of swaps can reject it).",
-        ]
-    )
+        missed = rate(true, lambda item: not supported(item))
+        by_depth[depth] = _or_none(missed), _or_none(rate(wrong, supported))
+    return by_depth
 
 
-def _or_none(share: Rate) -> str:
-    return f"{share.count} of {share.trials}, {_share(share)}" if share.trials else "-"
-
-
-def _claims(calibration: Calibration) -> str:
-    given = values(calibration)
-    lines = [_claim(calibration, claim, given) for claim in calibration.claims]
-    heads = ["claim", "kind", "deserves", "verdicts", "model", "scrubbed", "baseline", "structure", "recovered",
-             "beyond structure", "swap share", "root movement"]  # fmt: skip
-    words = "Means over the studies of the standard size; losses in nats."
-    return f"## Every claim\n\n{words}\n\n{table(heads, lines, left=4)}"
-
-
-def _claim(calibration: Calibration, claim: ClaimFacts, given: dict[str, dict[str, float]]) -> list[str]:
-    trials = about(calibration.trials(), [claim])
-    verdicts = [trial.verdicts[_key(calibration)] for trial in trials]
-    counts = ", ".join(f"{verdict} {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
-    losses = [
-        figure(float(np.mean([getattr(trial, name) for trial in trials])), 3)
-        for name in ("model", "scrubbed", "baseline", "structure")
-    ]
-    ratios = [figure(given[name][name_of(claim)], 3) for name in ("recovered", "beyond structure")]
-    rest = [figure(given[name][name_of(claim)]) for name in ("swap share", "root movement")]
-    return [code(name_of(claim)), claim.kind, claim.expected, counts, *losses, *ratios, *rest]
-
-
-def _again(calibration: Calibration) -> str:
-    minutes = calibration.seconds / 60
-    lasted = f" It took {minutes:.0f} minutes of processor time; two processes share them."
-    versions = ", ".join(f"{name} {version}" for name, version in calibration.versions.items())
-    lines = [
-        [code(f"known-{network.name}"), literal(network.words), code(network.sha256[:16])]
-        for network in calibration.networks
-    ]
-    name = report_name(calibration)
-    return (
-        f"## Make it again\n\n```sh\n{calibration.command}\n```\n\n"
-        f"Seed {calibration.options['seed']}.{lasted} {versions}. "
-        f"Figures by claim and size: [{name}.csv]({name}.csv).\n\n"
-        + table(["network", "how it works", "SHA-256 of the weights"], lines, left=3)
-    )
-
-
-def table(heads: Sequence[str], lines: Sequence[Sequence[str]], left: int) -> str:
-    """Return a Markdown table whose first `left` columns are words."""
-    rule = ["---"] * left + ["--:"] * (len(heads) - left)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *lines))
+def _or_none(share: Rate) -> Markdown:
+    return Markdown(f"{share.count} of {share.trials}, {_share(share)}") if share.trials else NONE

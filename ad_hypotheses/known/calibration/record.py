@@ -6,11 +6,9 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from ad_hypotheses.errors import DataError
-from ad_hypotheses.evidence.plain_data import Number, build, plain
-from ad_hypotheses.storage.reading import read_json
+from ad_hypotheses.evidence.plain_data import Number, plain, read_record
 
 SCHEMA = 1
 REFUSED = "refused"  # the tool will not test the claim on so few histories: nobody shares a feature value with another
@@ -190,13 +188,4 @@ def read_calibration(path: Path) -> Calibration:
     Raises:
         DataError: The file is missing, damaged or of another version.
     """
-    try:
-        content = read_json(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the record {path}: {error}. Calibrate again.") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise DataError(f"{path} is not a calibration of version {SCHEMA}. Calibrate again.")
-    try:
-        return cast(Calibration, build(Calibration, content))
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} does not hold what a calibration holds: {error}. Calibrate again.") from error
+    return read_record(Calibration, path, (SCHEMA,), "a calibration", "Calibrate again.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -14,12 +12,13 @@ from ad_hypotheses.evidence.plain_data import Curve, Number
 from ad_hypotheses.report.draw import learning_curves
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import NONE, Markdown, amount, code, points, share, table
-from ad_hypotheses.storage.files import write_files
+from ad_hypotheses.storage.files import write_report_files
 from ad_hypotheses.studies.evaluate import pictures as plots
 from ad_hypotheses.studies.evaluate.learners import SETS, learner_table
 from ad_hypotheses.studies.evaluate.record import (
     ENOUGH,
     Evaluated,
+    Evaluation,
     by_task,
     difference,
     figure_rows,
@@ -36,20 +35,33 @@ from ad_hypotheses.studies.tables import evaluation_csv
 Pictures = dict[str, bytes]
 
 
-def write_comparison(models: Sequence[Evaluated], name: str, command: str, folder: Path) -> Path:
-    """Write `<name>.md`, its pictures beside it, and every figure as JSON and as CSV; returns the page.
+def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write the page, its pictures beside it, and every figure as JSON and as CSV.
+
+    Returns:
+        The files, the page last.
 
     Raises:
         UserError: They cannot be written. An older report is then still whole.
     """
+    return write_report_files(draw_report(evaluation), folder)
+
+
+def draw_report(evaluation: Evaluation, name: str = "") -> dict[str, bytes]:
+    """Return the files of a report by their path in its folder, the page last.
+
+    Args:
+        evaluation: What to report.
+        name: Of the files; by default that of the models.
+    """
+    models, name = evaluation.models, name or evaluation.name
     pictures = draw_pictures(models)
-    files = {folder / _file(name, picture): content for picture, content in pictures.items()}
-    record = {"command": command, "models": [dataclasses.asdict(model) for model in models]}
-    files[folder / f"{name}.json"] = (json.dumps(record, indent=1) + "\n").encode()
-    files[folder / f"{name}.csv"] = evaluation_csv(figure_rows(models)).encode()
-    files[folder / f"{name}.md"] = page(models, name, command, pictures).encode()
-    write_files(files)
-    return folder / f"{name}.md"
+    return {
+        **{_file(name, picture): content for picture, content in pictures.items()},
+        f"{name}.json": (evaluation.to_json() + "\n").encode(),
+        f"{name}.csv": evaluation_csv(figure_rows(models)).encode(),
+        f"{name}.md": page(models, name, evaluation.command, pictures).encode(),
+    }
 
 
 def draw_pictures(models: Sequence[Evaluated]) -> Pictures:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.bootstrap import Resampling
-from ad_hypotheses.evidence.plain_data import Number
-from ad_hypotheses.report.words import NONE, amount, points, share
+from ad_hypotheses.evidence.plain_data import Number, read_record
+from ad_hypotheses.report.words import NONE, amount, options_of, points, share
 from ad_hypotheses.studies.evaluate.learners import SETS, judged_on, sets_of
+from ad_hypotheses.studies.evaluate.results import require_results
 
 _LONG = {"width", "mean", "train:\nregret"}  # columns that a terminal has no room for
 FEWEST = 5  # tasks below which no interval is told
 ENOUGH = 0.05  # of the optimum, that a model must gain to be said to improve
+USUAL = {"rollouts": "500", "seed": "0"}  # what a command states although it is the default
+LONGEST_NAME = 60
 _DRAWS, _TAILS = 1000, (0.025, 0.975)
 
 
@@ -91,6 +99,61 @@ class Evaluated:
         """Return the optimum of one point of a learning curve."""
         steps = int(self.unit.split()[0]) / self.horizon if self.unit.endswith("steps") else 1.0
         return self.optimum[tasks] * steps
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that a report on models says.
+
+    Attributes:
+        command: What makes it again.
+        models: What was found of each.
+    """
+
+    command: str
+    models: Sequence[Evaluated]
+
+    @property
+    def name(self) -> str:
+        """Name of the report's files without their ending, `"evaluate-dark-room"`."""
+        return report_name([model.name for model in self.models], self.command)
+
+    def to_json(self) -> str:
+        """Return the record as JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read a record that :meth:`Evaluation.to_json` wrote.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    evaluation = read_record(Evaluation, path, (None,), "an evaluation", "Evaluate again.")
+    for model in evaluation.models:
+        try:
+            require_results(model.results)
+        except ValueError as error:
+            raise DataError(
+                f"{path} does not hold what an evaluation holds: {model.name}: {error}. Evaluate again."
+            ) from error
+    return evaluation
+
+
+def report_name(names: Sequence[str], command: str = "") -> str:
+    """Return what the report of models is called: after all of them, or their folder, or how many there are.
+
+    Args:
+        names: Of the models.
+        command: What makes the report again; its options follow where they are not the usual ones.
+    """
+    parents = {Path(name).parent.as_posix() for name in names}
+    flat = [re.sub(r"[^\w.]+", "-", name).strip("-.") for name in names]
+    if len(names) > 1 and len(parents) == 1 and parents != {"."}:
+        flat = [re.sub(r"[^\w.]+", "-", parents.pop())]
+    elif len("-".join(flat)) > LONGEST_NAME:
+        flat = [flat[0], "and", str(len(names) - 1), "more"]
+    return "-".join(["evaluate", *flat, *options_of(command, USUAL)])
 
 
 def by_task(models: Sequence[Evaluated]) -> list[list[Evaluated]]:

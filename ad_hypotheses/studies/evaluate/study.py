@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,6 @@ from ad_hypotheses.errors import UserError
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.report.screen import duration, out, print_json, say
-from ad_hypotheses.report.words import options_of
 from ad_hypotheses.storage.checked import checked_json, read_checked_json
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.reading import read_file
@@ -33,8 +31,8 @@ from ad_hypotheses.studies.evaluate.ablations import ablation_parts, ablations
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
 from ad_hypotheses.studies.evaluate.curves import TASK_SETS, EvaluationPart, curve_parts, in_context
 from ad_hypotheses.studies.evaluate.learners import counted
-from ad_hypotheses.studies.evaluate.page import write_comparison
-from ad_hypotheses.studies.evaluate.record import Evaluated, headline, overview_rows
+from ad_hypotheses.studies.evaluate.page import write_evaluation
+from ad_hypotheses.studies.evaluate.record import Evaluated, Evaluation, headline, overview_rows
 from ad_hypotheses.studies.evaluate.summary import curve_unit, drawn, mean_optimum, meaning, seen, table
 from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.tasks import Facts
@@ -43,8 +41,6 @@ from ad_hypotheses.tasks.task import n_tasks_of
 KEPT = ".evaluated"  # folder in the reports for what was measured, so that no run measures it again
 CODE = Path(__file__).resolve().parent.parent
 SECONDS_MEASURED = 5  # of living, after which the time that all of it takes can be told
-LONGEST_NAME = 60
-USUAL = {"rollouts": "500", "seed": "0"}  # what a command states although it is the default
 
 
 @dataclass(frozen=True)
@@ -133,8 +129,7 @@ def evaluate_all(chosen: Sequence[CheckpointChoice], asked: EvaluationSettings, 
             _evaluated(choice, {part.name: store.results[part.name] for part in own_parts}, asked)
             for choice, own_parts, store in zip(chosen, parts, stores, strict=True)
         ]
-        name = report_name([choice.name for choice in chosen], asked.command)
-        page = write_comparison(evaluations, name, asked.command, asked.reports)
+        page = write_evaluation(Evaluation(asked.command, evaluations), asked.reports)[-1]
         meter.say(clear_old(asked.reports / KEPT), "dim")
     if as_json:
         print_json({"report": page.as_posix(), "models": [_plain(choice) for choice in evaluations]})
@@ -267,22 +262,6 @@ def _digest(facts: Facts) -> str:
         values = np.ascontiguousarray(fact)
         digest.update(f"{name} {values.dtype.str} {values.shape} ".encode() + values.tobytes())
     return digest.hexdigest()[:16]
-
-
-def report_name(names: Sequence[str], command: str = "") -> str:
-    """Return what the report of models is called: after all of them, or their folder, or how many there are.
-
-    Args:
-        names: Of the models.
-        command: What makes the report again; its options follow where they are not the usual ones.
-    """
-    parents = {Path(name).parent.as_posix() for name in names}
-    flat = [re.sub(r"[^\w.]+", "-", name).strip("-.") for name in names]
-    if len(names) > 1 and len(parents) == 1 and parents != {"."}:
-        flat = [re.sub(r"[^\w.]+", "-", parents.pop())]
-    elif len("-".join(flat)) > LONGEST_NAME:
-        flat = [flat[0], "and", str(len(names) - 1), "more"]
-    return "-".join(["evaluate", *flat, *options_of(command, USUAL)])
 
 
 def _kept(choice: CheckpointChoice, asked: EvaluationSettings) -> KeptResults:

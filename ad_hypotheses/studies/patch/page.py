@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ad_hypotheses.causal.metrics import METRICS
 from ad_hypotheses.evidence.effects import ALPHA, Effect
+from ad_hypotheses.evidence.plain_data import as_recorded
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import Markdown, chance, code, figure, file_name, interval, options_of, table
-from ad_hypotheses.storage.files import report_files
+from ad_hypotheses.storage.files import report_files, write_report_files
 from ad_hypotheses.studies.patch import pictures as heatmap
 from ad_hypotheses.studies.patch.answer import answer, arrows_of, by_size, declared_of, open_of, undeclared_of
 from ad_hypotheses.studies.patch.graph import drawing
@@ -40,11 +41,27 @@ def write_patch_report(study: PatchStudy, folder: Path, parquet: bool = False) -
     Raises:
         UserError: The folder cannot be written or the disk is full. An older report is then still whole.
     """
+    files = draw_report(study)
+    if parquet:  # before the page, which comes last; with all digits
+        *others, page_name = files
+        files = {
+            **{name: files[name] for name in others},
+            f"{patch_report_name(study)}.parquet": patch_parquet(study),
+            page_name: files[page_name],
+        }
+    return write_report_files(files, folder)
+
+
+def draw_report(study: PatchStudy, name: str = "") -> dict[str, bytes]:
+    """Return the files of a report by their path in its folder, the page last.
+
+    Args:
+        study: What to report; drawn as its record says it, so that the record gives the same report.
+        name: Of the files; by default that of the hypothesis and the model.
+    """
+    study, name = as_recorded(study), name or patch_report_name(study)
     pictures = draw_pictures(study)
-    texts = study.to_json(), patch_csv(study), page(study, pictures)
-    return report_files(
-        folder, patch_report_name(study), pictures, *texts, parquet=patch_parquet(study) if parquet else b""
-    )
+    return report_files(name, pictures, study.to_json(), patch_csv(study), page(study, pictures, name))
 
 
 def words_of(study: PatchStudy, metric: str) -> str:
@@ -75,12 +92,13 @@ def draw_pictures(study: PatchStudy) -> dict[str, bytes]:
     return pictures
 
 
-def page(study: PatchStudy, pictures: Iterable[str]) -> str:
+def page(study: PatchStudy, pictures: Iterable[str], name: str = "") -> str:
     """Return the page as Markdown, which `patch.md` says word for word.
 
     Args:
         study: What to report.
         pictures: File names of those that exist, in the folder named like the page.
+        name: Of the page.
     """
     drawn, ranked = set(pictures), study.metrics[0]
     kinds = {kind: study.of_kind(kind) for kind in ("set", "arrow", "edge", "open", "node", "path")}
@@ -88,7 +106,7 @@ def page(study: PatchStudy, pictures: Iterable[str]) -> str:
         "studies/patch/patch.md",
         study=study,
         metric=ranked,
-        name=patch_report_name(study),
+        name=name or patch_report_name(study),
         pictures=drawn,
         answer=Markdown(answer(study)),
         table=partial(_table, study),
@@ -104,7 +122,7 @@ def page(study: PatchStudy, pictures: Iterable[str]) -> str:
         nodes=by_size(kinds["node"], ranked),
         paths=by_size(kinds["path"], ranked),
         n_sets=len(study.of_kind("arrow", "set")),
-        maps=[name.removesuffix(".png") for name in sorted(drawn) if name.startswith("edges-")],
+        maps=[picture.removesuffix(".png") for picture in sorted(drawn) if picture.startswith("edges-")],
         drawing=_drawing(study),
         effect_words=words_of(study, ranked),
         alpha=f"{ALPHA}",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ad_hypotheses.evidence.effects import Effect
-from ad_hypotheses.evidence.plain_data import Number, plain
+from ad_hypotheses.evidence.plain_data import Number, plain, read_record
 
 SCHEMA = 2
 
@@ -142,3 +143,12 @@ class PatchStudy:
     def to_json(self) -> str:
         """Return the record as JSON; what JSON does not know is null."""
         return json.dumps(plain(dataclasses.asdict(self)), indent=1)
+
+
+def read_patch_study(path: Path) -> PatchStudy:
+    """Read a record that :meth:`PatchStudy.to_json` wrote.
+
+    Raises:
+        DataError: The file is missing, damaged or of another version.
+    """
+    return read_record(PatchStudy, path, (SCHEMA,), "a record of patches", "Patch again.")

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ad_hypotheses.evidence.halves import FEWEST
+from ad_hypotheses.evidence.plain_data import as_recorded
 from ad_hypotheses.evidence.verdict import SWAPPED_AT_LEAST, VACUOUS_BELOW
 from ad_hypotheses.report import draw
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import NOT_ESTIMABLE, Markdown, code, prose
-from ad_hypotheses.storage.files import report_files
+from ad_hypotheses.storage.files import report_files, write_report_files
 from ad_hypotheses.studies.adversary.page import at_stake, section
 from ad_hypotheses.studies.scrub import pictures as plots
 from ad_hypotheses.studies.scrub import position_pictures as places
@@ -43,9 +44,19 @@ def write_report(study: Study, folder: Path) -> list[Path]:
     Raises:
         UserError: The folder cannot be written or the disk is full. An older report is then still whole.
     """
+    return write_report_files(draw_report(study), folder)
+
+
+def draw_report(study: Study, name: str = "") -> dict[str, bytes]:
+    """Return the files of a report by their path in its folder, the page last.
+
+    Args:
+        study: What to report; drawn as its record says it, so that the record gives the same report.
+        name: Of the files; by default that of the hypothesis and the model.
+    """
+    study, name = as_recorded(study), name or report_name(study)
     pictures = draw_pictures(study)
-    texts = study.to_json(), tidy_csv(study), page(study, pictures)
-    return report_files(folder, report_name(study), pictures, *texts)
+    return report_files(name, pictures, study.to_json(), tidy_csv(study), page(study, pictures, name))
 
 
 def draw_pictures(study: Study) -> dict[str, bytes]:
@@ -62,12 +73,13 @@ def draw_pictures(study: Study) -> dict[str, bytes]:
     return pictures
 
 
-def page(study: Study, pictures: Iterable[str]) -> str:
+def page(study: Study, pictures: Iterable[str], name: str = "") -> str:
     """Return the page of a study as Markdown, which `scrub.md` says word for word.
 
     Args:
         study: What to report.
         pictures: File names of those that exist, in the folder named like the page.
+        name: Of the page.
     """
     claim, controls = study.claims[0], study.claims[1:]
     equals = [control for control in controls if did_as_well(control, claim)]
@@ -78,7 +90,7 @@ def page(study: Study, pictures: Iterable[str]) -> str:
         controls=controls,
         equals=equals,
         wrong_sites=[control for control in equals if control.kind == "wrong site"],
-        name=report_name(study),
+        name=name or report_name(study),
         pictures=set(pictures),
         quotation=_quotation(study),
         graph=Markdown(mermaid(claim)),

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ad_hypotheses.errors import DataError
-from ad_hypotheses.evidence.plain_data import Curve, Number, build, plain
+from ad_hypotheses.evidence.plain_data import Curve, Number, plain, read_record
 from ad_hypotheses.report.words import file_name, options_of
-from ad_hypotheses.storage.reading import read_json
 from ad_hypotheses.studies.adversary.findings import Challenge
 
 SCHEMA = 3
@@ -250,16 +247,7 @@ def read_study(path: Path) -> Study:
     Raises:
         DataError: The file is missing, damaged or of another version.
     """
-    try:
-        content = read_json(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the record {path}: {error}. Run the study again.") from error
-    if not isinstance(content, dict) or content.get("schema") not in READABLE:
-        raise DataError(f"{path} is not a record of version {SCHEMA}. Run the study again.")
-    try:
-        return typing.cast(Study, build(Study, content))
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} does not hold what a record holds: {error}. Run the study again.") from error
+    return read_record(Study, path, READABLE, "a record", "Run the study again.")
 
 
 def report_name(study: Study) -> str:

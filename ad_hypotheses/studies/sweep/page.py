@@ -16,7 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from ad_hypotheses.report.draw import BLACK, BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, array, picture
-from ad_hypotheses.report.words import code, literal
+from ad_hypotheses.report.templates import render
+from ad_hypotheses.report.words import Markdown, code, count, table
 from ad_hypotheses.storage.files import write_files
 from ad_hypotheses.studies.tables import sweep_csv
 
@@ -160,32 +161,27 @@ def summary(sweep: Sweep, ranges: bool = True) -> tuple[list[str], list[list[str
 
 
 def text(sweep: Sweep) -> str:
-    """Return the page as Markdown."""
-    n_models = len(sweep.models) + len(sweep.missing)
+    """Return the page as Markdown, which `sweep.md` says word for word."""
     heads, lines = summary(sweep)
     columns = _columns(sweep)
-    each = [
-        [code(model.name), *model.at, f"{model.parameters:,}",
+    models = [
+        [code(model.name), *model.at, count(model.parameters),
          *(shown([figure(model)]) for figure, shown in columns.values()), f"{model.seconds:,.0f} s"]
         for model in sweep.models
     ]  # fmt: skip
-    over = ", ".join(f"{literal(axis)} ({', '.join(map(literal, values))})" for axis, values in sweep.axes.items())
-    fixed = "".join(f"; {literal(key)} {literal(value)}" for key, value in sweep.fixed.items())
-    parts = [
-        f"# {literal(sweep.name)}: {n_models} models",
-        f"{_best(sweep)}\n\nOver {over}. Everything else is as in {code(sweep.base)}{fixed}.",
-        f"![{_drawn(sweep)[1].partition(',')[0].capitalize()} by setting](sweep-{sweep.name}.png)",
-        "*A dot is a model; lines join means.* Solid: held-out tasks; dashed: train tasks.",
-        f"## By setting\n\n{_markdown(heads, lines, len(sweep.settings))}\n\n{_meaning(sweep)}",
-        "## Every model\n\n"
-        + _markdown(["model", *sweep.axes, "weights", *columns, "training"], each, 1 + len(sweep.axes)),
-    ]
-    if sweep.missing:
-        parts.append(f"Not trained: {', '.join(map(code, sweep.missing))}.")
-    parts.append(
-        f"The figures as a table: [sweep-{sweep.name}.csv](sweep-{sweep.name}.csv)\n\n```sh\n{sweep.command}\n```"
+    names = ["model", *sweep.axes, "weights", *columns, "training"]
+    return render(
+        "studies/sweep/sweep.md",
+        sweep=sweep,
+        n_models=len(sweep.models) + len(sweep.missing),
+        best=_best(sweep),
+        drawn=_drawn(sweep)[1].partition(",")[0].capitalize(),
+        by_setting=table(heads, lines, left=len(sweep.settings)),
+        has_regret="regret" in columns,
+        every_model=table(names, models, left=1 + len(sweep.axes)),
+        missing=[code(name) for name in sweep.missing],
+        command=Markdown(sweep.command),
     )
-    return "\n\n".join(parts) + "\n"
 
 
 Figured = Callable[[Trained], float | None]
@@ -326,35 +322,10 @@ def _best(sweep: Sweep) -> str:
     best = better(known, key=lambda setting: known[setting])
     held_out = any(model.held_out for model in sweep.models)
     where = "held-out tasks" if held_out else "train tasks (none are held out)"
-    setting_words = ", ".join(
-        f"{literal(axis)} {literal(value)}" for axis, value in zip(sweep.settings, best, strict=True)
-    )
+    setting_words = ", ".join(f"{axis} {value}" for axis, value in zip(sweep.settings, best, strict=True))
     result = f"{_shares(by_setting[best])} of the optimum"
     result = f"a regret of {_numbers(by_setting[best])}" if figure == "regret" else result
     return f"Best on {where}: {setting_words or 'the one setting'}, {result}."
-
-
-def _meaning(sweep: Sweep) -> str:
-    several = (
-        f" Means over {' and '.join(map(literal, sweep.seeds))}, with the least and the greatest in brackets."
-        if sweep.seeds
-        else ""
-    )
-    if sweep.unit == "episode":
-        quantity = "Mean return of the last three episodes and of the first one, as shares of what is earned by whoever"
-    else:
-        quantity = f"Return of the one episode, and of its first {sweep.unit}, as shares of what is earned by whoever"
-    regret = " *Regret* is what was missed over the whole context." if "regret" in _columns(sweep) else ""
-    return (
-        f"{quantity} knows the task; weights frozen, actions sampled. *First* and *improvement*, by how many "
-        f"percentage points the last are above the first, are of held-out tasks if there are any.{regret}{several}"
-    )
-
-
-def _markdown(heads: Sequence[str], lines: Sequence[Sequence[str]], n_left: int) -> str:
-    cells = [[literal(head) for head in heads], ["---"] * n_left + ["--:"] * (len(heads) - n_left)]
-    cells += [[cell if cell.startswith("`") else literal(cell) for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def _words(axis: str) -> str:

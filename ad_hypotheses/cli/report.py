@@ -1,0 +1,31 @@
+"""`report`: draw the report of a record again, without running anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ad_hypotheses.report.screen import out, say
+
+
+def report(
+    record: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A .json file that lies beside a report.", show_default=False),
+    ],
+    reports: Annotated[
+        Path | None,
+        typer.Option(
+            "--reports", metavar="FOLDER", help="Where to write the report.", show_default="where the record is"
+        ),
+    ] = None,
+) -> None:
+    """Draw the page, the pictures and the table of a record again.
+
+    Records are what scrub, patch, evaluate and calibrate write as JSON beside their pages.
+    """
+    from ad_hypotheses.studies.records import redraw
+
+    say(out(), f"report: {redraw(record, reports)[-1]}")

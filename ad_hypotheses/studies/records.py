@@ -1,0 +1,119 @@
+"""Records of every kind: read one from its file, and draw its report again."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ad_hypotheses.errors import DataError, UserError
+from ad_hypotheses.language.user_code import described
+from ad_hypotheses.storage.files import write_files
+from ad_hypotheses.storage.reading import read_file, read_json
+
+
+@dataclass(frozen=True)
+class RecordKind:
+    """A kind of record, and where its parts are, which are loaded with the first record of the kind.
+
+    Attributes:
+        verb: The verb that writes it.
+        keys: Entries that together no other kind has.
+        home: Package with the modules `record` and `page`.
+        reader: Function of `record` that reads a file.
+    """
+
+    verb: str
+    keys: frozenset[str]
+    home: str
+    reader: str
+
+    def read(self, path: Path) -> Any:
+        """Return the record in a file.
+
+        Raises:
+            DataError: The file is missing, damaged or of another version.
+        """
+        return getattr(importlib.import_module(f"{self.home}.record"), self.reader)(path)
+
+    def draw(self, record: Any, name: str) -> Mapping[str, bytes]:
+        """Return the files of its report by their path in its folder, the page last."""
+        files: Mapping[str, bytes] = importlib.import_module(f"{self.home}.page").draw_report(record, name)
+        return files
+
+
+KINDS = (
+    RecordKind("scrub", frozenset({"claims", "curves"}), "ad_hypotheses.studies.scrub", "read_study"),
+    RecordKind("patch", frozenset({"patches", "donors"}), "ad_hypotheses.studies.patch", "read_patch_study"),
+    RecordKind("evaluate", frozenset({"models", "command"}), "ad_hypotheses.studies.evaluate", "read_evaluation"),
+    RecordKind("calibrate", frozenset({"outcomes", "claims"}), "ad_hypotheses.known.calibration", "read_calibration"),
+)
+
+
+def read(path: Path) -> Any:
+    """Read the record of a study, of whichever kind it is.
+
+    Args:
+        path: A JSON file that `scrub`, `patch`, `evaluate` or `calibrate` wrote beside its page.
+
+    Returns:
+        A `Study`, `PatchStudy`, `Evaluation` or `Calibration`.
+
+    Raises:
+        DataError: The file is missing, damaged, of another version or not such a record.
+    """
+    return kind_of(path).read(path)
+
+
+def redraw(path: Path, folder: Path | None = None) -> list[Path]:
+    """Write the report of a record again: page, pictures and table, named like the record.
+
+    Args:
+        path: The record.
+        folder: Where to, the record with it; beside the record by default.
+
+    Returns:
+        The files, the page last.
+
+    Raises:
+        DataError: The record cannot be read, or holds what no report can be drawn from.
+        UserError: The folder cannot be written.
+    """
+    kind, folder = kind_of(path), path.parent if folder is None else folder
+    record = kind.read(path)
+    try:
+        files = dict(kind.draw(record, path.stem))
+    except (UserError, MemoryError, OSError):
+        raise
+    except Exception as error:  # each entry is of its type, but what one says of another is wrong
+        raise DataError(
+            f"{path} does not hold what a report can be drawn from: {described(error)}. "
+            f"Run the command again that wrote it: python cli.py {kind.verb} ..."
+        ) from error
+    if (folder / path.name).exists() and (folder / path.name).samefile(path):
+        del files[path.name]
+    else:  # as it is, which may be of an earlier version
+        files[path.name] = read_file(path)
+    return write_files({folder / name: content for name, content in files.items()})
+
+
+def kind_of(path: Path) -> RecordKind:
+    """Return which kind of record a file holds.
+
+    Raises:
+        DataError: It is missing, damaged, or not a record that a report is drawn from.
+    """
+    verbs = ", ".join(kind.verb for kind in KINDS)
+    advice = f"Name a .json file that one of {verbs} wrote beside its page."
+    try:
+        content = read_json(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}. {advice}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not a record: {error}. {advice}") from error
+    kinds = [kind for kind in KINDS if isinstance(content, dict) and kind.keys <= set(content)]
+    if len(kinds) != 1:
+        raise DataError(f"{path} is JSON, but not the record of a study. {advice}")
+    return kinds[0]
