@@ -256,7 +256,8 @@ def test_the_page_has_a_sentence_for_each_answer_and_a_table():
     assert page.count("They differ in sites or graph only: compare what they recover.") == 1
     row = "| source | explore | 25% | 50 | 0.500 [0.490, 0.510] | needed | 25% | 50 | - | empty |"
     assert row in page.splitlines()
-    assert "All 7 intervals hold together in 95% of cases." in page
+    assert "Intervals are so wide that all 7 of them hold together in 95% of cases." in page
+    assert "Intervals are so wide" not in section([replace(record, questions=0) for record in records])
     assert "above 0.02, not needed" in page
     assert section([]) == ""
 

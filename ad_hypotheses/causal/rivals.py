@@ -239,7 +239,8 @@ def _means(
     for number, code in enumerate((question.given, question.joint)):
         own = positions.own(code)
         if own is not None:
-            whole[number] -= positions.sums(own, crucial, positions.donors, probs)
+            own = _of_references(own, crucial)
+            whole[number] -= positions.sums(own, crucial, donors[own[donors] > 0], probs)
     group, of_donor = positions.group[crucial], positions.group[donors]
     without = []
     for removed in range(positions.n_groups):
