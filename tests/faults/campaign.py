@@ -6,6 +6,7 @@ wrong, and whatever the product raised where that is not a message to the user.
 
 from __future__ import annotations
 
+import math
 import resource
 import shutil
 import signal
@@ -111,17 +112,19 @@ class Campaign:
     Attributes:
         seed: Of all of them.
         root: Folder for theirs.
+        seconds: Of processor time, after which a subject's inputs end.
     """
 
     seed: int
     root: Path
+    seconds: float = math.inf
 
     def run(self, subject: str, n_inputs: int, attempt: Callable[[Trial], str]) -> Counter[str]:
         """Try inputs, and count what became of them.
 
         Args:
             subject: What is damaged; each has inputs of its own.
-            n_inputs: How many.
+            n_inputs: How many, unless time is over.
             attempt: Makes and uses one, and says what became of it.
 
         Raises:
@@ -129,23 +132,31 @@ class Campaign:
         """
         counts: Counter[str] = Counter()
         faults: list[str] = []
-        for number in range(n_inputs):
-            rng = np.random.default_rng([self.seed, zlib.crc32(subject.encode()), number])
-            trial = Trial(rng, self.root / f"{subject}-{number}")
-            trial.place.mkdir()
-            try:
-                with bounded():
-                    counts[attempt(trial)] += 1
-            except (KeyboardInterrupt, GeneratorExit):
-                raise
-            except BaseException as error:
-                counts["faults"] += 1
-                faults.append(_described(self.seed, subject, number, trial, error))
-                print(faults[-1])  # at once: a long campaign may be stopped before its end
-            finally:
-                shutil.rmtree(trial.place, ignore_errors=True)
-        print(f"{subject}, seed {self.seed}: {n_inputs} inputs, {dict(counts)}")
-        assert not faults, f"{len(faults)} of {n_inputs} inputs:\n\n" + "\n".join(faults[:SHOWN])
+        began = time.process_time()
+        try:
+            for number in range(n_inputs):
+                if time.process_time() - began > self.seconds:
+                    break
+                rng = np.random.default_rng([self.seed, zlib.crc32(subject.encode()), number])
+                trial = Trial(rng, self.root / f"{subject}-{number}")
+                trial.place.mkdir()
+                try:
+                    with bounded():
+                        counts[attempt(trial)] += 1
+                except (KeyboardInterrupt, GeneratorExit):
+                    raise
+                except BaseException as error:
+                    counts["faults"] += 1
+                    faults.append(_described(self.seed, subject, number, trial, error))
+                    print(faults[-1])  # at once: a long campaign may be stopped before its end
+                finally:
+                    shutil.rmtree(trial.place, ignore_errors=True)
+        finally:
+            spent = time.process_time() - began
+            print(
+                f"{subject}, seed {self.seed}: {counts.total()} inputs, {dict(counts)}, {spent:.0f} s of processor time"
+            )
+        assert not faults, f"{len(faults)} of {counts.total()} inputs:\n\n" + "\n".join(faults[:SHOWN])
         return counts
 
 

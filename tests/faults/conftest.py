@@ -32,4 +32,5 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Ground:
 def campaign(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Campaign:
     """Return what tries inputs, with the seed of this test run."""
     monkeypatch.chdir(tmp_path)
-    return Campaign(int(request.config.getoption("--fault-seed")), tmp_path)
+    options = request.config.option
+    return Campaign(int(options.fault_seed), tmp_path, float(options.fault_seconds))

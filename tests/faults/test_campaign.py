@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +51,17 @@ def test_figures_and_messages_are_counted(campaign):
     assert counts == campaign.run("sound", 40, attempt), "another seed"
     assert counts[ACCEPTED] + counts[REFUSED] == 40
     assert min(counts[ACCEPTED], counts[REFUSED]) > 5
+
+
+def test_a_campaign_ends_when_its_time_is_over(campaign, capsys):
+    def attempt(trial):
+        while time.process_time() < began + 0.01:
+            pass
+        return ACCEPTED
+
+    began = time.process_time()
+    assert replace(campaign, seconds=0.005).run("long", 1000, attempt) == {ACCEPTED: 1}
+    assert "1 inputs, {'accepted': 1}" in capsys.readouterr().out
 
 
 def test_what_waits_for_ever_is_ended(tmp_path):

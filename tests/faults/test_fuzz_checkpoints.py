@@ -69,7 +69,8 @@ def forged(trial, folder: Path) -> None:
         words = "deleted"
         del tensors[name]
     else:
-        tensors[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+        kind = np.dtype(np.complex64) if array.dtype.kind == "c" else array.dtype  # safetensors has no other
+        tensors[name] = torch.from_numpy(array.astype(kind.newbyteorder("="), order="C"))
     content = save_tensors(tensors)
     (folder / WEIGHTS).write_bytes(content)
     record = json.loads((folder / RECORD).read_bytes())
@@ -94,7 +95,7 @@ def is_as_before(folder: Path, sound) -> bool:
     return all((folder / name).read_bytes() == (sound.checkpoint / name).read_bytes() for name in FILES[:2])
 
 
-@sizes(30, 3000)
+@sizes(30, 1500)
 def test_each_is_loaded_as_it_was_or_refused(campaign, sound, n_inputs):
     def attempt(trial):
         models = damaged(trial, sound)
@@ -108,10 +109,10 @@ def test_each_is_loaded_as_it_was_or_refused(campaign, sound, n_inputs):
         return ACCEPTED
 
     counts = campaign.run("checkpoints", n_inputs, attempt)
-    assert min(counts[ACCEPTED], counts[REFUSED]) > n_inputs / 40
+    assert min(counts[ACCEPTED], counts[REFUSED]) > counts.total() / 40
 
 
-@sizes(3, 200)
+@sizes(3, 100)
 def test_a_study_of_each_is_that_of_the_sound_one_or_refused(campaign, sound, n_inputs):
     def attempt(trial):
         models = damaged(trial, sound)
@@ -129,7 +130,7 @@ def test_a_study_of_each_is_that_of_the_sound_one_or_refused(campaign, sound, n_
     campaign.run("studied checkpoints", n_inputs, attempt)
 
 
-@sizes(8, 1500)
+@sizes(8, 600)
 def test_none_hides_the_others_from_a_listing(campaign, sound, n_inputs, capsys):
     n_parameters = sum(tensor.numel() for tensor in load_file(sound.checkpoint / WEIGHTS).values())
 

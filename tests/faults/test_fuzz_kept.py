@@ -118,7 +118,7 @@ def spoil(trial, folder: Path) -> None:
     path.write_bytes(content)
 
 
-@sizes(2, 150)
+@sizes(2, 60)
 def test_what_is_kept_changes_no_figure(campaign, measurement, n_inputs):
     def attempt(trial):
         folder = trial.place / "again"
