@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -19,6 +20,7 @@ ROOT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     "errors",
+    "progress",
     "storage",
     "language",
     "evidence",
@@ -32,7 +34,7 @@ ORDER = (
     "cli",
     "__main__",
 )
-WITHOUT_TORCH = ("errors", "storage", "language", "evidence", "tasks", "sources", "report")
+WITHOUT_TORCH = ("errors", "progress", "storage", "language", "evidence", "tasks", "sources", "report")
 PLAIN = ("record", "page", "pictures", "tables", "graph", "answer")  # files of these names see records, not tensors
 HOMES = {
     "transformer_lens": {"distill/lens.py"},
@@ -244,6 +246,27 @@ def test_only_the_command_line_prints():
         if isinstance(one, ast.Call) and ast.unparse(one.func) in ("print", "pprint", "sys.stdout.write")
     ]
     assert printing == []
+
+
+def options_in(path: Path) -> list[str]:
+    """Every option of a command line in the texts of a file, torchrun's apart."""
+    texts = [node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and type(node.value) is str]
+    return [option for text in texts for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", text)]
+
+
+def test_an_option_in_a_text_is_noticed(tmp_path):
+    file = tmp_path / "file.py"
+    file.write_text('"""Use --rows."""\nprint(f"{1} (--memory), or git checkout -- file", "a--b")\n')
+    assert options_in(file) == ["--rows", "--memory"]
+
+
+def test_only_the_command_line_names_its_options():
+    """Others name parameters, which `cli/messages.py` makes options."""
+    naming = {shown(path): options_in(path) for path in FILES if home(path) != "cli"}
+    assert {name: options for name, options in naming.items() if options} == {
+        "distill/parallel.py": ["--nproc-per-node"],  # of torchrun
+        "studies/sweep/workers.py": ["--out", "--device", "--threads"],  # of the processes that it starts
+    }
 
 
 def test_randomness_comes_from_generators_with_a_seed():

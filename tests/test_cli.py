@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from ad_hypotheses.cli.options import parse_memory
+from ad_hypotheses.cli.options import default_name, parse_memory
 from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.load import load
+from ad_hypotheses.progress import duration
 from ad_hypotheses.report import progress
 from ad_hypotheses.report import screen as terminal
 from ad_hypotheses.report.progress import Meter, Pace
 from ad_hypotheses.storage.lock import LOCK
 from ad_hypotheses.storage.owner import Owner
 from ad_hypotheses.studies import listing
-from ad_hypotheses.studies.train.study import default_name
 
 ROOT = Path(__file__).parents[1]
 VERBS = ("list", "train", "sweep", "evaluate", "new", "check", "scrub", "report")
@@ -412,7 +412,7 @@ def test_ctrl_c_during_imports_ends_at_once_and_quietly(workplace, claims, loade
 
 
 def test_numbers_as_people_say_them():
-    assert [terminal.duration(s) for s in (0.2, 42, 600, 7_500)] == ["1 s", "42 s", "10 min", "2 h 05 min"]
+    assert [duration(s) for s in (0.2, 42, 600, 7_500)] == ["1 s", "42 s", "10 min", "2 h 05 min"]
     assert [terminal.size(n) for n in (12, 640_000, 3e6, 1.25e9)] == ["12 bytes", "640 kB", "3 MB", "1.2 GB"]
     assert [parse_memory(text) for text in ("2GB", "1.5 GiB", "500m", "4096")] == [
         2 * 10**9,

@@ -27,7 +27,6 @@ from ad_hypotheses.studies.evaluate.record import (
     overview_rows,
     report_name,
 )
-from ad_hypotheses.studies.evaluate.study import EvaluationSettings
 
 ROOM, BANDIT = "dark-room (size 9, horizon 20)", "bandit (arms 5, horizon 100)"
 
@@ -361,13 +360,6 @@ def test_every_figure_is_in_the_table(tmp_path):
 )
 def test_a_report_is_called_by_its_models(names, expected):
     assert report_name(names) == expected
-
-
-def test_the_command_makes_the_same_report_again(tmp_path):
-    from pathlib import Path
-
-    asked = EvaluationSettings(["a", "grid/*"], Path("models"), 50, 3, True, "cpu", Path("reports"))
-    assert asked.command == "python cli.py evaluate a 'grid/*' --rollouts 50 --seed 3 --quick"
 
 
 @pytest.fixture

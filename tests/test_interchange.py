@@ -11,12 +11,12 @@ import pytest
 import torch
 from hooked import hook_of, replaced
 from torch import Tensor
+from updates import Updates
 
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.distill.checkpoint import build, load
 from ad_hypotheses.distill.config import Config, check_config
-from ad_hypotheses.distill.train import TrainingProgress
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.known import interchange
 from ad_hypotheses.known.agreement import probabilities
@@ -144,18 +144,13 @@ def test_training_makes_the_claim_true_and_the_rest_idle(tiny, truth, tmp_path):
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(tiny, truth, tmp_path):
     short = tiny.model_copy(update={"training": tiny.training.model_copy(update={"updates": 12, "save_every": 4})})
 
-    def stop(done: int, total: int, loss: float) -> None:
-        if done == 7:
-            raise KeyboardInterrupt
-
     turns = ("joint", "independent", "independent")
     with pytest.raises(KeyboardInterrupt):
-        teach(short, truth, decided, tmp_path / "stopped", progress=TrainingProgress(update=stop), others=turns)
-    seen: list[int] = []
-    note = TrainingProgress(update=lambda done, total, loss: seen.append(done))
+        teach(short, truth, decided, tmp_path / "stopped", progress=Updates(stop_after=7), others=turns)
+    note = Updates()
     resumed, _ = teach(short, truth, decided, tmp_path / "stopped", progress=note, others=turns)
     whole, _ = teach(short, truth, decided, tmp_path / "whole", others=turns)
-    assert seen == [8, 9, 10, 11, 12]
+    assert note.seen == [8, 9, 10, 11, 12]
     for name, weight in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weight, rtol=0, atol=0)
 

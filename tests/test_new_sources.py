@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from ad_hypotheses.distill.config import check_config
+from ad_hypotheses.distill.config import Config, check_config
 from ad_hypotheses.distill.train import split, training_histories
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.language.history import History
@@ -31,7 +32,7 @@ from ad_hypotheses.sources.actor_critic import _Learners
 from ad_hypotheses.sources.recorded import select
 from ad_hypotheses.sources.recording import keep_episodes
 from ad_hypotheses.sources.variants import early, every, expert_only
-from ad_hypotheses.studies.histories.study import draw_source_curve, live, source_figures
+from ad_hypotheses.studies.histories.study import draw_source_curve, histories, source_figures
 from ad_hypotheses.studies.train.card import _learned_from
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom, Task, make_task
 
@@ -295,28 +296,37 @@ def test_what_was_recorded_cannot_live(tmp_path: Path) -> None:
 # --- the verb and the check
 
 
-def test_histories_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def written(settings: Config, path: Path) -> Path:
+    """Write a configuration to a file."""
+    path.write_text(yaml.safe_dump(settings.model_dump()), encoding="utf-8")
+    return path
+
+
+def test_histories_are_shown(cli, tmp_path: Path) -> None:
     settings = config({"name": "dyna-q", "planning": 5}, learners=36, episodes=20, check=True)
-    live(settings, tmp_path, None, as_json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert (told["histories"], told["steps"], told["learning"]["unit"]) == (36, 120, "episode")
-    assert told["learning"]["last"] > told["learning"]["first"]
+    generated = histories(settings, tmp_path)
+    assert (generated.histories.n_histories, generated.histories.n_steps, generated.folder) == (36, 120, tmp_path)
+    assert len(repr(generated)) < 200
     assert (tmp_path / "learning.png").read_bytes().startswith(b"\x89PNG")
-    live(settings, tmp_path, None, as_json=False)
-    assert "learners that improve" in capsys.readouterr().out
+    command = ("histories", written(settings, tmp_path / "walks.yaml"), "--out", tmp_path)
+    shown = json.loads(cli(*command, "--json").out)
+    assert (shown["histories"], shown["steps"], shown["learning"]["unit"]) == (36, 120, "episode")
+    assert shown["learning"]["last"] > shown["learning"]["first"]
+    assert "learners that improve" in cli(*command).out
     record = {"source": source_figures(settings, tmp_path)}
     assert draw_source_curve(record["source"], settings) == (tmp_path / "learning.png").read_bytes()
     assert "36 learners earn" in _learned_from(record)
     assert _learned_from({}) == ""
 
 
-def test_training_refuses_a_source_that_does_not_learn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_refuses_a_source_that_does_not_learn(cli, tmp_path: Path) -> None:
     source = {"name": "annealed-expert", "epsilon_first": 0.6, "epsilon_last": 0.6}
     settings = config(source, learners=60, check=True)
     with pytest.raises(DataError, match=r"the source does not learn: .*\n.*histories\.check: false"):
         training_histories(settings, tmp_path, lambda *_: None)
-    with pytest.raises(DataError, match="does not learn"):
-        live(settings, tmp_path, None, as_json=True)
-    assert json.loads(capsys.readouterr().out)["histories"] == 60
+    ran = cli("histories", written(settings, tmp_path / "walks.yaml"), "--out", tmp_path, "--json")
+    assert ran.code == 2
+    assert "does not learn" in ran.err
+    assert json.loads(ran.out)["histories"] == 60
     kept = training_histories(config(source, learners=60), tmp_path, lambda *_: None)
     assert kept.n_histories == open_histories(tmp_path).n_histories == 60

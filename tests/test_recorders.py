@@ -21,7 +21,7 @@ from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.sources import DynaQ, Thompson, learning_curve, minari_data, open_histories, sb3, write_histories
 from ad_hypotheses.sources.recording import Recording
 from ad_hypotheses.sources.sb3 import FixedHorizon, grid_channels, laps
-from ad_hypotheses.studies.histories.study import live
+from ad_hypotheses.studies.histories.study import export, histories
 from ad_hypotheses.tasks import DarkRoom, Task, make_task
 
 
@@ -224,9 +224,8 @@ def test_extras_that_are_not_installed_are_named(library: str, monkeypatch: pyte
 
 
 @missing("minari", "minari")
-def test_histories_are_exported(tmp_path: Path, minari_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_histories_are_exported(tmp_path: Path, minari_folder: Path) -> None:
     from ad_hypotheses.sources.minari_data import import_minari
 
-    live(config({"name": "dyna-q", "planning": 2}), tmp_path / "kept", "dark-room/dyna-q-v0", as_json=False)
-    assert "Minari has them as dark-room/dyna-q-v0" in capsys.readouterr().out
+    export(histories(config({"name": "dyna-q", "planning": 2}), tmp_path / "kept"), "dark-room/dyna-q-v0")
     assert same(import_minari("dark-room/dyna-q-v0"), open_histories(tmp_path / "kept").rows(np.arange(12)))

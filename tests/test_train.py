@@ -11,13 +11,14 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from updates import Updates
 
 from ad_hypotheses.distill import train as training
 from ad_hypotheses.distill.checkpoint import build
 from ad_hypotheses.distill.config import Config, Training, check_config, read_config
 from ad_hypotheses.distill.feasible import infeasible
 from ad_hypotheses.distill.optimisers import make_optimiser
-from ad_hypotheses.distill.train import METRICS, STATE, TrainingProgress, learning_rate, split, train
+from ad_hypotheses.distill.train import METRICS, STATE, learning_rate, split, train
 from ad_hypotheses.errors import CheckpointError, ConfigError, UserError
 
 BANDIT = {"task": {"name": "bandit", "arms": 2, "horizon": 6}, "source": {"name": "ucb1"}}
@@ -56,26 +57,16 @@ def uninterrupted(tmp_path_factory):
     return weights(model), record
 
 
-def interrupted_at(number):
-    def update(done, total, loss):
-        if done == number:
-            raise KeyboardInterrupt
-
-    return TrainingProgress(update=update)
-
-
 # resuming
 
 
 @pytest.mark.parametrize("number", [1, 2, 4, 5, 6])
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, uninterrupted, number):
     with pytest.raises(KeyboardInterrupt):
-        train(tiny(), tmp_path, progress=interrupted_at(number))
-    seen = []
-    model, record = train(
-        tiny(), tmp_path, progress=TrainingProgress(update=lambda done, total, loss: seen.append(done))
-    )
-    assert seen == list(range(number + 1, 7))
+        train(tiny(), tmp_path, progress=Updates(number))
+    updates = Updates()
+    model, record = train(tiny(), tmp_path, progress=updates)
+    assert updates.seen == list(range(number + 1, 7))
     assert same(weights(model), uninterrupted[0])
     assert without_times(record["metrics"]) == without_times(uninterrupted[1]["metrics"])
     assert not model.training
@@ -103,13 +94,13 @@ def test_an_interruption_amid_an_update_loses_that_update_and_nothing_else(tmp_p
 def test_interrupted_again_and_again(tmp_path, uninterrupted):
     for number in (1, 3, 4):
         with pytest.raises(KeyboardInterrupt):
-            train(tiny(), tmp_path, progress=interrupted_at(number))
+            train(tiny(), tmp_path, progress=Updates(number))
     assert same(weights(train(tiny(), tmp_path)[0]), uninterrupted[0])
 
 
 def test_a_finished_run_is_only_loaded(tmp_path, uninterrupted):
     train(tiny(), tmp_path)
-    model, record = train(tiny(), tmp_path, progress=interrupted_at(6))
+    model, record = train(tiny(), tmp_path, progress=Updates(6))
     assert same(weights(model), uninterrupted[0])
     assert record["updates"] == 6
 
@@ -197,7 +188,7 @@ def test_a_damaged_state_is_refused_and_left_for_inspection(tmp_path, damage):
 
 def test_a_full_disk_is_said_so_and_leaves_the_old_state(tmp_path, monkeypatch, uninterrupted):
     with pytest.raises(KeyboardInterrupt):
-        train(tiny(), tmp_path, progress=interrupted_at(3))
+        train(tiny(), tmp_path, progress=Updates(3))
     before = (tmp_path / STATE).read_bytes()
 
     def full(file):
@@ -215,10 +206,10 @@ def test_a_full_disk_is_said_so_and_leaves_the_old_state(tmp_path, monkeypatch, 
 
 
 def test_metrics_are_json_lines_of_losses_and_returns(tmp_path):
-    lines = []
-    _, record = train(tiny(), tmp_path, progress=TrainingProgress(evaluated=lines.append))
+    updates = Updates()
+    _, record = train(tiny(), tmp_path, progress=updates)
     written = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
-    assert written == lines == record["metrics"]
+    assert written == updates.evaluations == record["metrics"]
     assert [line["update"] for line in written] == [4, 6]
     returns = {f"{tasks}_{what}" for tasks in ("train", "held_out") for what in ("return", "of_optimum")}
     assert set(written[0]) == {"update", "loss", "seconds"} | returns
@@ -247,12 +238,10 @@ def test_the_loss_falls_on_a_source_that_repeats_itself(tmp_path):
         },
         "a test",
     )
-    losses = []
-    model, record = train(
-        config, tmp_path, progress=TrainingProgress(update=lambda done, total, loss: losses.append(loss))
-    )
-    assert losses[0] == pytest.approx(np.log(2), abs=0.02)
-    assert record["metrics"][-1]["loss"] < 0.9 * losses[0]
+    updates = Updates()
+    model, record = train(config, tmp_path, progress=updates)
+    assert updates.losses[0] == pytest.approx(np.log(2), abs=0.02)
+    assert record["metrics"][-1]["loss"] < 0.9 * updates.losses[0]
     # token: previous action + 1, reward; nothing was seen at the first step
     second = model(torch.tensor([[[0, 0], [1, 1]], [[0, 0], [2, 0]]])).softmax(-1)[:, 1]
     assert second[0, 1] > 0.8

@@ -15,13 +15,14 @@ import torch
 import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from updates import Updates
 
 from ad_hypotheses.distill import train as training
 from ad_hypotheses.distill.checkpoint import build
 from ad_hypotheses.distill.config import Config, check_config
 from ad_hypotheses.distill.optimisers import make_optimiser, orthogonalised
 from ad_hypotheses.distill.parallel import Ranks
-from ad_hypotheses.distill.train import HISTORIES, STATE, TrainingProgress, train, training_histories
+from ad_hypotheses.distill.train import HISTORIES, STATE, train, training_histories
 from ad_hypotheses.distill.updates import Batch, Sampler, accumulate, compiled, update
 from ad_hypotheses.errors import ConfigError, UserError
 
@@ -78,14 +79,10 @@ def command_line(folder: Path, config: dict, *launcher: str, **options) -> subpr
 
 @pytest.mark.parametrize(("number", "optimiser"), [(1, "adamw"), (4, "adamw"), (5, "adamw"), (1, "muon"), (4, "muon")])
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, number, optimiser):
-    def stop(done, total, loss):
-        if done == number:
-            raise KeyboardInterrupt
-
     config = tiny(**EVERYTHING, optimiser=optimiser)
     whole, record = train(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "parts", progress=TrainingProgress(update=stop))
+        train(config, tmp_path / "parts", progress=Updates(stop_after=number))
     model, again = train(config, tmp_path / "parts")
     assert all(torch.equal(one, other) for one, other in zip(whole.parameters(), model.parameters(), strict=True))
     assert [line["loss"] for line in again["metrics"]] == [line["loss"] for line in record["metrics"]]

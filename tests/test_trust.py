@@ -140,17 +140,24 @@ def test_trusting_a_file_on_the_command_line_is_enough(cli, corridor, workplace)
 
 
 @pytest.mark.parametrize(
-    ("typed", "function", "command"),
+    ("typed", "function", "command", "result"),
     [
-        ("scrub stay", "ad_hypotheses.studies.scrub.study.scrub", lambda *more, command, **settings: command),
-        ("patch stay", "ad_hypotheses.studies.patch.study.patch", lambda *more, command, **settings: command),
-        ("evaluate nice", "ad_hypotheses.studies.evaluate.study.evaluate_all", lambda _, asked, *more: asked.command),
+        ("scrub stay", "ad_hypotheses.studies.scrub.study.scrub", lambda *more, command, **settings: command, []),
+        ("patch stay", "ad_hypotheses.studies.patch.study.patch", lambda *more, command, **settings: command, []),
+        (
+            "evaluate nice --rollouts 4 --quick",
+            "ad_hypotheses.studies.evaluate.page.write_evaluation",
+            lambda evaluation, folder: evaluation.command,
+            [Path("page.md")],
+        ),
     ],
 )
-def test_trusted_files_are_part_of_what_makes_a_report_again(cli, corridor, monkeypatch, typed, function, command):
+def test_trusted_files_are_part_of_what_makes_a_report_again(
+    cli, corridor, monkeypatch, typed, function, command, result
+):
     Path("hypotheses/stay.py").write_text(CLAIM, encoding="utf-8")
     commands = []
-    monkeypatch.setattr(function, lambda *arguments, **named: commands.append(command(*arguments, **named)) or [])
+    monkeypatch.setattr(function, lambda *arguments, **named: commands.append(command(*arguments, **named)) or result)
     assert cli(*typed.split(), "--trust", corridor, "--trust", "hypotheses/stay.py").code == 0
     assert cli(*typed.split()).code == 0
     assert "--trust tasks/corridor.py --trust hypotheses/stay.py" in commands[0]

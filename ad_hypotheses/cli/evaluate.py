@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ad_hypotheses.cli.options import AsJson, Device, Models, Seed, Threads, Trust, at_least
+from ad_hypotheses.cli.rerun import rerun_command
+from ad_hypotheses.errors import CheckpointError, UserError
+from ad_hypotheses.report.screen import out, print_json, say
 from ad_hypotheses.studies.machine import require_writable, set_up_torch
+
+if TYPE_CHECKING:
+    from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
+    from ad_hypotheses.studies.evaluate.record import Evaluated
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         list[str],
         typer.Argument(metavar="MODEL", help="Names or folders, or patterns such as 'grid/*'.", show_default=False),
@@ -38,17 +47,69 @@ def evaluate(
 
     Ctrl-C stops it; the same command goes on.
     """
-    from ad_hypotheses.errors import CheckpointError, UserError
+    from ad_hypotheses.storage.scratch import clear_old
     from ad_hypotheses.studies.evaluate.choose import choose
-    from ad_hypotheses.studies.evaluate.study import EvaluationSettings, evaluate_all
+    from ad_hypotheses.studies.evaluate.page import write_evaluation
+    from ad_hypotheses.studies.evaluate.study import KEPT
+    from ad_hypotheses.studies.evaluate.study import evaluate as evaluate_models
+    from ad_hypotheses.studies.interrupt import watched
 
     set_up_torch(device, threads)
     damaged: dict[str, UserError] = {}
-    chosen = choose(model, models, device, damaged)
-    require_writable(reports, "reports")
-    evaluate_all(
-        chosen, EvaluationSettings(model, models, rollouts, seed, quick, device, reports, trust or ()), as_json
-    )
+    command = rerun_command(context, *model, leave_out=("threads",), always=("rollouts", "seed"))
+    with watched() as meter:
+        chosen = choose(model, models, device, damaged, meter)
+        require_writable(reports, "reports")
+        evaluation = evaluate_models(
+            chosen,
+            rollouts=rollouts,
+            seed=seed,
+            quick=quick,
+            device=device,
+            command=command,
+            kept=reports / KEPT,
+            progress=meter,
+        )
+        kept = f"what was measured is kept in {reports / KEPT}"
+        with meter.stopping(lambda: f"stopped; {kept}; the same command goes on."):
+            page = write_evaluation(evaluation, reports)[-1]
+        meter.say(clear_old(reports / KEPT), "dim")
+    if as_json:
+        print_json({"report": page.as_posix(), "models": [_plain(model) for model in evaluation.models]})
+    else:
+        _show(chosen, evaluation.models, page)
     if damaged:
         listed = "\n".join(f"  {name}: {error}" for name, error in damaged.items())
         raise CheckpointError(f"the others were evaluated; these are damaged:\n{listed}")
+
+
+def _plain(evaluation: Evaluated) -> dict[str, Any]:
+    return {
+        "model": evaluation.name,
+        "weights_sha256": evaluation.sha256,
+        "task": evaluation.task,
+        "parameters": evaluation.parameters,
+        **evaluation.results,
+    }
+
+
+def _show(chosen: Sequence[CheckpointChoice], evaluations: Sequence[Evaluated], page: Path) -> None:
+    from ad_hypotheses.studies.evaluate.learners import counted
+    from ad_hypotheses.studies.evaluate.record import headline, overview_rows
+    from ad_hypotheses.studies.evaluate.summary import drawn, meaning, table
+
+    console = out()
+    if len(evaluations) == 1:
+        evaluation, config = evaluations[0], chosen[0].checkpoint.config
+        results = dict(evaluation.results)
+        say(console, f"{evaluation.name}, {counted(results['rollouts'], 'rollout')}", "bold")
+        console.print(table(results, config))
+        say(
+            console,
+            headline(results, evaluation.episodes, evaluation.unit, evaluation.seen).replace("*", ""),
+        )
+        say(console, meaning(results, config).replace("*", ""), "dim")
+    else:
+        heads, rows = overview_rows(evaluations, brief=True)
+        console.print(drawn(heads, rows))
+    say(console, f"report: {page}")

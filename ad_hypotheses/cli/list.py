@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ad_hypotheses.cli.options import AsJson, Hypotheses, Models
-from ad_hypotheses.report.screen import duration, out, print_json, say
+from ad_hypotheses.progress import duration
+from ad_hypotheses.report.screen import out, print_json, say
 
 if TYPE_CHECKING:
     from ad_hypotheses.language.load import FileListing

@@ -109,6 +109,11 @@ def is_hypothesis(subject: str, models: Path) -> bool:
     return bool(places(given))
 
 
+def default_name(config: Path) -> str:
+    """Return what a model is called: its file, or its folder if the file is called config.yaml."""
+    return config.resolve().parent.name if config.name in ("config.yaml", "config.yml") else config.stem
+
+
 def load_named(file: str) -> list[Hypothesis]:
     """Run a hypothesis file that the user named; a task family in it may be made from now on.
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
+from rich.table import Table
 
-from ad_hypotheses.cli.options import Device, Reports, check_threads
-from ad_hypotheses.studies.machine import set_up_torch
+from ad_hypotheses.cli.options import Device, Reports, check_threads, default_name
+from ad_hypotheses.cli.rerun import rerun_command
+from ad_hypotheses.errors import UserError
+from ad_hypotheses.progress import duration
+from ad_hypotheses.report import screen
+from ad_hypotheses.report.screen import say
+from ad_hypotheses.studies.machine import require_writable, set_up_torch
+
+if TYPE_CHECKING:
+    from ad_hypotheses.studies.sweep.page import Sweep
+    from ad_hypotheses.studies.sweep.study import SweepForecast
 
 
 def sweep(
+    context: typer.Context,
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG", help="A YAML file with a base and a grid.", show_default=False)
     ],
@@ -43,12 +56,70 @@ def sweep(
     from ad_hypotheses.studies.sweep.grid import read_sweep
 
     grid = read_sweep(config)
-    from ad_hypotheses.studies.sweep.plan import SweepSettings
-    from ad_hypotheses.studies.sweep.study import show_plan, sweep_all, sweep_command
-    from ad_hypotheses.studies.train.study import default_name
+    from ad_hypotheses.studies.interrupt import watched
+    from ad_hypotheses.studies.sweep.grid import short_names
+    from ad_hypotheses.studies.sweep.page import write_sweep
+    from ad_hypotheses.studies.sweep.study import forecast
+    from ad_hypotheses.studies.sweep.study import sweep as sweep_grid
 
     set_up_torch(device, threads)
-    target = Path("models") / default_name(config) if out is None else out
-    typed = sweep_command(config, out, {"reports": reports, "device": device, "threads": threads})
-    run = SweepSettings(grid, target, reports, device, workers, threads, typed)
-    (show_plan if dry_run else sweep_all)(run)
+    folder = Path("models") / default_name(config) if out is None else out
+    if dry_run:
+        planned = forecast(grid, folder, device=device, workers=workers, threads=threads)
+        _show_forecast(planned, list(short_names(list(grid.axes)).values()))
+        return
+    require_writable(reports, "reports")
+    command = rerun_command(context, config.as_posix(), leave_out=("workers",))
+    with watched() as meter:
+        trained = sweep_grid(
+            grid, folder, device=device, workers=workers, threads=threads, command=command, progress=meter
+        )
+    if trained.models:
+        _show(trained, write_sweep(trained, reports))
+    if trained.failed:
+        raise UserError(_failures(trained, folder))
+
+
+def _show_forecast(planned: SweepForecast, axes: Sequence[str]) -> None:
+    console = screen.out()
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for place, head in enumerate(["model", *axes, "weights", "context", "updates", "cost", ""]):
+        table.add_column(head, justify="right" if place else "left", no_wrap=True)
+    for model in planned.models:
+        sizes = (f"{model.parameters:,}", f"{model.context:,}", f"{model.updates:,}", f"{model.share:.0%}")
+        table.add_row(model.name, *model.at, *sizes, model.state)
+    console.print(table)
+    say(console, planned.summary)
+    if planned.seconds:
+        say(console, f"about {duration(planned.seconds)} for those that are not trained, as fast as the others were")
+    say(console, "cost: of the whole sweep's arithmetic, about. Nothing was run.", "dim")
+
+
+def _show(trained: Sweep, page: Path) -> None:
+    from ad_hypotheses.studies.sweep.page import summary
+
+    console = screen.out()
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, collapse_padding=True)
+    heads, lines = summary(trained, ranges=False)
+    for head in heads:
+        table.add_column(head, justify="left" if head in trained.settings else "right")
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
+    if trained.seeds:
+        say(console, f"means over {' and '.join(trained.seeds)}", "dim")
+    say(console, f"report: {page}")
+
+
+def _failures(trained: Sweep, folder: Path) -> str:
+    from ad_hypotheses.distill.config import SCRATCH
+    from ad_hypotheses.studies.sweep.plan import count
+    from ad_hypotheses.studies.sweep.workers import LOG
+
+    listed = "\n".join(
+        f"  {name}:\n" + "".join(f"    {line}\n" for line in words)
+        + f"    the whole of it: {folder / name / SCRATCH / LOG}"
+        for name, words in trained.failed.items()
+    )  # fmt: skip
+    n_models = len(trained.models) + len(trained.failed)
+    return f"{len(trained.failed)} of {count(n_models)} failed; the same command tries them again.\n{listed}"

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Hashable
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,9 @@ from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.state import TrainingRun, resume, save
+from ad_hypotheses.distill.update_progress import UpdateProgress, evaluation_words
 from ad_hypotheses.distill.updates import Forward, Sampler, compiled, diverged, update
+from ad_hypotheses.progress import Progress, counting
 from ad_hypotheses.sources.histories import HistoryFolder, generate
 from ad_hypotheses.sources.learning import require_learning
 from ad_hypotheses.sources.recorded import Recorded, select
@@ -40,23 +41,8 @@ STATE, METRICS, HISTORIES = "state.safetensors", "metrics.jsonl", "histories"
 EVALUATION_ROLLOUTS = 128
 
 
-@dataclass
-class TrainingProgress:
-    """What training says while it runs; every field may be replaced by a function that shows it.
-
-    Attributes:
-        histories: Called with (shards done, shards in all) while histories are generated.
-        update: Called with (updates done, updates in all, loss).
-        evaluated: Called with the line that goes into the metrics.
-    """
-
-    histories: Callable[[int, int], None] = lambda done, total: None
-    update: Callable[[int, int, float], None] = lambda done, total, loss: None
-    evaluated: Callable[[dict[str, Any]], None] = lambda line: None
-
-
 def train(
-    config: Config, folder: Path, device: str = "cpu", progress: TrainingProgress | None = None
+    config: Config, folder: Path, device: str = "cpu", progress: Progress | None = None
 ) -> tuple[ADTransformer, dict[str, Any]]:
     """Train the model of a configuration, going on where an interrupted run of the same configuration stopped.
 
@@ -64,7 +50,7 @@ def train(
         config: What to train.
         folder: Where histories, the state to resume from and the metrics (JSON lines) are kept.
         device: Where to train.
-        progress: What to call on the way.
+        progress: Listens on the way.
 
     Returns:
         The trained model, and the record of its training: wall seconds, versions, metrics.
@@ -75,20 +61,31 @@ def train(
         DivergedError: The loss, a gradient or a weight became NaN or infinite.
         UserError: The model cannot be compiled, processes cannot train together, or another one trains in `folder`.
     """
-    progress = progress or TrainingProgress()
+    progress = progress or Progress()
     ranks = Ranks.from_environment()
     ranks.check(config.training)
     device = ranks.device(device)
     folder.mkdir(parents=True, exist_ok=True)
-    with held(folder, "training") if ranks.first else nullcontext(), ranks.gathered(device):
+    updates = UpdateProgress(progress, config.training.updates, ", evaluations apart")
+    run: TrainingRun | None = None
+
+    def stopped() -> str:
+        return updates.stopped(0 if run is None else run.update)
+
+    with (
+        progress.stopping(stopped, at_once=False, repeated=ranks.count > 1),
+        held(folder, "training") if ranks.first else nullcontext(),
+        ranks.gathered(device),
+    ):
         check = None if ranks.first else False  # a source that does not learn is refused once
-        histories = ranks.in_turn(lambda: training_histories(config, folder / HISTORIES, progress.histories, check))
+        counted = counting(progress, "histories")
+        histories = ranks.in_turn(lambda: training_histories(config, folder / HISTORIES, counted, check))
         model = build(config).to(device)
         run = resume(config, folder / STATE, model, make_optimiser(model, config.training))
         sampler = Sampler(histories, model.vocabulary, config.training, config.make_task().horizon, ranks)
         forward = _forward(run, sampler)
         try:
-            _fit(config, run, sampler, forward, folder, progress)
+            _fit(config, run, sampler, forward, folder, updates)
         except NonFiniteError as error:
             if run.whole and ranks.first:  # found by rolling the model out, while the others wait
                 ranks.going_on(False)
@@ -178,10 +175,11 @@ def _forward(run: TrainingRun, sampler: Sampler) -> Forward:
 
 
 def _fit(
-    config: Config, run: TrainingRun, sampler: Sampler, forward: Forward, folder: Path, progress: TrainingProgress
+    config: Config, run: TrainingRun, sampler: Sampler, forward: Forward, folder: Path, updates: UpdateProgress
 ) -> None:
     training, ranks = config.training, sampler.ranks
     began = time.monotonic() - run.seconds
+    progress = updates.progress
     with closing(sampler.batches(run.update, training.updates, run.model.device)) as batches:
         while True:
             last = run.update == training.updates
@@ -192,7 +190,10 @@ def _fit(
                 run.seconds = time.monotonic() - began
                 line["seconds"] = round(run.seconds, 1)
                 run.metrics.append(line)
-                progress.evaluated(line)
+                progress.measured("evaluation", line)
+                progress.say(evaluation_words(line))
+                progress.rename("updates")
+                progress.may_stop()
             if not ranks.going_on():
                 raise KeyboardInterrupt
             if last:
@@ -205,7 +206,11 @@ def _fit(
             run.update += 1
             run.whole = True
             run.seconds = time.monotonic() - began
-            progress.update(run.update, training.updates, run.loss)
+            updates.report(run.update, run.loss)
+            if run.update % training.evaluate_every == 0 or run.update == training.updates:
+                progress.rename("rolling the model out")
+            else:  # where the model is evaluated a run stops after that, since a later run would leave it out
+                progress.may_stop()
             if ranks.first and run.update % training.save_every == 0:
                 _keep(config, run, folder)
 

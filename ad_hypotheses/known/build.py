@@ -20,12 +20,12 @@ from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.circuit import circuit
 from ad_hypotheses.known.network import Known, known_config, wired
 from ad_hypotheses.known.teaching import make_trained, row_of
-from ad_hypotheses.report.progress import Meter, metered
+from ad_hypotheses.report.progress import Meter
 from ad_hypotheses.report.screen import out, say
 from ad_hypotheses.storage.lock import held
 from ad_hypotheses.studies.evaluate.study import evaluated
 from ad_hypotheses.studies.evaluate.summary import drawn
-from ad_hypotheses.studies.interrupt import stoppable
+from ad_hypotheses.studies.interrupt import watched
 from ad_hypotheses.studies.machine import require_writable
 from ad_hypotheses.studies.train.card import machine
 from ad_hypotheses.studies.train.study import ROLLOUTS
@@ -48,7 +48,7 @@ def make_all(names: Sequence[str], models: Path) -> None:
         require_feasible(config, f"the configuration of {known.model}")
     require_writable(models, "models")
     rows: list[list[str]] = []
-    with metered() as meter, stoppable(lambda: _stopped(len(rows), len(chosen), models)):
+    with watched() as meter, meter.stopping(lambda: _stopped(len(rows), len(chosen), models)):
         for known in chosen:
             with held(models / known.model, "making a network", meter.say):
                 rows.append(_make(known, models, meter))

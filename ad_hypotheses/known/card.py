@@ -7,8 +7,8 @@ from typing import Any
 
 from ad_hypotheses.distill.checkpoint import CARD, CURVE
 from ad_hypotheses.distill.config import Config
+from ad_hypotheses.progress import duration
 from ad_hypotheses.report.draw import learning_curves
-from ad_hypotheses.report.screen import duration
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.studies.evaluate.summary import curve_unit, curves

@@ -34,13 +34,15 @@ from ad_hypotheses.distill.finite import NonFiniteError
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.state import TrainingRun, resume, save
-from ad_hypotheses.distill.train import HISTORIES, STATE, TrainingProgress, learning_rate, training_histories
+from ad_hypotheses.distill.train import HISTORIES, STATE, learning_rate, training_histories
+from ad_hypotheses.distill.update_progress import UpdateProgress
 from ad_hypotheses.distill.updates import diverged, take_step
 from ad_hypotheses.known.training_digest import digest, keep_taught
 from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
 from ad_hypotheses.language.policy import as_policy
+from ad_hypotheses.progress import Progress, counting
 from ad_hypotheses.storage.lock import held
 
 Policy = Callable[[History], Float[np.ndarray, "batch step action"]]
@@ -157,13 +159,13 @@ def teach(
     policy: Policy,
     folder: Path,
     steady: Collection[str] = (),
-    progress: TrainingProgress | None = None,
+    progress: Progress | None = None,
     rule: str = "",
     others: Sequence[Others] = ("joint",),
 ) -> tuple[ADTransformer, dict[str, Any]]:
     """Train a network until a claim about it is true, going on where an interrupted run that was taught this stopped.
 
-    An interruption keeps what was done if it comes from `progress`, where no update is half done.
+    An interruption keeps what was done if it comes from `progress`, between two updates.
 
     Args:
         config: Its size, its histories and how it is trained.
@@ -171,7 +173,7 @@ def teach(
         policy: What the network is to do.
         folder: Where the histories and the state to resume from are kept.
         steady: Nodes that are never given to others of another value.
-        progress: What to call on the way.
+        progress: Listens on the way.
         rule: Name of the rule behind `policy`; with the claim it tells one training from another.
         others: Where all that the claim does not name comes from; updates take turns.
 
@@ -184,9 +186,15 @@ def teach(
         HypothesisError: The claim does not fit the model or the histories.
         UserError: Another process trains in `folder`.
     """
-    progress, training = progress or TrainingProgress(), config.training
-    with held(folder, "training"):
-        histories = training_histories(config, folder / HISTORIES, progress.histories)
+    progress, training = progress or Progress(), config.training
+    updates = UpdateProgress(progress, training.updates)
+    run: TrainingRun | None = None
+
+    def stopped() -> str:
+        return updates.stopped(0 if run is None else run.update, f", which is kept in {folder}")
+
+    with progress.stopping(stopped, at_once=False), held(folder, "training"):
+        histories = training_histories(config, folder / HISTORIES, counting(progress, "histories"))
         model = build(config)
         lesson = Lesson.of(model, truth, histories.rows(np.arange(histories.n_histories)), policy)
         keep_taught(folder, digest(truth, rule, steady, others))
@@ -198,7 +206,8 @@ def teach(
                 _update(run, lesson, steady, training, others[run.update % len(others)])
                 run.whole = True
                 run.seconds = time.monotonic() - began
-                progress.update(run.update, training.updates, run.loss)
+                updates.report(run.update, run.loss)
+                progress.may_stop()
                 if run.update % training.save_every == 0:
                     save(config, run, folder / STATE)
         except NonFiniteError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from jaxtyping import Float
 from ad_hypotheses.distill.checkpoint import CARD, CURVE, build, load, save
 from ad_hypotheses.distill.config import SCRATCH, Config
 from ad_hypotheses.distill.model import ADTransformer
-from ad_hypotheses.distill.train import TrainingProgress
 from ad_hypotheses.known.agreement import FRESH, ROWS, agreement, random_histories
 from ad_hypotheses.known.card import hundredths, known_card_files
 from ad_hypotheses.known.claims import KnownClaim, claims_of
@@ -23,24 +22,23 @@ from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.proof import prove, require_proof
 from ad_hypotheses.known.training_digest import digest, was_taught_otherwise
 from ad_hypotheses.language.history import History
-from ad_hypotheses.report.progress import Meter
+from ad_hypotheses.progress import Progress
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.studies.evaluate.study import evaluated
-from ad_hypotheses.studies.interrupt import Brake, braking, stoppable
 from ad_hypotheses.studies.train.card import machine, write_missing
-from ad_hypotheses.studies.train.study import MEASURED, ROLLOUTS, is_finished
+from ad_hypotheses.studies.train.study import ROLLOUTS, is_finished
 
 PROVED = 256  # histories behind the figures of a card
 
 
-def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> list[str]:
+def make_trained(known: Known, config: Config, models: Path, progress: Progress) -> list[str]:
     """Train a known network, going on where an earlier run stopped, prove what it is, and keep it.
 
     Args:
         known: Which.
         config: Its configuration.
         models: Folder of the checkpoints.
-        meter: Shows what is done.
+        progress: Listens on the way.
 
     Returns:
         Its row in the table of `known`.
@@ -55,35 +53,32 @@ def make_trained(known: Known, config: Config, models: Path, meter: Meter) -> li
         record = load(folder).record
         known_record = record.get("known", {})
         if known_record.get("taught") == taught and "outside_independent" not in known_record.get("proof", {}):
-            meter.say(f"{folder} was proved before independent others counted; it is trained again.")
+            progress.say(f"{folder} was proved before independent others counted; it is trained again.")
         elif known_record.get("taught") == taught:
-            meter.say(
+            progress.say(
                 f"{folder} is trained already, with this very configuration; delete its weights to train it anew."
             )
             card = partial(known_card_files, folder.name, config, record, record["weights_sha256"])
             write_missing(folder, (CURVE, CARD), card)
-            meter.say(proved(known, record))
+            progress.say(proved(known, record))
             return row_of(known, record)
         else:
-            meter.say(f"{folder} was taught another truth than {known.file} holds now; it is trained again.")
+            progress.say(f"{folder} was taught another truth than {known.file} holds now; it is trained again.")
     task = config.make_task()
 
     def policy(history: History) -> Float[np.ndarray, "batch step action"]:
         return rule.policy(history, task)
 
-    _announce(known, config, meter)
+    _announce(known, config, progress)
     scratch = folder / SCRATCH
     if was_taught_otherwise(scratch, taught):
-        meter.say(f"the state in {scratch} was taught another truth; the training starts anew.")
-    run = _Run(known, config, scratch, meter)
-    with braking(run.stopped) as brake:
-        progress = run.progress(brake)
-        model, record = teach(
-            config, claims[0].hypothesis, policy, scratch, known.steady, progress, known.rule, known.others
-        )
-    with stoppable(lambda: f"stopped; {known.model} is trained, its state is kept in {scratch}; "
-                           "the same command goes on with its proof."):  # fmt: skip
-        return _finish(known, config, folder, claims, taught, model, record, meter)
+        progress.say(f"the state in {scratch} was taught another truth; the training starts anew.")
+    model, record = teach(
+        config, claims[0].hypothesis, policy, scratch, known.steady, progress, known.rule, known.others
+    )
+    kept = f"{known.model} is trained, its state is kept in {scratch}"
+    with progress.stopping(lambda: f"stopped; {kept}; the same command goes on with its proof."):
+        return _finish(known, config, folder, claims, taught, model, record, progress)
 
 
 def _finish(
@@ -94,10 +89,10 @@ def _finish(
     taught: str,
     model: ADTransformer,
     record: dict[str, Any],
-    meter: Meter,
+    progress: Progress,
 ) -> list[str]:
     """Prove what a trained network is, evaluate it and keep it."""
-    meter.begin(f"proving {known.name}", 0)
+    progress.begin(f"proving {known.name}", 0)
     task, rng = config.make_task(), np.random.default_rng([config.histories.seed + FRESH])
     history = config.live(task.sample_tasks(rng, PROVED), rng)
     proof = prove(model, [claim.hypothesis for claim in claims], history, RULES[known.rule].policy(history, task))
@@ -115,64 +110,20 @@ def _finish(
             "proof": asdict(proof),
             "claims": {claim.name: claim.to_plain() for claim in claims},
         },
-        "evaluation": evaluated(model, config, ROLLOUTS, 0, meter),
+        "evaluation": evaluated(model, config, ROLLOUTS, 0, progress),
     }
     save(folder, config, model, record, lambda sha256: known_card_files(folder.name, config, record, sha256))
-    meter.say(proved(known, record))
+    progress.say(proved(known, record))
     return row_of(known, record)
 
 
-def _announce(known: Known, config: Config, meter: Meter) -> None:
+def _announce(known: Known, config: Config, progress: Progress) -> None:
     training = config.training
     n_parameters = sum(weight.numel() for weight in build(config).parameters())
-    meter.say(
+    progress.say(
         f"training {known.model}: {n_parameters:,} parameters, {training.updates:,} updates of {training.batch} "
         "histories, each plainly and in two scrubbed runs"
     )
-
-
-@dataclass
-class _Run:
-    """What is said of a training, and where it may stop."""
-
-    known: Known
-    config: Config
-    scratch: Path
-    meter: Meter
-    first: int = -1
-    update: int = 0
-
-    def progress(self, brake: Brake) -> TrainingProgress:
-        """Return what training reports to; it stops only where the state that is saved is whole."""
-
-        def lived(done: int, total: int) -> None:
-            brake.stop_if_pulled()
-
-        def updated(done: int, total: int, loss: float) -> None:
-            self._note(done, total, loss)
-            brake.stop_if_pulled()
-
-        return TrainingProgress(lived, updated)
-
-    def _note(self, done: int, total: int, loss: float) -> None:
-        self.update = done
-        if self.first < 0:
-            self.first = done
-            self.meter.begin("updates", total, done=done)
-            if done > 1:
-                self.meter.say(f"going on after update {done - 1:,}")
-        self.meter.reach(done, f"loss {loss:.4f}")
-        if done == self.first + MEASURED and self.meter.time_left:
-            self.meter.say(f"about {self.meter.time_left} for the other {total - done:,} updates")
-
-    def stopped(self) -> str:
-        """Return what to say when the user stopped the training."""
-        if not self.update:
-            return f"stopped before an update of {self.known.model}; the same command goes on."
-        return (
-            f"stopped after update {self.update:,} of {self.config.training.updates:,} of {self.known.model}, "
-            f"which is kept in {self.scratch}; the same command goes on."
-        )
 
 
 def proved(known: Known, record: dict[str, Any]) -> str:

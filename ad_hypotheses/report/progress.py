@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,54 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bars
 
-from ad_hypotheses.report.screen import aside, duration, is_live, say
-
-SECONDS_A_LINE = 5.0
-WINDOW = 60.0  # seconds that the estimate of the time left looks back
-
-
-class Pace:
-    """How fast something goes, from what was done when."""
-
-    def __init__(self) -> None:
-        self.seen: deque[tuple[float, int]] = deque()
-
-    def note(self, done: int) -> None:
-        """Remember that so much is done by now."""
-        now = time.monotonic()
-        self.seen.append((now, done))
-        while len(self.seen) > 2 and self.seen[1][0] < now - WINDOW:
-            self.seen.popleft()
-
-    def left(self, total: int) -> float | None:
-        """Return the seconds until `total` is done, None if nobody can tell yet."""
-        if not self.seen:
-            return None
-        (began, first), (now, last) = self.seen[0], self.seen[-1]
-        return (total - last) * (now - began) / (last - first) if last > first and now > began else None
-
-
-class Progress:
-    """Listen to a long run and show nothing: what every study reports to when nobody watches it."""
-
-    def begin(self, title: str, total: int, unit: str = "", done: int = 0) -> None:
-        """Start a phase.
-
-        Args:
-            title: Name of the phase.
-            total: Amount to do; 0 if unknown.
-            unit: What is counted.
-            done: Amount that an earlier run did already.
-        """
-
-    def advance(self, by: int) -> None:
-        """Report that so much more of the phase is done."""
-
-    def note(self, text: str) -> None:
-        """Report what the phase is busy with."""
-
-    def say(self, line: str, style: str = "") -> None:
-        """Report a line that stays."""
+from ad_hypotheses.progress import LINE_EVERY, Pace, Progress, duration
+from ad_hypotheses.report.screen import aside, is_live, say
 
 
 class Meter(Progress):
@@ -70,10 +23,19 @@ class Meter(Progress):
         self._said = time.monotonic()
         self.begin("", 0)
 
-    def begin(self, title: str, total: int, unit: str = "", done: int = 0) -> None:
+    def begin(
+        self,
+        title: str,
+        total: int,
+        unit: str = "",
+        done: int = 0,
+        *,
+        pace: Pace | None = None,
+        line_every: float = LINE_EVERY,
+    ) -> None:
         """Start a phase, as in :class:`Progress`."""
         self.title, self.total, self.unit, self.done, self.remark = title, total, unit, done, ""
-        self.pace = Pace()
+        self.pace, self.line_every = Pace() if pace is None else pace, line_every
         self.pace.note(done)
         if self._bars is not None and self._bar is not None:
             self._bars.reset(self._bar, total=total or None, completed=done, visible=bool(title), description=title)
@@ -116,18 +78,18 @@ class Meter(Progress):
             self._bars.update(
                 self._bar, description=self.title, completed=self.done, counts=counts, note=self.remark, left=left
             )
-        elif time.monotonic() - self._said >= SECONDS_A_LINE and self.title:
+        elif time.monotonic() - self._said >= self.line_every and self.title:
             self._said = time.monotonic()
             share = f"{counts} ({self.done / self.total:.0%})" if self.total else ""
             self.say(f"{self.title}: " + ", ".join(part for part in (share, self.remark, left) if part))
 
 
 @contextmanager
-def metered() -> Iterator[Meter]:
+def metered(kind: type[Meter] = Meter) -> Iterator[Meter]:
     """Give a meter that shows progress on stderr and clears itself away at the end."""
     console = aside()
     if not is_live(console):
-        yield Meter(console, None)
+        yield kind(console, None)
         return
     columns = (
         SpinnerColumn(style="cyan"),
@@ -138,4 +100,4 @@ def metered() -> Iterator[Meter]:
         TextColumn("{task.fields[left]}", style="cyan"),
     )
     with Bars(*columns, console=console, transient=True, refresh_per_second=8) as bars:
-        yield Meter(console, bars)
+        yield kind(console, bars)

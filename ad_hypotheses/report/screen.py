@@ -62,14 +62,6 @@ def print_json(content: Any) -> None:
     (_results.get() or sys.stdout).write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def duration(seconds: float | int) -> str:
-    """Return a time as a person says it: `40 s`, `12 min`, `2 h 05 min`."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def size(n_bytes: float | int) -> str:
     """Return a number of bytes as a person says it: `640 kB`, `1.2 GB`."""
     for unit in ("bytes", "kB", "MB"):

@@ -10,9 +10,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.storage.lock import release_all
 
 STOPPED = 2  # exit code of a run that was stopped
@@ -91,6 +92,42 @@ def braking(explain: Callable[[], str], passed_on: bool = False) -> Iterator[Bra
             yield brake
         except KeyboardInterrupt:
             raise Stopped(explain()) from None
+
+
+class StoppableMeter(Meter):
+    """Show a run, and let Ctrl-C stop it where it says that it may be stopped."""
+
+    _brake: Brake | None = None
+
+    def may_stop(self) -> None:
+        """Stop here if the user asked for it."""
+        if self._brake is not None:
+            self._brake.stop_if_pulled()
+
+    def stopping(
+        self, explain: Callable[[], str], *, at_once: bool = True, repeated: bool = False
+    ) -> AbstractContextManager[None]:
+        """Let Ctrl-C stop what is inside, as in :class:`ad_hypotheses.progress.Progress`.
+
+        Raises:
+            Stopped: The user pressed Ctrl-C.
+        """
+        return stoppable(explain) if at_once else self._braking(explain, repeated)
+
+    @contextmanager
+    def _braking(self, explain: Callable[[], str], repeated: bool) -> Iterator[None]:
+        with braking(explain, repeated) as self._brake:
+            try:
+                yield
+            finally:
+                self._brake = None
+
+
+@contextmanager
+def watched() -> Iterator[Meter]:
+    """Give a meter that shows progress on stderr, and lets Ctrl-C stop what reports to it."""
+    with metered(StoppableMeter) as meter:
+        yield meter
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from faults.sound import CONFIG, sizes
 from ad_hypotheses.distill.checkpoint import build
 from ad_hypotheses.distill.config import Config, read_config
 from ad_hypotheses.distill.feasible import require_feasible
-from ad_hypotheses.distill.train import TrainingProgress, train
+from ad_hypotheses.distill.train import train
 
 WHOLE = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|0b[01_]+)")
 TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -118,7 +118,7 @@ def is_trainable(config: Config) -> bool:
 
 
 def trained(config: Config, folder: Path) -> str:
-    word, result = settled(lambda: train(config, folder, "cpu", TrainingProgress()))
+    word, result = settled(lambda: train(config, folder, "cpu"))
     if word == ACCEPTED:
         model, record = result
         assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()), "weights are no numbers"

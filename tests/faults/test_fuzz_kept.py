@@ -15,10 +15,11 @@ import pytest
 from faults.campaign import REFUSED, settled
 from faults.mutate import alter, alter_npz, as_json, damage, misplace, pick, scribble
 from faults.sound import CONFIG, SETTINGS, scrubbed, sizes
+from updates import Updates
 
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.config import check_config
-from ad_hypotheses.distill.train import TrainingProgress, train
+from ad_hypotheses.distill.train import train
 from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch.bind import PatchSettings
@@ -68,13 +69,8 @@ def _search(sound, folder: Path) -> Any:
 
 def _train(sound, folder: Path) -> Any:
     """Train on from what is there; the first call stops after the first of two updates."""
-
-    def stop(done: int, total: int, loss: float) -> None:
-        if done == 1 and folder.name == "kept":
-            raise KeyboardInterrupt
-
     config = check_config(CONFIG, "the base")
-    model, record = train(config, folder, "cpu", TrainingProgress(update=stop))
+    model, record = train(config, folder, "cpu", Updates(stop_after=1 if folder.name == "kept" else None))
     weights = {name: tensor.numpy().tobytes() for name, tensor in model.state_dict().items()}
     return weights, [{key: value for key, value in line.items() if key != "seconds"} for line in record["metrics"]]
 

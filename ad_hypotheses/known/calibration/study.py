@@ -30,8 +30,7 @@ from ad_hypotheses.known.calibration.jobs import (
 )
 from ad_hypotheses.known.calibration.record import Calibration
 from ad_hypotheses.known.calibration.trials import CalibrationTrial
-from ad_hypotheses.report.progress import Progress
-from ad_hypotheses.report.screen import duration
+from ad_hypotheses.progress import Progress, duration
 from ad_hypotheses.storage.checked import read_checked_json
 from ad_hypotheses.storage.lock import held
 from ad_hypotheses.storage.scratch import Scratch

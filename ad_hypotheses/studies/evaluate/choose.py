@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ad_hypotheses.distill.checkpoint import WEIGHTS, Checkpoint, find, load
 from ad_hypotheses.errors import CheckpointError, UserError
-from ad_hypotheses.report.screen import aside, say
+from ad_hypotheses.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,11 @@ class CheckpointChoice:
 
 
 def choose(
-    typed: Sequence[str], models: Path, device: str, damaged: dict[str, UserError] | None = None
+    typed: Sequence[str],
+    models: Path,
+    device: str,
+    damaged: dict[str, UserError] | None = None,
+    progress: Progress | None = None,
 ) -> list[CheckpointChoice]:
     """Load the checkpoints that are meant, each once, in the order in which they were typed.
 
@@ -33,13 +37,14 @@ def choose(
         device: Where to load them.
         damaged: Takes what is wrong with those that are damaged, by name, if others are not; without it the first such
             is refused.
+        progress: Listens on the way.
 
     Raises:
         CheckpointError: A name or pattern means no checkpoint, or one is damaged.
     """
     folders: dict[Path, Path] = {}
     for text in typed:
-        for folder in _meant(text, models, alone=len(typed) == 1):
+        for folder in _meant(text, models, len(typed) == 1, progress or Progress()):
             folders.setdefault(folder.resolve(), folder)
     if not folders:
         raise CheckpointError(f"none of what was typed is a trained model: {', '.join(typed)}.")
@@ -60,7 +65,7 @@ def choose(
     return choices
 
 
-def _meant(text: str, models: Path, alone: bool) -> list[Path]:
+def _meant(text: str, models: Path, alone: bool, progress: Progress) -> list[Path]:
     places = [models / text, Path(text)]
     if any(sign in text for sign in "*?["):
         matched = sorted(
@@ -74,7 +79,7 @@ def _meant(text: str, models: Path, alone: bool) -> list[Path]:
         if folders := _below(place):
             return folders
     if not alone and any(place.exists() for place in places):
-        say(aside(), f"left out: {text} holds no trained model", "dim")
+        progress.say(f"left out: {text} holds no trained model", "dim")
         return []
     return [find(text, models)]
 

@@ -1,66 +1,95 @@
-"""`histories`: let the learners of a configuration live, and show whether they learn."""
+"""Generate the learning histories of a configuration, and measure whether its learners learn."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-from rich import box
-from rich.table import Table
 
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.feasible import require_feasible
 from ad_hypotheses.distill.train import training_histories
+from ad_hypotheses.progress import Progress, counting
 from ad_hypotheses.report.markdown import describe
-from ad_hypotheses.report.progress import Meter, metered
-from ad_hypotheses.report.screen import out, print_json, say
 from ad_hypotheses.sources.histories import HistoryFolder, open_histories
-from ad_hypotheses.sources.learning import Learning, learning_of_histories, require_improvement
+from ad_hypotheses.sources.learning import Learning, learning_of_histories
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.lock import held
 from ad_hypotheses.studies.histories.pictures import source_curve
-from ad_hypotheses.studies.interrupt import stoppable
 from ad_hypotheses.studies.machine import require_writable
 
 CURVE = "learning.png"  # beside the histories
 SOURCE_CURVE = "source.png"  # beside the weights of a model that was distilled from them
 
 
-def live(config: Config, folder: Path, minari: str | None, as_json: bool) -> None:
-    """Generate the histories of a configuration, or open those that are there, and show how they learn.
+@dataclass(frozen=True)
+class GeneratedHistories:
+    """Learning histories on disk, and how their learners learn.
+
+    Attributes:
+        config: Configuration whose they are.
+        histories: The histories.
+        learning: What the learners earn in the course of them.
+        folder: Where the histories are kept, with a picture of the learning curve.
+    """
+
+    config: Config = field(repr=False)
+    histories: HistoryFolder = field(repr=False)
+    learning: Learning = field(repr=False)
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        """`dyna-q learning dark-room (size 9, horizon 20)`."""
+        return _title(self.config)
+
+
+def histories(config: Config, out: Path, *, progress: Progress | None = None) -> GeneratedHistories:
+    """Generate the histories of a configuration, or open those that are there, and measure how they learn.
+
+    Whether learners learn that should is not judged: :func:`ad_hypotheses.sources.learning.require_improvement`.
 
     Args:
-        config: Whose.
-        folder: Where they are kept.
-        minari: Name of a Minari dataset to write as well.
-        as_json: Print the figures as JSON and nothing else.
+        config: Task, source and number of the histories.
+        out: Folder that keeps them.
+        progress: Listens on the way.
 
     Raises:
-        UserError: The folder cannot be written, or the configuration asks for learners that learn and they do not.
-        Stopped: The user pressed Ctrl-C.
+        UserError: The folder cannot be written, or holds other histories.
     """
-    require_feasible(config, f"the configuration of {folder}")
-    require_writable(folder, "out")
+    progress = progress or Progress()
+    require_feasible(config, f"the configuration of {out}")
+    require_writable(out, "out")
     with (
-        metered() as meter,
-        stoppable(lambda: "stopped; finished parts are kept, the same command goes on."),
-        held(folder, "generating histories", meter.say),
+        progress.stopping(lambda: "stopped; finished parts are kept, the same command goes on."),
+        held(out, "generating histories", progress.say),
     ):
-        meter.begin("histories", 0, "learners")
-        histories = training_histories(config, folder, _counting(meter, "histories"), check=False)
-        meter.begin("looking at what they earn", 0)
-        learning = learning_of_histories(histories, config.make_task(), config.histories.seed)
-        write_atomically(folder / CURVE, source_curve(learning, _title(config)))
-    if as_json:
-        counts = {"histories": histories.n_histories, "steps": histories.n_steps}
-        print_json({"folder": str(folder), **counts, "learning": asdict(learning)})
-    else:
-        _show(config, folder, histories, learning)
-    if minari is not None:
-        _export(histories, minari, config, as_json)
-    if config.histories.check:
-        require_improvement(learning)
+        progress.begin("histories", 0, "learners")
+        generated = training_histories(config, out, counting(progress, "histories"), check=False)
+        progress.begin("looking at what they earn", 0)
+        learning = learning_of_histories(generated, config.make_task(), config.histories.seed)
+        write_atomically(out / CURVE, source_curve(learning, _title(config)))
+    return GeneratedHistories(config, generated, learning, out)
+
+
+def export(generated: GeneratedHistories, name: str, *, progress: Progress | None = None) -> None:
+    """Write histories as a Minari dataset too.
+
+    Args:
+        generated: From :func:`histories`.
+        name: Name of the dataset, `dark-room/dyna-q-v0`.
+        progress: Listens on the way.
+
+    Raises:
+        UserError: Minari is not installed, or has such a dataset.
+    """
+    from ad_hypotheses.sources.minari_data import export_minari
+
+    progress = progress or Progress()
+    with progress.stopping(lambda: f"stopped; the Minari dataset {name} was not written."):
+        progress.begin("writing for Minari", generated.histories.n_histories)
+        task = generated.config.make_task()
+        export_minari(generated.histories, name, task, counting(progress, "writing for Minari"))
 
 
 def source_figures(config: Config, folder: Path) -> dict[str, Any]:
@@ -89,43 +118,6 @@ def sentence(learning: Learning) -> str:
         f"{learning.last:.2f} in the last, on average; {learning.optimum:.2f} is the optimum. "
         f"{learning.improved:.0%} of those with something to learn improve."
     )
-
-
-def _export(histories: HistoryFolder, name: str, config: Config, quiet: bool) -> None:
-    from ad_hypotheses.sources.minari_data import export_minari
-
-    with metered() as meter, stoppable(lambda: f"stopped; the Minari dataset {name} was not written."):
-        meter.begin("writing for Minari", histories.n_histories)
-        export_minari(histories, name, config.make_task(), _counting(meter, "writing for Minari"))
-    if not quiet:
-        say(out(), f"Minari has them as {name}")
-
-
-def _counting(meter: Meter, title: str) -> Any:
-    def reached(done: int, total: int) -> None:
-        if meter.total != total:
-            meter.begin(title, total, done=done)
-        meter.reach(done)
-
-    return reached
-
-
-def _show(config: Config, folder: Path, histories: HistoryFolder, learning: Learning) -> None:
-    console = out()
-    rows = {
-        "histories": f"{histories.n_histories:,} of {histories.n_steps:,} steps, {config.kept_episodes:,} episodes",
-        f"first {learning.span}": f"{learning.first:.2f}",
-        f"last {learning.span}": f"{learning.last:.2f}",
-        "optimum": f"{learning.optimum:.2f}",
-        "acting at random": "" if learning.random is None else f"{learning.random:.2f}",
-        "learners that improve": f"{learning.improved:.0%} of those with something to learn",
-        "learners with nothing to learn": f"{learning.satisfied:.0%}",
-    }
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, title=_title(config), title_justify="left")
-    for label, figure in rows.items():
-        table.add_row(label, figure)
-    console.print(table)
-    say(console, f"kept in {folder}; the learning curve: {folder / CURVE}")
 
 
 def _title(config: Config) -> str:

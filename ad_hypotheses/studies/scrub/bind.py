@@ -20,7 +20,7 @@ from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.wrong_site import wrong_site
-from ad_hypotheses.report.progress import Progress
+from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.adversary.plan import AttackPlan
 from ad_hypotheses.studies.data import histories
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim

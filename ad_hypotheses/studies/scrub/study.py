@@ -19,7 +19,7 @@ from ad_hypotheses.evidence.verdict import Judgement, draws_for, judge
 from ad_hypotheses.language.check import Bound
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.report.progress import Progress
+from ad_hypotheses.progress import Progress
 from ad_hypotheses.report.screen import size
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.adversary.attack import challenge

@@ -80,7 +80,7 @@ class Sweep:
         seeds: Axes that are averaged over.
         fixed: What was set for all models.
         models: Those that are trained.
-        missing: Names of those that are not.
+        failed: Names of those that are not, each with the last lines that its training said.
         unit: What a point of a learning curve is, `"episode"` or `"10 steps"`.
     """
 
@@ -91,7 +91,7 @@ class Sweep:
     seeds: Sequence[str]
     fixed: Mapping[str, str]
     models: Sequence[Trained]
-    missing: Sequence[str]
+    failed: Mapping[str, Sequence[str]]
     unit: str = "episode"
 
     @property
@@ -173,13 +173,13 @@ def text(sweep: Sweep) -> str:
     return render(
         "studies/sweep/sweep.md",
         sweep=sweep,
-        n_models=len(sweep.models) + len(sweep.missing),
+        n_models=len(sweep.models) + len(sweep.failed),
         best=_best(sweep),
         drawn=_drawn(sweep)[1].partition(",")[0].capitalize(),
         by_setting=table(heads, lines, left=len(sweep.settings)),
         has_regret="regret" in columns,
         every_model=table(names, models, left=1 + len(sweep.axes)),
-        missing=[code(name) for name in sweep.missing],
+        missing=[code(name) for name in sweep.failed],
         command=Markdown(sweep.command),
     )
 

@@ -25,20 +25,16 @@ class SweepSettings:
     Attributes:
         grid: What to train.
         folder: Where the models go, a folder each.
-        reports: Where the report goes.
         device: Where to compute; `cuda` spreads the workers over all that there are.
         workers: How many models are trained at a time; None for as many as there is room for.
-        threads: Of each worker.
-        command: What makes the same sweep again.
+        threads: Threads of each worker.
     """
 
     grid: Grid
     folder: Path
-    reports: Path
     device: str
     workers: int | None
     threads: int
-    command: str
 
     @property
     def devices(self) -> list[str]:

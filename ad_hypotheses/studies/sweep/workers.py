@@ -67,13 +67,13 @@ class Worker:
         return time.monotonic() - self.began
 
 
-def start(name: str, slot: int, command: Sequence[str], threads: int, log: Path) -> Worker:
+def start(name: str, slot: int, arguments: Sequence[str], threads: int, log: Path) -> Worker:
     """Start a worker.
 
     Args:
         name: Of its model.
         slot: Which of the workers it is.
-        command: What a user would type, `["python", "cli.py", "train", ...]`.
+        arguments: Arguments of the command line, from :func:`train_arguments`.
         threads: That it may use.
         log: Where to add what it says.
 
@@ -84,7 +84,7 @@ def start(name: str, slot: int, command: Sequence[str], threads: int, log: Path)
     pinned = {name: str(threads) for name in POOLS}
     with log.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", WORK, *command[2:]],
+            [sys.executable, "-c", WORK, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -92,6 +92,12 @@ def start(name: str, slot: int, command: Sequence[str], threads: int, log: Path)
             start_new_session=True,  # else a Ctrl-C would reach it twice: from the terminal and from the sweep
         )
     return Worker(name, slot, process, log)
+
+
+def train_arguments(config: Path, folder: Path, device: str, threads: int) -> list[str]:
+    """Return the arguments of the command line that train a model, and whose record says so."""
+    place = [] if device == "cpu" else ["--device", device]
+    return ["train", config.as_posix(), "--out", folder.as_posix(), *place, "--threads", str(threads)]
 
 
 def stop(workers: Sequence[Worker]) -> None:

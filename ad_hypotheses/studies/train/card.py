@@ -9,9 +9,9 @@ from typing import Any
 
 from ad_hypotheses.distill.checkpoint import CARD, CURVE
 from ad_hypotheses.distill.config import Config
+from ad_hypotheses.progress import duration
 from ad_hypotheses.report.draw import learning_curves
 from ad_hypotheses.report.markdown import describe
-from ad_hypotheses.report.screen import duration
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import Markdown
 from ad_hypotheses.sources.learning import Learning
