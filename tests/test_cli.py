@@ -17,10 +17,10 @@ import pytest
 from ad_hypotheses.cli.options import default_name, parse_memory
 from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.load import load
-from ad_hypotheses.progress import duration
+from ad_hypotheses.progress import Pace, duration
 from ad_hypotheses.report import progress
 from ad_hypotheses.report import screen as terminal
-from ad_hypotheses.report.progress import Meter, Pace
+from ad_hypotheses.report.progress import Meter
 from ad_hypotheses.storage.lock import LOCK
 from ad_hypotheses.storage.owner import Owner
 from ad_hypotheses.studies import listing

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from hooked import hook_of, replaced
+from listener import Updates
 from torch import Tensor
-from updates import Updates
 
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Scrubber

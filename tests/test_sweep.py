@@ -229,13 +229,13 @@ def in_process(monkeypatch):
     """Let workers run in this process; returns the commands that were run, and the names of models to fail."""
     commands, failing = [], set()
 
-    def start(name, slot, command, threads, log):
-        commands.append(" ".join(command))
+    def start(name, slot, arguments, threads, log):
+        commands.append(" ".join(["python", "cli.py", *arguments]))
         if name in failing:
             log.write_text("training it\nerror: the room is on fire.\n  Leave it.\n")
             return ended(name, 2, slot, log)
         with pytest.raises(SystemExit) as end:
-            main(command[2:])
+            main(arguments)
         return ended(name, int(end.value.code or 0), slot, log)
 
     monkeypatch.setattr(sweeping, "start", start)
@@ -322,7 +322,7 @@ def test_a_second_sweep_is_refused_with_the_number_and_host_of_the_first(place, 
 def test_a_worker_is_the_command_line_in_a_process_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # it is found from everywhere
     started = [
-        workers.start(option, 0, ["python", "cli.py", *option.split()], 1, tmp_path / f"{option}.txt")
+        workers.start(option, 0, option.split(), 1, tmp_path / f"{option}.txt")
         for option in ("--version", "train nowhere.yaml")
     ]
     codes = [worker.process.wait(timeout=60) for worker in started]

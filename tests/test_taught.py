@@ -78,7 +78,7 @@ def test_ctrl_c_within_an_update_loses_nothing(cli, place, monkeypatch):
     whole = load_file(STATE)
     shutil.rmtree(STATE.parent)
     ran = stopped_in_update(7, cli, monkeypatch)
-    kept = f"stopped after update 7 of 12 of known-{NAME}, which is kept in {STATE.parent}; the same command goes on."
+    kept = f"stopped after update 7 of 12, which is kept in {STATE.parent}; the same command goes on."
     assert kept in ran.said
     stop_before_the_proof(monkeypatch)
     again = cli("known", NAME)

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from listener import Updates
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from updates import Updates
 
 from ad_hypotheses.distill import train as training
 from ad_hypotheses.distill.checkpoint import build

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from listener import Updates
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from updates import Updates
 
 from ad_hypotheses.distill import train as training
 from ad_hypotheses.distill.checkpoint import build

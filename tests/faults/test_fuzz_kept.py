@@ -15,7 +15,7 @@ import pytest
 from faults.campaign import REFUSED, settled
 from faults.mutate import alter, alter_npz, as_json, damage, misplace, pick, scribble
 from faults.sound import CONFIG, SETTINGS, scrubbed, sizes
-from updates import Updates
+from listener import Updates
 
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.config import check_config

@@ -23,7 +23,7 @@ from ad_hypotheses.language.declared import Arrow, declared, left_open, undeclar
 from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.report.progress import Progress
+from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.patch.screen import Screened, default_steps
 from ad_hypotheses.studies.patch.select import Item, Selection
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories

@@ -17,7 +17,7 @@ from ad_hypotheses.evidence.effects import weigh
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.language.write import is_deep
-from ad_hypotheses.report.progress import Progress
+from ad_hypotheses.progress import Progress
 from ad_hypotheses.report.screen import size
 from ad_hypotheses.report.words import figure
 from ad_hypotheses.storage.scratch import Scratch

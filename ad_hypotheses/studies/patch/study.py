@@ -12,7 +12,7 @@ from ad_hypotheses.causal.effects import (
 from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.report.progress import Progress
+from ad_hypotheses.progress import Progress
 from ad_hypotheses.report.screen import size
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch.bind import BoundPatches, PatchSettings, bind_all

@@ -12,7 +12,7 @@ from ad_hypotheses.distill.config import SCRATCH, Config, read_config
 from ad_hypotheses.distill.record import read_record
 from ad_hypotheses.distill.train import STATE
 from ad_hypotheses.errors import ConfigError, UserError
-from ad_hypotheses.report.progress import Pace
+from ad_hypotheses.progress import Pace
 from ad_hypotheses.studies.machine import n_cpus
 from ad_hypotheses.studies.sweep.grid import Grid, GridCell, labels
 from ad_hypotheses.studies.train.study import is_finished
