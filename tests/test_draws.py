@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from laws import law
 from scipy.stats import chisquare
 
-from ad_hypotheses.causal.draws import classes, draw, draw_rows, uniforms
+from ad_hypotheses.causal.draws import classes, draw, uniforms
 
 ALIGNS = ("step", "episode_step", "any")
 
@@ -26,7 +26,7 @@ def case(seed: int, with_role: bool, history_level: bool = False, n_rows: int = 
     return labels, selected, episode_step
 
 
-def pool(place, labels, selected, align, episode_step, self_donors):
+def pool(place, labels, selected, align, episode_step, self_donors, donor_rows=range(10**6)):
     """Positions that may stand in for `place`, found by comparing it with each of them."""
     steps = labels.shape[1]
 
@@ -35,10 +35,11 @@ def pool(place, labels, selected, align, episode_step, self_donors):
         at = {"step": place[1] == other[1], "episode_step": episode_step[place] == episode_step[other], "any": True}
         return same and at[align]
 
-    everyone = [other for other in np.ndindex(labels.shape) if agrees(other)]
+    everyone = [other for other in np.ndindex(labels.shape) if agrees(other) and other[0] in donor_rows]
     strangers = [other for other in everyone if other[0] != place[0]]
+    itself = [place] if place not in everyone and (self_donors or not strangers) else []  # comes last
     chosen = everyone if self_donors or not strangers else strangers
-    return sorted(row * steps + step for row, step in chosen)
+    return [row * steps + step for row, step in [*sorted(chosen), *itself]]
 
 
 def enumerate_draws(found, self_donors, sizes):
@@ -53,13 +54,23 @@ def enumerate_draws(found, self_donors, sizes):
 
 
 @given(
-    seed=st.integers(0, 2**32 - 1), with_role=st.booleans(), align=st.sampled_from(ALIGNS), self_donors=st.booleans()
+    seed=st.integers(0, 2**32 - 1),
+    with_role=st.booleans(),
+    align=st.sampled_from(ALIGNS),
+    self_donors=st.booleans(),
+    n_references=st.sampled_from([0, 0, 1, 3]),
 )
-def test_every_member_of_the_pool_is_drawn_by_an_equal_share_of_u_and_nobody_else(seed, with_role, align, self_donors):
+def test_every_member_of_the_pool_is_drawn_by_an_equal_share_of_u_and_nobody_else(
+    seed, with_role, align, self_donors, n_references
+):
     labels, selected, episode_step = case(seed, with_role)
-    found = classes(labels, selected, align, episode_step)
+    in_pool = np.arange(len(labels)) >= n_references
+    found = classes(labels, selected, align, episode_step, in_pool if n_references else None)
     assert not found.history_level
-    pools = {p: pool(p, labels, selected, align, episode_step, self_donors) for p in np.ndindex(labels.shape)}
+    pools = {
+        place: pool(place, labels, selected, align, episode_step, self_donors, np.flatnonzero(in_pool))
+        for place in np.ndindex(labels.shape)
+    }
     sizes = np.array([len(pools[place]) for place in np.ndindex(labels.shape)]).reshape(labels.shape)
     drawn = enumerate_draws(found, self_donors, sizes)
     for place, members in pools.items():
@@ -144,15 +155,32 @@ def test_other_names_for_the_values_change_no_draw(seed, with_role, align, self_
     assert np.array_equal(plain, renamed)
 
 
+def drawn_rows(n_rows: int, self_donors: bool, pool=None, draws: int = 600):
+    """Rows drawn from one class that holds all of them, many times: [draw, row]."""
+    everyone = classes(np.zeros(n_rows, dtype=int), pool=pool)
+    return np.stack([draw(everyone, uniforms(1, (number,), (n_rows,)), self_donors) for number in range(draws)])
+
+
 def test_other_rows_are_any_rows_but_the_own_one():
-    rows = np.stack([draw_rows(4, uniforms(1, (number,), (4,)), self_donors=False) for number in range(600)])
+    rows = drawn_rows(4, self_donors=False)
     for row in range(4):
         counts = np.bincount(rows[:, row], minlength=4)
         assert counts[row] == 0
         assert chisquare(np.delete(counts, row)).pvalue > 0.001
-    with_self = np.stack([draw_rows(4, uniforms(1, (number,), (4,)), self_donors=True) for number in range(600)])
-    assert chisquare(np.bincount(with_self[:, 2], minlength=4)).pvalue > 0.001
-    assert draw_rows(1, np.array([0.7]), self_donors=False).tolist() == [0]
+    assert chisquare(np.bincount(drawn_rows(4, self_donors=True)[:, 2], minlength=4)).pvalue > 0.001
+    assert drawn_rows(1, self_donors=False, draws=1).tolist() == [[0]]
+
+
+def test_a_row_outside_of_the_pool_is_drawn_by_itself_alone_and_only_where_rows_may_be():
+    pool = np.array([False, False, True, True, True])
+    without = drawn_rows(5, self_donors=False, pool=pool)
+    assert (without >= 2).all()
+    assert chisquare(np.bincount(without[:, 0], minlength=5)[2:]).pvalue > 0.001
+    assert not (without[:, 2] == 2).any()
+    own = drawn_rows(5, self_donors=True, pool=pool)
+    assert chisquare(np.bincount(own[:, 0], minlength=5)[[0, 2, 3, 4]]).pvalue > 0.001
+    assert not (own[:, 0] == 1).any()
+    assert chisquare(np.bincount(own[:, 2], minlength=5)[2:]).pvalue > 0.001
 
 
 def test_uniform_numbers_depend_on_their_key_and_stay_when_rows_are_added():

@@ -96,16 +96,18 @@ def one_visit_a_node(monkeypatch):
 
 
 def parents_not_resampled(monkeypatch):
-    monkeypatch.setattr(scrub._Arrow, "gather", lambda arrow, key, rows: arrow.delivery[key][rows].clone())
+    monkeypatch.setattr(
+        scrub._Chunk, "_delivered", lambda chunk, arrow, key: arrow.delivery.at(key, chunk.positions).clone()
+    )
 
 
 def parents_untouched_inside(monkeypatch):
-    monkeypatch.setattr(Scrubber, "deliver", lambda scrubber, path, visited=None: scrubber.leaf(path[-1]))
+    monkeypatch.setattr(Scrubber, "deliver", lambda scrubber, path, positions: scrubber.leaf(path[-1]))
 
 
 def other_not_taken_out(monkeypatch):
     """A parent is added to what is already there of its site."""
-    monkeypatch.setattr(scrub._Chunk, "_unimportant", lambda chunk, parts, reader: torch.zeros(()))
+    monkeypatch.setattr(Scrubber, "declared", lambda scrubber, node, reader: ())
 
 
 def another_input(swapped, heads=0):
@@ -190,17 +192,29 @@ def agreement_with_the_root(monkeypatch):
     monkeypatch.setattr(Scrubber, "donors", agreeing)
 
 
-def self_among(name):
+def self_among(others):
+    """The own row is drawn, among donors or as the row that unimportant inputs come from."""
+
     def mutate(monkeypatch):
-        found = getattr(scrub, name)
-        monkeypatch.setattr(scrub, name, lambda among, u, self_donors: found(among, u, True))
+        draw, rows = scrub.draw, Scrubber.other_rows
+
+        def other_rows(scrubber, path, table="other"):
+            with monkeypatch.context() as patch:
+                patch.setattr(scrub, "draw", (lambda among, u, own: draw(among, u, True)) if others else draw)
+                return rows(scrubber, path, table)
+
+        if not others:
+            monkeypatch.setattr(scrub, "draw", lambda among, u, own: draw(among, u, True))
+        monkeypatch.setattr(Scrubber, "other_rows", other_rows)
 
     return mutate
 
 
 def features_ignored(monkeypatch):
     found = scrub.classes
-    monkeypatch.setattr(scrub, "classes", lambda labels, *rest: found(np.zeros_like(labels), *rest))
+    monkeypatch.setattr(
+        scrub, "classes", lambda labels, *rest, **options: found(np.zeros_like(labels), *rest, **options)
+    )
 
 
 DRAWN = {
@@ -209,8 +223,8 @@ DRAWN = {
     "one draw a node": one_draw_a_node,
     "parents drawn together": parents_drawn_together,
     "agreement with the root": agreement_with_the_root,
-    "self-donors": self_among("draw"),
-    "self as other": self_among("draw_rows"),
+    "self-donors": self_among(others=False),
+    "self as other": self_among(others=True),
     "features ignored": features_ignored,
 }
 

@@ -17,6 +17,7 @@ from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.language.anatomy import Part, Reader, Writer
 from ad_hypotheses.language.history import History
 
+POINTS = 2**14  # positions computed at once where no step looks at another, if a core's cache holds so many
 CHUNK_TOKENS = 16_384  # tokens computed at once: large enough to fill two cores or a GPU, small enough for their caches
 
 
@@ -60,6 +61,13 @@ def along(part: Part, x: Stream) -> Stream:
     return (x @ directions.T) @ directions
 
 
+Group = tuple[Part, ...]
+"""Parts of one stage that write to the same readers."""
+
+Rest = tuple[int, tuple[Group, ...]]
+"""A stage, and the groups that are taken out of what its readers see."""
+
+
 @dataclass
 class Clean:
     """Plain runs of a model over the rows of a dataset.
@@ -70,6 +78,8 @@ class Clean:
         tokens: Its tokens. [row, step, channel]
         known_log_probs: What :attr:`log_probs` is, where it is known already.
         differentiable: Whether gradients flow through what is cached, so that a model can be trained on scrubbed runs.
+        n_references: How many rows, the first ones, are references, while only the others are donors; None where every
+            row is both.
     """
 
     twin: Twin
@@ -77,13 +87,25 @@ class Clean:
     tokens: Int[Tensor, "row step channel"]
     known_log_probs: Float[np.ndarray, "row step action"] | None = None
     differentiable: bool = False
+    n_references: int | None = None
     _streams: dict[int, Stream] = field(default_factory=dict)
-    _written: dict[tuple[Part, ...], Stream] = field(default_factory=dict)
+    _written: dict[Group, Stream] = field(default_factory=dict)
+    _rests: dict[Rest, Stream] = field(default_factory=dict)
 
     @classmethod
-    def run(cls, model: ADTransformer, history: History) -> Clean:
+    def run(cls, model: ADTransformer, history: History, n_references: int | None = None) -> Clean:
         """Set a model up to be run over a dataset, once it is known what to keep of the run."""
-        return cls(Twin(model.eval()), history, model.to_tokens(history))
+        return cls(Twin(model.eval()), history, model.to_tokens(history), n_references=n_references)
+
+    @property
+    def pool(self) -> Bool[np.ndarray, " row"] | None:
+        """Which rows may be donors; None where all may. [row]"""
+        return None if self.n_references is None else np.arange(self.n_rows) >= self.n_references
+
+    @property
+    def references(self) -> slice:
+        """The rows whose loss is to be explained."""
+        return slice(self.n_rows if self.n_references is None else self.n_references)
 
     @property
     def log_probs(self) -> Float[np.ndarray, "row step action"]:
@@ -107,6 +129,11 @@ class Clean:
         """Return rows to compute together."""
         return chunks(self.n_rows, self.n_steps)
 
+    @property
+    def points_at_once(self) -> int:
+        """How many positions to compute together where no step looks at another."""
+        return min(POINTS, self.twin.tokens_at_once) if self.tokens.device.type == "cpu" else 16 * POINTS
+
     def empty(self, width: int | None = None) -> Stream:
         """Return room for one vector at every position. [row, step, width or d_model]"""
         width = self.twin.shape.d_model if width is None else width
@@ -117,47 +144,59 @@ class Clean:
         return self.twin.model.dtype
 
     @contextmanager
-    def prepared(self, stages: Iterable[int] = (), groups: Iterable[tuple[Part, ...]] = ()) -> Iterator[Clean]:
+    def prepared(self, stages: Iterable[int] = (), groups: Iterable[Group] = ()) -> Iterator[Clean]:
         """Keep in memory, until the block ends, what is prepared here and inside of it.
 
         Args:
             stages: Stages whose readers' input is needed.
             groups: Groups of parts whose writing is needed.
         """
-        before = self._streams, self._written
-        self._streams, self._written = dict(self._streams), dict(self._written)
+        before = self._streams, self._written, self._rests
+        self._streams, self._written, self._rests = dict(self._streams), dict(self._written), dict(self._rests)
         try:
             self.prepare(stages, groups)
             yield self
         finally:
-            self._streams, self._written = before
+            self._streams, self._written, self._rests = before
             give_back_freed_memory()
 
-    def prepare(self, stages: Iterable[int], groups: Iterable[tuple[Part, ...]]) -> None:
-        """Cache what the readers of `stages` see and what `groups` of parts write, in one run of the model."""
-        with torch.set_grad_enabled(self.differentiable):
-            self._prepare(stages, groups)
+    def prepare(self, stages: Iterable[int], groups: Iterable[Group], rests: Iterable[Rest] = ()) -> None:
+        """Cache what a claim needs, in one run of the model.
 
-    def _prepare(self, stages: Iterable[int], groups: Iterable[tuple[Part, ...]]) -> None:
+        Args:
+            stages: Stages whose readers' input is needed.
+            groups: Groups of parts whose writing is needed.
+            rests: What is needed of readers' input without some of the groups.
+        """
+        with torch.set_grad_enabled(self.differentiable):
+            self._prepare(stages, groups, rests)
+
+    def _prepare(self, stages: Iterable[int], groups: Iterable[Group], rests: Iterable[Rest]) -> None:
         stages = [stage for stage in set(stages) if stage not in self._streams]
+        rests = [rest for rest in dict.fromkeys(rests) if rest not in self._rests]
+        groups = [*groups, *(group for _, taken_out in rests for group in taken_out)]
         missing = [group for group in dict.fromkeys(groups) if group not in self._written]
+        for rest in rests:
+            self._rests[rest] = self.empty()
         for stage in stages:
             self._streams[stage] = self.empty()
         for group in missing:
             self._written[group] = self.empty()
         first, log_probs = self.known_log_probs is None, []
-        for rows in self.chunks() if stages or missing or first else ():
+        for rows in self.chunks() if stages or missing or rests or first else ():
             tokens = self.tokens[rows]
             x = self.twin.embedded(tokens)
             self._keep(rows, {0: torch.zeros_like(x), 1: x}, stages)
             for group in (group for group in missing if _stage(group) == 0):
                 self._written[group][rows] = sum(along(part, self._wrote(part, tokens, {})) for part in group)
+            self._keep_rests(rows, {1: x}, rests)
             for number, layer in enumerate(self.twin.layers(x)):
                 attention, mlp = 2 * number + 1, 2 * number + 2  # the stages of its writers
                 self._keep(rows, {mlp: layer.middle, mlp + 1: layer.after}, stages)
                 for group in (group for group in missing if _stage(group) in (attention, mlp)):
                     wrote = (along(part, self._wrote(part, tokens, {number: layer})) for part in group)
                     self._written[group][rows] = sum(wrote)
+                self._keep_rests(rows, {mlp: layer.middle, mlp + 1: layer.after}, rests)
                 x = layer.after
                 del layer  # before the next is computed: two at once take twice the room
             if first:
@@ -170,6 +209,15 @@ class Clean:
         for stage in seen.keys() & set(stages):
             self._streams[stage][rows] = seen[stage]
 
+    def _keep_rests(self, rows: slice, seen: Mapping[int, Stream], rests: Iterable[Rest]) -> None:
+        """Keep what the readers of some stages see without the groups that are taken out; these are written already."""
+        for stage, taken_out in rests:
+            if stage in seen:
+                rest = seen[stage]
+                for group in taken_out:
+                    rest = rest - self._written[group][rows]
+                self._rests[stage, taken_out][rows] = rest
+
     def _wrote(self, part: Part, tokens: Int[Tensor, "batch step channel"], layers: Mapping[int, Layer]) -> Stream:
         """Return what a part's writer wrote in a run; of the layers, its own is enough."""
         assert part.writer is not None
@@ -180,9 +228,13 @@ class Clean:
         """Return what the readers of a prepared stage see. [row, step, d_model]"""
         return self._streams[stage]
 
-    def written(self, group: tuple[Part, ...]) -> Stream:
+    def written(self, group: Group) -> Stream:
         """Return what the parts of a prepared group write together. [row, step, d_model]"""
         return self._written[group]
+
+    def rest(self, stage: int, taken_out: tuple[Group, ...]) -> Stream:
+        """Return what the readers of a prepared stage see without some groups. [row, step, d_model]"""
+        return self._rests[stage, taken_out]
 
 
 def chunks(n_rows: int, n_steps: int) -> Iterator[slice]:
@@ -196,11 +248,9 @@ def plain_part(writer: Writer) -> Part:
     return Part(writer, ())
 
 
-def gather(stream: Stream, donors: Int[Tensor, " reference *step"]) -> Float[Tensor, "reference step d_model"]:
-    """Take whole rows, or single positions `row * n_steps + step`, from a stream over the dataset."""
-    if donors.ndim == 1:
-        return stream.index_select(0, donors)
-    return stream.flatten(0, 1).index_select(0, donors.flatten()).unflatten(0, donors.shape)
+def gather(stream: Stream, positions: Int[Tensor, "*reference"]) -> Float[Tensor, "*reference d_model"]:
+    """Take single positions `row * n_steps + step` from a stream over the dataset."""
+    return stream.flatten(0, 1).index_select(0, positions.flatten()).unflatten(0, positions.shape)
 
 
 @dataclass
@@ -217,35 +267,3 @@ class Movement:
     swapped: float
     moved: float
     spread: float
-
-
-def movement(
-    clean: Clean,
-    selected: Bool[np.ndarray, "row step"] | None,
-    donors: Int[np.ndarray, " row *step"],
-    leaf: Mapping[Strand | Reader, Stream],
-    delivery: Mapping[Strand | Reader, Stream],
-) -> Movement:
-    """Measure how far an arrow moved.
-
-    Args:
-        clean: The model's own run.
-        selected: Steps that the parent speaks of. [row, step]
-        donors: Where it was visited. [row] or [row, step]
-        leaf: What it delivers in the model's own run.
-        delivery: What it delivered.
-    """
-    table = torch.from_numpy(donors).to(clean.tokens.device)
-    rows = np.arange(clean.n_rows)
-    swapped = donors != rows if donors.ndim == 1 else donors // clean.n_steps != rows[:, None]
-    mask = np.ones((clean.n_rows, clean.n_steps), dtype=bool) if selected is None else selected
-    weight = torch.from_numpy(mask).to(clean.tokens.device)
-    moved = spread = norm = 0.0
-    for key, before in leaf.items():
-        for chunk in clean.chunks():
-            own = before[chunk]
-            moved += ((gather(delivery[key], table[chunk]) - own).norm(dim=-1) * weight[chunk]).sum().item()
-            spread += ((gather(before, table[chunk]) - own).norm(dim=-1) * weight[chunk]).sum().item()
-            norm += (own.norm(dim=-1) * weight[chunk]).sum().item()
-    share = swapped.mean() if swapped.ndim == 1 else swapped[mask].mean() if mask.any() else 0.0
-    return Movement(float(share), moved / norm if norm else np.nan, spread / norm if norm else np.nan)

@@ -21,14 +21,16 @@ class Classes:
     """The donors of every row, or of every (row, step): those with the same value of a feature.
 
     A step-level member is the flat position `row * n_steps + step`; a history-level member is a row. Members of a class
-    are neighbours in `members`, in row order, so those of one row are neighbours too.
+    are neighbours in `members`, in row order, so those of one row are neighbours too. A row outside of the pool of
+    donors has a class without being one of its members.
 
     Attributes:
-        members: All rows or positions, class by class. [member]
+        members: All rows or positions of the pool, class by class. [member]
         start: Where the class begins in `members`. [row] or [row, step]
         size: How many members it has. [row] or [row, step]
         own_start: Where the members of the reference's own row begin. [row] or [row, step]
         own_size: How many they are. [row] or [row, step]
+        outside: Rows that are not in the pool; None where all rows are. [row]
     """
 
     members: Int[np.ndarray, " member"]
@@ -36,6 +38,7 @@ class Classes:
     size: Int[np.ndarray, " row *step"]
     own_start: Int[np.ndarray, " row *step"]
     own_size: Int[np.ndarray, " row *step"]
+    outside: Bool[np.ndarray, " row"] | None = None
 
     @property
     def history_level(self) -> bool:
@@ -44,7 +47,7 @@ class Classes:
 
     @property
     def alone(self) -> Bool[np.ndarray, " row *step"]:
-        """Where no other row agrees, so that the own row is the only donor."""
+        """Where no other row of the pool agrees, so that the own row is the only donor."""
         return self.size == self.own_size
 
 
@@ -53,6 +56,7 @@ def classes(
     selected: Bool[np.ndarray, "row step"] | None = None,
     align: Align = "step",
     episode_step: Int[np.ndarray, "row step"] | None = None,
+    pool: Bool[np.ndarray, " row"] | None = None,
 ) -> Classes:
     """Group rows, or positions, by the value of a feature.
 
@@ -61,9 +65,10 @@ def classes(
         selected: Steps whose role the node is about; the role joins the value, which makes it step-level. [row, step]
         align: Donors come from the same step, from the same step of any episode, or from any step.
         episode_step: Needed for `align="episode_step"`. [row, step]
+        pool: Rows that may be donors; None for all of them. [row]
     """
     if labels.ndim == 1 and selected is None:
-        return _group(labels[:, None], history_level=True)
+        return _group(labels[:, None], True, pool)
     key = labels.astype(np.int64)
     if selected is not None and labels.ndim == 1:
         key = np.broadcast_to(key[:, None], selected.shape)
@@ -74,35 +79,27 @@ def classes(
     elif align == "episode_step":
         assert episode_step is not None
         key = key * (int(episode_step.max()) + 1) + episode_step
-    return _group(key, history_level=False)
+    return _group(key, False, pool)
 
 
-def apart(
-    labels: Int[np.ndarray, " row *step"], halves: Bool[np.ndarray, " row"] | None
-) -> Int[np.ndarray, " row *step"]:
-    """Number the values of a feature again so that rows of different halves never agree."""
-    if halves is None:
-        return labels
-    return 2 * labels.astype(np.int64) + halves.reshape(-1, *[1] * (labels.ndim - 1))
-
-
-def _group(key: Int[np.ndarray, "row step"], history_level: bool) -> Classes:
-    n_steps = key.shape[1]
-    flat = key.ravel()
-    members = np.argsort(flat, kind="stable")
-    sorted_key, sorted_row = flat[members], members // n_steps
+def _group(key: Int[np.ndarray, "row step"], history_level: bool, pool: Bool[np.ndarray, " row"] | None) -> Classes:
+    shape, flat = key.shape[:1] if history_level else key.shape, key.ravel()
+    order = np.argsort(flat, kind="stable")
+    sorted_key, sorted_row = flat[order], order // key.shape[1]
     new_class = np.concatenate([[True], sorted_key[1:] != sorted_key[:-1]])
     new_run = new_class | np.concatenate([[True], sorted_row[1:] != sorted_row[:-1]])
+    is_member = np.ones(len(order), dtype=bool) if pool is None else pool[sorted_row]
+    before = np.concatenate([[0], np.cumsum(is_member)])  # members that stand before a place
 
     def extent(begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         first = np.flatnonzero(begins)
         number = np.cumsum(begins) - 1
-        sizes = np.diff(np.append(first, len(flat)))
-        start, size = np.empty_like(members), np.empty_like(members)
-        start[members], size[members] = first[number], sizes[number]
-        return (start, size) if history_level else (start.reshape(key.shape), size.reshape(key.shape))
+        starts, ends = before[first], before[np.append(first[1:], len(order))]
+        start, size = np.empty_like(order), np.empty_like(order)
+        start[order], size[order] = starts[number], (ends - starts)[number]
+        return start.reshape(shape), size.reshape(shape)
 
-    return Classes(members, *extent(new_class), *extent(new_run))
+    return Classes(order[is_member], *extent(new_class), *extent(new_run), None if pool is None else ~pool)
 
 
 def draw(classes: Classes, u: Float[np.ndarray, " row *step"], self_donors: bool) -> Int[np.ndarray, " row *step"]:
@@ -111,24 +108,26 @@ def draw(classes: Classes, u: Float[np.ndarray, " row *step"], self_donors: bool
     Args:
         classes: From :func:`classes`.
         u: Uniform numbers in [0, 1), one a reference. [row] or [row, step]
-        self_donors: Whether the reference's own row may be drawn. A reference that no other row agrees with keeps it.
+        self_donors: Whether the reference's own row may be drawn, also where it is outside of the pool. A reference
+            that no other row agrees with keeps it.
 
     Returns:
         Rows, or flat positions `row * n_steps + step`.
     """
-    if self_donors:
-        return classes.members[classes.start + (u * classes.size).astype(np.int64)]
-    skipped = np.where(classes.alone, 0, classes.own_size)
-    place = classes.start + (u * (classes.size - skipped)).astype(np.int64)
-    return classes.members[place + np.where(place >= classes.own_start, skipped, 0)]
-
-
-def draw_rows(n_rows: int, u: Float[np.ndarray, " row"], self_donors: bool) -> Int[np.ndarray, " row"]:
-    """Draw a row for every row, uniformly; the own one only if `self_donors`, or if there is no other. [row]"""
-    if self_donors or n_rows == 1:
-        return (u * n_rows).astype(np.int64)
-    place = (u * (n_rows - 1)).astype(np.int64)
-    return place + (place >= np.arange(n_rows))
+    size, skipped = classes.size, np.zeros_like(classes.own_size)
+    if not self_donors:
+        skipped = np.where(classes.alone, 0, classes.own_size)
+    if classes.outside is None:
+        place = classes.start + (u * (size - skipped)).astype(np.int64)
+        return classes.members[place + np.where(place >= classes.own_start, skipped, 0)]
+    # a reference outside of the pool is one candidate more, behind the members, where it may be its own donor
+    outside = classes.outside.reshape(-1, *[1] * (size.ndim - 1))
+    itself = outside & (classes.alone | self_donors)
+    number = (u * (size - skipped + itself)).astype(np.int64)
+    place = classes.start + number
+    place += np.where(place >= classes.own_start, skipped, 0)
+    donors = classes.members[np.minimum(place, len(classes.members) - 1)]
+    return np.where(itself & (number == size), np.arange(size.size).reshape(size.shape), donors)
 
 
 def uniforms(seed: int, key: tuple[object, ...], shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:

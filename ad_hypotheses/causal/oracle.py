@@ -75,7 +75,8 @@ class OracleOptions:
     `others`: one `other` a visit, or one for each (visit, reader, writer). `self_donors`: whether a visit may draw its
     own row (where nothing else agrees it always does). `align`: step-level donors come from the same step, from the
     same `episode_step[row][step]`, or from any step. `shared`: a node has one set of tables however it is reached
-    (`path` is its name alone), instead of one for each path from the root.
+    (`path` is its name alone), instead of one for each path from the root. `references`: the first so many rows are
+    references, and only the others donors; None: every row is both.
     """
 
     others: Literal["joint", "independent"] = "joint"
@@ -83,6 +84,7 @@ class OracleOptions:
     align: Literal["step", "episode_step", "any"] = "step"
     shared: bool = False
     episode_step: Sequence[Sequence[int]] | np.ndarray | None = None
+    references: int | None = None
 
 
 @no_type_check  # called a million times by an enumeration: a run-time type checker would take most of it
@@ -94,7 +96,9 @@ class _Problem:
         self.nodes = {node.name: node for node in nodes}
         self.root, self.n_rows, self.n_steps, self.options = root, n_rows, n_steps, options
         self.clean_values, self.pools = {}, {}
-        self.others = [[r for r, _ in self.without_self([(r, 0) for r in range(n_rows)], row)] for row in range(n_rows)]
+        self.donor_rows = range(options.references or 0, n_rows)
+        everyone = [(row, 0) for row in self.donor_rows]
+        self.others = [[donor for donor, _ in self.self_ruled(everyone, row, 0)] for row in range(n_rows)]
         _check(self)
 
     def clean(self, name, row, step):
@@ -124,16 +128,19 @@ class _Problem:
             align = self.options.align if self.step_level(node) else "step"
             steps = [step] if align == "step" else range(self.n_steps)
             wanted = self.feature(node, row, step)
-            agreeing = [(r, s) for r in range(self.n_rows) for s in steps if self.feature(node, r, s) == wanted]
+            agreeing = [(r, s) for r in self.donor_rows for s in steps if self.feature(node, r, s) == wanted]
             if align == "episode_step":
                 clock = self.options.episode_step
                 agreeing = [(r, s) for r, s in agreeing if clock[r][s] == clock[row][step]]
-            self.pools[node.name, row, step] = self.without_self(agreeing, row)
+            self.pools[node.name, row, step] = self.self_ruled(agreeing, row, step)
         return self.pools[node.name, row, step]
 
-    def without_self(self, pairs, row):
+    def self_ruled(self, pairs, row, step):
+        """Take the own row out of some donors, or put a reference among them, as self-donors are allowed or not."""
         different = [pair for pair in pairs if pair[0] != row]
-        return pairs if self.options.self_donors or not different else different
+        if not self.options.self_donors and different:
+            return different
+        return pairs if row in self.donor_rows else [*pairs, (row, step)]
 
 
 @no_type_check

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import Strand, along, chunks, gather
-from ad_hypotheses.causal.draws import draw, draw_rows, uniforms
+from ad_hypotheses.causal.clean import Strand, along, chunks
+from ad_hypotheses.causal.draws import draw, uniforms
 from ad_hypotheses.causal.run_pair import RunPair
-from ad_hypotheses.causal.scrub import Delivery, Scrubber
+from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.causal.twin import Earlier, Stream, Twin
 from ad_hypotheses.language.anatomy import Part, Reader, Writer
 from ad_hypotheses.language.edges import Edge
@@ -171,24 +171,23 @@ def scrub_alone(
             value on any other history, which shows how much the site matters at all.
         n_rows: How many references, the first ones; all by default.
     """
-    clean, twin = scrubber.clean, scrubber.twin
+    clean, twin, n_steps = scrubber.clean, scrubber.twin, scrubber.clean.n_steps
     path = ("alone", name)
-    delivery: Delivery = scrubber.deliver(path) if agreeing else scrubber.leaf(name)
-    pools = scrubber.classes[name]
-    if agreeing:
-        donors = draw(pools, uniforms(scrubber.seed, path, pools.size.shape), self_donors=False)
-    else:
-        donors = draw_rows(clean.n_rows, uniforms(scrubber.seed, path, (clean.n_rows,)), self_donors=False)
-    table = torch.from_numpy(donors).to(clean.tokens.device)
+    pools = scrubber.classes[name] if agreeing else scrubber.any_row
+    donors = draw(pools, uniforms(scrubber.seed, path, pools.size.shape), self_donors=False)
+    references = len(range(clean.n_rows)[clean.references][:n_rows])
+    positions = torch.arange(references * n_steps, device=clean.tokens.device).unflatten(0, (references, n_steps))
+    drawn = scrubber.positions_of(donors, positions)
+    delivery = scrubber.deliver(path, drawn.unique()) if agreeing else scrubber.leaf(name)
     selected = scrubber.nodes[name].selected
-    mask = None if selected is None else torch.from_numpy(selected).to(table.device)[..., None]
+    mask = None if selected is None else torch.from_numpy(selected).to(drawn.device)[..., None]
     own = scrubber.leaf(name)
     logits = []
-    for rows in chunks(min(n_rows or clean.n_rows, clean.n_rows), clean.n_steps):
+    for rows in chunks(references, n_steps):
         given: list[Given] = []
         inputs: dict[Reader, Tensor] = {}
-        for key, value in delivery.items():
-            new, old = gather(value, table[rows]), own[key][rows]
+        for key in delivery.streams:
+            new, old = delivery.at(key, drawn[rows]), own.at(key, positions[rows])
             new = new if mask is None else torch.where(mask[rows], new, old)
             if isinstance(key, Strand):
                 given.append(Given(scrubber.strands[name][key], new - old))

@@ -23,14 +23,23 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import Clean, Movement, Strand, along, chunks, gather, movement, plain_part, strands_of
-from ad_hypotheses.causal.draws import Align, apart, classes, draw, draw_rows, uniforms
+from ad_hypotheses.causal.clean import (
+    CHUNK_TOKENS,
+    Clean,
+    Group,
+    Movement,
+    Strand,
+    along,
+    gather,
+    plain_part,
+    strands_of,
+)
+from ad_hypotheses.causal.draws import Align, classes, draw, uniforms
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.language.anatomy import Part, Reader
-from ad_hypotheses.language.check import BoundGraph, TreePath
+from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath
 
 Others = Literal["joint", "independent"]
-Delivery = dict[Strand | Reader, Stream]
 
 
 @dataclass(frozen=True)
@@ -69,50 +78,75 @@ class Pass:
     movements: dict[TreePath, Movement] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """What a node delivers to its consumers, at every position of the dataset or at those where it was visited.
+
+    Attributes:
+        streams: What each strand writes, and each query, key or value that the node sits at. [visited, d]
+        places: Where each position of the dataset stands among those visited; None if all were, in order. [position]
+    """
+
+    streams: dict[Strand | Reader, Float[Tensor, "visited d"]]
+    places: Int[Tensor, " position"] | None = None
+
+    def at(self, key: Strand | Reader, positions: Int[Tensor, "*reference"]) -> Float[Tensor, "*reference d"]:
+        """Return what is delivered at some positions `row * n_steps + step`, which were visited."""
+        flat = positions.flatten()
+        places = flat if self.places is None else self.places[flat]
+        return self.streams[key].index_select(0, places).unflatten(0, positions.shape)
+
+
 class Scrubber:
     """Scrubs one hypothesis on one dataset, pass by pass.
 
     Args:
-        clean: The model's own run over the dataset.
+        clean: The model's own run over the dataset, references and donors.
         bound: The hypothesis, bound to the model and the dataset.
         options: The choices of :class:`Options`.
         seed: Seed of all draws.
-        halves: Rows that give each other no donors if they differ in it; None where every row may. [row]
     """
 
-    def __init__(
-        self,
-        clean: Clean,
-        bound: BoundGraph,
-        options: Options | None = None,
-        seed: int = 0,
-        halves: Bool[np.ndarray, " row"] | None = None,
-    ) -> None:
+    def __init__(self, clean: Clean, bound: BoundGraph, options: Options | None = None, seed: int = 0) -> None:
         self.clean, self.bound, self.seed = clean, bound, seed
         self.nodes, self.root = bound.nodes, bound.root
         self.options = options or Options()
         self.twin = clean.twin
-        self._halves = None if halves is None else classes(halves.astype(np.int64))
         self._pass = 0
         self._shared: dict[str, Delivery] = {}
         self._movements: dict[TreePath, Movement] | None = None
         self.strands = {name: strands_of(node.parts) for name, node in bound.nodes.items()}
-        self.readers = {name: [r for part in node.parts for r in part.readers] for name, node in bound.nodes.items()}
         self.classes = {
-            name: classes(apart(node.labels, halves), node.selected, self.options.align, clean.history.episode_step)
+            name: classes(node.labels, node.selected, self.options.align, clean.history.episode_step, clean.pool)
             for name, node in bound.nodes.items()
             if node.labels is not None
         }
+        self.any_row = classes(np.zeros(clean.n_rows, dtype=np.int64), pool=clean.pool)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Have the clean run keep what visits will gather from it."""
         groups = [group for strands in self.strands.values() for group in strands.values()]
-        stages = {reader.stage for readers in self.readers.values() for reader in readers}
+        inputs = [part for node in self.nodes.values() for part in node.parts if part.writer is None]
+        stages = {reader.stage for part in inputs for reader in part.readers} | {self.twin.last_stage}
         if self.options.others == "independent":
-            writers = self.twin.anatomy.writers
-            groups += [(plain_part(writer),) for writer in writers if writer.stage < max(stages)]
-            groups += [(part,) for node in bound.nodes.values() for part in node.parts if part.writer is not None]
-            stages = {
-                part.readers[0].stage for node in bound.nodes.values() for part in node.parts if part.writer is None
-            }
-        clean.prepare(stages | {self.twin.last_stage}, groups)
+            last = max(reader.stage for node in self.nodes.values() for part in node.parts for reader in part.readers)
+            groups += [(plain_part(writer),) for writer in self.twin.anatomy.writers if writer.stage < last]
+            groups += [(part,) for node in self.nodes.values() for part in node.parts if part.writer is not None]
+            self.clean.prepare(stages, groups)
+            return
+        consumers = [node for node in self.nodes.values() if node.parents or node.name == self.root]
+        readers = [(node, reader) for node in consumers for part in node.parts for reader in part.readers]
+        self.clean.prepare(stages, groups, [(reader.stage, self.declared(node, reader)) for node, reader in readers])
+
+    def declared(self, node: BoundNode, reader: Reader) -> tuple[Group, ...]:
+        """Return what a reader of a node sees of the node's parents and of the node itself."""
+        return tuple(
+            group
+            for name in (*node.parents, node.name)
+            for strand, group in self.strands[name].items()
+            if strand.feeds(reader)
+        )
 
     def with_self_donors(self) -> Scrubber:
         """Return the same where a row may stand in for itself; all tables are shared."""
@@ -127,61 +161,75 @@ class Scrubber:
         Args:
             number: Number of the pass; with the seed it determines every draw.
             movements: Whether to measure how far each arrow moved, too.
-            n_rows: How many references, the first ones; all by default. Donors come from all rows.
+            n_rows: How many references, the first ones; all by default.
         """
-        n_rows = self.clean.n_rows if n_rows is None else n_rows
-        shape = (n_rows, self.clean.n_steps, self.twin.model.cfg.d_vocab)
-        result = Pass(np.empty(shape, dtype=self.clean.log_probs.dtype), 0.0, 0.0)
+        n_rows = len(range(self.clean.n_rows)[self.clean.references]) if n_rows is None else n_rows
+        result = Pass(np.empty(0), 0.0, 0.0)
         self._pass, self._shared = number, {}
         self._movements = result.movements if movements else None
-        visit = _Visit(self, (self.root,), None if n_rows == self.clean.n_rows else np.arange(n_rows))
-        root_stage = self.twin.last_stage
-        moved = baseline = 0.0
-        for rows, chunk in visit.chunks():
+        visit = _Visit(self, (self.root,), torch.arange(n_rows * self.clean.n_steps, device=self.device))
+        before = self.clean.seen(self.twin.last_stage)
+        log_probs, moved, baseline = [], torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        for chunk in visit.chunks():
             x = chunk.compute_root()
-            result.log_probs[rows] = self.twin.logits(x).log_softmax(-1).cpu().numpy()
-            before = self.clean.seen(root_stage)
-            moved += (x - before[rows]).norm(dim=-1).sum().item()
-            baseline += (gather(before, chunk.other_rows) - before[rows]).norm(dim=-1).sum().item()
-        positions = n_rows * self.clean.n_steps
-        result.root_moved, result.root_moved_by_baseline = moved / positions, baseline / positions
+            log_probs.append(self.twin.logits(x).log_softmax(-1).flatten(0, 1))
+            own = gather(before, chunk.positions)
+            moved += (x - own).norm(dim=-1).sum()
+            baseline += (gather(before, chunk.other) - own).norm(dim=-1).sum()
+        result.log_probs = torch.cat(log_probs).unflatten(0, (n_rows, self.clean.n_steps)).cpu().numpy()
+        result.root_moved, result.root_moved_by_baseline = (
+            float(total) / (n_rows * self.clean.n_steps) for total in (moved, baseline)
+        )
         return result
 
     def logits(self, number: int) -> Float[Tensor, "row step action"]:
-        """Scrub every reference once, as :meth:`run` does, and return the logits: differentiable if the clean run is.
+        """Scrub every row once, as :meth:`run` does, and return the logits: differentiable if the clean run is.
 
         Args:
             number: Number of the pass.
         """
         self._pass, self._shared, self._movements = number, {}, None
-        chunks = _Visit(self, (self.root,)).chunks()
-        return torch.cat([self.twin.logits(chunk.compute_root()) for _, chunk in chunks])
+        visit = _Visit(self, (self.root,), self.everywhere)
+        logits = torch.cat([self.twin.logits(chunk.compute_root()).flatten(0, 1) for chunk in visit.chunks()])
+        return logits.unflatten(0, (self.clean.n_rows, self.clean.n_steps))
 
-    def deliver(self, path: TreePath, visited: np.ndarray | None = None) -> Delivery:
-        """Visit the node at the end of `path`, at every row or those visited, and return what it delivers there."""
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.clean.tokens.device
+
+    @property
+    def everywhere(self) -> Int[Tensor, " position"]:
+        """All positions of the dataset."""
+        return torch.arange(self.clean.n_rows * self.clean.n_steps, device=self.device)
+
+    def deliver(self, path: TreePath, positions: Int[Tensor, " visited"]) -> Delivery:
+        """Visit the node at the end of `path` and return what it delivers.
+
+        Args:
+            path: Tree path, from the root.
+            positions: Where it is drawn; it may be visited at more positions.
+        """
         name = path[-1]
         if not self.nodes[name].parents:
             return self.leaf(name)
-        if self.options.shared and name in self._shared:
-            return self._shared[name]
-        visit = _Visit(self, path, visited)
-        delivery = visit.room()
-        for rows, chunk in visit.chunks():
-            for key, value in chunk.compute().items():
-                delivery[key][rows] = value
-        if self.options.shared:
-            self._shared[name] = delivery
-        return delivery
+        if not self.options.shared:
+            return _Visit(self, path, positions).deliver()
+        if name not in self._shared:  # other consumers will come to other positions
+            self._shared[name] = _Visit(self, path, self.everywhere).deliver()
+        return self._shared[name]
 
     def leaf(self, name: str) -> Delivery:
         """Return what a node without parents delivers: its sites as the model computes them."""
-        delivery: Delivery = {strand: self.clean.written(group) for strand, group in self.strands[name].items()}
+        streams: dict[Strand | Reader, Tensor] = {
+            strand: self.clean.written(group).flatten(0, 1) for strand, group in self.strands[name].items()
+        }
         for part in self.nodes[name].parts:
             for reader in part.readers if part.writer is None else ():
                 seen = self.clean.seen(reader.stage)
                 inputs = (self.twin.head_input(reader, self.twin.normalise(reader.stage, x)) for x in seen.split(64))
-                delivery[reader] = torch.cat(list(inputs))
-        return delivery
+                streams[reader] = torch.cat(list(inputs)).flatten(0, 1)
+        return Delivery(streams)
 
     def key(self, path: TreePath) -> TreePath:
         """Return what the draws of a visit depend on: the tree path, or the node alone if its draws are shared."""
@@ -198,73 +246,119 @@ class Scrubber:
 
     def other_rows(self, path: TreePath, table: str = "other") -> Int[Tensor, " row"]:
         """Draw the rows that unimportant inputs of a visit come from."""
-        u = self.uniforms(path, table, (self.clean.n_rows,))
-        own = self.options.self_donors
-        rows = draw_rows(self.clean.n_rows, u, own) if self._halves is None else draw(self._halves, u, own)
-        return torch.from_numpy(rows).to(self.clean.tokens.device)
+        rows = draw(self.any_row, self.uniforms(path, table, (self.clean.n_rows,)), self.options.self_donors)
+        return torch.from_numpy(rows).to(self.device)
 
-    def measure(self, path: TreePath, parent: str, donors: np.ndarray, delivery: Delivery) -> None:
+    def positions_of(
+        self, donors: Int[np.ndarray, " row *step"], at: Int[Tensor, "*visited"]
+    ) -> Int[Tensor, "*visited"]:
+        """Return where a table of donors leads from some positions: a donor row is visited at the same step."""
+        table, n_steps = torch.from_numpy(donors).to(self.device), self.clean.n_steps
+        return table[at // n_steps] * n_steps + at % n_steps if donors.ndim == 1 else table.flatten()[at]
+
+    def measure(self, path: TreePath, arrow: _Arrow, positions: Int[Tensor, " visited"]) -> None:
         """Record how far an arrow moved, if this pass is asked to."""
-        if self._movements is not None:
-            node, before = self.nodes[parent], self.leaf(parent)
-            self._movements[(*path, parent)] = movement(self.clean, node.selected, donors, before, delivery)
+        if self._movements is None:
+            return
+        before, donors = self.leaf(arrow.parent), arrow.donors.flatten()
+        positions = positions.flatten()
+        if arrow.selected is not None:
+            selected = arrow.selected[positions]
+            positions, donors = positions[selected], donors[selected]
+        moved = spread = norm = torch.zeros((), device=self.device)
+        for at, drawn in zip(positions.split(CHUNK_TOKENS), donors.split(CHUNK_TOKENS), strict=True):
+            for key in before.streams:
+                own = before.at(key, at)
+                moved = moved + (arrow.delivery.at(key, drawn) - own).norm(dim=-1).sum()
+                spread = spread + (before.at(key, drawn) - own).norm(dim=-1).sum()
+                norm = norm + own.norm(dim=-1).sum()
+        swapped = (
+            (donors // self.clean.n_steps != positions // self.clean.n_steps).float().mean() if len(donors) else 0.0
+        )
+        relative = (float(moved / norm), float(spread / norm)) if norm else (np.nan, np.nan)
+        self._movements[(*path, arrow.parent)] = Movement(float(swapped), *relative)
 
 
 @dataclass
 class _Arrow:
-    """One declared parent of a visit, with its donors and what it delivers at every row."""
+    """One declared parent of a visit: where each visited position draws it, and what it delivers there.
+
+    Attributes:
+        parent: Name of the parent.
+        donors: Positions that stand in for those visited; as they are arranged.
+        selected: Positions of the dataset at which the parent speaks; None for all. [position]
+        delivery: What the parent delivers.
+    """
 
     parent: str
-    donors: Int[Tensor, " row *step"]
-    selected: Bool[Tensor, "row step"] | None
+    donors: Int[Tensor, "*visited"]
+    selected: Bool[Tensor, " position"] | None
     delivery: Delivery
-
-    def gather(self, key: Strand | Reader, rows: slice | Tensor) -> Stream:
-        return gather(self.delivery[key], self.donors[rows])
 
 
 class _Visit:
-    """One tree node of one pass, at every row or those visited: its tables, and what its parents deliver."""
+    """One tree node of one pass, at some positions: its tables, and what its parents deliver.
 
-    def __init__(self, scrubber: Scrubber, path: TreePath, visited: np.ndarray | None = None) -> None:
-        self.scrubber, self.path, self.name, self.visited = scrubber, path, path[-1], visited
+    A node with heads is visited at all steps of the rows that the positions belong to, since heads look back; any
+    other only at the positions themselves.
+    """
+
+    def __init__(self, scrubber: Scrubber, path: TreePath, positions: Int[Tensor, " visited"]) -> None:
+        self.scrubber, self.path, self.node = scrubber, path, scrubber.nodes[path[-1]]
+        self.n_steps = scrubber.clean.n_steps
+        self.looks_back = any(part.writer is not None and part.writer.kind == "head" for part in self.node.parts)
+        if self.looks_back:
+            rows = torch.zeros(scrubber.clean.n_rows, dtype=torch.bool, device=positions.device)
+            rows[positions // self.n_steps] = True
+            steps = torch.arange(self.n_steps, device=positions.device)
+            positions = rows.nonzero() * self.n_steps + steps
+        self.positions = positions
         self.other = scrubber.other_rows(path)
         self.others: dict[tuple[Reader, object], Tensor] = {}
-        self.arrows = [self._arrow(parent) for parent in scrubber.nodes[self.name].parents]
+        self.arrows = [self._arrow(parent) for parent in self.node.parents]
 
     def _arrow(self, parent: str) -> _Arrow:
-        scrubber, device = self.scrubber, self.scrubber.clean.tokens.device
-        donors = scrubber.donors(self.path, parent)
-        delivery = scrubber.deliver((*self.path, parent), self._come_to(donors))
-        scrubber.measure(self.path, parent, donors, delivery)
-        selected = scrubber.nodes[parent].selected
-        mask = None if selected is None else torch.from_numpy(selected).to(device)
-        return _Arrow(parent, torch.from_numpy(donors).to(device), mask, delivery)
+        scrubber = self.scrubber
+        donors = scrubber.positions_of(scrubber.donors(self.path, parent), self.positions)
+        mask = scrubber.nodes[parent].selected
+        selected = None if mask is None else torch.from_numpy(mask).to(donors.device).flatten()
+        reached = donors if selected is None else donors[selected[self.positions]]
+        if reached.numel():
+            delivery = scrubber.deliver((*self.path, parent), _distinct(reached, scrubber.clean.n_rows * self.n_steps))
+        else:
+            delivery = scrubber.leaf(parent)  # which nobody reads
+        if selected is not None and reached.numel():  # elsewhere something is gathered that nobody reads
+            donors = torch.where(selected[self.positions], donors, reached[0])
+        arrow = _Arrow(parent, donors, selected, delivery)
+        scrubber.measure(self.path, arrow, self.positions)
+        return arrow
 
-    def _come_to(self, donors: Int[np.ndarray, " row *step"]) -> np.ndarray | None:
-        """Return the rows at which a parent is visited from here: there is no need to visit it anywhere else."""
-        scrubber, n_steps = self.scrubber, self.scrubber.clean.n_steps
-        if scrubber.options.shared or scrubber._movements is not None:
-            return None  # others look at it too
-        drawn = donors if self.visited is None else donors[self.visited]
-        reached = np.zeros(scrubber.clean.n_rows, dtype=bool)
-        reached[drawn if donors.ndim == 1 else drawn // n_steps] = True
-        return None if reached.all() else np.flatnonzero(reached)
+    def chunks(self) -> Iterator[_Chunk]:
+        """Return the visited positions in parts that are computed together."""
+        clean, size = self.scrubber.clean, max(1, CHUNK_TOKENS // self.n_steps)
+        if not self.looks_back:
+            size = clean.points_at_once
+        for first in range(0, len(self.positions), size):
+            yield _Chunk(self, slice(first, first + size))
 
-    def chunks(self) -> Iterator[tuple[slice | Tensor, _Chunk]]:
-        clean, visited = self.scrubber.clean, self.visited
-        for rows in clean.chunks() if visited is None else chunks(len(visited), clean.n_steps):
-            visited_rows = rows if visited is None else torch.from_numpy(visited[rows]).to(clean.tokens.device)
-            yield visited_rows, _Chunk(self, visited_rows)
-
-    def room(self) -> Delivery:
-        """Return memory for what the node delivers at every row."""
-        scrubber, d_head = self.scrubber, self.scrubber.twin.model.cfg.d_head
-        room: Delivery = {strand: scrubber.clean.empty() for strand in scrubber.strands[self.name]}
-        for part in scrubber.nodes[self.name].parts:
-            if part.writer is None:
-                room |= {reader: scrubber.clean.empty(d_head) for reader in part.readers}
-        return room
+    def deliver(self) -> Delivery:
+        """Compute the node at all visited positions."""
+        clean, flat = self.scrubber.clean, self.positions.flatten()
+        streams: dict[Strand | Reader, Tensor] = {}
+        first = 0
+        for chunk in self.chunks():
+            computed = chunk.compute()
+            for key, value in computed.items():
+                if key not in streams:
+                    streams[key] = value.new_empty(len(flat), value.shape[-1])
+                streams[key][first : first + chunk.positions.numel()] = value.flatten(0, 1)
+            first += chunk.positions.numel()
+        n_positions = clean.n_rows * self.n_steps
+        if len(flat) == n_positions:
+            return Delivery(streams)
+        places = torch.zeros(n_positions, dtype=torch.int64, device=flat.device)
+        places[flat] = torch.arange(len(flat), device=flat.device)
+        return Delivery(streams, places)
 
     def other_for(self, reader: Reader, writer: object) -> Int[Tensor, " row"]:
         """Return the table of one writer at one reader, with independent others."""
@@ -273,18 +367,39 @@ class _Visit:
         return self.others[reader, writer]
 
 
-class _Chunk:
-    """A visit at some rows: inputs are put together, and the node's parts computed in the order of their stages."""
+def _distinct(positions: Int[Tensor, "*drawn"], n_positions: int) -> Int[Tensor, " distinct"]:
+    """Return which positions of a dataset are among those drawn, in order."""
+    drawn = torch.zeros(n_positions, dtype=torch.bool, device=positions.device)
+    drawn[positions.flatten()] = True
+    return drawn.nonzero()[:, 0]
 
-    def __init__(self, visit: _Visit, rows: slice | Tensor) -> None:
-        self.visit, self.rows = visit, rows
+
+class _Chunk:
+    """A visit at some positions: inputs are put together, and the node's parts computed in the order of their stages.
+
+    Attributes:
+        positions: The positions. [row, step], or [1, position] where no step looks at another
+    """
+
+    def __init__(self, visit: _Visit, part: slice) -> None:
+        self.visit, self.part = visit, part
         self.scrubber, self.clean, self.twin = visit.scrubber, visit.scrubber.clean, visit.scrubber.twin
-        self.other_rows = visit.other[rows]
-        self.parts = self.scrubber.nodes[visit.name].parts
-        self.own: Delivery = {}
+        self.positions = self._of(visit.positions)
+        self.other = self._from(visit.other)
+        self.parts = visit.node.parts
+        self.own: dict[Strand | Reader, Stream] = {}
         self._inputs: dict[object, Stream] = {}
 
-    def compute(self) -> Delivery:
+    def _of(self, table: Int[Tensor, " visited *step"]) -> Int[Tensor, "batch step"]:
+        """Return the part of a table over the visited positions that belongs to this chunk."""
+        return table[self.part] if self.visit.looks_back else table[self.part][None]
+
+    def _from(self, rows: Int[Tensor, " row"]) -> Int[Tensor, "batch step"]:
+        """Return the positions, at the same steps, of the rows that stand in for those of this chunk."""
+        n_steps = self.visit.n_steps
+        return rows[self.positions // n_steps] * n_steps + self.positions % n_steps
+
+    def compute(self) -> dict[Strand | Reader, Stream]:
         """Compute all parts and return what the node delivers."""
         by_stage: dict[int, list[Part]] = {}
         for part in self.parts:
@@ -307,7 +422,7 @@ class _Chunk:
             self.own |= {reader: self._head_input(reader) for reader in part.readers}
         for strand, group in strands_of(parts).items():
             if strand.stage == 0:
-                self.own[strand] = self.clean.written(group)[self.rows]
+                self.own[strand] = gather(self.clean.written(group), self.positions)
                 continue
             whole = [part for part in group if part.directions is None]
             written = [along(part, self._write([part])) for part in group if part.directions is not None]
@@ -326,7 +441,7 @@ class _Chunk:
 
     def _head_inputs(self, readers: list[Reader]) -> Float[Tensor, "batch step head d_head"]:
         """Return the queries, keys or values of some heads of a layer: at once, if all see the same."""
-        replaced = any(reader in arrow.delivery for arrow in self.visit.arrows for reader in readers)
+        replaced = any(reader in arrow.delivery.streams for arrow in self.visit.arrows for reader in readers)
         if replaced or len({self._signature(reader) for reader in readers}) > 1:
             return torch.stack([self._head_input(reader) for reader in readers], dim=2)
         first, heads = readers[0], [reader.head for reader in readers]
@@ -335,16 +450,20 @@ class _Chunk:
     def _head_input(self, reader: Reader) -> Float[Tensor, "batch step d_head"]:
         """A head's query, key or value: from the node at that input, if one is declared, else from what it sees."""
         for arrow in self.visit.arrows:
-            if reader in arrow.delivery:
+            if reader in arrow.delivery.streams:
                 return self._replaced(arrow, reader)
         return self.twin.head_input(reader, self._normalised(reader))
 
     def _replaced(self, arrow: _Arrow, reader: Reader) -> Float[Tensor, "batch step d_head"]:
-        value = arrow.gather(reader, self.rows)
+        value = self._delivered(arrow, reader)
         if arrow.selected is None:
             return value
         unselected = self.twin.head_input(reader, self.twin.normalise(reader.stage, self._everything(reader)))
-        return torch.where(arrow.selected[self.rows][..., None], value, unselected)
+        return torch.where(arrow.selected[self.positions][..., None], value, unselected)
+
+    def _delivered(self, arrow: _Arrow, key: Strand | Reader) -> Float[Tensor, "batch step d"]:
+        """Return what a parent delivers at the donors of this chunk."""
+        return arrow.delivery.at(key, self._of(arrow.donors))
 
     def _normalised(self, reader: Reader) -> Stream:
         if self.scrubber.options.others == "independent":  # no other reader sees the same
@@ -356,40 +475,48 @@ class _Chunk:
 
     def _signature(self, reader: Reader) -> object:
         """Readers of a stage with the same signature see the same."""
-        if self.scrubber.options.others == "independent":
-            return reader
-        keys = [key for arrow in self.visit.arrows for key in arrow.delivery] + list(self.own)
-        return frozenset(key.to for key in keys if isinstance(key, Strand) and key.feeds(reader))
+        return reader if self.scrubber.options.others == "independent" else self._declared(reader)
+
+    def _declared(self, reader: Reader) -> tuple[Group, ...]:
+        return self.scrubber.declared(self.visit.node, reader)
 
     def _seen(self, reader: Reader) -> Stream:
         """Return the sum that a reader sees in this visit."""
-        x = self._everything(reader)
+        joint = self.scrubber.options.others == "joint"
+        if joint:
+            x = gather(self.clean.rest(reader.stage, self._declared(reader)), self.other)
+        else:
+            x = self._everything(reader)
         for arrow in self.visit.arrows:
-            for key in arrow.delivery:
-                if isinstance(key, Strand) and key.feeds(reader):
-                    parts = self.scrubber.strands[arrow.parent][key]
-                    change = arrow.gather(key, self.rows).sub_(self._unimportant(parts, reader))
-                    x += change if arrow.selected is None else change * arrow.selected[self.rows][..., None]
+            for key, group in self.scrubber.strands[arrow.parent].items():
+                if not key.feeds(reader):
+                    continue
+                value = self._delivered(arrow, key)
+                if arrow.selected is not None:
+                    value = torch.where(
+                        arrow.selected[self.positions][..., None], value, self._unimportant(group, reader)
+                    )
+                x = x + value if joint else x + (value - self._unimportant(group, reader))
         for key, value in self.own.items():
             if isinstance(key, Strand) and key.feeds(reader):
-                x += value
-                x -= self._unimportant(self.scrubber.strands[self.visit.name][key], reader)
+                group = self.scrubber.strands[self.visit.node.name][key]
+                x = x + value if joint else x + (value - self._unimportant(group, reader))
         return x
 
     def _everything(self, reader: Reader) -> Stream:
         """Return what a reader would see if all its inputs were unimportant."""
         if self.scrubber.options.others == "joint":
-            return gather(self.clean.seen(reader.stage), self.other_rows)
+            return gather(self.clean.seen(reader.stage), self.other)
         first, *others = (writer for writer in self.twin.anatomy.writers if writer.feeds(reader))
         total = self._unimportant((plain_part(first),), reader)
         for writer in others:  # one by one: all of them at once take most room
             total = total + self._unimportant((plain_part(writer),), reader)
         return sum((self.twin.attention_bias(layer) for layer in range(reader.stage // 2)), start=total)
 
-    def _unimportant(self, parts: tuple[Part, ...], reader: Reader) -> Stream:
+    def _unimportant(self, parts: Group, reader: Reader) -> Stream:
         """Return what some parts write where a reader takes them from other rows."""
         if self.scrubber.options.others == "joint":
-            return gather(self.clean.written(parts), self.other_rows)
-        tables = [self.visit.other_for(reader, part.writer)[self.rows] for part in parts]
+            return gather(self.clean.written(parts), self.other)
+        tables = [self._from(self.visit.other_for(reader, part.writer)) for part in parts]
         streams = [gather(self.clean.written((part,)), rows) for part, rows in zip(parts, tables, strict=True)]
         return sum(streams[1:], start=streams[0])
