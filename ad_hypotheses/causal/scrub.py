@@ -105,9 +105,17 @@ class Scrubber:
         bound: The hypothesis, bound to the model and the dataset.
         options: The choices of :class:`Options`.
         seed: Seed of all draws.
+        pool: Rows that may be donors; those of the clean run if None. [row]
     """
 
-    def __init__(self, clean: Clean, bound: BoundGraph, options: Options | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        clean: Clean,
+        bound: BoundGraph,
+        options: Options | None = None,
+        seed: int = 0,
+        pool: Bool[np.ndarray, " row"] | None = None,
+    ) -> None:
         self.clean, self.bound, self.seed = clean, bound, seed
         self.nodes, self.root = bound.nodes, bound.root
         self.options = options or Options()
@@ -115,13 +123,14 @@ class Scrubber:
         self._pass = 0
         self._shared: dict[str, Delivery] = {}
         self._movements: dict[TreePath, Movement] | None = None
+        pool = clean.pool if pool is None else pool
         self.strands = {name: strands_of(node.parts) for name, node in bound.nodes.items()}
         self.classes = {
-            name: classes(node.labels, node.selected, self.options.align, clean.history.episode_step, clean.pool)
+            name: classes(node.labels, node.selected, self.options.align, clean.history.episode_step, pool)
             for name, node in bound.nodes.items()
             if node.labels is not None
         }
-        self.any_row = classes(np.zeros(clean.n_rows, dtype=np.int64), pool=clean.pool)
+        self.any_row = classes(np.zeros(clean.n_rows, dtype=np.int64), pool=pool)
         self._prepare()
 
     def _prepare(self) -> None:

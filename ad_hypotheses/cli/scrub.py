@@ -53,7 +53,22 @@ def scrub(
     ] = 256,
     passes: Annotated[
         int, typer.Option("--passes", metavar="N", callback=at_least(1), help="How often each history is scrubbed.")
-    ] = 5,
+    ] = 2,
+    pool: Annotated[
+        int | None,
+        typer.Option(
+            "--pool",
+            metavar="N",
+            callback=at_least(2),
+            help="Donors, which are other histories; by default 4 times the references, at least 1024.",
+        ),
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data", metavar="NAMES", help="Data sets, separated by commas: source, own, edited or edited:FAMILY."
+        ),
+    ] = "source,own,edited",
     tasks: Tasks = "all",
     others: Annotated[
         Literal["joint", "independent"],
@@ -97,7 +112,20 @@ def scrub(
     set_up_torch(device, threads)
     budget = None if memory is None else parse_memory(memory)
     n_findings = _findings(adversary, findings)
-    settings = ScrubSettings(rows, passes, tasks, others, align, shared, seed, rollouts, budget, n_findings)
+    settings = ScrubSettings(
+        rows=rows,
+        passes=passes,
+        pool=pool,
+        data=tuple(data.split(",")),
+        tasks=tasks,
+        others=others,
+        align=align,
+        shared=shared,
+        seed=seed,
+        rollouts=rollouts,
+        memory=budget,
+        findings=n_findings,
+    )
     command = rerun_command(context, shown_file(file), leave_out=("reports", "memory"))
     scratch = Scratch(reports / PARTIAL / Path(file).stem)
     keep_freed_memory()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from ad_hypotheses.evidence.bootstrap import Estimate, Resampling, crossed_bootstrap
-from ad_hypotheses.evidence.estimate import Evidence, LossSums, estimate, require_estimable
-from ad_hypotheses.evidence.halves import HalfSums
-from ad_hypotheses.evidence.verdict import Judgement, Tested, Verdict, draws_for, holm, judge, p_above, p_below
+from ad_hypotheses.evidence.estimate import Evidence, Sums, estimate, require_estimable
+from ad_hypotheses.evidence.verdict import Cell, Judgement, Tested, Verdict, draws_for, holm, judge, p_above, p_below
 
 __all__ = [
+    "Cell",
     "Estimate",
     "Evidence",
-    "HalfSums",
     "Judgement",
-    "LossSums",
     "Resampling",
+    "Sums",
     "Tested",
     "Verdict",
     "crossed_bootstrap",

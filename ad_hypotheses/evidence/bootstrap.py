@@ -8,7 +8,7 @@ them (one in 64, of 40 rows), no interval made from the rows can cover: 0.5. Per
 widely at 256 rows (0.89 to 0.99 on losses like these). Differences are on the safe side (0.96 to 1.00 from 40 rows
 up): noise that belongs to one row in one pass is counted with the rows and with the passes.
 
-Rows are donors as well: where it is known what that adds (:mod:`ad_hypotheses.evidence.halves`), draws are stretched.
+Donors come from a pool of other rows, several times as large, whose choice adds little; it is not resampled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ad_hypotheses.evidence.halves import Donors, variances
+from ad_hypotheses.evidence.plain_data import Number
 
 BLOCK = 2**24  # numbers that are held at once, 128 MB: many draws are computed one block after the other
 PICKED = 3  # numbers that are held for each thing while one is picked
@@ -36,7 +36,6 @@ class Estimate:
         draws: `[draw]`, a confidence distribution of the true value; NaN where a draw held nothing to compute from.
         level: Coverage that the interval aims at, in (0, 1).
         estimable: False where the figure is not to be read: it prints as "not estimable".
-        donors: What the choice of donors added to the interval.
     """
 
     value: float
@@ -45,7 +44,6 @@ class Estimate:
     draws: Float[np.ndarray, " draw"] = field(repr=False, compare=False)
     level: float = 0.95
     estimable: bool = True
-    donors: Donors = field(default_factory=Donors, compare=False)
 
     def __format__(self, spec: str) -> str:
         """Return `"0.62 [0.58, 0.66]"`, each number in the format `spec` (`.2f` by default)."""
@@ -56,6 +54,14 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self:.2f}"
+
+    def number(self) -> Number:
+        """Return the figure and its interval alone, as records hold them."""
+        return Number(float(self.value), float(self.low), float(self.high), bool(self.estimable))
+
+    def complement(self) -> Estimate:
+        """Return the estimate of 1 minus the figure."""
+        return replace(self, value=1 - self.value, low=1 - self.high, high=1 - self.low, draws=1 - self.draws)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +171,14 @@ def numbers_a_draw(n_clusters: int, *n_passes: int) -> int:
     return n_clusters + sum(n_passes) + n_passes[-1] + 3  # the shares of the passes are multiplied once more
 
 
+def variances(residual: Float[np.ndarray, "#pass cluster"]) -> tuple[float, float]:
+    """Return the variance of a sum of residuals that is due to the clusters, and to the passes that it is a mean of."""
+    n_clusters = residual.shape[1]
+    of_rows = n_clusters / max(n_clusters - 1, 1) * np.sum(residual.mean(axis=0) ** 2)
+    between = residual.sum(axis=1).std(ddof=1) ** 2 / len(residual) if len(residual) > 1 else 0.0
+    return float(of_rows), float(between)
+
+
 def _draws_of(
     value: float,
     residual: Float[np.ndarray, "#pass cluster"],
@@ -206,11 +220,3 @@ def read(value: float, draws: Float[np.ndarray, " draw"], level: float) -> Estim
     high = float(np.sort(np.where(empty, np.inf, draws))[-tail])
     bounded = bool(np.isfinite([value, low, high]).all())
     return Estimate(value=value, low=low, high=high, draws=draws, level=level, estimable=bounded)
-
-
-def stretched(estimate: Estimate, donors: Donors) -> Estimate:
-    """Return an estimate whose interval knows of the donors: wider or narrower, and further where it may be biased."""
-    away = (estimate.draws - estimate.value) * donors.scatter
-    draws = estimate.value + away - np.where(away < 0, max(donors.bias, 0.0), min(donors.bias, 0.0))
-    found = read(estimate.value, draws, estimate.level)
-    return replace(found, estimable=found.estimable and estimate.estimable, donors=donors)

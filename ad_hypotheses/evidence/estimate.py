@@ -1,86 +1,87 @@
-"""Losses and ratios with intervals that know three sources of chance: references, passes, and which donors there are.
+"""What a claim keeps of a model, on a set of positions: figures with intervals over references and passes.
 
-Losses are pooled, `E = sum over rows / number of positions`, so a row with many positions of a regime weighs more
-in that regime. A ratio is never clamped: a value below 0 or above 1 is news about the hypothesis.
+Two zeros are used. *Ignorance*: one distribution for all positions of a regime, the mean of the model's own, so that 0
+is what a constant explains; :attr:`Evidence.fidelity` and :attr:`Evidence.explained` are measured from it. *Swapping*:
+what is left if everything, or everything but the structure, comes from other histories; `recovered` and
+`beyond_structure` are measured from that, as in Chan et al. 2022.
+
+Sums are pooled over positions, so a row with many positions of a regime weighs more in it. A ratio is never clamped: a
+value below 0 or above 1 is news about the claim.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from ad_hypotheses.errors import DataError
-from ad_hypotheses.evidence.bootstrap import Estimate, Resampling, crossed_bootstrap, stretched
-from ad_hypotheses.evidence.halves import HalfSums, donors_of
+from ad_hypotheses.evidence.bootstrap import Estimate, Resampling, crossed_bootstrap
 
 ENOUGH_ROWS = 16  # below it, a gain that is not estimable says more about the rows than about the model
 
 
 @dataclass(frozen=True, eq=False)
-class LossSums:
-    """Loss sums of each row over the positions that are asked about (all, or one regime).
+class Sums:
+    """Sums of each row of references over the positions that are asked about: the tested ones of a regime.
 
-    Rows without such a position stay in, with a count of 0: then every regime has the same rows and clusters, and
-    can be resampled together.
+    Rows without such a position stay in, with a count of 0: then every regime has the same rows and clusters, and can
+    be resampled together. Losses and divergences are in nats.
 
     Attributes:
-        model: `[row]`, nats; the model untouched.
-        scrubbed: `[pass, row]`, nats; under the hypothesis.
-        baseline: `[row]`, nats; with nothing important, known exactly.
-        structure: `[pass, row]`, nats; the same graph with constant features, drawn with the passes of `scrubbed`.
-        counts: `[row]`, number of positions.
-        clusters: `[row]`, which learner the row comes from; each row is its own cluster by default.
-        halves: The same in halves without common donors; None where nobody scrubbed them.
+        counts: Number of positions. [row]
+        model: Loss of the model untouched. [row]
+        scrubbed: Loss under the claim. [pass, row]
+        structure: Loss under the same graph with constant features. [pass, row]
+        baseline: Loss with nothing important, known exactly. [row]
+        ignorant: Loss of the zero, one distribution for the regime. [row]
+        kl: KL divergence from the model of what the claim leaves of it. [pass, row]
+        kl_ignorant: The same of the zero. [row]
+        kl_with_self: As `kl`, where a row may be its own donor. [pass, row]
+        kl_independent: As `kl`, where each unimportant input has a history of its own, on some of the rows; None where
+            that was not measured. [pass, row]
+        kl_ignorant_there: As `kl_ignorant`, on those rows. [row]
+        clusters: Learner that each row comes from; each row is its own cluster by default. [row]
     """
 
+    counts: Int[np.ndarray, " row"]
     model: Float[np.ndarray, " row"]
     scrubbed: Float[np.ndarray, "pass row"]
-    baseline: Float[np.ndarray, " row"]
     structure: Float[np.ndarray, "pass row"]
-    counts: Int[np.ndarray, " row"]
+    baseline: Float[np.ndarray, " row"]
+    ignorant: Float[np.ndarray, " row"]
+    kl: Float[np.ndarray, "pass row"]
+    kl_ignorant: Float[np.ndarray, " row"]
+    kl_with_self: Float[np.ndarray, "own_pass row"]
+    kl_independent: Float[np.ndarray, "other_pass row"] | None = None
+    kl_ignorant_there: Float[np.ndarray, " row"] | None = None
     clusters: Shaped[np.ndarray, " row"] | None = None
-    halves: HalfSums | None = None
 
     def __post_init__(self) -> None:
-        rows = self.model.shape
-        assert len(rows) == 1, f"model must be [row], not {rows}"
-        assert self.baseline.shape == self.counts.shape == rows, (self.baseline.shape, self.counts.shape, rows)
-        assert self.scrubbed.shape == (len(self.scrubbed), *rows), (self.scrubbed.shape, rows)
-        assert self.structure.shape == self.scrubbed.shape, (self.structure.shape, self.scrubbed.shape)
-        assert len(self.scrubbed) > 0, "no pass"
-        assert self.clusters is None or self.clusters.shape == rows, "clusters must be [row]"
-        assert self.halves is None or self.halves.first.shape[1:] == rows, "halves must be [split, row]"
-        assert np.all(self.counts >= 0), "negative counts"
-        for name in ("model", "scrubbed", "baseline", "structure"):
+        for name in ("model", "scrubbed", "structure", "baseline", "ignorant", "kl", "kl_ignorant", "kl_with_self"):
             sums = getattr(self, name)
-            assert np.all(np.isfinite(sums)), f"{name} holds NaN or infinite losses"
-            assert np.all(sums[..., self.counts == 0] == 0), f"{name} has a loss in a row that has no position"
-
-    @property
-    def n_passes(self) -> int:
-        """Number of passes."""
-        return len(self.scrubbed)
+            assert np.all(np.isfinite(sums)), f"{name} holds NaN or infinite sums"
+            assert np.all(sums[..., self.counts == 0] == 0), f"{name} has a sum in a row that has no position"
 
     @property
     def n_clusters(self) -> int:
         """Number of clusters that are resampled, those without a position among them."""
         return len(self.model) if self.clusters is None else len(np.unique(self.clusters))
 
-    def resampling(self, rng: np.random.Generator, n_boot: int = 2000) -> Resampling:
-        """Draw weights that fit these sums, and every other regime or hypothesis with the same rows and passes."""
-        return Resampling.draw(self.n_clusters, self.n_passes, rng, n_boot)
+    @property
+    def learners(self) -> int:
+        """Number of clusters that have a position."""
+        return int(np.count_nonzero(self.by_cluster(self.counts)))
 
     def by_cluster(self, sums: Shaped[np.ndarray, "*pass row"]) -> Float[np.ndarray, "#pass cluster"]:
         """Add up the rows of each cluster.
 
         Args:
-            sums: `[row]` or `[pass, row]`.
+            sums: [row] or [pass, row]
 
         Returns:
-            `[pass, cluster]`, with one pass where `sums` has none; clusters in the order of their ids.
+            One pass where `sums` has none; clusters in the order of their ids. [pass, cluster]
         """
         sums = np.atleast_2d(np.asarray(sums, dtype=np.float64))
         if self.clusters is None:
@@ -91,103 +92,93 @@ class LossSums:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one hypothesis recovers on a set of positions: four losses, two ratios and the ratios' denominators.
+    """What a claim keeps of a model on a set of positions.
 
     Attributes:
-        model: `E_model`, nats a position.
-        scrubbed: `E_scrubbed`, nats a position.
-        baseline: `E_baseline`, nats a position.
-        structure: `E_structure`, nats a position.
-        recovered: `(E_scrubbed - E_baseline) / (E_model - E_baseline)`, 1 for a perfect hypothesis; not clamped.
-        beyond_structure: `(E_scrubbed - E_structure) / (E_model - E_structure)`, the same against constant features.
-        baseline_minus_model: The loss that there is to recover; `recovered` is estimable only if it lies above 0.
-        structure_minus_model: The same for `beyond_structure`.
-        rows: Number of rows with at least one position.
+        fidelity: `1 - KL(model || scrubbed) / KL(model || zero)`: how much of what the model does is kept.
+        fidelity_with_self: The same where a row may be its own donor, which flatters a claim.
+        fidelity_independent: The same where each unimportant input has a history of its own; None if not measured.
+        explained: `1 - (E_scrubbed - E_model) / (E_ignorant - E_model)`: how much of what the model knows of the labels
+            is kept; `fidelity` itself where the labels are the model's own.
+        recovered: `(E_scrubbed - E_baseline) / (E_model - E_baseline)`, from swapping everything.
+        beyond_structure: `(E_scrubbed - E_structure) / (E_model - E_structure)`, from constant features.
+        model, scrubbed, structure, baseline, ignorant: The five losses, nats a position.
+        kl: KL divergence of what the claim leaves from the model, nats a position.
+        kl_ignorant: What there is to explain: that of the zero.
+        gain: `E_ignorant - E_model`, nats a position.
+        gain_on_baseline, gain_on_structure: `E_baseline - E_model`, `E_structure - E_model`, nats a position.
+        learners: Number of learners with a position.
         positions: Number of positions.
-        resampling: The weights behind every figure.
     """
 
-    model: Estimate
-    scrubbed: Estimate
-    baseline: Estimate
-    structure: Estimate
+    fidelity: Estimate
+    fidelity_with_self: Estimate
+    fidelity_independent: Estimate | None
+    explained: Estimate
     recovered: Estimate
     beyond_structure: Estimate
-    baseline_minus_model: Estimate
-    structure_minus_model: Estimate
-    rows: int
-    positions: int
-    resampling: Resampling = field(repr=False, compare=False)
+    model: Estimate
+    scrubbed: Estimate
+    structure: Estimate
+    baseline: Estimate
+    ignorant: Estimate
+    kl: Estimate
+    kl_ignorant: Estimate
+    gain: Estimate
+    gain_on_baseline: Estimate
+    gain_on_structure: Estimate
+    learners: int
+    positions: int = field(compare=False)
 
 
-@dataclass(frozen=True)
-class _Clustered:
-    """Loss sums of each cluster, of all passes or of all splits into halves. [#pass, cluster] each"""
+def estimate(sums: Sums, resampling: Resampling, level: float = 0.95) -> Evidence:
+    """Estimate all figures on one set of positions.
 
-    model: Float[np.ndarray, "#pass cluster"]
-    scrubbed: Float[np.ndarray, "#pass cluster"]
-    baseline: Float[np.ndarray, "#pass cluster"]
-    structure: Float[np.ndarray, "#pass cluster"]
-    counts: Float[np.ndarray, "#pass cluster"]
-
-
-_RATIOS: dict[str, tuple[Callable[[_Clustered], np.ndarray], Callable[[_Clustered], np.ndarray]]] = {
-    "model": (lambda sums: sums.model, lambda sums: sums.counts),
-    "scrubbed": (lambda sums: sums.scrubbed, lambda sums: sums.counts),
-    "baseline": (lambda sums: sums.baseline, lambda sums: sums.counts),
-    "structure": (lambda sums: sums.structure, lambda sums: sums.counts),
-    "recovered": (lambda sums: sums.scrubbed - sums.baseline, lambda sums: sums.model - sums.baseline),
-    "beyond_structure": (lambda sums: sums.scrubbed - sums.structure, lambda sums: sums.model - sums.structure),
-    "baseline_minus_model": (lambda sums: sums.baseline - sums.model, lambda sums: sums.counts),
-    "structure_minus_model": (lambda sums: sums.structure - sums.model, lambda sums: sums.counts),
-}  # numerator and denominator of every figure
-
-
-def estimate(
-    losses: LossSums, resampling: Resampling, level: float = 0.95, donors_as: Evidence | None = None
-) -> Evidence:
-    """Estimate the four losses and the two ratios on one set of positions.
-
-    A ratio is estimable only if its denominator's interval lies above 0: otherwise the model does no better on these
-    positions than what it is measured against, and there is no loss to explain.
+    A ratio is estimable only if its denominator's interval lies above 0: otherwise there is nothing on these positions
+    that it could be a share of.
 
     Args:
-        losses: Loss sums of each row.
-        resampling: Weights from `LossSums.resampling`; the same ones for whatever is to be compared.
+        sums: Sums of each row.
+        resampling: Weights; the same ones for whatever is to be compared.
         level: Coverage of the intervals, in (0, 1).
-        donors_as: What the choice of donors adds is taken from here, for `losses` without halves of their own.
     """
-    assert resampling.cluster_counts.shape[1] == losses.n_clusters, (resampling.cluster_counts.shape, losses.n_clusters)
-    assert resampling.pass_counts.shape[1] == losses.n_passes, (resampling.pass_counts.shape, losses.n_passes)
-    whole, halves = _clustered(losses, losses), None
-    if losses.halves is not None:
-        halves = _clustered(losses, losses.halves)
-        first = losses.by_cluster(losses.halves.first) > 0
-    estimates: dict[str, Estimate] = {}
-    for name, (above, below) in _RATIOS.items():
-        numerator, denominator = above(whole), below(whole)
-        ratio_estimate = crossed_bootstrap(numerator, denominator, resampling, level)
-        if donors_as is not None:
-            ratio_estimate = stretched(ratio_estimate, getattr(donors_as, name).donors)
-        elif halves is not None and ratio_estimate.estimable:
-            total = denominator.mean(axis=0).sum()
-            residual, in_halves = (
-                (above(sums) - ratio_estimate.value * below(sums)) / total for sums in (whole, halves)
-            )
-            ratio_estimate = stretched(ratio_estimate, donors_of(residual, in_halves, first))
-        estimates[name] = ratio_estimate
-    for ratio, gap in (("recovered", "baseline_minus_model"), ("beyond_structure", "structure_minus_model")):
-        estimates[ratio] = replace(estimates[ratio], estimable=estimates[ratio].estimable and estimates[gap].low > 0)
-    n_rows, n_positions = int(np.count_nonzero(losses.counts)), int(losses.counts.sum())
-    return Evidence(**estimates, rows=n_rows, positions=n_positions, resampling=resampling)
+    assert resampling.cluster_counts.shape[1] == sums.n_clusters, (resampling.cluster_counts.shape, sums.n_clusters)
+    values = {
+        name: sums.by_cluster(value) for name, value in vars(sums).items() if name != "clusters" and value is not None
+    }
 
+    def ratio(above: np.ndarray, below: np.ndarray) -> Estimate:
+        return crossed_bootstrap(above, below, resampling, level)
 
-def _clustered(losses: LossSums, lost: LossSums | HalfSums) -> _Clustered:
-    model, counts = losses.by_cluster(losses.model), losses.by_cluster(losses.counts)
-    scrubbed, baseline, structure = (
-        losses.by_cluster(values) for values in (lost.scrubbed, lost.baseline, lost.structure)
+    def share(above: np.ndarray, below: np.ndarray, gap: Estimate) -> Estimate:
+        found = ratio(above, below).complement()
+        return replace(found, estimable=found.estimable and gap.low > 0)
+
+    counts, model, scrubbed = values["counts"], values["model"], values["scrubbed"]
+    losses = {name: ratio(values[name], counts) for name in ("model", "scrubbed", "structure", "baseline", "ignorant")}
+    kl_ignorant = ratio(values["kl_ignorant"], counts)
+    gains = {name: ratio(values[name] - model, counts) for name in ("ignorant", "baseline", "structure")}
+    lost = scrubbed - model
+    independent = None
+    if "kl_independent" in values:
+        there = values["kl_ignorant_there"]
+        independent = share(values["kl_independent"], there, ratio(there, counts))
+    return Evidence(
+        fidelity=share(values["kl"], values["kl_ignorant"], kl_ignorant),
+        fidelity_with_self=share(values["kl_with_self"], values["kl_ignorant"], kl_ignorant),
+        fidelity_independent=independent,
+        explained=share(lost, values["ignorant"] - model, gains["ignorant"]),
+        recovered=share(lost, values["baseline"] - model, gains["baseline"]),
+        beyond_structure=share(lost, values["structure"] - model, gains["structure"]),
+        **losses,
+        kl=ratio(values["kl"], counts),
+        kl_ignorant=kl_ignorant,
+        gain=gains["ignorant"],
+        gain_on_baseline=gains["baseline"],
+        gain_on_structure=gains["structure"],
+        learners=sums.learners,
+        positions=int(sums.counts.sum()),
     )
-    return _Clustered(model, scrubbed, baseline, structure, counts)
 
 
 def require_estimable(evidence: Evidence) -> None:
@@ -197,16 +188,16 @@ def require_estimable(evidence: Evidence) -> None:
         DataError: `recovered` is not estimable: the rows are too few, or the model does no better than the baseline.
     """
     if not evidence.recovered.estimable:
-        gap = evidence.baseline_minus_model
-        if evidence.rows < ENOUGH_ROWS and gap.value > 0:
+        gap = evidence.gain_on_baseline
+        if evidence.learners < ENOUGH_ROWS and gap.value > 0:
             raise DataError(
-                f"{evidence.rows} histories are too few: the model gains {gap.value:.4f} nats over the baseline on "
+                f"{evidence.learners} histories are too few: the model gains {gap.value:.4f} nats over the baseline on "
                 f"them, but no interval of that gain excludes 0. Use {ENOUGH_ROWS} or more (`rows`), better 256."
             )
         raise DataError(
             "the model does no better on these histories than with everything resampled: "
             f"E_model {evidence.model.value:.4f} vs E_baseline {evidence.baseline.value:.4f} "
             f"(difference {gap.value:.4f}, {gap.level:.0%} interval [{gap.low:.4f}, {gap.high:.4f}]; "
-            f"{evidence.positions} positions in {evidence.rows} rows), so there is no loss to explain. "
+            f"{evidence.positions} positions in {evidence.learners} rows), so there is no loss to explain. "
             "Use more rows, another model, or histories like those that the model was trained on."
         )

@@ -1,12 +1,13 @@
 """One rule that turns estimates into verdicts, for all hypotheses and controls of a file at once.
 
-The rule is fixed before the run and has no knob but `accept`. All that are tested together share one error budget:
-the chance that any wrong one among them is called *supported* is at most 2.5 %, and likewise for *refuted*.
+A claim is tested in *cells*: a regime of a data set each. The rule is fixed before the run and has no knob but
+`accept`. All that are tested together share one error budget: the chance that any wrong one among them is called
+*supported* is at most 2.5 %, and likewise for *refuted*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,16 +15,83 @@ import numpy as np
 from jaxtyping import Float
 
 from ad_hypotheses.evidence.bootstrap import Estimate
+from ad_hypotheses.evidence.estimate import Evidence
 
-Verdict = Literal["supported", "refuted", "inconclusive", "vacuous"]
+Verdict = str
+"""`"supported"`, `"supported in explore, stay"`, `"refuted"`, `"inconclusive"` or `"vacuous"`."""
+
+CellStatus = Literal["supported", "refuted", "open", "untested", "does not count"]
 
 #: One-sided error rate of a family: each end of a 95 % interval.
 ALPHA = 0.025
 #: Below this share of the baseline's movement the root's input has hardly been touched.
 VACUOUS_BELOW = 0.05
-#: Where fewer of a node's draws than this are another history, what the node says was hardly tested.
+#: Where at a node fewer positions than this have another history as a donor, what the node says was hardly tested.
 SWAPPED_AT_LEAST = 0.2
-_N_RATIOS = 4
+#: A regime whose tested positions carry less than this share of what there is to explain was hardly tested.
+TESTED_AT_LEAST = 0.5
+#: A regime counts where at least so many learners have a position in it ...
+ENOUGH_LEARNERS = 30
+#: ... and where the model is at least so many nats away from the best constant distribution.
+ENOUGH_NATS = 0.02
+_MOST_RATIOS = 5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A claim in one regime of one data set.
+
+    Attributes:
+        data: Name of the data set.
+        regime: Name of the regime.
+        evidence: Figures over the tested positions.
+        tested: Share of what there is to explain that lies on tested positions, 0 to 1.
+        swapped: Share of the positions that have another history as a donor, at the node where it is smallest.
+        labelled: Whether the labels are a learner's, so that `explained` says something that fidelity does not.
+    """
+
+    data: str
+    regime: str
+    evidence: Evidence
+    tested: float
+    swapped: float
+    labelled: bool
+
+    @property
+    def why_not(self) -> str:
+        """Why the regime does not count; empty if it does."""
+        if self.evidence.learners < ENOUGH_LEARNERS:
+            return f"only {self.evidence.learners} learners have a position in it ({ENOUGH_LEARNERS} needed)"
+        if not self.evidence.kl_ignorant.low > ENOUGH_NATS:
+            gap = self.evidence.kl_ignorant
+            return f"the model hardly differs from one constant distribution ({gap:.3f} nats; {ENOUGH_NATS} needed)"
+        return ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether the claim must explain this cell."""
+        return not self.why_not
+
+    @property
+    def was_tested(self) -> bool:
+        """Whether enough was swapped for a verdict."""
+        return self.tested >= TESTED_AT_LEAST and self.swapped >= SWAPPED_AT_LEAST
+
+    @property
+    def ratios(self) -> dict[str, Estimate]:
+        """What must all lie above `accept`, by the words that a reader knows them by.
+
+        `explained` and `beyond structure` are asked for only where there is something that they could be shares of.
+        """
+        evidence = self.evidence
+        ratios = {"fidelity": evidence.fidelity, "fidelity with self-donors": evidence.fidelity_with_self}
+        if evidence.fidelity_independent is not None:
+            ratios["fidelity with independent others"] = evidence.fidelity_independent
+        if evidence.beyond_structure.estimable:
+            ratios["beyond structure"] = evidence.beyond_structure
+        if self.labelled and evidence.gain.low > ENOUGH_NATS:
+            ratios["explained"] = evidence.explained
+        return ratios
 
 
 @dataclass(frozen=True)
@@ -32,33 +100,22 @@ class Tested:
 
     Attributes:
         name: What the file calls it.
-        accept: The recovered share from which on it counts as supported.
-        recovered: Share of the loss recovered; donors exclude the row itself.
-        beyond_structure: The same against constant features.
-        recovered_with_self: `recovered` where a row may be its own donor, which inflates it.
-        beyond_structure_with_self: `beyond_structure` likewise.
+        accept: The share from which on it counts as supported.
+        cells: Every regime of every data set, without the averages over regimes where there are several.
         root_movement: How far the root's input moved, as a share of how far the baseline moves it, 0 or more.
         swapped: Share of the draws whose donor is another row, at the node where it is smallest.
     """
 
     name: str
     accept: float
-    recovered: Estimate
-    beyond_structure: Estimate
-    recovered_with_self: Estimate
-    beyond_structure_with_self: Estimate
+    cells: tuple[Cell, ...]
     root_movement: float
     swapped: float
 
     @property
-    def ratios(self) -> dict[str, Estimate]:
-        """The four ratios that must all pass, by the words a reader knows them by."""
-        return {
-            "recovered": self.recovered,
-            "beyond structure": self.beyond_structure,
-            "recovered with self-donors": self.recovered_with_self,
-            "beyond structure with self-donors": self.beyond_structure_with_self,
-        }
+    def counting(self) -> list[Cell]:
+        """The cells that count."""
+        return [cell for cell in self.cells if cell.counts]
 
 
 @dataclass(frozen=True)
@@ -67,10 +124,12 @@ class Judgement:
 
     Attributes:
         name: What was judged.
-        verdict: Supported, refuted, inconclusive or vacuous.
-        p_supported: Holm-adjusted p-value of "some ratio is at or below `accept`".
-        p_refuted: Holm-adjusted p-value of "every ratio is at or above `accept`".
+        verdict: Supported, supported in some regimes, refuted, inconclusive or vacuous.
+        p_supported: Holm-adjusted p-value of "in some cell some ratio is at or below `accept`".
+        p_refuted: Holm-adjusted p-value of "in every cell every ratio is at or above `accept`".
         reason: One plain sentence with the numbers that decided.
+        sentence: What the claim explains and what not, by regime and data set.
+        statuses: What is said of each cell, in their order.
     """
 
     name: str
@@ -78,6 +137,8 @@ class Judgement:
     p_supported: float
     p_refuted: float
     reason: str
+    sentence: str
+    statuses: tuple[CellStatus, ...]
 
 
 def p_above(estimate: Estimate, threshold: float) -> float:
@@ -115,24 +176,31 @@ def holm(p_values: Sequence[float] | Float[np.ndarray, " test"]) -> Float[np.nda
     return adjusted
 
 
-def draws_for(n_tested: int) -> int:
+def draws_for(n_claims: int, n_cells: int = 1) -> int:
     """Return how many bootstrap draws a family needs, 2000 or more.
 
-    The smallest p-value is one over the number of draws, and the correction multiplies it by up to four times the
-    family; this leaves room for five draws on the wrong side.
+    The smallest p-value is one over the number of draws, and the correction multiplies it by the number of ratios.
+
+    Args:
+        n_claims: Claims that are judged together.
+        n_cells: Regimes of all data sets together.
     """
-    return max(2000, int(np.ceil(6 * _N_RATIOS * n_tested / ALPHA)))
+    return max(2000, int(np.ceil(1.1 * _MOST_RATIOS * n_cells * n_claims / ALPHA)))
 
 
 def judge(family: Sequence[Tested]) -> list[Judgement]:
     """Judge all hypotheses and controls of one file together.
 
-    *vacuous*: the root's input moved less than 5 % of what the baseline moves it, and at some node hardly any history
-    was swapped; such a claim says nothing, whatever it recovers. (If nothing moves although histories were swapped at
-    every node, they are indeed alike to the model.) *supported*: recovered and beyond structure, without and with
-    self-donors, all lie above `accept` (the largest of their p-values, Holm-adjusted over the family, is below 0.025),
-    and at every node at least a fifth of the draws was another history. *refuted*: at least one ratio lies below (the
-    smallest, times four, likewise adjusted). *inconclusive*: anything else.
+    In a cell, a claim is *supported* if every ratio that is asked for lies above `accept`, and *refuted* if one lies
+    below. A regime counts where enough learners have a position in it and where the model does something that a
+    constant does not.
+
+    *supported*: in every cell that counts, at least half of what there is to explain was tested, at every node at least
+    a fifth of the positions had another donor, and the largest p-value of all ratios, Holm-adjusted over the family, is
+    below 0.025. *supported in* some regimes: that holds of these regimes on every data set on which they count, after
+    correction for the number of regimes. *refuted*: in some cell a ratio lies below (the smallest p-value, times the
+    number of ratios, likewise adjusted). *vacuous*: the root's input moved less than 5 % of what the baseline moves it,
+    and at some node hardly any history was swapped. *inconclusive*: anything else, or no regime counts.
 
     Args:
         family: Everything that was tested together; a corrected p-value depends on all of it.
@@ -142,74 +210,158 @@ def judge(family: Sequence[Tested]) -> list[Judgement]:
     """
     for tested in family:
         assert tested.root_movement >= 0, f"{tested.name}: the root moved by {tested.root_movement}"
-        n_boot = min(len(ratio.draws) for ratio in tested.ratios.values())
-        assert _N_RATIOS * len(family) < ALPHA * (n_boot + 1), (
-            f"{n_boot} draws cannot refute any of {len(family)} tested together; use {draws_for(len(family))}"
+    supported = holm([_worst(tested.counting, tested.accept) for tested in family])
+    refuted = holm([_harmed(tested.counting, tested.accept) for tested in family])
+    n_regimes = sum(len(_regimes(tested)) for tested in family)
+    n_cells = sum(len(tested.counting) for tested in family)
+    judgements = []
+    for tested, up, down in zip(family, supported, refuted, strict=True):
+        # of one family: each regime, and each cell, is corrected for all of them
+        regimes = tuple(
+            regime
+            for regime, cells in _regimes(tested).items()
+            if min(1.0, n_regimes * _worst(cells, tested.accept)) < ALPHA
         )
-    supported = holm([max(p_above(ratio, claim.accept) for ratio in claim.ratios.values()) for claim in family])
-    below = [min(p_below(ratio, claim.accept) for ratio in claim.ratios.values()) for claim in family]
-    refuted = holm(np.minimum(np.multiply(_N_RATIOS, below), 1.0))
-    return [
-        _judge_one(claim, float(up), float(down), len(family))
-        for claim, up, down in zip(family, supported, refuted, strict=True)
-    ]
+        statuses = tuple(_status(cell, tested.accept, n_cells) for cell in tested.cells)
+        judgements.append(_judgement(tested, float(up), float(down), regimes, statuses))
+    return judgements
 
 
-def _judge_one(tested: Tested, p_supported: float, p_refuted: float, n_tested: int) -> Judgement:
-    """Apply the rule to one hypothesis whose p-values are adjusted already."""
+def _regimes(tested: Tested) -> dict[str, list[Cell]]:
+    """The cells that count, by regime."""
+    regimes: dict[str, list[Cell]] = {}
+    for cell in tested.counting:
+        regimes.setdefault(cell.regime, []).append(cell)
+    return regimes
+
+
+def _worst(cells: Sequence[Cell], accept: float) -> float:
+    """The p-value of "somewhere a ratio is at or below `accept`".
+
+    It is 1 where a cell was hardly tested, where there is none, and where constant features do as well in all of them:
+    then nothing was tested of what the features say.
+    """
+    if not any(cell.evidence.beyond_structure.estimable for cell in cells):
+        return 1.0
+    return _lowest(cells, accept)
+
+
+def _lowest(cells: Sequence[Cell], accept: float) -> float:
+    p_values = [p_above(ratio, accept) if cell.was_tested else 1.0 for cell in cells for ratio in cell.ratios.values()]
+    return max(p_values, default=1.0)
+
+
+def _harmed(cells: Iterable[Cell], accept: float) -> float:
+    """The p-value of "nowhere a ratio is below `accept`", corrected for their number."""
+    p_values = [p_below(ratio, accept) for cell in cells for ratio in cell.ratios.values() if cell.tested > 0]
+    return min(1.0, len(p_values) * min(p_values, default=1.0))
+
+
+def _status(cell: Cell, accept: float, n_cells: int) -> CellStatus:
+    if not cell.counts:
+        return "does not count"
+    if min(1.0, n_cells * _harmed([cell], accept)) < ALPHA:
+        return "refuted"
+    if not cell.was_tested:
+        return "untested"
+    return "supported" if min(1.0, n_cells * _lowest([cell], accept)) < ALPHA else "open"
+
+
+def _judgement(
+    tested: Tested, up: float, down: float, regimes: tuple[str, ...], statuses: tuple[CellStatus, ...]
+) -> Judgement:
+    """Apply the rule to one claim whose p-values are adjusted already."""
     verdict: Verdict = "inconclusive"
-    if tested.root_movement < VACUOUS_BELOW and tested.swapped < SWAPPED_AT_LEAST:
+    if not tested.counting:
+        reason = "no regime counts: " + "; ".join(f"{_place(cell)}: {cell.why_not}" for cell in tested.cells)
+    elif tested.root_movement < VACUOUS_BELOW and tested.swapped < SWAPPED_AT_LEAST:
         verdict, reason = "vacuous", _why_vacuous(tested)
-    elif p_supported < ALPHA and tested.swapped < SWAPPED_AT_LEAST:
-        reason = _why_untested(tested)
-    elif p_supported < ALPHA:
+    elif up < ALPHA:
         verdict, reason = "supported", _why_supported(tested)
-    elif p_refuted < ALPHA:
+    elif regimes:
+        verdict = f"supported in {', '.join(regimes)}"
+        reason = f"in {_listed(regimes)} all ratios lie above the accepted {tested.accept:.2f}, elsewhere not"
+    elif down < ALPHA:
         verdict, reason = "refuted", _why_refuted(tested)
     else:
-        reason = _why_inconclusive(tested, p_supported, p_refuted, n_tested)
-    return Judgement(tested.name, verdict, p_supported, p_refuted, reason)
+        reason = _why_inconclusive(tested, up)
+    return Judgement(tested.name, verdict, up, down, reason, _sentence(tested, statuses), statuses)
+
+
+def _place(cell: Cell) -> str:
+    return f"{cell.regime} ({cell.data})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _ranked(tested: Tested) -> list[tuple[Cell, str, Estimate]]:
+    """Every ratio of every cell that counts, the lowest first."""
+    ratios = [(cell, name, ratio) for cell in tested.counting for name, ratio in cell.ratios.items()]
+    return sorted(ratios, key=lambda item: item[2].low if item[2].estimable else -np.inf)
 
 
 def _why_vacuous(tested: Tested) -> str:
     return (
         f"the root's input moved {tested.root_movement:.1%} of what the baseline moves it (less than "
-        f"{VACUOUS_BELOW:.0%}), so almost nothing was put to the test, whatever is recovered ({tested.recovered})"
-    )
-
-
-def _why_untested(tested: Tested) -> str:
-    return (
-        f"at one node only {tested.swapped:.0%} of the draws were another history (less than {SWAPPED_AT_LEAST:.0%}), "
-        f"so what it says was hardly tested, whatever is recovered ({tested.recovered}); with more histories, or a "
-        "coarser feature, there is somebody to swap"
+        f"{VACUOUS_BELOW:.0%}), so almost nothing was put to the test, whatever is kept"
     )
 
 
 def _why_supported(tested: Tested) -> str:
-    name, ratio = min(tested.ratios.items(), key=lambda item: item[1].low)
-    return f"all four ratios lie above the accepted {tested.accept:.2f}; the lowest is {name} {ratio}"
+    cell, name, ratio = _ranked(tested)[0]
+    return f"all ratios lie above the accepted {tested.accept:.2f}; the lowest is {name} {ratio} in {_place(cell)}"
 
 
 def _why_refuted(tested: Tested) -> str:
-    name, ratio = min(tested.ratios.items(), key=lambda item: p_below(item[1], tested.accept))
-    return f"{name} {ratio} lies below the accepted {tested.accept:.2f}"
+    cell, name, ratio = min(_ranked(tested), key=lambda item: (p_below(item[2], tested.accept), item[2].value))
+    return f"{name} {ratio} in {_place(cell)} lies below the accepted {tested.accept:.2f}"
 
 
-def _why_inconclusive(tested: Tested, p_supported: float, p_refuted: float, n_tested: int) -> str:
-    for name, ratio in tested.ratios.items():
-        if not ratio.estimable and name.startswith("beyond structure"):
+def _why_inconclusive(tested: Tested, p_supported: float) -> str:
+    for cell in tested.counting:
+        if cell.tested < TESTED_AT_LEAST:
             return (
-                f"{name} is not estimable: with constant features the loss cannot be told from the model's own, so "
-                f"the features have nothing to explain beyond the structure (recovered {tested.recovered})"
+                f"in {_place(cell)} only {cell.tested:.0%} of what there is to explain has another donor (less than "
+                f"{TESTED_AT_LEAST:.0%}), so what it says was hardly tested; with more histories, or a coarser "
+                "feature, there is somebody to swap"
             )
-        if not ratio.estimable:
-            return f"{name} is not estimable: the model does no better than with everything resampled"
-    name, ratio = max(tested.ratios.items(), key=lambda item: p_above(item[1], tested.accept))
+        if cell.swapped < SWAPPED_AT_LEAST:
+            return (
+                f"in {_place(cell)} only {cell.swapped:.0%} of the positions of one node have another donor (less than "
+                f"{SWAPPED_AT_LEAST:.0%}), so what it says was hardly tested; with more histories, or a coarser "
+                "feature, there is somebody to swap"
+            )
+    if not any(cell.evidence.beyond_structure.estimable for cell in tested.counting):
+        return (
+            "beyond structure is not estimable: with constant features the loss cannot be told from the model's own, so "
+            "the features have nothing to explain beyond the structure"
+        )
+    cell, name, ratio = max(_ranked(tested), key=lambda item: p_above(item[2], tested.accept))
+    if not ratio.estimable:
+        return f"{name} is not estimable in {_place(cell)}"
     if ratio.low <= tested.accept <= ratio.high:
-        return f"{name} {ratio} reaches across the accepted {tested.accept:.2f}"
-    side, p = ("above", p_supported) if ratio.low > tested.accept else ("below", p_refuted)
+        return f"{name} {ratio} in {_place(cell)} reaches across the accepted {tested.accept:.2f}"
+    side = "above" if ratio.low > tested.accept else "below"
     return (
-        f"{name} {ratio} lies {side} the accepted {tested.accept:.2f} on its own, "
-        f"but not after correcting for all {n_tested} tested together (p = {p:.3f})"
+        f"{name} {ratio} in {_place(cell)} lies {side} the accepted {tested.accept:.2f} on its own, "
+        f"but not after correcting for all that was tested together (p = {p_supported:.3f})"
     )
+
+
+def _sentence(tested: Tested, statuses: Sequence[CellStatus]) -> str:
+    """Say what the claim explains and what not: "on source it explains stay (0.96), not explore (-0.14)"."""
+    words = {"supported": "explains", "refuted": "does not explain", "open": "may explain", "untested": "hardly tests"}
+    parts = []
+    for data in dict.fromkeys(cell.data for cell in tested.cells):
+        groups: dict[str, list[str]] = {}
+        for cell, status in zip(tested.cells, statuses, strict=True):
+            if cell.data == data and status in words:
+                fidelity = cell.evidence.fidelity
+                value = f"{fidelity.value:.2f}" if fidelity.estimable else "not estimable"
+                groups.setdefault(words[status], []).append(f"{cell.regime} ({value})")
+        if groups:
+            said = ", ".join(f"{word} {_listed(regimes)}" for word, regimes in groups.items())
+            parts.append(f"on {data} {tested.name} {said}")
+    return "; ".join(parts) or f"no regime of any data set counts for {tested.name}"

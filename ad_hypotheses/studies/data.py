@@ -149,3 +149,7 @@ def _bytes(checkpoint: Checkpoint, rows: int, data: str) -> int:
     shape = model.shape
     held = shape.n_ctx if shape.window is None else shape.window
     return size + 2 * min(rows, ROWS_AT_ONCE) * held * shape.n_layers * shape.d_model * model.dtype.itemsize
+
+
+def chosen_data(text: str, task: object, episodes: int) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name != "edited")

@@ -1,15 +1,11 @@
-"""Hypotheses bound to a checkpoint, fresh histories and regimes: what a study measures."""
+"""Hypotheses bound to a checkpoint and to the data sets of a study: what is measured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Bool
-
-from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.distill.checkpoint import Checkpoint, load
@@ -22,10 +18,14 @@ from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.wrong_site import wrong_site
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.adversary.plan import AttackPlan
-from ad_hypotheses.studies.data import histories
+from ad_hypotheses.studies.data import chosen_data, histories
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim
 from ad_hypotheses.studies.scrub.cost import Cost, history_bytes, predict, refuse_too_large
+from ad_hypotheses.studies.scrub.extent import Extent
+from ad_hypotheses.studies.scrub.ground import Ground, make_ground
 from ad_hypotheses.studies.scrub.record import Challenge
+
+DATA = ("source", "own", "edited")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,10 @@ class ScrubSettings:
     """How a study is made.
 
     Attributes:
-        rows: Histories in the dataset.
-        passes: How often every reference is scrubbed, in each variant.
+        rows: References of each data set.
+        passes: How often every reference is scrubbed, with the claim's features and with constant ones.
+        pool: Donors of each data set, which are other learners; None for four times the references, at least 1024.
+        data: Data sets, as in `studies.data.chosen_data`.
         tasks: Which tasks the histories come from.
         others: As in :class:`Options`.
         align: As in :class:`Options`.
@@ -46,7 +48,9 @@ class ScrubSettings:
     """
 
     rows: int = 256
-    passes: int = 5
+    passes: int = 2
+    pool: int | None = None
+    data: tuple[str, ...] = DATA
     tasks: str = "all"
     others: str = "joint"
     align: Align = "step"
@@ -61,16 +65,58 @@ class ScrubSettings:
         """What the engine needs of it."""
         return Options(others=self.others, align=self.align, shared=self.shared)  # type: ignore[arg-type]
 
+    @property
+    def donors(self) -> int:
+        """Number of donors of each data set."""
+        return max(POOL, TIMES * self.rows) if self.pool is None else self.pool
+
+    def extent(self, main: bool, first: bool) -> Extent:
+        """Return how much of a claim is measured.
+
+        Args:
+            main: Whether it is the hypothesis, not a control.
+            first: Whether it is the first data set.
+        """
+        return Extent(self.passes, guards=main, nodes_alone=main and first)
+
+
+POOL, TIMES = 1024, 4  # donors: at least so many, and so many times the references
+
 
 def reference_histories(checkpoint: Checkpoint, settings: ScrubSettings) -> History:
-    """Let fresh learners live: the histories whose loss is to be explained, one learner a row.
+    """Let fresh source learners live: one learner a row, never trained on.
 
     Raises:
         DataError: Too few rows were asked for.
         CapacityError: They would not fit into memory.
     """
-    lives = histories(checkpoint, settings.rows, seed=settings.seed, tasks=settings.tasks, memory=settings.memory)
-    return lives.history
+    dataset = histories(checkpoint, settings.rows, "source", settings.seed, settings.tasks, memory=settings.memory)
+    return replace(dataset.history, learner=None)
+
+
+@dataclass
+class BoundClaim:
+    """A claim bound to the data sets that it is tested on.
+
+    Attributes:
+        kind: As in :class:`Claim`.
+        bounds: The claim on each data set; a control is tested on the first alone. {data set: bound}
+        measured: What was measured on each, in their order.
+    """
+
+    kind: str
+    bounds: Mapping[str, Bound]
+    measured: list[MeasuredClaim] = field(default_factory=list)
+
+    @property
+    def bound(self) -> Bound:
+        """The claim on the first data set."""
+        return next(iter(self.bounds.values()))
+
+    @property
+    def hypothesis(self) -> Hypothesis:
+        """The claim itself."""
+        return self.bound.hypothesis
 
 
 @dataclass
@@ -79,34 +125,41 @@ class BoundStudy:
 
     Attributes:
         checkpoint: The model.
-        history: The dataset.
-        regimes: Which steps belong to which regime, `"all"` first. {name: [row, step]}
-        bound: The claims with their kinds, as in :class:`Claim`; the hypothesis first.
-        clean: The model's own run, once it was made.
-        tried: What was measured, claim by claim.
+        grounds: The data sets.
+        claims: The hypothesis first.
         attack: What an adversary will try on the hypothesis, if one was asked.
         challenge: What it found.
     """
 
     checkpoint: Checkpoint
-    history: History
-    regimes: dict[str, Bool[np.ndarray, "row step"]]
-    bound: list[tuple[str, Bound]]
-    clean: Clean | None = None
-    tried: list[MeasuredClaim] = field(default_factory=list)
+    grounds: list[Ground]
+    claims: list[BoundClaim]
     attack: AttackPlan | None = None
     challenge: Challenge | None = None
 
     @property
     def hypothesis(self) -> Hypothesis:
         """The hypothesis itself."""
-        return self.bound[0][1].hypothesis
+        return self.claims[0].hypothesis
 
 
 def prepare(
-    hypothesis: Hypothesis, controls: Sequence[Hypothesis], checkpoint: Checkpoint, settings: ScrubSettings
+    hypothesis: Hypothesis,
+    controls: Sequence[Hypothesis],
+    checkpoint: Checkpoint,
+    settings: ScrubSettings,
+    grounds: Sequence[Ground] | None = None,
+    progress: Progress | None = None,
 ) -> BoundStudy:
-    """Bind a hypothesis, the researcher's controls and the tool's wrong-site control to a model and to fresh data.
+    """Bind a hypothesis, the researcher's controls and the tool's wrong-site control to a model and to data sets.
+
+    Args:
+        hypothesis: The claim.
+        controls: Claims that should do worse.
+        checkpoint: The model.
+        settings: How the study is made.
+        grounds: The data sets, if they were made already.
+        progress: Listens while they are made.
 
     Raises:
         HypothesisError: A claim does not fit the model or the data.
@@ -118,12 +171,47 @@ def prepare(
     claims = [("hypothesis", hypothesis), *(("control", control) for control in controls)]
     claims += [] if made is None else [("wrong site", made)]
     _refuse_beforehand(checkpoint, [claim for _, claim in claims], settings)
-    history = reference_histories(checkpoint, settings)
-    regimes = checkpoint.config.make_task().regimes(history)
-    bound = [(kind, bind(claim, anatomy, history, regimes, settings.seed)) for kind, claim in claims]
-    for _, claim in bound:
-        refuse_untestable(claim, history, settings.align)
-    return BoundStudy(checkpoint, history, {"all": np.ones_like(history.actions, dtype=bool), **regimes}, bound)
+    grounds = make_grounds(checkpoint, settings, progress or Progress()) if grounds is None else list(grounds)
+    bound_claims = []
+    for kind, claim in claims:
+        of_claim = grounds if kind == "hypothesis" else grounds[:1]
+        bounds = {
+            ground.data: bind(claim, anatomy, ground.history, _roles(ground), settings.seed) for ground in of_claim
+        }
+        bound_claims.append(BoundClaim(kind, bounds))
+        refuse_untestable(bound_claims[-1].bound, grounds[0], settings.align)
+    return BoundStudy(checkpoint, list(grounds), bound_claims)
+
+
+def _roles(ground: Ground) -> dict[str, object]:
+    return {name: mask for name, mask in ground.regimes.items() if name != "all"}
+
+
+def make_grounds(checkpoint: Checkpoint, settings: ScrubSettings, progress: Progress) -> list[Ground]:
+    """Make the data sets of a study about a model.
+
+    Raises:
+        DataError: There is no such data set, or too few rows were asked for.
+        CapacityError: They would not fit into memory.
+    """
+    steps = steps_of(checkpoint)
+    rows = settings.rows + settings.donors
+    refuse_too_large(Cost(0, history_bytes(checkpoint.model, rows, steps), 0), settings.memory)
+    names = data_sets(checkpoint, settings)
+    progress.begin("generating histories", len(names) * rows * steps, "steps")
+    grounds = []
+    for name in names:
+        progress.note(name)
+        how = (settings.rows, settings.donors, settings.tasks, settings.seed)
+        grounds.append(make_ground(checkpoint, name, *how))
+        progress.advance(rows * steps)
+    return grounds
+
+
+def data_sets(checkpoint: Checkpoint, settings: ScrubSettings) -> tuple[str, ...]:
+    """Return the names of the data sets of a study about a model, edited ones by their families."""
+    config = checkpoint.config
+    return chosen_data(",".join(settings.data), config.make_task(), config.kept_episodes)
 
 
 def _refuse_beforehand(checkpoint: Checkpoint, claims: Sequence[Hypothesis], settings: ScrubSettings) -> None:
@@ -136,13 +224,16 @@ def _refuse_beforehand(checkpoint: Checkpoint, claims: Sequence[Hypothesis], set
 
 def predicted(checkpoint: Checkpoint, claims: Sequence[BoundGraph], settings: ScrubSettings, n_boot: int) -> Cost:
     """Return what testing claims about a checkpoint, the hypothesis first, will cost with so many bootstrap draws."""
-    model, steps = checkpoint.model, _steps(checkpoint)
-    cost = predict(model, claims, settings.rows, steps, settings.passes, settings.options, n_boot)
+    model, steps = checkpoint.model, steps_of(checkpoint)
+    n_data = len(data_sets(checkpoint, settings))
+    extents = [settings.extent(number == 0, first=True) for number in range(len(claims))]
+    shape = (settings.rows, settings.donors, steps)
+    cost = predict(model, claims, extents, shape, n_data, settings.options, n_boot)
     return replace(cost, work=max(cost.work, history_bytes(model, settings.rollouts, steps)))
 
 
-def _steps(checkpoint: Checkpoint) -> int:
-    """Steps of a history."""
+def steps_of(checkpoint: Checkpoint) -> int:
+    """Return the number of steps of a history."""
     return checkpoint.config.kept_episodes * checkpoint.config.make_task().horizon
 
 
@@ -154,30 +245,34 @@ def bind_all(
     device: str,
     progress: Progress,
 ) -> list[BoundStudy]:
-    """Load the checkpoints that hypotheses are about, and bind each hypothesis with its controls; see :func:`scrub`."""
+    """Load the checkpoints that hypotheses are about, and bind each hypothesis with its controls; see `scrub`."""
     groups = chosen(hypotheses, model)
     names = dict.fromkeys(main.model for main, _ in groups)
     checkpoints = {name: load(name, models, device) for name in names}
-    progress.begin("generating histories", len(groups), "hypotheses")
-    trials = []
+    grounds: dict[str, list[Ground]] = {}
+    studies = []
     for main, controls in groups:
-        trials.append(prepare(main, controls, checkpoints[main.model], settings))
-        progress.advance(1)
-    return trials
+        study = prepare(main, controls, checkpoints[main.model], settings, grounds.get(main.model), progress)
+        grounds[main.model] = study.grounds
+        studies.append(study)
+    return studies
 
 
-def refuse_untestable(bound: Bound, history: History, align: Align) -> None:
+def refuse_untestable(bound: Bound, ground: Ground, align: Align) -> None:
     """Refuse a claim under which nothing could ever be swapped.
 
     Raises:
-        DataError: At some node no history shares its feature value with another.
+        DataError: At some node no reference shares its feature value with a donor.
     """
+    rows = slice(ground.n_references)
     for node in bound.nodes.values():
         if node.labels is None:
             continue
-        alone = classes(node.labels, node.selected, align, history.episode_step).alone
-        if (alone if node.selected is None else alone[node.selected]).all():
+        pools = classes(node.labels, node.selected, align, ground.history.episode_step, ground.clean.pool)
+        alone = pools.alone[rows]
+        if (alone if node.selected is None else alone[node.selected[rows]]).all():
             raise DataError(
-                f"{node.name}: each of the {history.n_rows} histories is alone in its class, so there is nobody to "
-                f"swap it with.\n  Use more histories (`rows`), or let {node.name}() return something coarser."
+                f"{node.name}: none of the {ground.n_references} histories shares its value with one of the "
+                f"{ground.history.n_rows - ground.n_references} donors, so there is nothing to swap.\n"
+                f"  Use more donors (`pool`), or let {node.name}() return something coarser."
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ad_hypotheses.causal.draws import Align, classes
-from ad_hypotheses.causal.metrics import cross_entropy
-from ad_hypotheses.evidence.bootstrap import Estimate, Resampling
-from ad_hypotheses.evidence.estimate import Evidence, LossSums, estimate
-from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.evidence.bootstrap import Resampling
+from ad_hypotheses.evidence.estimate import Evidence, Sums, estimate
 from ad_hypotheses.evidence.specificity import Specificity, of_claim, specificity
-from ad_hypotheses.evidence.verdict import Judgement, Tested
+from ad_hypotheses.evidence.verdict import Cell, Judgement, Tested
 from ad_hypotheses.language.check import Bound, BoundNode
 from ad_hypotheses.language.history import History
-from ad_hypotheses.studies.scrub.measure import Measured
+from ad_hypotheses.studies.scrub.ground import Ground
+from ad_hypotheses.studies.scrub.measure import INDEPENDENT, SCRUBBED, STRUCTURE, WITH_SELF, Measured
 from ad_hypotheses.studies.scrub.record import Claim, NodeRecord, Regime, WorstPosition
 
 WORST = 6  # positions that a report draws
@@ -29,104 +28,119 @@ OPINION = 1e-6  # how far the largest probability must be above uniform for the 
 
 @dataclass
 class MeasuredClaim:
-    """A bound claim with everything that was measured of it, before verdicts.
+    """A claim with what was measured of it on one data set.
 
     Attributes:
-        bound: The claim.
-        kind: As in :class:`Claim`.
+        ground: The data set.
+        bound: The claim, bound to it.
         measured: From the model.
-        evidence: By regime, `"all"` first: (donors from other rows, self-donors allowed).
-        policy: The explanation's distribution over actions. [row, step, action]
+        policy: The explanation's distribution over actions at the references. [row, step, action]
+        evidence: Figures by regime, `"all"` first.
+        at_stake: Share of what there is to explain that lies on tested positions, by regime.
     """
 
+    ground: Ground
     bound: Bound
-    kind: str
     measured: Measured
-    evidence: dict[str, tuple[Evidence, Evidence]]
     policy: Float[np.ndarray, "row step action"]
+    evidence: dict[str, Evidence]
+    at_stake: dict[str, float]
 
-    @property
-    def name(self) -> str:
-        """Of the hypothesis."""
-        return self.bound.hypothesis.name or self.bound.root
+    def swapped(self, regime: str) -> float:
+        """Share of a regime's positions that have another donor, at the node where it is smallest."""
+        mask = self.ground.masks[regime]
+        shares = [float(donors[mask].mean()) for donors in self.measured.has_donor.values()] if mask.any() else []
+        return min(shares, default=0.0)
 
-    def tested(self) -> Tested:
-        """What the verdict is made from."""
-        other, own = self.evidence["all"]
-        return Tested(
-            self.name,
-            self.bound.hypothesis.accept,
-            other.recovered,
-            other.beyond_structure,
-            own.recovered,
-            own.beyond_structure,
-            self.measured.root_movement,
-            self.measured.least_swapped,
+    def cells(self) -> list[Cell]:
+        """Return what a verdict is made from."""
+        labelled = self.ground.labelled
+        return [
+            Cell(self.ground.data, name, self.evidence[name], self.at_stake[name], self.swapped(name), labelled)
+            for name in self.ground.judged
+        ]
+
+
+def tested(name: str, accept: float, by_data: Sequence[MeasuredClaim]) -> Tested:
+    """Put together what the verdict on a claim is made from, over all of its data sets."""
+    cells = tuple(cell for measured in by_data for cell in measured.cells())
+    first = by_data[0].measured
+    return Tested(name, accept, cells, first.root_movement, first.least_swapped)
+
+
+def weigh(ground: Ground, measured: Measured, resampling: Resampling) -> tuple[dict[str, Evidence], dict[str, float]]:
+    """Estimate every figure in every regime, over the tested positions.
+
+    Returns:
+        Figures by regime, `"all"` first; and the share of what there is to explain that lies on tested positions.
+    """
+    model, learner = ground.loss(ground.log_probs), ground.references.learner
+    evidence, at_stake = {}, {}
+    for name, regime in ground.masks.items():
+        mask = regime & measured.tested
+        shape = ground.log_probs.shape
+        divergence = ground.divergence(np.broadcast_to(ground.ignorant(name), shape))
+        independent = measured.kl.get(INDEPENDENT)
+        few = np.zeros(len(mask), dtype=bool)
+        if independent is not None:
+            few[: np.flatnonzero(independent.any(axis=(0, 2)))[-1] + 1 if independent.any() else 0] = True
+        sums = Sums(
+            counts=mask.sum(axis=1),
+            model=_row_sums(model, mask),
+            scrubbed=_row_sums(measured.losses[SCRUBBED], mask),
+            structure=_row_sums(measured.losses[STRUCTURE], mask),
+            baseline=_row_sums(ground.baseline, mask),
+            ignorant=_row_sums(ground.loss(np.broadcast_to(ground.label_frequencies(name), shape)), mask),
+            kl=_row_sums(measured.kl[SCRUBBED], mask),
+            kl_ignorant=_row_sums(divergence, mask),
+            kl_with_self=_row_sums(measured.kl.get(WITH_SELF, measured.kl[SCRUBBED]), mask),
+            kl_independent=None if independent is None else _row_sums(independent, mask & few[:, None]),
+            kl_ignorant_there=None if independent is None else _row_sums(divergence, mask & few[:, None]),
+            clusters=learner,
         )
-
-
-def weigh(
-    measured: Measured,
-    log_probs: Float[np.ndarray, "row step action"],
-    history: History,
-    regimes: Mapping[str, Bool[np.ndarray, "row step"]],
-    resampling: Resampling,
-) -> dict[str, tuple[Evidence, Evidence]]:
-    """Estimate losses and ratios in every regime, with donors from other rows and with self-donors allowed."""
-    model, halves = cross_entropy(log_probs, history.actions), measured.halves
-    evidence = {}
-    for name, mask in regimes.items():
-        pair: list[Evidence] = []
-        for self_donors in (False, True):
-            suffix = " with self-donors" if self_donors else ""
-            sums = LossSums(
-                model=_row_sums(model, mask),
-                scrubbed=_row_sums(measured.losses[f"scrubbed{suffix}"], mask),
-                baseline=_row_sums(measured.baseline_with_self if self_donors else measured.baseline, mask),
-                structure=_row_sums(measured.losses[f"structure{suffix}"], mask),
-                counts=mask.sum(axis=1),
-                clusters=history.learner,
-                halves=None if self_donors or halves is None else halves.sums(mask),
-            )
-            pair.append(estimate(sums, resampling, donors_as=pair[0] if pair else None))
-        evidence[name] = (pair[0], pair[1])
-    return evidence
+        evidence[name] = estimate(sums, resampling)
+        everything = float(divergence[regime].sum())
+        at_stake[name] = float(divergence[mask].sum()) / everything if everything > 0 else 0.0
+    return evidence, at_stake
 
 
 def _row_sums(losses: np.ndarray, mask: Bool[np.ndarray, "row step"]) -> np.ndarray:
     return np.where(mask, losses, 0).sum(axis=-1, dtype=np.float64)
 
 
-def claim_record(
-    tried: MeasuredClaim,
-    judgement: Judgement,
-    log_probs: Float[np.ndarray, "row step action"],
-    history: History,
-    regimes: Mapping[str, Bool[np.ndarray, "row step"]],
-    align: Align,
-) -> Claim:
-    """Put together everything that a report says of one claim."""
-    hypothesis, measured = tried.bound.hypothesis, tried.measured
-    actions = history.actions
+def claim_record(kind: str, by_data: Sequence[MeasuredClaim], judgement: Judgement, align: Align) -> Claim:
+    """Put together everything that a report says of one claim.
+
+    Args:
+        kind: As in :class:`Claim`.
+        by_data: What was measured on each data set; curves, nodes and the worst positions are those of the first.
+        judgement: The verdict.
+        align: As in `Options`.
+    """
+    main = by_data[0]
+    ground, hypothesis, measured = main.ground, main.bound.hypothesis, main.measured
     curves = {
-        "model": cross_entropy(log_probs, actions),
-        "scrubbed": measured.losses["scrubbed"].mean(axis=0),
-        "baseline": measured.baseline,
-        "structure": measured.losses["structure"].mean(axis=0),
+        "model": ground.loss(ground.log_probs),
+        "scrubbed": measured.losses[SCRUBBED].mean(axis=0),
+        "baseline": ground.baseline,
+        "structure": measured.losses[STRUCTURE].mean(axis=0),
     }
-    change = np.abs(measured.losses["scrubbed"] - curves["model"]).mean(axis=0)
-    ranked = np.sort(change.ravel())[::-1]
+    ranked = np.sort(_change(main).ravel())[::-1]
     n_worst = max(1, ranked.size // 100)
     moved = {}
     if hypothesis.origin is not None:
         before = {node.name: str(node.site) for node in hypothesis.origin.nodes}
         moved = {n.name: f"{before[n.name]} → {n.site}" for n in hypothesis.nodes if str(n.site) != before[n.name]}
-    bits = {
-        name: node_bits(node, history, align) for name, node in tried.bound.nodes.items() if node.labels is not None
-    }
+    nodes = main.bound.nodes.values()
+    bits = {node.name: node_bits(node, ground, align) for node in nodes if node.labels is not None}
+    statuses = iter(judgement.statuses)
+    regimes = []
+    for part in by_data:
+        cells = {cell.regime: (cell, next(statuses)) for cell in part.cells()}
+        regimes += [_regime(part, name, *cells.get(name, (None, "average"))) for name in part.ground.regimes]
     return Claim(
-        name=tried.name,
-        kind=tried.kind,
+        name=hypothesis.name or main.bound.root,
+        kind=kind,
         doc=hypothesis.doc,
         moved_sites=moved,
         accept=hypothesis.accept,
@@ -135,45 +149,63 @@ def claim_record(
         p_supported=judgement.p_supported,
         p_refuted=judgement.p_refuted,
         root_movement=measured.root_movement,
-        nodes=[_node_record(tried, node, history, align, bits) for node in tried.bound.nodes.values()],
-        regimes=[_regime(tried, name, mask, log_probs, change) for name, mask in regimes.items()],
+        nodes=[_node_record(main, node, align, bits) for node in nodes],
+        regimes=regimes,
         steps={name: loss.mean(axis=0).tolist() for name, loss in curves.items()},
-        episodes={name: _by_episode(loss, history) for name, loss in curves.items()},
+        episodes={name: _by_episode(loss, ground.references) for name, loss in curves.items()},
         worst_share=float(ranked[:n_worst].sum() / ranked.sum()) if ranked.sum() else 0.0,
-        worst=_worst(tried, curves, history, regimes, log_probs),
-        tree_nodes=len(tried.bound.tree_paths()),
-        warnings=[*tried.bound.warnings, *_warnings(tried, align), *_idle(bits), *_only_as_measured(tried, judgement)],
+        worst=_worst(main, curves),
+        tree_nodes=len(main.bound.tree_paths()),
+        warnings=[*main.bound.warnings, *_warnings(main, align), *_idle(bits), *_only_as_measured(main, judgement)],
         specificity=of_claim(list(bits.values())),
         any_step=measured.any_step,
         independent=measured.independent,
         together=measured.together,
+        sentence=judgement.sentence,
+        half_pool=measured.half_pool,
     )
 
 
-def _number(estimate: Estimate) -> Number:
-    return Number(float(estimate.value), float(estimate.low), float(estimate.high), bool(estimate.estimable))
+def _change(part: MeasuredClaim) -> Float[np.ndarray, "row step"]:
+    """How far the loss changes at each position, draw by draw, so that harm and help do not cancel."""
+    model = part.ground.loss(part.ground.log_probs)
+    return np.abs(part.measured.losses[SCRUBBED] - model).mean(axis=0)
 
 
-def _regime(tried: MeasuredClaim, name: str, mask: np.ndarray, log_probs: np.ndarray, change: np.ndarray) -> Regime:
-    other, own = tried.evidence[name]
+def _regime(part: MeasuredClaim, name: str, cell: Cell | None, status: str) -> Regime:
+    evidence, ground = part.evidence[name], part.ground
+    mask = ground.masks[name] & part.measured.tested
     n = max(1, int(mask.sum()))
-    opinion = mask & (tried.policy.max(axis=-1) > 1 / log_probs.shape[-1] + OPINION)
+    opinion = mask & (part.policy.max(axis=-1) > 1 / ground.log_probs.shape[-1] + OPINION)
+    independent = evidence.fidelity_independent
     return Regime(
         name=name,
         positions=int(mask.sum()),
-        model=_number(other.model),
-        scrubbed=_number(other.scrubbed),
-        baseline=_number(other.baseline),
-        structure=_number(other.structure),
-        recovered=_number(other.recovered),
-        beyond_structure=_number(other.beyond_structure),
-        recovered_with_self=_number(own.recovered),
-        beyond_structure_with_self=_number(own.beyond_structure),
-        loss_change=float(change[mask].sum() / n),
-        kl=float(tried.measured.kl[mask].sum() / n),
-        same_argmax=float(tried.measured.same_argmax[mask].sum() / n),
-        agreement=float(_agrees(tried.policy, log_probs)[opinion].mean()) if opinion.any() else None,
+        model=evidence.model.number(),
+        scrubbed=evidence.scrubbed.number(),
+        baseline=evidence.baseline.number(),
+        structure=evidence.structure.number(),
+        recovered=evidence.recovered.number(),
+        beyond_structure=evidence.beyond_structure.number(),
+        recovered_with_self=None,
+        beyond_structure_with_self=None,
+        loss_change=float(_change(part)[mask].sum() / n),
+        kl=float(part.measured.kl[SCRUBBED].mean(axis=0)[mask].sum() / n),
+        same_argmax=float(part.measured.same_argmax[mask].sum() / n),
+        agreement=float(_agrees(part.policy, ground.log_probs)[opinion].mean()) if opinion.any() else None,
         opinion=float(opinion.sum() / n),
+        data=ground.data,
+        learners=evidence.learners,
+        fidelity=evidence.fidelity.number(),
+        fidelity_with_self=evidence.fidelity_with_self.number(),
+        fidelity_independent=None if independent is None else independent.number(),
+        explained=evidence.explained.number() if ground.labelled else None,
+        divergence=evidence.kl.number(),
+        at_stake=evidence.kl_ignorant.number(),
+        tested=part.at_stake[name],
+        swapped=part.swapped(name),
+        status=status if cell is not None or len(ground.regimes) > 1 else None,
+        why_not="" if cell is None else cell.why_not,
     )
 
 
@@ -187,24 +219,24 @@ def _by_episode(loss: Float[np.ndarray, "row step"], history: History) -> list[f
     return (np.bincount(history.episode.ravel(), weights=loss.ravel()) / n).tolist()
 
 
-def node_bits(node: BoundNode, history: History, align: Align) -> Specificity:
-    """Measure how much the donors of a node leave free, over the steps that it speaks of."""
+def node_bits(node: BoundNode, ground: Ground, align: Align) -> Specificity:
+    """Measure how much the donors of a node leave free, over the steps that it speaks of, among the pool."""
     assert node.labels is not None
-    past = history.so_far() if node.labels.ndim == 2 or node.selected is not None else history.so_far()[:, -1]
+    history, pool = ground.history[ground.n_references :], slice(ground.n_references, None)
+    labels, selected = node.labels[pool], None if node.selected is None else node.selected[pool]
+    past = history.so_far() if labels.ndim == 2 or selected is not None else history.so_far()[:, -1]
     shown = np.unique(past, return_inverse=True)[1].reshape(past.shape)
-    stepwise = np.broadcast_to(node.labels[:, None] if node.labels.ndim < shown.ndim else node.labels, shown.shape)
+    stepwise = np.broadcast_to(labels[:, None] if labels.ndim < shown.ndim else labels, shown.shape)
     both = stepwise.astype(np.int64) * (int(shown.max()) + 1) + shown
     sizes = []
-    for labels in (stepwise, both, np.zeros_like(shown), shown):
-        size = classes(labels, node.selected, align, history.episode_step).size
-        sizes.append(size if node.selected is None else size[node.selected])
+    for values in (stepwise, both, np.zeros_like(shown), shown):
+        size = classes(values, selected, align, history.episode_step).size
+        sizes.append(size if selected is None else size[selected])
     return specificity(*sizes)
 
 
-def _node_record(
-    tried: MeasuredClaim, node: BoundNode, history: History, align: Align, bits: Mapping[str, Specificity]
-) -> NodeRecord:
-    written = next(one for one in tried.bound.hypothesis.nodes if one.name == node.name)
+def _node_record(part: MeasuredClaim, node: BoundNode, align: Align, bits: Mapping[str, Specificity]) -> NodeRecord:
+    written = next(item for item in part.bound.hypothesis.nodes if item.name == node.name)
     first = (node.doc.splitlines() or [""])[0]
     shared: dict[str, Any] = {
         "name": node.name,
@@ -217,17 +249,18 @@ def _node_record(
     if node.labels is None:
         shared |= dict.fromkeys(("alone", "swapped", "moved", "spread"), float("nan"))
         return NodeRecord(**shared, level="root", class_sizes={}, exact=False, recovered=None, resampled=None)
-    found = classes(node.labels, node.selected, align, history.episode_step)
-    sizes = found.size if node.selected is None else found.size[node.selected]
-    alone = found.alone if node.selected is None else found.alone[node.selected]
-    bounds = 2 ** np.arange(1, int(np.log2(max(2, sizes.max()))) + 2)
-    counts, _ = np.histogram(sizes, bins=[1, *bounds])
-    figures = tried.measured.nodes[node.name]
+    ground, rows = part.ground, slice(part.ground.n_references)
+    pools = classes(node.labels, node.selected, align, ground.history.episode_step, ground.clean.pool)
+    where = slice(None) if node.selected is None else node.selected[rows]
+    sizes, alone = pools.size[rows][where].ravel(), pools.alone[rows][where]
+    bounds = 2 ** np.arange(1, int(np.log2(max(2, sizes.max(initial=1)))) + 2)
+    counts, _ = np.histogram(np.maximum(sizes, 1), bins=[1, *bounds])
+    figures = part.measured.nodes[node.name]
     return NodeRecord(
         **shared,
         level="history" if node.labels.ndim == 1 else "step",
         class_sizes={str(bound - 1): int(count) for bound, count in zip(bounds, counts, strict=True)},
-        alone=float(alone.mean()),
+        alone=float(alone.mean()) if alone.size else 0.0,
         swapped=figures["swapped"],
         moved=figures["moved"],
         spread=figures["spread"],
@@ -239,9 +272,9 @@ def _node_record(
     )
 
 
-def _warnings(tried: MeasuredClaim, align: Align) -> list[str]:
+def _warnings(part: MeasuredClaim, align: Align) -> list[str]:
     found = []
-    for node in tried.bound.nodes.values():
+    for node in part.bound.nodes.values():
         if node.hidden and node.labels is not None:
             found.append(f"{node.name} is made from facts of the task that the model could not see.")
         kinds = {part.writer.kind for part in node.parts if part.writer is not None}
@@ -250,24 +283,25 @@ def _warnings(tried: MeasuredClaim, align: Align) -> list[str]:
     return found
 
 
-def _only_as_measured(tried: MeasuredClaim, judgement: Judgement) -> list[str]:
+def _only_as_measured(part: MeasuredClaim, judgement: Judgement) -> list[str]:
     """What a supported claim loses under other options."""
-    if judgement.verdict != "supported":
+    if not judgement.verdict.startswith("supported"):
         return []
-    measured, accept, found = tried.measured, tried.bound.hypothesis.accept, []
+    measured, accept, warnings = part.measured, part.bound.hypothesis.accept, []
+    name = part.bound.hypothesis.name or part.bound.root
     if measured.any_step is not None and measured.any_step < accept:
-        found.append(
-            f"With donors from any step {tried.name} recovers only {measured.any_step:.2f}: it holds among histories "
+        warnings.append(
+            f"With donors from any step its fidelity is only {measured.any_step:.2f}: the claim holds among histories "
             "at the same step, and that the step itself plays no role was not shown. Test that with `align='any'`."
         )
     apart, together = measured.independent, measured.together
     if apart is not None and together is not None and apart < min(accept, together - CANCELS):
-        found.append(
-            f"With a history of its own for each input that {tried.name} does not name, it recovers only {apart:.2f} "
+        warnings.append(
+            f"With a history of its own for each input that {name} does not name, its fidelity is only {apart:.2f} "
             f"instead of {together:.2f}: they play no role together, but each may, where they cancel each other out. "
             "Test that with `others='independent'`."
         )
-    return found
+    return warnings
 
 
 def _idle(bits: Mapping[str, Specificity]) -> list[str]:
@@ -279,29 +313,18 @@ def _idle(bits: Mapping[str, Specificity]) -> list[str]:
     ]
 
 
-def _worst(
-    tried: MeasuredClaim,
-    losses: Mapping[str, np.ndarray],
-    history: History,
-    regimes: Mapping[str, np.ndarray],
-    log_probs: np.ndarray,
-) -> list[WorstPosition]:
+def _worst(part: MeasuredClaim, losses: Mapping[str, np.ndarray]) -> list[WorstPosition]:
     """The positions where scrubbing did most harm, at most one a row, so that they show different histories."""
-    harm = losses["scrubbed"] - losses["model"]
+    harm = np.where(part.measured.tested, losses["scrubbed"] - losses["model"], -np.inf)
     step_of = harm.argmax(axis=1)
     rows = np.argsort(-harm.max(axis=1), kind="stable")[:WORST]
-    return [_position(tried, losses, history, regimes, log_probs, int(row), int(step_of[row])) for row in rows]
+    return [
+        _position(part, losses, int(row), int(step_of[row])) for row in rows if np.isfinite(harm[row, step_of[row]])
+    ]
 
 
-def _position(
-    tried: MeasuredClaim,
-    losses: Mapping[str, np.ndarray],
-    history: History,
-    regimes: Mapping[str, np.ndarray],
-    log_probs: np.ndarray,
-    row: int,
-    step: int,
-) -> WorstPosition:
+def _position(part: MeasuredClaim, losses: Mapping[str, np.ndarray], row: int, step: int) -> WorstPosition:
+    history, log_probs = part.ground.references, part.ground.log_probs
     start = step - int(history.episode_step[row, step])
     last = history.last_rewarded_cell()[row, step] if history.channels else np.empty(0)
     if history.channels:
@@ -309,6 +332,7 @@ def _position(
     else:
         tally = [history.action_counts()[row, step], history.action_rewards()[row, step]]
         seen = np.stack(tally, axis=1).astype(int).tolist()
+    regimes = part.ground.masks
     return WorstPosition(
         row=row,
         step=step,
@@ -323,7 +347,7 @@ def _position(
         facts={name: np.atleast_1d(fact[row]).astype(float).tolist() for name, fact in history.task.items()},
         taken=int(history.actions[row, step]),
         model=np.exp(log_probs[row, step]).tolist(),
-        scrubbed=tried.measured.probabilities[row, step].tolist(),
+        scrubbed=part.measured.probabilities[row, step].tolist(),
         loss_model=float(losses["model"][row, step]),
         loss_scrubbed=float(losses["scrubbed"][row, step]),
     )

@@ -8,7 +8,7 @@ made. They agree with the peak that the operating system reports within a quarte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ad_hypotheses.causal.clean import CHUNK_TOKENS, strands_of
 from ad_hypotheses.causal.scrub import Options
@@ -16,11 +16,9 @@ from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import CapacityError
 from ad_hypotheses.evidence.bootstrap import BLOCK, PICKED, numbers_a_draw
-from ad_hypotheses.evidence.halves import FEWEST
 from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.report.screen import size
-from ad_hypotheses.studies.scrub.halves import HALVED, SPLITS
-from ad_hypotheses.studies.scrub.measure import ROWS_ALONE, VARIANTS, forwards
+from ad_hypotheses.studies.scrub.extent import POOL_APART, ROWS_ALONE, ROWS_APART, Extent
 
 FIXED = 16_000_000  # bytes that any study takes: what libraries load and allocate when they are first used
 GAPS = 1.4  # bytes taken for each that is used, since freed blocks leave gaps into which others do not fit
@@ -58,9 +56,9 @@ class Cost:
 def predict(
     model: ADTransformer,
     claims: Sequence[BoundGraph],
-    rows: int,
-    steps: int,
-    passes: int,
+    extents: Sequence[Extent],
+    shape: tuple[int, int, int],
+    n_data: int,
     options: Options,
     n_boot: int,
 ) -> Cost:
@@ -69,17 +67,19 @@ def predict(
     Args:
         model: It is run.
         claims: The hypothesis first; classes of features may be missing.
-        rows: Histories of the dataset.
-        steps: Of each.
-        passes: As in `measure`.
+        extents: How much is measured of each on the first data set.
+        shape: References, donors, and steps of each history.
+        n_data: Number of data sets that the hypothesis is tested on; controls are tested on the first alone.
         options: As in `measure`.
         n_boot: Draws of the bootstrap.
     """
-    room = _Room(model, rows, steps, passes, options)
-    splits = SPLITS if rows >= FEWEST else 0
-    total = sum(forwards(claim, passes, number == 0, splits) for number, claim in enumerate(claims))
-    kept = history_bytes(model, rows, steps) + sum(map(room.outcome, claims))
-    measuring = max(room.measuring(claim, nodes_alone=number == 0) for number, claim in enumerate(claims))
+    rows, pool, steps = shape
+    room = _Room(model, shape, max(extent.passes for extent in extents), options)
+    total = sum(extent.forwards(claim, options) for claim, extent in zip(claims, extents, strict=True))
+    total += (n_data - 1) * replace(extents[0], nodes_alone=False).forwards(claims[0], options)
+    kept = n_data * history_bytes(model, rows + pool, steps) + sum(map(room.outcome, claims))
+    kept += (n_data - 1) * room.outcome(claims[0])
+    measuring = max(room.measuring(claim, extent) for claim, extent in zip(claims, extents, strict=True))
     return Cost(total, int(kept), int(max(GAPS * measuring, room.weighing(n_boot))))
 
 
@@ -97,46 +97,59 @@ def history_bytes(model: ADTransformer, rows: int, steps: int) -> int:
 class _Room:
     """Bytes that the arrays of a study take, phase by phase."""
 
-    def __init__(self, model: ADTransformer, rows: int, steps: int, passes: int, options: Options) -> None:
-        shape, self.anatomy, self.options, self.passes = model.shape, model.anatomy, options, passes
-        self.rows, self.positions, self.n_actions = rows, rows * steps, model.cfg.d_vocab
-        self.of_head = shape.d_head / shape.d_model
-        hidden = 0 if shape.attention_only else 2 * (shape.d_mlp or 4 * shape.d_model) / shape.d_model
+    def __init__(self, model: ADTransformer, shape: tuple[int, int, int], passes: int, options: Options) -> None:
+        (self.rows, self.pool, steps), cfg = shape, model.shape
+        self.anatomy, self.options, self.passes = model.anatomy, options, passes
+        self.positions, self.references, self.n_actions = (
+            (self.rows + self.pool) * steps,
+            self.rows * steps,
+            model.cfg.d_vocab,
+        )
+        self.of_head = cfg.d_head / cfg.d_model
+        hidden = 0 if cfg.attention_only else 2 * (cfg.d_mlp or 4 * cfg.d_model) / cfg.d_model
         self.mlp, self.layer = 2 + hidden, 8 + hidden  # vectors while an MLP is computed, and while a layer is
-        self.vector = self.positions * shape.d_model * model.dtype.itemsize  # one at every position
+        self.vector = self.positions * cfg.d_model * model.dtype.itemsize  # one at every position
+        rows = self.rows + self.pool
         self.chunk = self.vector * min(rows, max(1, CHUNK_TOKENS // steps)) / rows  # one at every position of a chunk
 
     def outcome(self, claim: BoundGraph) -> float:
         """Features of a claim, and what is measured of it, as far as it stays."""
-        return self.positions * (8 * len(claim.nodes) + 4 * len(VARIANTS) * self.passes + 32 + 12 * self.n_actions)
+        measured = 8 * (2 * self.passes + 2) + len(claim.nodes) + 16 + 4 * self.n_actions
+        return self.positions * 8 * len(claim.nodes) + self.references * (measured + 8 * self.n_actions)
 
-    def measuring(self, claim: BoundGraph, nodes_alone: bool) -> float:
+    def measuring(self, claim: BoundGraph, extent: Extent) -> float:
         """The model's runs for one claim."""
         written = sum(len(strands_of(node.parts)) for node in claim.nodes.values())
-        stages = {reader.stage for node in claim.nodes.values() for part in node.parts for reader in part.readers}
-        joint = len(stages | {self.anatomy.logits.stage}) + written
+        consumers = [node for node in claim.nodes.values() if node.parents or node.name == claim.root]
+        rests = len({(node.name, reader.stage) for node in consumers for part in node.parts for reader in part.readers})
+        seen = len(
+            {part.readers[0].stage for node in claim.nodes.values() for part in node.parts if part.writer is None}
+        )
         parts = sum(part.writer is not None for node in claim.nodes.values() for part in node.parts)
-        apart = joint + parts + len(self.anatomy.writers)  # with independent inputs every writer is kept
+        joint, apart = written + rests + seen, written + parts + seen + len(self.anatomy.writers)
+        independent = self.options.others == "independent"
         held, computed = self._held(claim, claim.root), self._computed(claim)
-        kept = apart if self.options.others == "independent" else joint
+        kept = apart if independent else joint
         phases = [self.vector * kept + max(self.chunk * self.layer, self.vector * held + self.chunk * computed)]
-        if nodes_alone:
-            few = min(1.0, ROWS_ALONE / self.rows)
-            vector, chunk = few * self.vector, min(few * self.vector, self.chunk)
+        if extent.nodes_alone:
+            few = min(1.0, ROWS_ALONE / (self.rows + self.pool))
+            chunk = min(few * self.vector, self.chunk)
             replaced = max(self._held(claim, name) for name in claim.nodes)
-            seen = 1.5 * self.anatomy.logits.stage  # two vectors and what the heads mix of each layer
-            phases.append(self.vector * (kept + replaced) + chunk * (seen + 4 + self.layer))
-            if kept == joint:
-                phases.append(vector * apart + max(chunk * self.layer, vector * held + chunk * computed))
+            streams = 1.5 * self.anatomy.logits.stage  # two vectors and what the heads mix of each layer
+            phases.append(self.vector * (kept + replaced) + chunk * (streams + 4 + self.layer))
+        if extent.guards and not independent:
+            share = min(1.0, (1 + POOL_APART) * ROWS_APART / (self.rows + self.pool))
+            vector, chunk = share * self.vector, min(share * self.vector, self.chunk)
+            phases.append(vector * apart + max(chunk * self.layer, vector * held + chunk * computed))
         tables = 3 * TABLES * (len(claim.nodes) - 1) + GROUPING
-        return max(phases) + self.positions * (tables + 4 * len(HALVED) * SPLITS + 8 * self.n_actions)
+        return max(phases) + self.positions * (tables + 8 * self.n_actions)
 
     def weighing(self, n_boot: int) -> float:
         """Sums of losses, the bootstrap, and the classes that a record tells of."""
         estimating = n_boot * numbers_a_draw(self.rows, self.passes, self.passes, self.passes)
         drawing = n_boot * PICKED * max(self.rows, self.passes)
         weights = n_boot * (self.rows + self.passes) + 8 * min(BLOCK, max(estimating, drawing))
-        return weights + self.positions * max(4 * self.passes + 4 * len(HALVED) * SPLITS, 2 * TABLES + GROUPING)
+        return weights + self.positions * (2 * TABLES + GROUPING)
 
     def _held(self, claim: BoundGraph, name: str) -> float:
         """Vectors at every position, of what a node and visits below it deliver, that are held at once."""
@@ -149,9 +162,14 @@ class _Room:
         return max(most, held + self._delivered(claim.nodes[name]))
 
     def _delivered(self, node: BoundNode) -> float:
-        """Vectors at every position that a node delivers; what one without parents writes is there already."""
+        """Vectors at every position that a node delivers; what one without parents writes is there already.
+
+        Without heads it is visited only where it is drawn: at most once for each position of the references.
+        """
         inputs = sum(len(part.readers) for part in node.parts if part.writer is None) * self.of_head
-        return inputs + (len(strands_of(node.parts)) if node.parents else 0)
+        delivered = inputs + (len(strands_of(node.parts)) if node.parents else 0)
+        looks_back = any(part.writer is not None and part.writer.kind == "head" for part in node.parts)
+        return delivered if looks_back else delivered * min(1.0, self.references / self.positions)
 
     def _computed(self, claim: BoundGraph) -> float:
         """Vectors at every position of a chunk that are held at once while a node is computed."""

@@ -1,4 +1,4 @@
-"""Everything that is run on the model for one claim, reduced to arrays over positions."""
+"""Everything that is run on the model for one claim on one data set, reduced to arrays over the references."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
 from ad_hypotheses.distill.memory import give_back_freed_memory
-from ad_hypotheses.language.anatomy import Part
-from ad_hypotheses.language.check import BoundGraph, BoundNode
+from ad_hypotheses.language.check import BoundGraph
 from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
 from ad_hypotheses.storage.files import replacing
-from ad_hypotheses.studies.scrub.halves import HALVED, Halves, scrub_in_halves
+from ad_hypotheses.studies.scrub.extent import POOL_APART, ROWS_ALONE, ROWS_APART, Extent
+from ad_hypotheses.studies.scrub.ground import Ground
 
-VARIANTS = ("scrubbed", "structure", "scrubbed with self-donors", "structure with self-donors")
-SAID = ("nodes", "root_movement", "any_step", "independent", "together")
+SCRUBBED, STRUCTURE, WITH_SELF, INDEPENDENT = "scrubbed", "structure", "self-donors", "independent"
+SAID = ("nodes", "root_movement", "any_step", "independent", "together", "half_pool")
 EXACT_BELOW = 1e-5  # relative norm under which a site is a function of its feature, up to rounding
-ROWS_ALONE = 64  # references of a node alone, which costs whole forward passes; donors come from all rows
-BASELINES, BASELINE_PASSES = 20_000, 4  # first pass of sampled baselines, and how many for one of the hypothesis
 REPEATS = 10_000  # first pass of the constant-feature runs, so that they share no draw with the hypothesis
+HALF = 20_000  # pass with half of the pool
+QUARTER = 4  # one in so many references is scrubbed again with half of the pool
 
 
 @dataclass
 class Measured:
-    """What scrubbing one claim gave.
+    """What scrubbing one claim gave on one data set.
 
     Attributes:
         losses: Cross-entropy by variant, in nats. {variant: [pass, row, step]}
-        baseline, baseline_with_self: Expected cross-entropy when nothing is important, in nats. [row, step]
-        kl: KL divergence of the scrubbed from the model's distribution, mean over passes. [row, step]
+        kl: KL divergence from the model by variant, in nats. {variant: [pass, row, step]}
+        tested: Where every node has another donor. [row, step]
+        has_donor: Share of the positions that have another donor, by node. {node: [row, step]}
         same_argmax: Share of passes that keep the likeliest action. [row, step]
         probabilities: Scrubbed distribution, mean over passes. [row, step, action]
         root_movement: How far the logits' input moved, relative to the baseline.
         nodes: Per node, what `NodeRecord` says of draws, movement and the node alone.
-        any_step: What is recovered with donors from any step, in one pass; None where nobody asked, or all are.
-        independent: What is recovered on the first histories and in one pass if each unimportant input has a history of
-            its own; None where nobody asked, or that is so anyway.
+        any_step: Fidelity with donors from any step, in one pass; None where nobody asked, or all are.
+        independent: Fidelity on the first references and in one pass if each unimportant input has a history of its
+            own; None where nobody asked, or that is so anyway.
         together: The same if all unimportant inputs of a visit come from one, as is usual.
-        halves: Losses with donors from one half of the rows; None where the rows are too few.
+        half_pool: Fidelity with half as many donors, less that with all of them, on some of the references.
     """
 
     losses: dict[str, Float[np.ndarray, "pass row step"]]
-    baseline: Float[np.ndarray, "row step"]
-    baseline_with_self: Float[np.ndarray, "row step"]
-    kl: Float[np.ndarray, "row step"]
+    kl: dict[str, Float[np.ndarray, "pass row step"]]
+    tested: Bool[np.ndarray, "row step"]
+    has_donor: dict[str, Bool[np.ndarray, "row step"]]
     same_argmax: Float[np.ndarray, "row step"]
     probabilities: Float[np.ndarray, "row step action"]
     root_movement: float
@@ -60,7 +60,7 @@ class Measured:
     any_step: float | None = None
     independent: float | None = None
     together: float | None = None
-    halves: Halves | None = None
+    half_pool: float | None = None
 
     @property
     def least_swapped(self) -> float:
@@ -71,10 +71,8 @@ class Measured:
         """Write everything to a file that :meth:`load` reads."""
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
         arrays["meta"] = np.array(json.dumps({name: getattr(self, name) for name in SAID}))
-        arrays |= {f"loss {name}": loss for name, loss in self.losses.items()}
-        if self.halves is not None:
-            arrays |= {f"half {name}": loss for name, loss in self.halves.losses.items()}
-            arrays["first half"] = self.halves.first
+        for kind in ("losses", "kl", "has_donor"):
+            arrays |= {f"{kind} {name}": value for name, value in getattr(self, kind).items()}
         with path.open("wb") as file:
             write_checked_arrays(file, arrays)
 
@@ -84,13 +82,12 @@ class Measured:
         content = read_checked_arrays(path)
         if content is None:
             return None
-        losses = {name: content[f"loss {name}"] for name in VARIANTS}
-        names = ("baseline", "baseline_with_self", "kl", "same_argmax", "probabilities")
-        arrays: dict[str, Any] = {name: content[name] for name in names}
-        halves = None
-        if "first half" in content:
-            halves = Halves(content["first half"], {name: content[f"half {name}"] for name in HALVED})
-        return cls(losses, **arrays, **json.loads(str(content["meta"])), halves=halves)
+        by_name: dict[str, dict[str, Any]] = {
+            kind: {name.partition(" ")[2]: value for name, value in content.items() if name.startswith(f"{kind} ")}
+            for kind in ("losses", "kl", "has_donor")
+        }
+        arrays: dict[str, Any] = {name: content[name] for name in ("tested", "same_argmax", "probabilities")}
+        return cls(**by_name, **arrays, **json.loads(str(content["meta"])))
 
 
 def kept_or_measured(
@@ -116,177 +113,186 @@ def kept_or_measured(
     return measured
 
 
-def forwards(bound: BoundGraph, passes: int, nodes_alone: bool = True, splits: int = 0) -> int:
-    """Return the number of partial forward passes over the dataset that :func:`measure` needs."""
-    whole_claims = len(VARIANTS) * passes + 2 * splits + 2 * nodes_alone
-    return whole_claims * bound.n_visits + 2 * nodes_alone * (len(bound.nodes) - 1)
-
-
 def measure(
-    clean: Clean,
+    ground: Ground,
     bound: BoundGraph,
-    passes: int,
+    extent: Extent,
     options: Options,
     seed: int,
-    nodes_alone: bool = True,
-    splits: int = 0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Measured:
-    """Scrub one claim in all four variants, each of its nodes alone, and once each with two other options.
+    """Scrub one claim on one data set, in all the ways that a verdict needs.
 
     Args:
-        clean: The model's own run.
-        bound: The claim, bound to model and data.
-        passes: How often every reference is scrubbed, in each variant.
+        ground: The data set.
+        bound: The claim, bound to the model and the data set.
+        extent: How much is measured.
         options: Self-donors apart, which are measured both ways.
         seed: Of all draws.
-        nodes_alone: Whether to replace each node alone too, which costs whole forward passes, and to scrub once with
-            donors from any step, and once with independent others.
-        splits: Into halves, so that intervals know how much the donors matter; see `halves.n_splits`. 0 for none.
         progress: Called with the number of partial forwards that were done.
     """
-    without_self = replace(options, self_donors=False)
-    with clean.prepared():  # freed before the last runs, which hold every writer
-        measured = _in_all_variants(clean, bound, passes, options, seed, nodes_alone, splits, progress)
-        if nodes_alone and options.align != "any":
-            from_any_step = Scrubber(clean, bound, replace(without_self, align="any"), seed)
-            measured.any_step = recovered_in_a_pass(from_any_step, measured.baseline)
-    if nodes_alone and options.others == "joint":
-        measured.independent, measured.together = _apart_and_together(clean, bound, without_self, seed)
-    progress(2 * bound.n_visits if nodes_alone else 0)
+    options = replace(options, self_donors=False)
+    with ground.clean.prepared():
+        scrubber = Scrubber(ground.clean, bound, options, seed)
+        measured, movements = _scrubbed(ground, scrubber, extent.passes, progress)
+        structure = Scrubber(ground.clean, bound.without_features(), options, seed)
+        _add(measured, STRUCTURE, ground, structure, range(REPEATS, REPEATS + extent.passes), progress)
+        if extent.guards:
+            _add(measured, WITH_SELF, ground, scrubber.with_self_donors(), range(1), progress)
+            measured.half_pool = _half_pool(ground, bound, options, seed, measured)
+            progress(bound.n_visits)
+        if extent.nodes_alone and options.align != "any":
+            from_any_step = Scrubber(ground.clean, bound, replace(options, align="any"), seed)
+            kl = ground.divergence(from_any_step.run(0).log_probs)
+            measured.any_step = _fidelity(ground, kl, measured.tested)
+            progress(bound.n_visits)
+        give_back_freed_memory()
+        for name in bound.nodes:
+            if name != bound.root:
+                measured.nodes[name] = _node(ground, scrubber, name, movements, extent.nodes_alone)
+                progress(2 * extent.nodes_alone)
+    if extent.guards and options.others == "joint":
+        _pull_apart(ground, bound, options, seed, measured)
+        progress(2 * bound.n_visits)
     return measured
 
 
-def _in_all_variants(
-    clean: Clean,
-    bound: BoundGraph,
-    passes: int,
-    options: Options,
-    seed: int,
-    nodes_alone: bool,
-    splits: int,
+def has_donor(scrubber: Scrubber, n_references: int) -> dict[str, Bool[np.ndarray, "row step"]]:
+    """Return where each node has another donor, or does not speak, at the references. {node: [row, step]}"""
+    steps = scrubber.clean.n_steps
+    found = {}
+    for name, pools in scrubber.classes.items():
+        another = ~pools.alone[:n_references]
+        if another.ndim == 1:
+            another = np.broadcast_to(another[:, None], (n_references, steps))
+        selected = scrubber.nodes[name].selected
+        found[name] = np.array(another if selected is None else another | ~selected[:n_references])
+    return found
+
+
+def _scrubbed(
+    ground: Ground, scrubber: Scrubber, passes: int, progress: Callable[[int], None]
+) -> tuple[Measured, dict[tuple[str, ...], Movement]]:
+    """Scrub with the claim's own features; the first pass tells how far each arrow moved."""
+    tally = _Tally(ground)
+    for number in range(passes):
+        tally.add(scrubber.run(number, movements=number == 0))
+        progress(scrubber.bound.n_visits)
+    donors = has_donor(scrubber, ground.n_references)
+    tested = np.ones(ground.log_probs.shape[:2], dtype=bool)
+    for another in donors.values():
+        tested &= another
+    return tally.measured(tested, donors), tally.movements
+
+
+def _add(
+    measured: Measured,
+    variant: str,
+    ground: Ground,
+    scrubber: Scrubber,
+    numbers: range,
     progress: Callable[[int], None],
-) -> Measured:
-    """Scrub one claim in all four variants, in halves, and each of its nodes alone; arguments as of :func:`measure`."""
-    inner, without_self = bound.n_visits, replace(options, self_donors=False)
-    scrubbers = [Scrubber(clean, graph, without_self, seed) for graph in (bound, bound.without_features())]
-    variants = dict(zip(VARIANTS, (*scrubbers, *(one.with_self_donors() for one in scrubbers)), strict=True))
-    actions = clean.history.actions
-    losses = {name: np.empty((passes, *actions.shape), dtype=np.float32) for name in VARIANTS}
-    tally = _Tally(clean.log_probs)
-    for name, scrubber in variants.items():
-        first = REPEATS if name.startswith("structure") else 0
-        for number in range(passes):
-            result = scrubber.run(first + number, movements=name == "scrubbed" and number == 0)
-            losses[name][number] = cross_entropy(result.log_probs, actions)
-            if name == "scrubbed":
-                tally.add(result)
-            progress(inner)
-    baselines = [expected_baseline(clean, replace(options, self_donors=own), passes, seed) for own in (False, True)]
-    measured = tally.measured(losses, *baselines)
-    if splits:
-        how = (without_self, seed, splits, baselines[0])
-        measured.halves = scrub_in_halves(clean, bound, *how, progress=lambda done: progress(done * inner))
-    give_back_freed_memory()
-    for name in bound.nodes:
-        if name != bound.root:
-            measured.nodes[name] = _node(variants["scrubbed"], name, tally.movements, nodes_alone, baselines[0])
-            progress(2 * nodes_alone)
-    return measured
+) -> None:
+    """Scrub in another way, and put its losses and divergences beside the others."""
+    runs = []
+    for number in numbers:
+        runs.append(scrubber.run(number).log_probs)
+        progress(scrubber.bound.n_visits)
+    measured.losses[variant] = np.stack([ground.loss(run) for run in runs]).astype(np.float32)
+    measured.kl[variant] = np.stack([ground.divergence(run) for run in runs]).astype(np.float32)
 
 
-def recovered_in_a_pass(scrubber: Scrubber, baseline: Float[np.ndarray, "row step"]) -> float:
-    """Return what a claim recovers in one pass, without an interval.
-
-    Args:
-        scrubber: Of the claim.
-        baseline: Expected loss when nothing is important, in nats.
-    """
-    actions = scrubber.clean.history.actions
-    runs = (scrubber.clean.log_probs, scrubber.run(0).log_probs)
-    model, scrubbed = (cross_entropy(log_probs, actions).mean(dtype=np.float64) for log_probs in runs)
-    nothing = baseline.mean()
-    return float((scrubbed - nothing) / (model - nothing))
+def _fidelity(ground: Ground, kl: np.ndarray, tested: Bool[np.ndarray, "row step"]) -> float | None:
+    """Return the fidelity over the tested positions of the first references; None if there are none."""
+    mask = tested[: len(kl)]
+    zero = ground.divergence(np.broadcast_to(ground.ignorant("all"), ground.log_probs.shape))[: len(kl)][mask].sum()
+    return float(1 - kl[mask].sum(dtype=np.float64) / zero) if zero > 0 else None
 
 
-def _apart_and_together(clean: Clean, bound: BoundGraph, options: Options, seed: int) -> tuple[float, float]:
-    """What a claim recovers on the first rows if each unimportant input has a row of its own, and if all have one."""
-    few = Clean.run(clean.twin.model, clean.history[:ROWS_ALONE])
-    bound_to_few = bound.of_rows(slice(ROWS_ALONE))
-    ways = [replace(options, others=others) for others in ("independent", "joint")]
-    apart, together = (
-        recovered_in_a_pass(Scrubber(few, bound_to_few, way, seed), expected_baseline(few, way, 1, seed))
-        for way in ways
+def _half_pool(ground: Ground, bound: BoundGraph, options: Options, seed: int, measured: Measured) -> float | None:
+    """Scrub a quarter of the references with half of the pool, and say what that adds to fidelity."""
+    rows = np.arange(ground.history.n_rows)
+    first_half = (rows >= ground.n_references) & (rows < (ground.n_references + ground.history.n_rows) // 2)
+    scrubber = Scrubber(ground.clean, bound, options, seed, pool=first_half)
+    n_rows = max(2, ground.n_references // QUARTER)
+    kl = ground.divergence(scrubber.run(HALF, n_rows=n_rows).log_probs)
+    tested = np.logical_and.reduce(list(has_donor(scrubber, n_rows).values()) or [np.ones(kl.shape, dtype=bool)])
+    half, whole = (_fidelity(ground, values, tested) for values in (kl, measured.kl[SCRUBBED][0, :n_rows]))
+    return None if half is None or whole is None else half - whole
+
+
+def _pull_apart(ground: Ground, bound: BoundGraph, options: Options, seed: int, measured: Measured) -> None:
+    """Give each unimportant input of some references a history of its own, and compare with one for all."""
+    few = min(ROWS_APART, ground.n_references)
+    rows = np.r_[:few, ground.n_references : min(ground.history.n_rows, ground.n_references + POOL_APART * few)]
+    part = Ground(
+        ground.data,
+        ground.words,
+        ground.history[rows],
+        few,
+        {name: mask[rows] for name, mask in ground.regimes.items()},
+        Clean.run(ground.clean.twin.model, ground.history[rows], few),
+        ground.labelled,
     )
-    return apart, together
-
-
-def expected_baseline(clean: Clean, options: Options, passes: int, seed: int) -> Float[np.ndarray, "row step"]:
-    """Return the loss when nothing is important, in nats: exact, or sampled where others are independent.
-
-    Args:
-        clean: The model's own run.
-        options: Others and self-donors count.
-        passes: Of what the baseline is compared with; a sampled one takes four for each.
-        seed: Of the draws.
-    """
-    if options.others == "joint":
-        return exact_baseline(clean.log_probs, clean.history.actions, options.self_donors)
-    logits = clean.twin.anatomy.logits
-    root = BoundNode("logits", (Part(None, (logits,)),), (), None, None, False, "")
-    scrubber = Scrubber(clean, BoundGraph({root.name: root}, root.name), options, seed)
-    runs = (scrubber.run(BASELINES + number).log_probs for number in range(BASELINE_PASSES * passes))
-    losses = [cross_entropy(log_probs, clean.history.actions) for log_probs in runs]
-    return np.asarray(np.mean(losses, axis=0, dtype=np.float64))
+    bound_to_part = bound.of_rows(rows)
+    whole = np.zeros((1, *ground.log_probs.shape[:2]), dtype=np.float32)
+    for others in ("independent", "joint"):
+        scrubber = Scrubber(part.clean, bound_to_part, replace(options, others=others), seed)  # type: ignore[arg-type]
+        kl = part.divergence(scrubber.run(0).log_probs)
+        fidelity = _fidelity(ground, kl, measured.tested)
+        if others == "joint":
+            measured.together = fidelity
+            continue
+        measured.independent = fidelity
+        whole[0, :few] = kl
+        measured.kl[INDEPENDENT] = whole
+    give_back_freed_memory()
 
 
 class _Tally:
-    """Sums over passes of what the main variant changes."""
+    """Sums over passes of what the claim's own features change."""
 
-    def __init__(self, log_probs: Float[np.ndarray, "row step action"]) -> None:
-        self.log_probs, self.likeliest = log_probs, log_probs.argmax(-1)
-        self.probabilities = np.zeros_like(log_probs)
-        self.kl, self.same = np.zeros(log_probs.shape[:2]), np.zeros(log_probs.shape[:2])
+    def __init__(self, ground: Ground) -> None:
+        self.ground, self.likeliest = ground, ground.log_probs.argmax(-1)
+        self.probabilities = np.zeros_like(ground.log_probs)
+        self.same = np.zeros(ground.log_probs.shape[:2])
+        self.losses: list[np.ndarray] = []
+        self.kl: list[np.ndarray] = []
         self.moved = self.baseline = 0.0
-        self.passes = 0
         self.movements: dict[tuple[str, ...], Movement] = {}
 
     def add(self, result: Pass) -> None:
         self.probabilities += np.exp(result.log_probs)
-        self.kl += (np.exp(self.log_probs) * (self.log_probs - result.log_probs)).sum(-1)
+        self.losses.append(self.ground.loss(result.log_probs))
+        self.kl.append(self.ground.divergence(result.log_probs))
         self.same += result.log_probs.argmax(-1) == self.likeliest
         self.moved += result.root_moved
         self.baseline += result.root_moved_by_baseline
         self.movements |= result.movements
-        self.passes += 1
 
-    def measured(self, losses: dict[str, np.ndarray], baseline: np.ndarray, with_self: np.ndarray) -> Measured:
-        n = self.passes
+    def measured(self, tested: np.ndarray, donors: dict[str, np.ndarray]) -> Measured:
+        n = len(self.kl)
         movement = self.moved / self.baseline if self.baseline else 0.0
-        return Measured(losses, baseline, with_self, self.kl / n, self.same / n, self.probabilities / n, movement)
+        losses = {SCRUBBED: np.stack(self.losses).astype(np.float32)}
+        kl = {SCRUBBED: np.stack(self.kl).astype(np.float32)}
+        return Measured(losses, kl, tested, donors, self.same / n, self.probabilities / n, movement)
 
 
 def _node(
-    scrubber: Scrubber,
-    name: str,
-    movements: Mapping[tuple[str, ...], Movement],
-    alone: bool,
-    baseline: Float[np.ndarray, "row step"],
+    ground: Ground, scrubber: Scrubber, name: str, movements: Mapping[tuple[str, ...], Movement], alone: bool
 ) -> dict[str, Any]:
     """What the record of a node says of its draws, and of the node alone."""
-    found = [movement for path, movement in movements.items() if path[-1] == name]
+    arrows = [movement for path, movement in movements.items() if path[-1] == name]
     swapped, moved, spread = (
-        float(np.mean([getattr(movement, key) for movement in found])) for key in ("swapped", "moved", "spread")
+        float(np.mean([getattr(movement, key) for movement in arrows])) for key in ("swapped", "moved", "spread")
     )
     exact = float(max(spread, moved) < EXACT_BELOW < swapped)
     figures: dict[str, Any] = {"swapped": swapped, "moved": moved, "spread": spread, "exact": exact}
     if not alone:
         return figures | {"recovered": None, "resampled": None}
-    actions = scrubber.clean.history.actions
-    model = cross_entropy(scrubber.clean.log_probs, actions)[:ROWS_ALONE].mean(dtype=np.float64)
-    nothing = baseline[:ROWS_ALONE].mean()
+    model = ground.loss(ground.log_probs[:ROWS_ALONE]).mean(dtype=np.float64)
+    nothing = ground.baseline[:ROWS_ALONE].mean()
     for key, agreeing in (("recovered", True), ("resampled", False)):
-        log_probs = scrub_alone(scrubber, name, agreeing, ROWS_ALONE)
-        loss = cross_entropy(log_probs, actions[:ROWS_ALONE]).mean(dtype=np.float64)
+        loss = ground.loss(scrub_alone(scrubber, name, agreeing, ROWS_ALONE)).mean(dtype=np.float64)
         figures[key] = float((loss - nothing) / (model - nothing))
     return figures

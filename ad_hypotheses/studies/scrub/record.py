@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +16,39 @@ from ad_hypotheses.evidence.plain_data import Curve, Number, plain, read_record
 from ad_hypotheses.report.words import file_name, options_of
 from ad_hypotheses.studies.adversary.findings import Challenge
 
-SCHEMA = 3
-READABLE = (1, 2, SCHEMA)  # what was added since is not recorded in older ones
+SCHEMA = 4
+READABLE = (1, 2, 3, SCHEMA)  # what was added since is not recorded in older ones
 
 
 @dataclass(frozen=True)
 class Regime:
-    """Losses and what was recovered of them over the steps of one regime (`"all"`: over all steps).
+    """What a claim keeps of the model in one regime of one data set (`"all"`: over all steps).
 
     Attributes:
         name: Of the regime.
-        positions: Number of reference positions.
+        positions: Number of reference positions that were tested; in older records, of all.
         model, scrubbed, baseline, structure: The four losses.
-        recovered, beyond_structure: The two ratios, donors from other rows only.
-        recovered_with_self, beyond_structure_with_self: The same with rows allowed to stand in for themselves.
+        recovered, beyond_structure: The two ratios that start from swapping, donors from other rows only.
+        recovered_with_self, beyond_structure_with_self: The same with rows allowed to stand in for themselves; None
+            since fidelity is judged.
         loss_change: Mean absolute change of the loss.
         kl: Mean KL divergence of the scrubbed from the model's distribution, in nats.
         same_argmax: Share of positions whose likeliest action stays the same.
         agreement: How often the explanation, run as a policy, gives the model's likeliest action its own highest
             probability; None if the claim has no opinion there.
         opinion: Share of the positions where the explanation has an opinion (is not uniform).
+        data: Name of the data set.
+        learners: Number of learners with a tested position.
+        fidelity: `1 - KL(model || scrubbed) / KL(model || zero)`; None in older records, like all that follows.
+        fidelity_with_self: The same where a row may be its own donor.
+        fidelity_independent: The same where each unimportant input has a history of its own, on some references.
+        explained: Share kept of what the model knows of the learner's actions; None where the model itself acts.
+        divergence: KL divergence of what the claim leaves from the model, in nats.
+        at_stake: That of the zero, one constant distribution: what there is to explain.
+        tested: Share of what there is to explain that lies on tested positions.
+        swapped: Share of the positions that have another donor, at the node where it is smallest.
+        status: `"supported"`, `"refuted"`, `"open"`, `"untested"`, `"does not count"`, or `"average"` over regimes.
+        why_not: Why the regime does not count.
     """
 
     name: str
@@ -46,13 +59,25 @@ class Regime:
     structure: Number
     recovered: Number
     beyond_structure: Number
-    recovered_with_self: Number
-    beyond_structure_with_self: Number
+    recovered_with_self: Number | None
+    beyond_structure_with_self: Number | None
     loss_change: float
     kl: float
     same_argmax: float
     agreement: float | None
     opinion: float
+    data: str = "source"
+    learners: int | None = None
+    fidelity: Number | None = None
+    fidelity_with_self: Number | None = None
+    fidelity_independent: Number | None = None
+    explained: Number | None = None
+    divergence: Number | None = None
+    at_stake: Number | None = None
+    tested: float | None = None
+    swapped: float | None = None
+    status: str | None = None
+    why_not: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,12 +168,12 @@ class Claim:
         doc: What it claims.
         moved_sites: For controls: which nodes sit elsewhere, `{node: "head(1, 2) -> head(1, 3)"}`.
         accept: Share of the loss that it must recover.
-        verdict: `"supported"`, `"refuted"`, `"inconclusive"` or `"vacuous"`.
-        reason: One sentence.
+        verdict: `"supported"`, `"supported in ..."` some regimes, `"refuted"`, `"inconclusive"` or `"vacuous"`.
+        reason: One sentence with the figures that decided.
         p_supported, p_refuted: Holm-adjusted over the claims of the report.
         root_movement: How far the logits' input moved, relative to the baseline.
         nodes: Parents before children, the root last.
-        regimes: `"all"` first.
+        regimes: By data set, `"all"` first.
         steps: Mean loss at each step: `{"model" | "scrubbed" | "baseline" | "structure": [step]}`.
         episodes: The same by episode of the window. [episode]
         worst_share: Share of the whole loss change that falls on the worst 1 % of the positions.
@@ -158,11 +183,14 @@ class Claim:
         specificity: Share of the bits by which histories differ that the node which leaves least leaves free, 0 to 1;
             None in older records, and where a claim has no node besides its root.
         challenge: What an adversary found, if one was asked.
-        any_step: Share recovered with donors from any step, in one pass; None in older records, for controls, and where
-            all donors are.
-        independent: Share recovered if each unimportant input has a history of its own, on the first 64 histories and
-            in one pass; None likewise.
+        any_step: Fidelity with donors from any step, in one pass; None for controls, and where all donors are. In older
+            records it is the share recovered, like the two that follow.
+        independent: Fidelity if each unimportant input has a history of its own, on the first 64 references and in one
+            pass; None likewise.
         together: The same on those histories where all of a visit have one.
+        sentence: What the claim explains and what not, by data set and regime; empty in older records.
+        half_pool: How much fidelity changes with half as many donors, on a quarter of the references.
+        rivals: How it stands to other claims about the same model.
     """
 
     name: str
@@ -188,6 +216,37 @@ class Claim:
     any_step: float | None = None
     independent: float | None = None
     together: float | None = None
+    sentence: str = ""
+    half_pool: float | None = None
+    rivals: list[Any] = field(default_factory=list)
+
+    def of_data(self, data: str) -> list[Regime]:
+        """Return the regimes of one data set, `"all"` first."""
+        return [regime for regime in self.regimes if regime.data == data]
+
+    @property
+    def data_sets(self) -> list[str]:
+        """Names of the data sets that the claim was tested on, in order."""
+        return list(dict.fromkeys(regime.data for regime in self.regimes))
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """One data set of a study.
+
+    Attributes:
+        name: `"source"`, `"own"` or `"edited:..."`.
+        words: What it holds.
+        rows: Number of references.
+        pool: Number of donors, which are other learners.
+        tasks: How many tasks there are among the donors.
+    """
+
+    name: str
+    words: str
+    rows: int
+    pool: int
+    tasks: int
 
 
 @dataclass(frozen=True)
@@ -212,6 +271,7 @@ class Study:
         claims: The hypothesis first, then its controls.
         curves: In-context learning curves on held-out tasks: model, explanation, source, optimum, random.
         curve_unit: What a point of a curve is: `"episode"`, or `"10 steps"` where there is only one episode.
+        data: The data sets, in the order in which they were tested; empty in older records.
         schema: Version of this format.
     """
 
@@ -234,6 +294,7 @@ class Study:
     claims: list[Claim]
     curves: list[Curve]
     curve_unit: str = "episode"
+    data: list[DataRecord] = field(default_factory=list)
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -256,10 +317,9 @@ def report_name(study: Study) -> str:
 
 
 def did_as_well(control: Claim, claim: Claim) -> bool:
-    """Whether a control recovers as much as the claim, or cannot be told from one that does.
+    """Whether a control keeps as much of the model as the claim, or cannot be told from one that does.
 
-    Compared is `recovered`: its two losses are the same for every claim about a model, while the structure that
-    `beyond structure` is measured against depends on the sites.
+    Compared is `fidelity`, whose zero is the same for every claim about a model (`recovered` in older records).
     """
-    mine, other = claim.regimes[0].recovered, control.regimes[0].recovered
-    return mine.estimable and other.estimable and other.high >= mine.low
+    own, other = (item.regimes[0].fidelity or item.regimes[0].recovered for item in (claim, control))
+    return own.estimable and other.estimable and other.high >= own.low

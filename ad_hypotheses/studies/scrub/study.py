@@ -10,30 +10,30 @@ from pathlib import Path
 
 import numpy as np
 
-from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.causal.metrics import exact_baseline
 from ad_hypotheses.distill.checkpoint import Checkpoint, versions
 from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.estimate import require_estimable
 from ad_hypotheses.evidence.plain_data import Curve
 from ad_hypotheses.evidence.verdict import Judgement, draws_for, judge
-from ad_hypotheses.language.check import Bound
-from ad_hypotheses.language.history import History
+from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.report.screen import size
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.adversary.attack import challenge
-from ad_hypotheses.studies.adversary.plan import AttackPlan, plan
+from ad_hypotheses.studies.adversary.plan import plan
 from ad_hypotheses.studies.evaluate.curves import explanation_curve
 from ad_hypotheses.studies.evaluate.figures import BLOCK
 from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all, predicted
-from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, weigh
+from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, tested, weigh
 from ad_hypotheses.studies.scrub.cost import Cost, refuse_too_large
-from ad_hypotheses.studies.scrub.halves import clusters_of, n_splits
-from ad_hypotheses.studies.scrub.measure import Measured, forwards, kept_or_measured, measure
-from ad_hypotheses.studies.scrub.record import Challenge, Study
+from ad_hypotheses.studies.scrub.ground import Ground
+from ad_hypotheses.studies.scrub.measure import Extent, Measured, kept_or_measured, measure
+from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study
 
-MEASURED_AS = 4  # raise it when the engine measures something else: interrupted studies then start anew
+MEASURED_AS = 5  # raise it when the engine measures something else: interrupted studies then start anew
+FEW_DONORS = 4  # donors of each task: with fewer, a feature can be a name for a task
 
 
 def scrub(
@@ -72,12 +72,12 @@ def scrub(
         CapacityError: A run would not fit into memory; raised before it starts.
     """
     settings, progress = settings or ScrubSettings(), progress or Progress()
-    trials = bind_all(hypotheses, settings, model, models, device, progress)
-    return run_studies(trials, settings, command, scratch, progress)
+    studies = bind_all(hypotheses, settings, model, models, device, progress)
+    return run_studies(studies, settings, command, scratch, progress)
 
 
 def run_studies(
-    trials: Sequence[BoundStudy],
+    studies: Sequence[BoundStudy],
     settings: ScrubSettings,
     command: str = "",
     scratch: Scratch | None = None,
@@ -86,7 +86,7 @@ def run_studies(
     """Measure hypotheses that are bound to data, and judge them together.
 
     Args:
-        trials: From :func:`prepare`.
+        studies: From :func:`prepare`.
         settings: How.
         command: What makes the same study again.
         scratch: Where to keep what is measured claim by claim; None to keep nothing.
@@ -97,109 +97,122 @@ def run_studies(
         CapacityError: A run would not fit into memory; raised before it starts.
     """
     progress = progress or Progress()
-    n_claims = sum(len(trial.bound) for trial in trials)
-    for trial in trials:
-        trial.attack = _attack(trial, settings)
-        trial.clean = Clean.run(trial.checkpoint.model, trial.history)
-    _announce(trials, settings, progress)
-    begun = 0
-    for trial in trials:
-        _measure(trial, settings, scratch, draws_for(n_claims), (begun, n_claims), progress)
-        begun += len(trial.bound)
-        if trial.attack is not None:
-            trial.challenge = _attacked(trial, trial.attack, settings, scratch, progress)
-    judgements = iter(judge([claim.tested() for trial in trials for claim in trial.tried]))
-    return [_study(trial, list(islice(judgements, len(trial.tried))), settings, command) for trial in trials]
+    claims = [claim for study in studies for claim in study.claims]
+    n_boot = draws_for(len(claims), max(_n_cells(study) for study in studies))
+    for study in studies:
+        _plan_attack(study, settings)
+    _announce(studies, settings, n_boot, progress)
+    for study in studies:
+        for ground in study.grounds:
+            _measure(study, ground, settings, scratch, n_boot, progress)
+        if study.attack is not None:
+            study.challenge = _attacked(study, settings, scratch, progress)
+    family = [
+        tested(claim.hypothesis.name or claim.bound.root, claim.hypothesis.accept, claim.measured) for claim in claims
+    ]
+    judgements = iter(judge(family))
+    return [_study(study, list(islice(judgements, len(study.claims))), settings, command) for study in studies]
 
 
-def _announce(trials: Sequence[BoundStudy], settings: ScrubSettings, progress: Progress) -> None:
-    """Predict what the trials cost, refuse what does not fit, and say the rest."""
-    n_claims, n_rows = sum(len(trial.bound) for trial in trials), trials[0].history.n_rows
-    cost = Cost.together([_cost(trial, settings, draws_for(n_claims)) for trial in trials])
-    refuse_too_large(cost, settings.memory, str(trials[0].checkpoint.model.device))
+def _n_cells(study: BoundStudy) -> int:
+    return sum(len(ground.judged) for ground in study.grounds)
+
+
+def _announce(studies: Sequence[BoundStudy], settings: ScrubSettings, n_boot: int, progress: Progress) -> None:
+    """Predict what the studies cost, refuse what does not fit, and say the rest."""
+    cost = Cost.together([_cost(study, settings, n_boot) for study in studies])
+    refuse_too_large(cost, settings.memory, str(studies[0].checkpoint.model.device))
+    n_claims, grounds = sum(len(study.claims) for study in studies), studies[0].grounds
     progress.say(
-        f"{n_claims} claims over {n_rows:,} histories: {cost.forwards:,} partial forward passes, "
+        f"{n_claims} claims over {settings.rows:,} histories, with {settings.donors:,} donors, of {len(grounds)} data "
+        f"sets ({', '.join(ground.data for ground in grounds)}): {cost.forwards:,} partial forward passes, "
         f"{size(cost.bytes)} of memory"
     )
     progress.begin("scrubbing", cost.forwards, "forwards")
 
 
 def _measure(
-    trial: BoundStudy,
+    study: BoundStudy,
+    ground: Ground,
     settings: ScrubSettings,
     scratch: Scratch | None,
     n_boot: int,
-    claims: tuple[int, int],
     progress: Progress,
 ) -> None:
-    """Measure every claim of a trial; `claims` are those measured before and all that there are."""
-    begun, n_claims = claims
-    clean, history = trial.clean, trial.history
-    assert clean is not None
-    clusters = len(np.unique(clusters_of(history)))
-    resampling = Resampling.draw(clusters, settings.passes, np.random.default_rng(settings.seed), n_boot)
-    for number, (kind, bound) in enumerate(trial.bound, begun + 1):
-        progress.note(f"{bound.hypothesis.name or bound.root} ({number} of {n_claims})")
-        path = _file(scratch, f"{_key(trial.checkpoint, bound, history, settings)}.npz")
-        with clean.prepared():
-            measured = _measured(clean, bound, settings, kind == "hypothesis", path, progress.advance)
-        evidence = weigh(measured, clean.log_probs, history, trial.regimes, resampling)
-        require_estimable(evidence["all"][0])
-        measured.halves = None  # large, and all in the evidence
-        trial.tried.append(MeasuredClaim(bound, kind, measured, evidence, bound.hypothesis.policy(history)))
+    """Measure the claims of a study on one data set."""
+    learners = len(np.unique(ground.references.learner))
+    resampling = Resampling.draw(learners, settings.passes, np.random.default_rng(settings.seed), n_boot)
+    is_first = ground is study.grounds[0]
+    for claim in study.claims:
+        if ground.data not in claim.bounds:
+            continue
+        bound = claim.bounds[ground.data]
+        progress.note(f"{bound.hypothesis.name or bound.root} on {ground.data}")
+        extent = settings.extent(claim.kind == "hypothesis", is_first)
+        path = _file(scratch, f"{_key(study.checkpoint, bound, ground, extent, settings)}.npz")
+        measured = _measured(ground, bound, extent, settings, path, progress.advance)
+        evidence, at_stake = weigh(ground, measured, resampling)
+        if is_first:
+            require_estimable(evidence["all"])
+        policy = bound.hypothesis.policy(ground.references)
+        claim.measured.append(MeasuredClaim(ground, bound, measured, policy, evidence, at_stake))
 
 
 def _file(scratch: Scratch | None, name: str) -> Path | None:
     return None if scratch is None else scratch.file(name)
 
 
-def _cost(trial: BoundStudy, settings: ScrubSettings, n_boot: int) -> Cost:
-    claims = [bound for _, bound in trial.bound]
-    cost = predicted(trial.checkpoint, claims, settings, n_boot)
-    if trial.attack is None:
+def _cost(study: BoundStudy, settings: ScrubSettings, n_boot: int) -> Cost:
+    claims = [claim.bound for claim in study.claims]
+    cost = predicted(study.checkpoint, claims, settings, n_boot)
+    if study.attack is None:
         return cost
-    # an adversary's hungriest runs have independent inputs, on one half of the rows
-    apart = predicted(trial.checkpoint, claims[:1], replace(settings, others="independent"), n_boot)
-    return Cost(cost.forwards + trial.attack.forwards, cost.kept, max(cost.work, apart.work // 2))
+    # an adversary's hungriest runs have independent inputs, on one half of the references
+    apart = predicted(study.checkpoint, claims[:1], replace(settings, others="independent"), n_boot)
+    return Cost(cost.forwards + study.attack.forwards, cost.kept, max(cost.work, apart.work // 2))
 
 
-def _attack(trial: BoundStudy, settings: ScrubSettings) -> AttackPlan | None:
-    if settings.findings is None:
-        return None
-    how = (settings.findings, settings.passes, settings.seed, settings.options)
-    return plan(trial.bound[0][1], trial.history, *how)
+def _plan_attack(study: BoundStudy, settings: ScrubSettings) -> None:
+    """Plan what an adversary tries on the references of the first data set, if one was asked."""
+    if settings.findings is not None:
+        ground = study.grounds[0]
+        regimes = {name: mask for name, mask in ground.masks.items() if name != "all"}
+        bound = bind(study.hypothesis, study.checkpoint.model.anatomy, ground.references, regimes, settings.seed)
+        how = (settings.findings, settings.passes, settings.seed, settings.options)
+        study.attack = plan(bound, ground.references, *how)
 
 
-def _attacked(
-    trial: BoundStudy, attack: AttackPlan, settings: ScrubSettings, scratch: Scratch | None, progress: Progress
-) -> Challenge:
-    bound, model, history = trial.bound[0][1], trial.checkpoint.model, trial.history
-    progress.note(f"adversary against {bound.hypothesis.name or bound.root}")
-    path = _file(scratch, f"{_key(trial.checkpoint, bound, history, settings)}-adversary-{attack.key}.npz")
-    return challenge(attack, model, history, trial.regimes, trial.tried[0].measured.baseline, path, progress.advance)
+def _attacked(study: BoundStudy, settings: ScrubSettings, scratch: Scratch | None, progress: Progress) -> Challenge:
+    attack, ground, claim = study.attack, study.grounds[0], study.claims[0]
+    assert attack is not None
+    progress.note(f"adversary against {claim.hypothesis.name or claim.bound.root}")
+    key = _key(study.checkpoint, claim.bound, ground, settings.extent(True, True), settings)
+    path = _file(scratch, f"{key}-adversary-{attack.key}.npz")
+    baseline = exact_baseline(ground.log_probs, ground.references.actions, self_donors=False)
+    where = (study.checkpoint.model, ground.references, ground.masks, baseline)
+    return challenge(attack, *where, path, progress.advance)
 
 
 def _measured(
-    clean: Clean,
+    ground: Ground,
     bound: Bound,
+    extent: Extent,
     settings: ScrubSettings,
-    nodes_alone: bool,
     path: Path | None,
     done: Callable[[int], None],
 ) -> Measured:
-    splits = n_splits(clean.history)
-    how = (settings.passes, settings.options, settings.seed, nodes_alone, splits)
     return kept_or_measured(
         path,
-        lambda: measure(clean, bound, *how, progress=done),
-        lambda: done(forwards(bound, settings.passes, nodes_alone, splits)),
+        lambda: measure(ground, bound, extent, settings.options, settings.seed, progress=done),
+        lambda: done(extent.forwards(bound, settings.options)),
     )
 
 
-def _key(checkpoint: Checkpoint, bound: Bound, history: History, settings: ScrubSettings) -> str:
+def _key(checkpoint: Checkpoint, bound: Bound, ground: Ground, extent: Extent, settings: ScrubSettings) -> str:
     """Name of what was measured: changes with the weights, the data, the claim, the settings and the engine."""
-    how = (MEASURED_AS, checkpoint.sha256, replace(settings, memory=None, rollouts=0, findings=None), bound.root)
-    digest = hashlib.sha256(repr(how).encode())
+    how = (MEASURED_AS, checkpoint.sha256, ground.data, ground.n_references, extent, settings.options, settings.seed)
+    digest = hashlib.sha256(repr((*how, bound.root)).encode())
+    history = ground.history
     for array in (history.observations, history.actions, history.rewards):
         digest.update(np.ascontiguousarray(array).tobytes())
     for node in bound.nodes.values():
@@ -211,19 +224,17 @@ def _key(checkpoint: Checkpoint, bound: Bound, history: History, settings: Scrub
     return digest.hexdigest()[:24]
 
 
-def _study(trial: BoundStudy, judgements: Sequence[Judgement], settings: ScrubSettings, command: str) -> Study:
-    hypothesis, checkpoint, history = trial.hypothesis, trial.checkpoint, trial.history
-    assert trial.clean is not None
+def _study(study: BoundStudy, judgements: Sequence[Judgement], settings: ScrubSettings, command: str) -> Study:
+    hypothesis, checkpoint, ground = study.hypothesis, study.checkpoint, study.grounds[0]
     claims = [
-        claim_record(one, judgement, trial.clean.log_probs, history, trial.regimes, settings.align)
-        for one, judgement in zip(trial.tried, judgements, strict=True)
+        claim_record(claim.kind, claim.measured, judgement, settings.align)
+        for claim, judgement in zip(study.claims, judgements, strict=True)
     ]
-    claims[0] = replace(claims[0], challenge=trial.challenge)
-    if all(kind != "wrong site" for kind, _ in trial.bound):
-        claims[0].warnings.append("No wrong-site control could be made: no other place of the model fits the claim.")
+    claims[0] = replace(claims[0], challenge=study.challenge)
+    claims[0].warnings.extend(_warnings(study, settings))
     config, task, shape = checkpoint.config, checkpoint.config.make_task(), checkpoint.model.shape
     title, _, text = hypothesis.doc.partition("\n")
-    size = f"{shape.n_layers} layers, {shape.n_heads} heads, width {shape.d_model}"
+    dimensions = f"{shape.n_layers} layers, {shape.n_heads} heads, width {shape.d_model}"
     kept = f", 1 in {config.histories.keep_every} kept" if config.histories.keep_every > 1 else ""
     return Study(
         title=title or hypothesis.title,
@@ -234,21 +245,49 @@ def _study(trial: BoundStudy, judgements: Sequence[Judgement], settings: ScrubSe
         task=task.name,
         task_facts={name: value for name, value in vars(task).items() if isinstance(value, int) and value is not False},
         action_names=list(task.action_names),
-        model_text=f"{size}, context {shape.n_ctx} steps",
+        model_text=f"{dimensions}, context {shape.n_ctx} steps",
         data_text=(
-            f"{history.n_rows} learning histories of {history.n_steps} steps, one a learner, never trained on; source "
-            f"{config.source['name']}, {config.histories.episodes} episodes{kept}; tasks: {settings.tasks}"
+            f"{settings.rows} learning histories of {ground.history.n_steps} steps as references and {settings.donors} "
+            f"as donors of each data set, one a learner, never trained on; source {config.source['name']}, "
+            f"{config.histories.episodes} episodes{kept}; tasks: {settings.tasks}"
         ),
-        rows=history.n_rows,
-        n_steps=history.n_steps,
+        rows=settings.rows,
+        n_steps=ground.history.n_steps,
         horizon=task.horizon,
-        options={**asdict(settings), "device": str(checkpoint.model.device)},
+        options={**asdict(settings), "pool": settings.donors, "device": str(checkpoint.model.device)},
         command=command,
         versions=versions(),
         claims=claims,
         curves=_curves(hypothesis, checkpoint, settings),
         curve_unit="episode" if config.kept_episodes > 1 else f"{BLOCK} steps",
+        data=[
+            DataRecord(item.data, item.words, item.n_references, item.history.n_rows - item.n_references, _tasks(item))
+            for item in study.grounds
+        ],
     )
+
+
+def _tasks(ground: Ground) -> int:
+    """Return how many tasks there are among the donors of a data set."""
+    facts = [np.asarray(fact)[ground.n_references :] for fact in ground.history.task.values()]
+    if not facts:
+        return 1
+    return len(np.unique(np.concatenate([fact.reshape(len(fact), -1) for fact in facts], axis=1), axis=0))
+
+
+def _warnings(study: BoundStudy, settings: ScrubSettings) -> list[str]:
+    """What the whole study could not test."""
+    warnings = []
+    if all(claim.kind != "wrong site" for claim in study.claims):
+        warnings.append("No wrong-site control could be made: no other place of the model fits the claim.")
+    for ground in study.grounds:
+        n_tasks = _tasks(ground)
+        if settings.donors < FEW_DONORS * n_tasks:
+            warnings.append(
+                f"On {ground.data} there are {settings.donors} donors of {n_tasks} tasks, so a feature can name a "
+                "task. Use more donors (`pool`)."
+            )
+    return warnings
 
 
 def _curves(hypothesis: Hypothesis, checkpoint: Checkpoint, settings: ScrubSettings) -> list[Curve]:

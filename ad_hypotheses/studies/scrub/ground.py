@@ -1,0 +1,140 @@
+"""What a claim is tested on: references and a pool of donors of one data set, with the model's own run over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.distill.checkpoint import Checkpoint
+from ad_hypotheses.language.history import History
+from ad_hypotheses.sources.variants import joined
+from ad_hypotheses.studies.data import SOURCE, Dataset, histories
+
+POOL = 1  # joins the seed of the references, so that donors are other learners
+
+
+@dataclass(eq=False)
+class Ground:
+    """One data set of a study: references first, then the pool that donors come from.
+
+    Attributes:
+        data: Name of the data set.
+        words: What it holds, in words.
+        history: All histories, one learner a row.
+        n_references: How many of them, the first ones, are references.
+        regimes: Which steps belong to which regime, `"all"` first. {name: [row, step]}
+        clean: The model's own run.
+        labelled: Whether the labels are the actions of a learner that is not the model.
+    """
+
+    data: str
+    words: str
+    history: History
+    n_references: int
+    regimes: dict[str, Bool[np.ndarray, "row step"]]
+    clean: Clean
+    labelled: bool
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, references: Dataset, pool: Dataset) -> Ground:
+        """Put references and donors under each other, and set the model up to be run over them."""
+        history = joined([references.history, pool.history])
+        regimes = checkpoint.config.make_task().regimes(history)
+        everywhere = np.ones(history.actions.shape, dtype=bool)
+        n_references = references.history.n_rows
+        clean = Clean.run(checkpoint.model, history, n_references)
+        labelled = references.data == SOURCE
+        return cls(
+            references.data, references.words, history, n_references, {"all": everywhere, **regimes}, clean, labelled
+        )
+
+    @property
+    def references(self) -> History:
+        """The histories whose positions are explained."""
+        return self.history[: self.n_references]
+
+    @property
+    def masks(self) -> dict[str, Bool[np.ndarray, "row step"]]:
+        """Regimes of the references. {name: [row, step]}"""
+        return {name: mask[: self.n_references] for name, mask in self.regimes.items()}
+
+    @property
+    def judged(self) -> list[str]:
+        """Regimes that a verdict is about: all but the average, where there are several."""
+        return list(self.regimes)[1:] or list(self.regimes)
+
+    @cached_property
+    def log_probs(self) -> Float[np.ndarray, "row step action"]:
+        """Log-probabilities of the model itself, at the references."""
+        return self.clean.log_probs[: self.n_references]
+
+    @cached_property
+    def targets(self) -> Float[np.ndarray, "row step action"]:
+        """What is to be predicted at the references: the action that the learner took, for certain.
+
+        Where the model itself acts, its own distribution: the expectation over the actions that it might have drawn.
+        """
+        if not self.labelled:
+            return np.exp(self.log_probs)
+        return np.eye(self.log_probs.shape[-1], dtype=self.log_probs.dtype)[self.references.actions]
+
+    def loss(self, log_probs: Float[np.ndarray, "row step action"]) -> Float[np.ndarray, "row step"]:
+        """Return the cross-entropy of some predictions at the first references, in nats."""
+        return -(self.targets[: len(log_probs)] * log_probs).sum(-1)
+
+    def divergence(self, log_probs: Float[np.ndarray, "row step action"]) -> Float[np.ndarray, "row step"]:
+        """Return the KL divergence of some predictions at the first references from the model's own, in nats."""
+        own = self.log_probs[: len(log_probs)]
+        return (np.exp(own) * (own - log_probs)).sum(-1)
+
+    @cached_property
+    def baseline(self) -> Float[np.ndarray, "row step"]:
+        """Expected loss when nothing is important, in nats: at each step the mean over the pool."""
+        pool = self.clean.log_probs[self.n_references :].mean(axis=0, dtype=np.float64)
+        return -(self.targets * pool).sum(-1)
+
+    def ignorant(self, regime: str) -> Float[np.ndarray, " action"]:
+        """Return log-probabilities of the zero: the mean of the model's distribution over a regime of the pool."""
+        mask = self.regimes[regime][self.n_references :]
+        pool = np.exp(self.clean.log_probs[self.n_references :][mask])
+        n_actions = self.log_probs.shape[-1]
+        return np.log((pool.sum(axis=0, dtype=np.float64) + 1 / n_actions) / (len(pool) + 1))
+
+    def label_frequencies(self, regime: str) -> Float[np.ndarray, " action"]:
+        """Return log-frequencies of the labels of a regime among the pool, half a label added to each."""
+        if not self.labelled:
+            return self.ignorant(regime)
+        mask = self.regimes[regime][self.n_references :]
+        actions: Int[np.ndarray, " position"] = self.history.actions[self.n_references :][mask]
+        counts = np.bincount(actions, minlength=self.log_probs.shape[-1]) + 0.5
+        return np.log(counts / counts.sum())
+
+
+def make_ground(
+    checkpoint: Checkpoint,
+    data: str,
+    rows: int,
+    pool: int,
+    tasks: str,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Ground:
+    """Make one data set of a study, donors apart from references.
+
+    Args:
+        checkpoint: The model.
+        data: Name of the data set; see `studies.data.histories`.
+        rows: Number of references.
+        pool: Number of donors.
+        tasks: Which tasks the histories come from.
+        seed: Decides everything.
+        progress: As in `studies.data.histories`.
+    """
+    references = histories(checkpoint, rows, data, seed, tasks, progress=progress)
+    donors = histories(checkpoint, pool, data, (seed, POOL), tasks, first_learner=rows, progress=progress)
+    return Ground.of(checkpoint, references, donors)
