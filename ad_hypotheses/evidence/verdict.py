@@ -315,7 +315,9 @@ def _why_supported(tested: Tested) -> str:
 
 
 def _why_refuted(tested: Tested) -> str:
-    cell, name, ratio = min(_ranked(tested), key=lambda item: (p_below(item[2], tested.accept), item[2].value))
+    cell, name, ratio = min(
+        _ranked(tested), key=lambda item: (p_below(item[2], tested.accept), item[1] != "fidelity", item[2].value)
+    )
     return f"{name} {ratio} in {_place(cell)} lies below the accepted {tested.accept:.2f}"
 
 
@@ -335,8 +337,8 @@ def _why_inconclusive(tested: Tested, p_supported: float) -> str:
             )
     if not any(cell.evidence.beyond_structure.estimable for cell in tested.counting):
         return (
-            "beyond structure is not estimable: with constant features the loss cannot be told from the model's own, so "
-            "the features have nothing to explain beyond the structure"
+            "beyond structure is not estimable: with constant features the loss cannot be told from the model's own, "
+            "so the features have nothing to explain beyond the structure"
         )
     cell, name, ratio = max(_ranked(tested), key=lambda item: p_above(item[2], tested.accept))
     if not ratio.estimable:

@@ -46,8 +46,10 @@ def percent(value: float | None) -> Markdown:
     return Markdown(f"{value:.0%}" if value >= 0.0995 or value == 0 else f"{value:.1%}")
 
 
-def interval(number: Number, digits: int = 2) -> Markdown:
-    """Return `"0.62 [0.58, 0.66]"`, or "not estimable"."""
+def interval(number: Number | None, digits: int = 2) -> Markdown:
+    """Return `"0.62 [0.58, 0.66]"`, or "not estimable"; `"-"` where there is none."""
+    if number is None:
+        return Markdown("-")
     if not number.estimable or not all(map(math.isfinite, (number.value, number.low, number.high))):
         return Markdown(NOT_ESTIMABLE)
     return Markdown(f"{figure(number.value, digits)} [{figure(number.low, digits)}, {figure(number.high, digits)}]")

@@ -14,7 +14,7 @@ from ad_hypotheses.studies.adversary import page as challenge
 from ad_hypotheses.studies.patch.record import PatchStudy
 from ad_hypotheses.studies.scrub.record import Claim, Study
 
-COLUMNS = ["claim", "kind", "scope", "of", "figure", "value", "low", "high"]
+COLUMNS = ["claim", "kind", "scope", "data", "of", "figure", "value", "low", "high"]
 PATCH_COLUMNS = [
     "patch", "kind", "writer", "reader", "arrow", "edges", "metric", "regime", "value", "low", "high", "p", "holm",
     "bh", "attribution", "attribution size",
@@ -26,9 +26,9 @@ def tidy(study: Study) -> pd.DataFrame:
     """Return every figure of every claim.
 
     Returns:
-        Columns `claim`, `kind`; `scope` (`claim`, `regime`, `node`, `adversary`, `step` or `episode`) and which one it
-        is `of`; `figure`, its `value`, and the bounds `low` and `high` of its interval where it has one. What is not
-        estimable is missing.
+        Columns `claim`, `kind`; `scope` (`claim`, `regime`, `node`, `adversary`, `step` or `episode`), the `data` set
+        and which one it is `of`; `figure`, its `value`, and the bounds `low` and `high` of its interval where it has
+        one. What is not estimable is missing.
     """
     rows = [(claim.name, claim.kind, *row) for claim in study.claims for row in _figures(claim)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -54,23 +54,25 @@ def evaluation_csv(rows: Sequence[Sequence[Any]]) -> str:
     return str(pd.DataFrame(list(rows), columns=EVALUATION_COLUMNS).to_csv(index=False, float_format="%.6g"))
 
 
-def _figures(claim: Claim) -> Iterator[tuple[str, str, str, float | None, float | None, float | None]]:
+def _figures(claim: Claim) -> Iterator[tuple[str, str, str, str, Any, float | None, float | None]]:
     for regime in claim.regimes:
         for name, value in vars(regime).items():
             if isinstance(value, Number):
                 shown = (value.value, value.low, value.high) if value.estimable else (None, None, None)
-                yield "regime", regime.name, name, *shown
-            elif name != "name":
-                yield "regime", regime.name, name, value, None, None
+                yield "regime", regime.data, regime.name, name, *shown
+            elif isinstance(value, int | float):
+                yield "regime", regime.data, regime.name, name, value, None, None
+    first = claim.regimes[0].data
     for node in claim.nodes:
         for name in ("alone", "swapped", "moved", "spread", "recovered", "resampled", "free_bits", "history_bits"):
-            yield "node", node.name, name, getattr(node, name), None, None
-    yield "claim", claim.name, "specificity", claim.specificity, None, None
-    yield from challenge.figures(claim)
+            yield "node", first, node.name, name, getattr(node, name), None, None
+    yield "claim", first, claim.name, "specificity", claim.specificity, None, None
+    for scope, name, figure, *numbers in challenge.figures(claim):
+        yield scope, first, name, figure, *numbers  # type: ignore[misc]
     for scope, curves in (("step", claim.steps), ("episode", claim.episodes)):
         for name, losses in curves.items():
             for number, loss in enumerate(losses):
-                yield scope, str(number), name, loss, None, None
+                yield scope, first, str(number), name, loss, None, None
 
 
 def patch_table(study: PatchStudy) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ad_hypotheses.report.words import NOT_ESTIMABLE, figure
-from ad_hypotheses.studies.scrub.record import Claim, NodeRecord
+from ad_hypotheses.studies.scrub.record import Claim, NodeRecord, kept
 
 MAX_EDGES = 500  # GitHub refuses to draw more
 MAX_LABEL = 60  # longer sites would make boxes that no page holds
@@ -50,7 +50,7 @@ def mermaid(claim: Claim) -> str:
 def node_class(node: NodeRecord, claim: Claim) -> str:
     """Return which of `CLASSES` a node belongs to; the root stands for the whole claim and its verdict."""
     if node.level == "root":
-        return {"supported": "ok", "refuted": "weak"}.get(claim.verdict, "untested")
+        return {"supported": "ok", "refuted": "weak"}.get(claim.verdict.split()[0], "untested")
     if node.exact:
         return "exact"
     if figure(node.recovered) == NOT_ESTIMABLE or node.swapped == 0:
@@ -62,8 +62,8 @@ def _label(node: NodeRecord, claim: Claim) -> str:
     """Return a node's lines: name, site, figure."""
     site = node.site if node.role is None else f"{node.site} at {node.role}"
     if node.level == "root":
-        recovered = claim.regimes[0].recovered
-        last = f"whole claim: {figure(recovered.value if recovered.estimable else None)}"
+        share = kept(claim)
+        last = f"whole claim: {figure(share.value if share.estimable else None)}"
     else:
         last = "exact by construction" if node.exact else f"alone: {figure(node.recovered)}"
     lines = [f"<b>{escape(node.name)}</b>", f"<i>{escape(site)}</i>", escape(last)]

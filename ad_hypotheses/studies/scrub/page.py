@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ad_hypotheses.evidence.halves import FEWEST
 from ad_hypotheses.evidence.plain_data import as_recorded
-from ad_hypotheses.evidence.verdict import SWAPPED_AT_LEAST, VACUOUS_BELOW
+from ad_hypotheses.evidence.verdict import ENOUGH_LEARNERS, ENOUGH_NATS, SWAPPED_AT_LEAST, VACUOUS_BELOW
 from ad_hypotheses.report import draw
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import NOT_ESTIMABLE, Markdown, code, prose
@@ -18,7 +17,7 @@ from ad_hypotheses.studies.adversary.page import at_stake, section
 from ad_hypotheses.studies.scrub import pictures as plots
 from ad_hypotheses.studies.scrub import position_pictures as places
 from ad_hypotheses.studies.scrub.graph import CLASSES, mermaid, node_class
-from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well, report_name
+from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well, kept, report_name
 from ad_hypotheses.studies.tables import tidy_csv
 
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -63,7 +62,7 @@ def draw_pictures(study: Study) -> dict[str, bytes]:
     """Return the pictures of a study by file name; those that would have nothing to show are left out."""
     claim = study.claims[0]
     pictures = {
-        "recovered.png": plots.recovered(claim),
+        "fidelity.png": plots.fidelity(claim),
         "losses.png": plots.losses(claim, study.horizon, len(study.action_names)),
     }
     if claim.worst:
@@ -95,7 +94,6 @@ def page(study: Study, pictures: Iterable[str], name: str = "") -> str:
         quotation=_quotation(study),
         graph=Markdown(mermaid(claim)),
         legend=_legend(claim),
-        donors_vary=study.rows >= FEWEST,
         draws_vary=study.options.get("passes", 2) > 1,
         vacuous_below=f"{VACUOUS_BELOW:.0%}",
         swapped_at_least=f"{SWAPPED_AT_LEAST:.0%}",
@@ -107,6 +105,11 @@ def page(study: Study, pictures: Iterable[str], name: str = "") -> str:
         n_drawn=min(len(claim.worst), places.MAX_DRAWN),
         moved_sites=_moved_sites,
         difference=_difference,
+        kept=kept,
+        half_pool=_half_pool(claim.half_pool),
+        not_counting=[regime for regime in claim.regimes if regime.why_not],
+        enough_learners=ENOUGH_LEARNERS,
+        enough_nats=f"{ENOUGH_NATS:g}",
         rollouts=[f"{curve.name} {curve.rollouts:,}" for curve in study.curves if curve.rollouts],
         control_warnings=_control_warnings(claim, controls),
         command=Markdown(study.command.strip()),
@@ -146,12 +149,17 @@ def _moved_sites(sites: dict[str, str]) -> Markdown:
     return Markdown("; ".join(changes) or "-")
 
 
+def _half_pool(change: float | None) -> str:
+    """Return how fidelity changes with half as many donors."""
+    return "" if change is None else f"{abs(change):.3f} {'higher' if change > 0 else 'lower'}"
+
+
 def _difference(control: Claim, claim: Claim) -> str:
-    """Return what a control recovers, less what the claim recovers."""
-    recovered = [item.regimes[0].recovered for item in (control, claim)]
-    if not all(number.estimable for number in recovered):
+    """Return what a control keeps, less what the claim keeps."""
+    shares = [kept(item) for item in (control, claim)]
+    if not all(number.estimable for number in shares):
         return NOT_ESTIMABLE
-    return f"{recovered[0].value - recovered[1].value:+.2f}"
+    return f"{shares[0].value - shares[1].value:+.2f}"
 
 
 def _control_warnings(claim: Claim, controls: Sequence[Claim]) -> list[tuple[Claim, str]]:

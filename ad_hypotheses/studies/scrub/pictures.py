@@ -83,29 +83,32 @@ def _loss_axis(ax: Axes, n_actions: int, title: str, unit: str, length: int) -> 
                     va="bottom", fontsize=8)  # fmt: skip
 
 
-def recovered(claim: Claim) -> bytes:
-    """Draw the two ratios of a claim by regime, with their intervals, against what it must recover."""
+def fidelity(claim: Claim) -> bytes:
+    """Draw what a claim keeps by data set and regime, with intervals, against what it must keep."""
 
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         rows = [
-            (regime.name, offset, number, colour, marker, filled)
-            for regime in claim.regimes
+            (place, offset, number, colour, marker, filled)
+            for place, regime in enumerate(claim.regimes)
             for offset, number, colour, marker, filled in (
-                (-0.24, regime.recovered, BLUE, "o", True),
-                (-0.08, regime.recovered_with_self, BLUE, "o", False),
+                (-0.24, regime.fidelity or regime.recovered, BLUE, "o", True),
+                (-0.08, regime.fidelity_independent, BLUE, "o", False),
                 (0.08, regime.beyond_structure, ORANGE, "D", True),
-                (0.24, regime.beyond_structure_with_self, ORANGE, "D", False),
+                (0.24, regime.explained, GREEN, "s", True),
             )
+            if number is not None
         ]
         low, high = _ratio_limits([number for _, _, number, *_ in rows], claim.accept)
         ax.set_xlim(low, high)
-        places = {regime.name: index for index, regime in enumerate(claim.regimes)}
-        for name, offset, number, colour, marker, filled in rows:
-            _ratio(ax, places[name] + offset, number, colour, marker, filled)
-        _ratio_axis(ax, claim, list(places))
-        for name, place in places.items():
-            crosses = [offset for regime, offset, number, *_ in rows if regime == name and not _readable(number)]
+        for place, offset, number, colour, marker, filled in rows:
+            _ratio(ax, place + offset, number, colour, marker, filled)
+        names = [
+            regime.name if len(claim.data_sets) == 1 else f"{regime.data}: {regime.name}" for regime in claim.regimes
+        ]
+        _ratio_axis(ax, claim, names)
+        for place in range(len(claim.regimes)):
+            crosses = [offset for at, offset, number, *_ in rows if at == place and not _readable(number)]
             if crosses:
                 y = place + float(np.mean(crosses))
                 ax.text(0.015, y, "not estimable", color="#6B6B6B", fontsize=8, style="italic", va="center")
@@ -145,12 +148,12 @@ def _ratio_axis(ax: Axes, claim: Claim, names: list[str]) -> None:
     for x, style in ((0.0, "-"), (1.0, "-"), (claim.accept, (0, (4, 3)))):
         ax.axvline(x, color=GREEN if x == claim.accept else "#B0B0B0", linewidth=1.2, linestyle=style, zorder=0)
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel(f"share of the loss recovered    (0: none, 1: all of it; needed: {claim.accept:.2f}, dashed)")
+    ax.set_xlabel(f"share kept    (0: a constant does as well, 1: nothing is lost; needed: {claim.accept:.2f}, dashed)")
     for colour, marker, filled, label in (
-        (BLUE, "o", True, "recovered"),
-        (BLUE, "o", False, "recovered, self-donors"),
+        (BLUE, "o", True, "fidelity"),
+        (BLUE, "o", False, "fidelity, independent others"),
         (ORANGE, "D", True, "beyond structure"),
-        (ORANGE, "D", False, "beyond structure, self-donors"),
+        (GREEN, "s", True, "explained"),
     ):
         ax.plot([], [], marker, color=colour, markerfacecolor=colour if filled else "white", label=label)
     ax.figure.legend(loc="outside upper left", ncols=4, columnspacing=1.4, fontsize=9)  # type: ignore[union-attr]

@@ -316,10 +316,15 @@ def report_name(study: Study) -> str:
     return file_name(study.claims[0].name, study.model, *options_of(study.command))
 
 
+def kept(claim: Claim) -> Number:
+    """Return what a claim keeps over all steps of the first data set: its fidelity, in older records `recovered`."""
+    return claim.regimes[0].fidelity or claim.regimes[0].recovered
+
+
 def did_as_well(control: Claim, claim: Claim) -> bool:
     """Whether a control keeps as much of the model as the claim, or cannot be told from one that does.
 
-    Compared is `fidelity`, whose zero is the same for every claim about a model (`recovered` in older records).
+    Compared is fidelity, whose zero is the same for every claim about a model.
     """
-    own, other = (item.regimes[0].fidelity or item.regimes[0].recovered for item in (claim, control))
+    own, other = kept(claim), kept(control)
     return own.estimable and other.estimable and other.high >= own.low

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ad_hypotheses.report.words import figure, interval, sentence
 from ad_hypotheses.studies.adversary.page import at_stake, sentences
-from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well
+from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well, kept
 
 _COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "vacuous": "magenta"}
 
@@ -51,34 +51,31 @@ def _print(console: Console, text: Text) -> None:
 
 def _panel(study: Study) -> Panel:
     claim = study.claims[0]
-    colour = _COLOURS.get(claim.verdict, "white")
+    colour = _COLOURS.get(claim.verdict, "cyan")
     title = Text.assemble((f"{claim.name} on {study.model}: ", "bold"), (claim.verdict, f"bold {colour}"))
     return Panel(Group(*_reason(claim)), title=title, title_align="left", border_style=colour, padding=(0, 1))
 
 
 def _reason(claim: Claim) -> list[Text]:
-    overall = claim.regimes[0]
     stake = at_stake(claim)
     return [
+        *([Text(sentence(claim.sentence))] if claim.sentence else []),
         Text(sentence(claim.reason)),
-        Text(
-            f"recovered {interval(overall.recovered)}, beyond structure {interval(overall.beyond_structure)}, "
-            f"needed {figure(claim.accept)}"
-        ),
+        Text(f"fidelity {interval(kept(claim))}, needed {figure(claim.accept)} in every regime that counts"),
         *([Text(stake)] if stake else []),
     ]
 
 
 def _rows(claim: Claim) -> list[list[str]]:
-    heads = ["regime", "positions", "model", "scrubbed", "recovered", "beyond structure"]
+    heads = ["data", "regime", "positions", "fidelity", "beyond structure", "verdict there"]
     return [heads] + [
         [
+            regime.data,
             regime.name,
             str(regime.positions),
-            figure(regime.model.value, 3),
-            figure(regime.scrubbed.value, 3),
-            interval(regime.recovered),
+            interval(regime.fidelity or regime.recovered),
             interval(regime.beyond_structure),
+            regime.status or "-",
         ]
         for regime in claim.regimes
     ]
@@ -88,7 +85,7 @@ def _table(claim: Claim) -> Table:
     heads, *rows = _rows(claim)
     table = Table(box=box.SIMPLE)
     for head in heads:
-        table.add_column(head, justify="left" if head == "regime" else "right")
+        table.add_column(head, justify="left" if head in ("data", "regime") else "right")
     for row in rows:
         table.add_row(*map(Text, row))
     return table
@@ -104,7 +101,7 @@ def _control(control: Claim, claim: Claim) -> Text:
     moved = ", ".join(f"{node}: {change}" for node, change in control.moved_sites.items())
     line = Text(control.name if control.name.startswith(control.kind) else f"{control.kind} {control.name}")
     line.append(f" ({moved})" if moved else "")
-    line.append(f": {control.verdict}, recovered {interval(control.regimes[0].recovered)}")
+    line.append(f": {control.verdict}, fidelity {interval(kept(control))}")
     if did_as_well(control, claim):
         line.append(" - as well as the hypothesis, or better", style="bold yellow")
     return line
