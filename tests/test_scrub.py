@@ -18,9 +18,9 @@ from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.twin import Twin
+from ad_hypotheses.known.shares import expected_baseline, mean_loss
 from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
-from ad_hypotheses.studies.scrub.measure import measure
 
 OPTIONS = [
     Options(),
@@ -282,10 +282,9 @@ def test_a_claim_that_says_nothing_recovers_nothing_with_independent_others():
     model, history, clean = small(2, n_rows=12)
     nodes = {"root": bound("root", logits, anatomy=model.anatomy)}
     options = Options(others="independent")
-    measured = measure(clean, BoundGraph(nodes, "root"), 40, options, 0)
-    scrubbed, baseline = measured.losses["scrubbed"].mean(axis=0), measured.baseline
-    assert abs(scrubbed.mean() - baseline.mean()) < 0.03
-    assert abs(exact_baseline(clean.log_probs, history.actions, False).mean() - baseline.mean()) > 0.06
+    baseline = expected_baseline(clean, options, 40, 0).mean()
+    assert abs(mean_loss(Scrubber(clean, BoundGraph(nodes, "root"), options), 40) - baseline) < 0.03
+    assert abs(exact_baseline(clean.log_probs, history.actions, False).mean() - baseline) > 0.06
 
 
 def test_how_far_an_arrow_moved_counts_inputs_of_heads_too():

@@ -13,10 +13,10 @@ from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.scrub import Options, Others, Scrubber
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import DataError
+from ad_hypotheses.known.shares import beyond_structure, expected_baseline, recovered
 from ad_hypotheses.language.check import Bound, BoundGraph, BoundNode, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.studies.scrub.measure import expected_baseline, measure
 
 PASSES = 3
 LEAST_RECOVERED = 0.97  # of what is claimed to be true, features alone and with independent others too
@@ -96,12 +96,9 @@ def prove(
 
 def share(clean: Clean, bound: Bound, seed: int) -> Share:
     """Return how much a claim recovers, without intervals."""
-    measured = measure(clean, bound, PASSES, Options(), seed, nodes_alone=False)
-    untouched = cross_entropy(clean.log_probs, clean.history.actions).mean(dtype=np.float64)
-    scrubbed, structure = (measured.losses[name].mean(dtype=np.float64) for name in ("scrubbed", "structure"))
-    recovered, beyond = ((scrubbed - low) / (untouched - low) for low in (measured.baseline.mean(), structure))
+    scrubber, structure = (Scrubber(clean, graph, Options(), seed) for graph in (bound, bound.without_features()))
     independent = 1 - _lost(clean, bound, "independent", seed)
-    return Share(float(recovered), float(beyond), independent)
+    return Share(recovered(scrubber, PASSES), beyond_structure(scrubber, structure, PASSES), independent)
 
 
 def outside(clean: Clean, bound: Bound, seed: int, others: Others = "joint") -> float:
@@ -160,12 +157,12 @@ def require_proof(name: str, proof: Proof) -> None:
     problems = [
         f"its likeliest action is the rule's in {proof.argmax:.1%} of the decisions, less than {LEAST_ALIKE:.0%}"
     ] * (proof.argmax < LEAST_ALIKE)
-    recovered = {
+    shares = {
         "recovers": truth.recovered,
         "recovers beyond structure": truth.beyond_structure,
         "recovers with independent others": truth.independent,
     }
-    for event, share in recovered.items():
+    for event, share in shares.items():
         problems += [f"its truth {event} {share:.3f}, less than {LEAST_RECOVERED}"] * (share < LEAST_RECOVERED)
     for manner, share in (("", proof.outside), (" with independent others", proof.outside_independent)):
         problems += [f"{share:.1%} of its gain comes from elsewhere{manner}"] * (abs(share) > MOST_OUTSIDE)
