@@ -86,6 +86,17 @@ def scrub(
         int,
         typer.Option("--rollouts", metavar="N", callback=at_least(0), help="Lives of the explanation as a learner."),
     ] = 64,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--against",
+            metavar="FILE",
+            help="Compare with the claims of this file; by default with all about the same model. Repeatable.",
+        ),
+    ] = None,
+    no_rivals: Annotated[
+        bool, typer.Option("--no-rivals", help="Do not compare the claim with others about the same model.")
+    ] = False,
     adversary: Adversary = False,
     findings: Findings = None,
     memory: Memory = None,
@@ -125,6 +136,7 @@ def scrub(
         rollouts=rollouts,
         memory=budget,
         findings=n_findings,
+        rivals=not no_rivals,
     )
     command = rerun_command(context, shown_file(file), leave_out=("reports", "memory"))
     scratch = Scratch(reports / PARTIAL / Path(file).stem)
@@ -136,6 +148,7 @@ def scrub(
             model=model,
             models=models,
             device=device,
+            against=None if against is None else [claim for path in against for claim in load_named(str(path))],
             command=command,
             scratch=scratch,
             progress=meter,

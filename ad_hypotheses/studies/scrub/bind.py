@@ -19,6 +19,7 @@ from ad_hypotheses.language.wrong_site import wrong_site
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.adversary.plan import AttackPlan
 from ad_hypotheses.studies.data import chosen_data, histories
+from ad_hypotheses.studies.rivals.choose import default_rivals
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim
 from ad_hypotheses.studies.scrub.cost import Cost, history_bytes, predict, refuse_too_large
 from ad_hypotheses.studies.scrub.extent import Extent
@@ -45,6 +46,7 @@ class ScrubSettings:
         rollouts: Episodes-long lives of the explanation as a policy; 0 for none.
         memory: Bytes that the run may use; None for what is free.
         findings: How many features an adversary reports that the hypothesis leaves out; None for no adversary.
+        rivals: Whether the hypothesis is compared with other claims about the same model.
     """
 
     rows: int = 256
@@ -59,6 +61,7 @@ class ScrubSettings:
     rollouts: int = 64
     memory: int | None = None
     findings: int | None = None
+    rivals: bool = True
 
     @property
     def options(self) -> Options:
@@ -129,6 +132,8 @@ class BoundStudy:
         claims: The hypothesis first.
         attack: What an adversary will try on the hypothesis, if one was asked.
         challenge: What it found.
+        rivals: Other claims about the same model.
+        unfit: Files and claims that could not be compared, and why. {name: message}
     """
 
     checkpoint: Checkpoint
@@ -136,6 +141,8 @@ class BoundStudy:
     claims: list[BoundClaim]
     attack: AttackPlan | None = None
     challenge: Challenge | None = None
+    rivals: Sequence[Hypothesis] = ()
+    unfit: dict[str, str] = field(default_factory=dict)
 
     @property
     def hypothesis(self) -> Hypothesis:
@@ -244,6 +251,7 @@ def bind_all(
     models: Path,
     device: str,
     progress: Progress,
+    against: Sequence[Hypothesis] | None = None,
 ) -> list[BoundStudy]:
     """Load the checkpoints that hypotheses are about, and bind each hypothesis with its controls; see `scrub`."""
     groups = chosen(hypotheses, model)
@@ -254,6 +262,8 @@ def bind_all(
     for main, controls in groups:
         study = prepare(main, controls, checkpoints[main.model], settings, grounds.get(main.model), progress)
         grounds[main.model] = study.grounds
+        if settings.rivals:
+            study.rivals, study.unfit = (against, {}) if against is not None else default_rivals(main, hypotheses)
         studies.append(study)
     return studies
 

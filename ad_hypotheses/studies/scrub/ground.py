@@ -14,6 +14,7 @@ from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.variants import joined
 from ad_hypotheses.studies.data import SOURCE, Dataset, histories
+from ad_hypotheses.studies.rivals.classes import RivalDataset
 
 POOL = 1  # joins the seed of the references, so that donors are other learners
 
@@ -82,6 +83,11 @@ class Ground:
         if not self.labelled:
             return np.exp(self.log_probs)
         return np.eye(self.log_probs.shape[-1], dtype=self.log_probs.dtype)[self.references.actions]
+
+    def for_rivals(self) -> RivalDataset:
+        """Return what claims are compared on end to end."""
+        pool, log_probs = self.clean.pool, self.clean.log_probs
+        return RivalDataset(self.data, self.history, self.regimes, pool, log_probs, self.labelled)
 
     def loss(self, log_probs: Float[np.ndarray, "row step action"]) -> Float[np.ndarray, "row step"]:
         """Return the cross-entropy of some predictions at the first references, in nats."""

@@ -14,6 +14,7 @@ from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import NOT_ESTIMABLE, Markdown, code, prose
 from ad_hypotheses.storage.files import report_files, write_report_files
 from ad_hypotheses.studies.adversary.page import at_stake, section
+from ad_hypotheses.studies.rivals import page as rival_page
 from ad_hypotheses.studies.scrub import pictures as plots
 from ad_hypotheses.studies.scrub import position_pictures as places
 from ad_hypotheses.studies.scrub.graph import CLASSES, mermaid, node_class
@@ -102,6 +103,9 @@ def page(study: Study, pictures: Iterable[str], name: str = "") -> str:
         sample=f"on {'the first 64' if study.rows > 64 else 'these'} histories and in one pass",
         class_sizes=_class_sizes,
         adversary=section(claim),
+        rivals=rival_page.section(claim.rivals),
+        rests_on=rival_page.rests_on(claim.rivals),
+        lacking=rival_page.lacks(claim.rivals),
         n_drawn=min(len(claim.worst), places.MAX_DRAWN),
         moved_sites=_moved_sites,
         difference=_difference,

@@ -15,6 +15,7 @@ from typing import Any
 from ad_hypotheses.evidence.plain_data import Curve, Number, plain, read_record
 from ad_hypotheses.report.words import file_name, options_of
 from ad_hypotheses.studies.adversary.findings import Challenge
+from ad_hypotheses.studies.rivals.record import Rivalry
 
 SCHEMA = 4
 READABLE = (1, 2, 3, SCHEMA)  # what was added since is not recorded in older ones
@@ -218,7 +219,7 @@ class Claim:
     together: float | None = None
     sentence: str = ""
     half_pool: float | None = None
-    rivals: list[Any] = field(default_factory=list)
+    rivals: list[Rivalry] = field(default_factory=list)
 
     def of_data(self, data: str) -> list[Regime]:
         """Return the regimes of one data set, `"all"` first."""

@@ -25,6 +25,10 @@ from ad_hypotheses.studies.adversary.attack import challenge
 from ad_hypotheses.studies.adversary.plan import plan
 from ad_hypotheses.studies.evaluate.curves import explanation_curve
 from ad_hypotheses.studies.evaluate.figures import BLOCK
+from ad_hypotheses.studies.rivals.choose import differing, fitting
+from ad_hypotheses.studies.rivals.classes import ClaimClasses
+from ad_hypotheses.studies.rivals.record import Rivalry
+from ad_hypotheses.studies.rivals.study import compare
 from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all, predicted
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, tested, weigh
 from ad_hypotheses.studies.scrub.cost import Cost, refuse_too_large
@@ -43,6 +47,7 @@ def scrub(
     model: str | None = None,
     models: Path = Path("models"),
     device: str = "cpu",
+    against: Sequence[Hypothesis] | None = None,
     command: str = "",
     scratch: Scratch | None = None,
     progress: Progress | None = None,
@@ -57,6 +62,8 @@ def scrub(
         model: Name of the checkpoint to test on; None for those that the hypotheses name.
         models: Folder of the checkpoints.
         device: Where to compute.
+        against: Claims to compare each hypothesis with, end to end; None for all others about the same model, in the
+            same file and those beside it.
         command: What makes the same study again, for its record.
         scratch: Where to keep what is measured claim by claim, so that an interrupted study goes on where it stopped;
             None to keep nothing.
@@ -72,7 +79,7 @@ def scrub(
         CapacityError: A run would not fit into memory; raised before it starts.
     """
     settings, progress = settings or ScrubSettings(), progress or Progress()
-    studies = bind_all(hypotheses, settings, model, models, device, progress)
+    studies = bind_all(hypotheses, settings, model, models, device, progress, against)
     return run_studies(studies, settings, command, scratch, progress)
 
 
@@ -111,7 +118,26 @@ def run_studies(
         tested(claim.hypothesis.name or claim.bound.root, claim.hypothesis.accept, claim.measured) for claim in claims
     ]
     judgements = iter(judge(family))
-    return [_study(study, list(islice(judgements, len(study.claims))), settings, command) for study in studies]
+    records = []
+    for study in studies:
+        rivalries = _rivalries(study, settings, progress)
+        of_study = list(islice(judgements, len(study.claims)))
+        records.append(_study(study, of_study, rivalries, settings, command))
+    return records
+
+
+def _rivalries(study: BoundStudy, settings: ScrubSettings, progress: Progress) -> list[Rivalry]:
+    """Compare a hypothesis end to end with other claims about the same model, as far as they fit."""
+    if not study.rivals:
+        return []
+    progress.begin("comparing with rivals", len(study.rivals), "claims")
+    datasets = [ground.for_rivals() for ground in study.grounds]
+    claim = ClaimClasses.of(study.hypothesis, study.claims[0].bounds, datasets)
+    rivals, unfit = fitting(study.rivals, study.checkpoint, datasets, settings.seed)
+    study.unfit |= unfit
+    rivalries = compare(claim, differing(claim, rivals, datasets, settings.align), datasets, settings.align)
+    progress.advance(len(study.rivals))
+    return rivalries
 
 
 def _n_cells(study: BoundStudy) -> int:
@@ -224,13 +250,19 @@ def _key(checkpoint: Checkpoint, bound: Bound, ground: Ground, extent: Extent, s
     return digest.hexdigest()[:24]
 
 
-def _study(study: BoundStudy, judgements: Sequence[Judgement], settings: ScrubSettings, command: str) -> Study:
+def _study(
+    study: BoundStudy,
+    judgements: Sequence[Judgement],
+    rivalries: list[Rivalry],
+    settings: ScrubSettings,
+    command: str,
+) -> Study:
     hypothesis, checkpoint, ground = study.hypothesis, study.checkpoint, study.grounds[0]
     claims = [
         claim_record(claim.kind, claim.measured, judgement, settings.align)
         for claim, judgement in zip(study.claims, judgements, strict=True)
     ]
-    claims[0] = replace(claims[0], challenge=study.challenge)
+    claims[0] = replace(claims[0], challenge=study.challenge, rivals=rivalries)
     claims[0].warnings.extend(_warnings(study, settings))
     config, task, shape = checkpoint.config, checkpoint.config.make_task(), checkpoint.model.shape
     title, _, text = hypothesis.doc.partition("\n")
@@ -280,6 +312,7 @@ def _warnings(study: BoundStudy, settings: ScrubSettings) -> list[str]:
     warnings = []
     if all(claim.kind != "wrong site" for claim in study.claims):
         warnings.append("No wrong-site control could be made: no other place of the model fits the claim.")
+    warnings += [f"{name} was not compared: {message}" for name, message in study.unfit.items()]
     for ground in study.grounds:
         n_tasks = _tasks(ground)
         if settings.donors < FEW_DONORS * n_tasks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from rich import box
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from ad_hypotheses.report.words import figure, interval, sentence
 from ad_hypotheses.studies.adversary.page import at_stake, sentences
+from ad_hypotheses.studies.rivals.page import lacks
 from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well, kept
 
 _COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "vacuous": "magenta"}
@@ -60,6 +62,7 @@ def _reason(claim: Claim) -> list[Text]:
     stake = at_stake(claim)
     return [
         *([Text(sentence(claim.sentence))] if claim.sentence else []),
+        *(Text(sentence(re.sub(r"[`*]", "", f"but {clause}"))) for clause in lacks(claim.rivals)),
         Text(sentence(claim.reason)),
         Text(f"fidelity {interval(kept(claim))}, needed {figure(claim.accept)} in every regime that counts"),
         *([Text(stake)] if stake else []),
