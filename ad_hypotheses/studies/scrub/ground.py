@@ -16,6 +16,7 @@ from ad_hypotheses.sources.variants import joined
 from ad_hypotheses.studies.data import SOURCE, Dataset, histories
 from ad_hypotheses.studies.rivals.classes import RivalDataset
 
+RIVAL_DONORS = 512  # which are enough for exact sums over classes
 POOL = 1  # joins the seed of the references, so that donors are other learners
 
 
@@ -84,10 +85,17 @@ class Ground:
             return np.exp(self.log_probs)
         return np.eye(self.log_probs.shape[-1], dtype=self.log_probs.dtype)[self.references.actions]
 
+    @property
+    def rows_for_rivals(self) -> slice:
+        """The references, and as many of the pool as rivals are compared on: each of them is bound to these rows."""
+        return slice(min(self.history.n_rows, self.n_references + RIVAL_DONORS))
+
     def for_rivals(self) -> RivalDataset:
         """Return what claims are compared on end to end."""
-        pool, log_probs = self.clean.pool, self.clean.log_probs
-        return RivalDataset(self.data, self.history, self.regimes, pool, log_probs, self.labelled)
+        rows = self.rows_for_rivals
+        regimes = {name: mask[rows] for name, mask in self.regimes.items()}
+        donors = np.arange(rows.stop) >= self.n_references
+        return RivalDataset(self.data, self.history[rows], regimes, donors, self.clean.log_probs[rows], self.labelled)
 
     def loss(self, log_probs: Float[np.ndarray, "row step action"]) -> Float[np.ndarray, "row step"]:
         """Return the cross-entropy of some predictions at the first references, in nats."""

@@ -132,7 +132,10 @@ def _rivalries(study: BoundStudy, settings: ScrubSettings, progress: Progress) -
         return []
     progress.begin("comparing with rivals", len(study.rivals), "claims")
     datasets = [ground.for_rivals() for ground in study.grounds]
-    claim = ClaimClasses.of(study.hypothesis, study.claims[0].bounds, datasets)
+    graphs = {
+        ground.data: study.claims[0].bounds[ground.data].of_rows(ground.rows_for_rivals) for ground in study.grounds
+    }
+    claim = ClaimClasses.of(study.hypothesis, graphs, datasets)
     rivals, unfit = fitting(study.rivals, study.checkpoint, datasets, settings.seed)
     study.unfit |= unfit
     rivalries = compare(claim, differing(claim, rivals, datasets, settings.align), datasets, settings.align)
