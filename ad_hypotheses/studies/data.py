@@ -26,7 +26,7 @@ FRESH = 1_000_003  # added to the seed of the training histories: a study's hist
 ROWS_AT_ONCE = 256  # lives of a model that are lived side by side: keys and values of more would not stay in caches
 TASK_SETS = ("train", "held-out", "all")
 SOURCE, OWN, EDITED = "source", "own", "edited:"
-DEFAULT_FAMILIES = 2  # of those that a family of tasks declares, `edited` alone means the first so many
+DEFAULT_FAMILIES = 1  # of those that a family of tasks declares, `edited` alone means the first so many
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def chosen_data(text: str, task: Task, episodes: int) -> tuple[str, ...]:
     """Return the data sets that a list means, `"source,own,edited"`, each once.
 
     Args:
-        text: Names with commas between them; `edited` alone means the first two families that the tasks declare.
+        text: Names with commas between them; `edited` alone means the first family that the tasks declare.
         task: The family of tasks that a model is about.
         episodes: Episodes of its lives.
 
@@ -219,7 +219,3 @@ def _bytes(checkpoint: Checkpoint, rows: int, data: str) -> int:
     shape = model.shape
     held = shape.n_ctx if shape.window is None else shape.window
     return size + 2 * min(rows, ROWS_AT_ONCE) * held * shape.n_layers * shape.d_model * model.dtype.itemsize
-
-
-def chosen_data(text: str, task: object, episodes: int) -> tuple[str, ...]:
-    return tuple(name for name in text.split(",") if name != "edited")
