@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ad_hypotheses.causal.draws import classes, draw, draw_rows, uniforms
+from ad_hypotheses.causal.draws import classes, draw, uniforms
 from ad_hypotheses.errors import DataError, did_you_mean
 from ad_hypotheses.language.check import Bound, BoundNode
 from ad_hypotheses.language.history import History
@@ -96,7 +96,8 @@ def make_pairs(donors: str, task: Task, history: History, seed: int, bound: Boun
         DataError: There are no such donors, or hardly any history has one.
     """
     if donors == ANY:
-        table = draw_rows(history.n_rows, uniforms(seed, ("donors", ANY), (history.n_rows,)), self_donors=False)
+        everyone = classes(np.zeros(history.n_rows, dtype=np.int64))
+        table = draw(everyone, uniforms(seed, ("donors", ANY), (history.n_rows,)), self_donors=False)
         words = "each history reads from another one, drawn at random, never from itself"
         return HistoryPairs(history, history[table], donors, words, np.arange(history.n_rows))
     if donors.startswith(AGREE):

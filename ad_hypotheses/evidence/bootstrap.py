@@ -85,7 +85,7 @@ class Resampling:
         draw, and nothing is then estimable; of a single pass the variation is unknown and not in the interval.
 
         Args:
-            n_clusters: Number of clusters, as `LossSums.n_clusters`.
+            n_clusters: Number of clusters, as `Sums.n_clusters`.
             n_passes: Number of passes.
             rng: Source of the draws.
             n_boot: Number of draws; `verdict.draws_for` says how many a family of hypotheses needs.

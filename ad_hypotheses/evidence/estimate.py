@@ -59,8 +59,13 @@ class Sums:
     clusters: Shaped[np.ndarray, " row"] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("model", "scrubbed", "structure", "baseline", "ignorant", "kl", "kl_ignorant", "kl_with_self"):
-            sums = getattr(self, name)
+        assert np.all(self.counts >= 0), "negative counts"
+        for name, sums in vars(self).items():
+            if sums is None:
+                continue
+            assert sums.shape[-1] == len(self.counts), f"{name} has {sums.shape[-1]} rows, not {len(self.counts)}"
+            if name == "clusters":
+                continue
             assert np.all(np.isfinite(sums)), f"{name} holds NaN or infinite sums"
             assert np.all(sums[..., self.counts == 0] == 0), f"{name} has a sum in a row that has no position"
 

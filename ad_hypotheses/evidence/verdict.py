@@ -254,7 +254,7 @@ def _lowest(cells: Sequence[Cell], accept: float) -> float:
 def _harmed(cells: Iterable[Cell], accept: float) -> float:
     """The p-value of "nowhere a ratio is below `accept`", corrected for their number."""
     p_values = [p_below(ratio, accept) for cell in cells for ratio in cell.ratios.values() if cell.tested > 0]
-    return min(1.0, len(p_values) * min(p_values, default=1.0))
+    return min(1.0, len(p_values) * min(p_values)) if p_values else 1.0
 
 
 def _status(cell: Cell, accept: float, n_cells: int) -> CellStatus:
