@@ -8,10 +8,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ad_hypotheses.language.anatomy import Anatomy
+from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.language.hypothesis import Hypothesis, node
 from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
 from ad_hypotheses.language.structure import check_structure
-from ad_hypotheses.language.wrong_site import wrong_site
+from ad_hypotheses.language.wrong_site import is_finer, wrong_site, wrong_sites
 
 MODEL = Anatomy(("x", "y", "action", "reward"), n_layers=2, n_heads=4)
 
@@ -159,3 +160,28 @@ def test_controls_fit_the_model_and_keep_away_whenever_one_shift_can(layers, hea
         return
     assert not places(control, anatomy) & places(claim, anatomy)
     assert [len(one.site.terms) for one in control.nodes] == [len(one.site.terms) for one in claim.nodes]
+
+
+def bound_at(**features) -> BoundGraph:
+    """A claim whose nodes sit at heads of the first layer, by head, with these labels."""
+    nodes = {
+        name: BoundNode(name, head(0, place).resolve(MODEL), (), np.array(labels), None, False, "")
+        for name, (place, labels) in features.items()
+    }
+    return BoundGraph(nodes, "root")
+
+
+def test_a_control_that_knows_more_at_a_claimed_place_is_finer():
+    claim = bound_at(coarse=(0, [0, 0, 1, 1]), fine=(1, [0, 1, 2, 2]))
+    assert is_finer(bound_at(coarse=(1, [0, 0, 1, 1]), fine=(0, [0, 1, 2, 2])), claim)
+    assert not is_finer(bound_at(coarse=(1, [0, 0, 1, 1]), fine=(2, [0, 1, 2, 2])), claim)  # it only knows less there
+    assert not is_finer(bound_at(coarse=(2, [0, 0, 1, 1]), other=(0, [5, 5, 3, 3])), claim)  # as much
+    assert not is_finer(bound_at(other=(0, [0, 1, 0, 1])), claim)  # something else
+    assert is_finer(bound_at(other=(0, [[0, 1], [0, 0], [2, 2], [2, 2]])), claim)  # at some of the steps
+
+
+def test_other_moves_follow_the_best_one():
+    claim = chain(head(0, 0), head(1, 0))
+    moves = wrong_sites(claim, MODEL)
+    assert len({str(sites_of(move)) for move in moves}) == len(moves) == 3
+    assert sites_of(moves[0]) == sites_of(wrong_site(claim, MODEL))

@@ -23,7 +23,7 @@ from replay import (
     recorded,
 )
 
-from ad_hypotheses.causal import scrub
+from ad_hypotheses.causal import scrub, visit
 from ad_hypotheses.causal.scrub import Options, Scrubber
 
 CLOSE, SPLIT = 1e-9, 1e-3
@@ -69,21 +69,21 @@ def least_likely(self_donors=False):
 
 def patch_visits(monkeypatch, change):
     """Change a visit after its tables were drawn."""
-    begin = scrub._Visit.__init__
+    begin = visit.Visit.__init__
 
     def changed(self, *arguments):
         begin(self, *arguments)
         change(self)
 
-    monkeypatch.setattr(scrub._Visit, "__init__", changed)
+    monkeypatch.setattr(visit.Visit, "__init__", changed)
 
 
 def own_datum_as_other(monkeypatch):
-    patch_visits(monkeypatch, lambda visit: setattr(visit, "other", torch.arange(visit.scrubber.clean.n_rows)))
+    patch_visits(monkeypatch, lambda visited: setattr(visited, "other", torch.arange(visited.scrubber.clean.n_rows)))
 
 
 def one_other_for_all_visits(monkeypatch):
-    patch_visits(monkeypatch, lambda visit: setattr(visit, "other", visit.scrubber.other_rows(("root",))))
+    patch_visits(monkeypatch, lambda visited: setattr(visited, "other", visited.scrubber.other_rows(("root",))))
 
 
 def one_visit_a_node(monkeypatch):
@@ -97,7 +97,7 @@ def one_visit_a_node(monkeypatch):
 
 def parents_not_resampled(monkeypatch):
     monkeypatch.setattr(
-        scrub._Chunk, "_delivered", lambda chunk, arrow, key: arrow.delivery.at(key, chunk.positions).clone()
+        visit.Chunk, "_delivered", lambda chunk, arrow, key: arrow.delivery.at(key, chunk.positions).clone()
     )
 
 
@@ -114,7 +114,7 @@ def another_input(swapped, heads=0):
     """Some inputs of a head taken for others, or for another head's."""
 
     def mutate(monkeypatch):
-        found = scrub._Chunk._head_inputs
+        found = visit.Chunk._head_inputs
 
         def head_inputs(self, readers):
             n_heads, kinds = self.twin.shape.n_heads, [swapped.get(reader.kind, reader.kind) for reader in readers]
@@ -122,7 +122,7 @@ def another_input(swapped, heads=0):
             changed = zip(readers, kinds, places, strict=True)
             return found(self, [replace(reader, kind=kind, head=head) for reader, kind, head in changed])
 
-        monkeypatch.setattr(scrub._Chunk, "_head_inputs", head_inputs)
+        monkeypatch.setattr(visit.Chunk, "_head_inputs", head_inputs)
 
     return mutate
 

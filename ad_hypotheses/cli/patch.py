@@ -116,6 +116,9 @@ def patch(
         int, typer.Option("--samples", metavar="N", callback=at_least(2, "64 is a good number"), help="Histories.")
     ] = 64,
     tasks: Tasks = "all",
+    data: Annotated[
+        str, typer.Option("--data", metavar="NAME", help="Whose lives: source, own, or edited:FAMILY.")
+    ] = "source",
     seed: Seed = 0,
     memory: Memory = None,
     trust: Trust = None,
@@ -161,13 +164,13 @@ def patch(
 
         refuse_other_options(context, claimed)
         run = SearchCommand(subject, out, models, reports, device, command, scratch, trust or ())
-        search_model(run, SearchSettings(search, donors, rows, tasks, seed, budget), as_json)
+        search_model(run, SearchSettings(search, donors, rows, tasks, seed, budget, data), as_json)
         return
     # roles are spelt with "_", as Python names; "-" is accepted on the command line
     written, read = (None if role is None else role.replace("-", "_") for role in (written, read))
     selection = Selection(edges or (), nodes or (), paths or (), written, read)
     metrics = tuple(metric) if metric else PatchSettings.metrics
-    settings = PatchSettings(donors, direction, metrics, rows, tasks, seed, budget, screen, screen_steps)
+    settings = PatchSettings(donors, direction, metrics, rows, tasks, seed, budget, data, screen, screen_steps)
     hypotheses = load_named(subject) if claimed else []
     if not claimed:
         _require_patchable(subject, model, models, selection)

@@ -13,7 +13,7 @@ from ad_hypotheses.tasks import DarkRoom
 
 
 @dataclass(frozen=True)
-class Cell:
+class RoomCell:
     """Two one-hot numbers, all 0 where there is no cell.
 
     Attributes:
@@ -25,7 +25,7 @@ class Cell:
     y: Space
 
     @classmethod
-    def space(cls, net: Wiring, name: str, room: DarkRoom) -> Cell:
+    def space(cls, net: Wiring, name: str, room: DarkRoom) -> RoomCell:
         """Set coordinates aside for a cell."""
         return cls(net.space(f"{name} x", room.size), net.space(f"{name} y", room.size))
 
@@ -35,14 +35,14 @@ class Cell:
         size = self.x.size
         return [(self.x, np.eye(2 * size)[:size]), (self.y, np.eye(2 * size)[size:])]
 
-    def moved_to(self, other: Cell) -> list[tuple[Space, Space, np.ndarray]]:
+    def moved_to(self, other: RoomCell) -> list[tuple[Space, Space, np.ndarray]]:
         """How a head moves it."""
         return [(self.x, other.x, np.eye(self.x.size)), (self.y, other.y, np.eye(self.y.size))]
 
 
-def embed_cell(net: Wiring, room: DarkRoom) -> Cell:
+def embed_cell(net: Wiring, room: DarkRoom) -> RoomCell:
     """Let the token write where the agent stands."""
-    current = Cell.space(net, "here", room)
+    current = RoomCell.space(net, "here", room)
     net.embed("x", current.x, np.eye(room.size))
     net.embed("y", current.y, np.eye(room.size))
     return current
@@ -76,7 +76,7 @@ def look_for_reward(net: Wiring, layer: int, head: int, clock: Space, paid: Spac
 
 
 def compare_cells(
-    net: Wiring, layer: int, current: Cell, goal: Cell, flags: Space, *, if_known: tuple[int, ...]
+    net: Wiring, layer: int, current: RoomCell, goal: RoomCell, flags: Space, *, if_known: tuple[int, ...]
 ) -> None:
     """Let an MLP say which moves lead from one cell towards another, one flag an action.
 

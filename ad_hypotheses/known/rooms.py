@@ -9,7 +9,7 @@ import numpy as np
 
 from ad_hypotheses.known.network import Known
 from ad_hypotheses.known.room_parts import (
-    Cell,
+    RoomCell,
     begins,
     compare_cells,
     embed_action,
@@ -33,7 +33,7 @@ def copy_rewarded(net: Wiring, task: Task) -> None:
     place = room(task)
     current, last, paid = embed_cell(net, place), embed_action(net, place), embed_reward(net)
     waves, clock = net.waves(), net.clock()
-    before, lesson = Cell.space(net, "before", place), Cell.space(net, "lesson", place)
+    before, lesson = RoomCell.space(net, "before", place), RoomCell.space(net, "lesson", place)
     habit, echo = net.space("habit", place.n_actions), net.space("echo of the habit", place.n_actions)
     net.look_at_previous(0, 0, waves)
     net.move(0, 0, current.moved_to(before))
@@ -69,8 +69,8 @@ def _retrieve(net: Wiring, task: Task) -> tuple[Space, Space, Space]:
     current, paid, clock, start = embed_cell(net, place), embed_reward(net), net.clock(), begins(net, place)
     known, flags = net.space("goal known"), net.space("ways", place.n_actions)
     goal, echo, score = (
-        Cell.space(net, "goal", place),
-        Cell.space(net, "echo", place),
+        RoomCell.space(net, "goal", place),
+        RoomCell.space(net, "echo", place),
         net.space("score", place.n_actions),
     )
     for head, moves in ((0, [*current.moved_to(goal), (paid, known, np.eye(1))]), (1, current.moved_to(echo))):
@@ -89,7 +89,7 @@ def gate(net: Wiring, task: Task) -> None:
     """
     place = room(task)
     current, paid, clock, start = embed_cell(net, place), embed_reward(net), net.clock(), begins(net, place)
-    goal, known, flags = Cell.space(net, "goal", place), net.space("gate"), net.space("ways", place.n_actions)
+    goal, known, flags = RoomCell.space(net, "goal", place), net.space("gate"), net.space("ways", place.n_actions)
     score, pay = net.space("score", place.n_actions), net.space("mean pay")
     for head, moves in ((0, current.moved_to(goal)), (1, [(paid, known, np.eye(1))])):
         look_for_reward(net, 0, head, clock, paid, start)
@@ -116,7 +116,7 @@ def reflex(net: Wiring, task: Task) -> None:
         for action in range(1, place.n_actions):
             net.when(layer, [last[action]], {to[action]: 1.0}, none_of=[paid[0]])
     look_for_reward(net, 0, 0, net.clock(), paid, begins(net, place))
-    net.move(0, 0, current.moved_to(Cell.space(net, "goal", place)))
+    net.move(0, 0, current.moved_to(RoomCell.space(net, "goal", place)))
     net.unembed(score, SHARPNESS * np.eye(place.n_actions))
 
 
@@ -129,7 +129,7 @@ def ngram(net: Wiring, task: Task) -> None:
     place = room(task)
     current, last = embed_cell(net, place), embed_action(net, place)
     waves, clock = net.waves(), net.clock()
-    before, left = Cell.space(net, "before", place), Cell.space(net, "left", place)
+    before, left = RoomCell.space(net, "before", place), RoomCell.space(net, "left", place)
     shares, anywhere = net.space("shares here", place.n_actions), net.space("shares anywhere", place.n_actions)
     net.look_at_previous(0, 0, waves)
     net.move(0, 0, current.moved_to(before))
@@ -178,7 +178,7 @@ def unvisited(net: Wiring, task: Task) -> None:
         if target != number:  # the smallest share of a cell that was seen is 1 / n_ctx
             reads = {cell[number]: 1.0, seen[target]: -float(net.model.shape.n_ctx)}
             net.neuron(1, reads, -0.5, {score[action]: 2.0})
-    net.move(0, 0, current.moved_to(Cell.space(net, "mean", place)))
+    net.move(0, 0, current.moved_to(RoomCell.space(net, "mean", place)))
     net.unembed(score, SHARPNESS * np.eye(place.n_actions))
 
 

@@ -5,27 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+from jaxtyping import Int
+
 from ad_hypotheses.errors import HypothesisError
 from ad_hypotheses.language.anatomy import Anatomy, Part
+from ad_hypotheses.language.check import BoundGraph
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.sites import SiteSet, Term
 from ad_hypotheses.language.structure import check_structure, examine_structure
 
 
 def wrong_site(hypothesis: Hypothesis, anatomy: Anatomy) -> Hypothesis | None:
-    """Return the hypothesis with its nodes at other places of the same model.
-
-    Heads move within their layer, whole layers of heads and MLPs to other layers, or channels to others; only where
-    none of these fits, MLPs change places with the heads of their layer. Features and arrows stay. The move is taken
-    that leads to most places that the hypothesis itself does not name.
+    """Return the hypothesis with its nodes at other places of the same model: the first of :func:`wrong_sites`.
 
     Returns:
         None if no other place fits.
     """
-    best: tuple[tuple[int, int], Hypothesis] | None = None
+    return next(iter(wrong_sites(hypothesis, anatomy)), None)
+
+
+def wrong_sites(hypothesis: Hypothesis, anatomy: Anatomy) -> list[Hypothesis]:
+    """Return the hypothesis with its nodes at other places of the same model, in every way that fits.
+
+    Heads move within their layer, whole layers of heads and MLPs to other layers, or channels to others; only where
+    none of these fits, MLPs change places with the heads of their layer. Features and arrows stay. First come the moves
+    that lead to most places that the hypothesis itself does not name.
+    """
+    ranked: list[tuple[tuple[int, int], Hypothesis]] = []
     named = _places(examine_structure(hypothesis, anatomy)[0].values())
     for shift in _shifts(anatomy):
-        if shift.swap and best is not None:
+        if shift.swap and ranked:
             break
         sites = {node.name: _shifted(node.site, anatomy, shift) for node in hypothesis.nodes}
         moved = {
@@ -40,11 +50,43 @@ def wrong_site(hypothesis: Hypothesis, anatomy: Anatomy) -> Hypothesis | None:
             parts = check_structure(control, anatomy)
         except HypothesisError:
             continue
+        if any(_sites(control) == _sites(other) for _, other in ranked):
+            continue
         new = _places(parts[name] for name in moved) - named
-        score = (len(new), len(moved))
-        if best is None or score > best[0]:
-            best = score, replace(control, name=f"{hypothesis.name or hypothesis.root.name} at wrong sites")
-    return None if best is None else best[1]
+        ranked.append(
+            ((len(new), len(moved)), replace(control, name=f"{hypothesis.name or hypothesis.root.name} at wrong sites"))
+        )
+    return [control for _, control in sorted(ranked, key=lambda item: item[0], reverse=True)]
+
+
+def _sites(claim: Hypothesis) -> list[str]:
+    return [str(node.site) for node in claim.nodes]
+
+
+def is_finer(control: BoundGraph, claim: BoundGraph) -> bool:
+    """Whether a control knows more at a place that the claim names: its feature there tells more histories apart.
+
+    Such a control may do better than the claim without saying anything of the claim's sites.
+    """
+    return any(
+        _tells_more(other.labels, node.labels)
+        for node in claim.nodes.values()
+        for other in control.nodes.values()
+        if node.labels is not None and other.labels is not None and node.name != other.name
+        if _places([node.parts]) & _places([other.parts])
+    )
+
+
+def _tells_more(control: Int[np.ndarray, "row ..."], claim: Int[np.ndarray, "row ..."]) -> bool:
+    """Whether one feature splits classes of another, which does not split any of its own."""
+    if control.ndim != claim.ndim:
+        wide, narrow = (control, claim) if control.ndim > claim.ndim else (claim, control)
+        narrow = np.broadcast_to(narrow[:, None], wide.shape)
+        control, claim = (wide, narrow) if control.ndim > claim.ndim else (narrow, wide)
+    codes = [np.unique(labels, return_inverse=True)[1].ravel() for labels in (control, claim)]
+    n_control, n_claim = (int(code.max()) + 1 for code in codes)
+    n_both = len(np.unique(codes[0].astype(np.int64) * n_claim + codes[1]))
+    return n_both == n_control > n_claim
 
 
 def _places(sites: Iterable[tuple[Part, ...]]) -> set[tuple[object, ...]]:

@@ -15,7 +15,7 @@ from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
 from ad_hypotheses.storage.files import replacing
-from ad_hypotheses.studies.adversary.outcomes import AttemptOutcome, Ground
+from ad_hypotheses.studies.adversary.outcomes import AttackGround, AttemptOutcome
 
 Restriction = Mapping[str, tuple[Int[np.ndarray, "row step"], bool]]  # node: feature, and whether donors agree on it
 PARTS = ("loss", "kl", "loss_by_regime", "kl_by_regime")
@@ -64,7 +64,7 @@ class Half:
     clean: Clean
     scrubbers: Mapping[str, Callable[[], Scrubber]]
     regimes: Mapping[str, Bool[np.ndarray, "row step"]]
-    ground: Ground
+    ground: AttackGround
     kept: KeptOutcomes
     done: Callable[[], None]
 
@@ -127,7 +127,7 @@ def _donors(scrubber: Scrubber, restriction: Restriction) -> dict[str, tuple[Cla
     return donors_of
 
 
-def ground_of(clean: Clean, baseline: Float[np.ndarray, "row step"]) -> Ground:
+def ground_of(clean: Clean, baseline: Float[np.ndarray, "row step"]) -> AttackGround:
     """Return what some histories give without a claim.
 
     Args:
@@ -135,7 +135,7 @@ def ground_of(clean: Clean, baseline: Float[np.ndarray, "row step"]) -> Ground:
         baseline: Loss when nothing is important, in nats. [row, step]
     """
     model = cross_entropy(clean.log_probs, clean.history.actions)
-    return Ground(
+    return AttackGround(
         model=model.sum(axis=1, dtype=np.float64),
         baseline=baseline.sum(axis=1, dtype=np.float64),
         kl_baseline=_divergence_from_others(clean.log_probs.astype(np.float64)),

@@ -42,7 +42,7 @@ class AttemptOutcome:
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class AttackGround:
     """What a half of the histories gives without any claim, summed over the steps of a row.
 
     Attributes:
@@ -76,7 +76,9 @@ class AttemptEffects:
         return [p_above(self.loss, MATERIAL), p_above(self.kl, MATERIAL)]
 
 
-def worse(than: AttemptOutcome, outcome: AttemptOutcome, ground: Ground, resampling: Resampling) -> AttemptEffects:
+def worse(
+    than: AttemptOutcome, outcome: AttemptOutcome, ground: AttackGround, resampling: Resampling
+) -> AttemptEffects:
     """Estimate how much worse `one` is `than` another, on the same rows and passes."""
     changes = {"loss": outcome.loss - than.loss, "kl": outcome.kl - than.kl}
     shares = {name: crossed_bootstrap(c, ground.scale(name)[None], resampling) for name, c in changes.items()}
@@ -84,12 +86,12 @@ def worse(than: AttemptOutcome, outcome: AttemptOutcome, ground: Ground, resampl
     return AttemptEffects(**shares, **nats)
 
 
-def recovered(outcome: AttemptOutcome, ground: Ground, resampling: Resampling) -> Number:
+def recovered(outcome: AttemptOutcome, ground: AttackGround, resampling: Resampling) -> Number:
     """Estimate the share of the loss that is recovered."""
     return number(crossed_bootstrap(outcome.loss - ground.baseline, -ground.scale("loss")[None], resampling))
 
 
-def divergence(outcome: AttemptOutcome, ground: Ground, resampling: Resampling) -> Number:
+def divergence(outcome: AttemptOutcome, ground: AttackGround, resampling: Resampling) -> Number:
     """Estimate the divergence of the scrubbed from the model's distribution, in nats a step."""
     return number(crossed_bootstrap(outcome.kl, ground.counts[None], resampling))
 
@@ -99,7 +101,7 @@ def number(estimate: Estimate) -> Number:
     return Number(float(estimate.value), float(estimate.low), float(estimate.high), bool(estimate.estimable))
 
 
-def rough(than: AttemptOutcome, outcome: AttemptOutcome, ground: Ground) -> tuple[float, float]:
+def rough(than: AttemptOutcome, outcome: AttemptOutcome, ground: AttackGround) -> tuple[float, float]:
     """Return the larger of the two effects in one pass, as a share, and the same after some caution; to rank with."""
     effects = []
     for figure in ("loss", "kl"):

@@ -45,6 +45,7 @@ class PatchSettings:
         tasks: Which tasks they come from.
         seed: Of the histories, the draws and the bootstrap.
         memory: Bytes that may be used; None for what is free.
+        data: Data set that they are of, as in `studies.data.chosen_data`.
         screen: How many of the edges that no arrow declares are picked by attribution and measured; None for all.
         screen_steps: Runs of each history that attribution takes; None for as many as the first metric needs.
     """
@@ -56,6 +57,7 @@ class PatchSettings:
     tasks: str = "all"
     seed: int = 0
     memory: int | None = None
+    data: str = "source"
     screen: int | None = None
     screen_steps: int | None = None
 
@@ -67,7 +69,7 @@ class PatchSettings:
             CapacityError: They would not fit into memory.
         """
         settings = ScrubSettings(rows=self.rows, tasks=self.tasks, seed=self.seed, memory=self.memory)
-        return reference_histories(checkpoint, settings)
+        return reference_histories(checkpoint, settings, self.data)
 
     @property
     def attribution_steps(self) -> int:

@@ -58,7 +58,7 @@ def patch_study(trial: BoundPatches, settings: PatchSettings, effects: Effects, 
         ),
         data_text=(
             f"{history.n_rows} learning histories of {history.n_steps} steps, one a learner, never trained on; source "
-            f"{config.source['name']}; tasks: {settings.tasks}"
+            f"{config.source['name']}; data: {settings.data}; tasks: {settings.tasks}"
         ),
         task=config.make_task().name,
         donors=settings.donors,

@@ -39,6 +39,7 @@ class SearchSettings:
         tasks: Which tasks they come from.
         seed: Of the histories, the donors and the bootstrap.
         memory: Bytes that may be used; None for what is free.
+        data: Data set that they are of, as in `studies.data.chosen_data`.
     """
 
     keep: float = 0.9
@@ -47,6 +48,7 @@ class SearchSettings:
     tasks: str = "all"
     seed: int = 0
     memory: int | None = None
+    data: str = "source"
 
     def pairs(self, checkpoint: Checkpoint) -> HistoryPairs:
         """Generate histories and find their donors.
@@ -56,7 +58,7 @@ class SearchSettings:
             CapacityError: The histories would not fit into memory.
         """
         settings = ScrubSettings(rows=self.rows, tasks=self.tasks, seed=self.seed, memory=self.memory)
-        history = reference_histories(checkpoint, settings)
+        history = reference_histories(checkpoint, settings, self.data)
         return make_pairs(self.donors, checkpoint.config.make_task(), history, self.seed)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.distill.checkpoint import Checkpoint, load
@@ -15,7 +17,7 @@ from ad_hypotheses.language.check import Bound, BoundGraph, bind, outline
 from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.language.wrong_site import wrong_site
+from ad_hypotheses.language.wrong_site import is_finer, wrong_sites
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.adversary.plan import AttackPlan
 from ad_hypotheses.studies.data import chosen_data, histories
@@ -86,14 +88,15 @@ class ScrubSettings:
 POOL, TIMES = 1024, 4  # donors: at least so many, and so many times the references
 
 
-def reference_histories(checkpoint: Checkpoint, settings: ScrubSettings) -> History:
-    """Let fresh source learners live: one learner a row, never trained on.
+def reference_histories(checkpoint: Checkpoint, settings: ScrubSettings, data: str = "source") -> History:
+    """Generate the references of one data set: one learner a row, never trained on.
 
     Raises:
-        DataError: Too few rows were asked for.
+        DataError: There is no such data set, or too few rows were asked for.
         CapacityError: They would not fit into memory.
     """
-    dataset = histories(checkpoint, settings.rows, "source", settings.seed, settings.tasks, memory=settings.memory)
+    (name,) = chosen_data(data, checkpoint.config.make_task(), checkpoint.config.kept_episodes)
+    dataset = histories(checkpoint, settings.rows, name, settings.seed, settings.tasks, memory=settings.memory)
     return replace(dataset.history, learner=None)
 
 
@@ -174,10 +177,9 @@ def prepare(
         CapacityError: The study would not fit into memory; raised before there are histories.
     """
     anatomy = checkpoint.model.anatomy
-    made = wrong_site(hypothesis, anatomy)
+    made = wrong_sites(hypothesis, anatomy)
     claims = [("hypothesis", hypothesis), *(("control", control) for control in controls)]
-    claims += [] if made is None else [("wrong site", made)]
-    _refuse_beforehand(checkpoint, [claim for _, claim in claims], settings)
+    _refuse_beforehand(checkpoint, [*(claim for _, claim in claims), *made[:1]], settings)
     grounds = make_grounds(checkpoint, settings, progress or Progress()) if grounds is None else list(grounds)
     bound_claims = []
     for kind, claim in claims:
@@ -187,10 +189,16 @@ def prepare(
         }
         bound_claims.append(BoundClaim(kind, bounds))
         refuse_untestable(bound_claims[-1].bound, grounds[0], settings.align)
+    first = grounds[0]
+    for control in made:
+        bound = bind(control, anatomy, first.history, _roles(first), settings.seed)
+        if not is_finer(bound, bound_claims[0].bound):
+            bound_claims.append(BoundClaim("wrong site", {first.data: bound}))
+            break
     return BoundStudy(checkpoint, list(grounds), bound_claims)
 
 
-def _roles(ground: Ground) -> dict[str, object]:
+def _roles(ground: Ground) -> dict[str, np.ndarray]:
     return {name: mask for name, mask in ground.regimes.items() if name != "all"}
 
 

@@ -74,7 +74,7 @@ def weigh(ground: Ground, measured: Measured, resampling: Resampling) -> tuple[d
     Returns:
         Figures by regime, `"all"` first; and the share of what there is to explain that lies on tested positions.
     """
-    model, learner = ground.loss(ground.log_probs), ground.references.learner
+    model, learner = ground.loss(ground.log_probs), ground.learners
     evidence, at_stake = {}, {}
     for name, regime in ground.masks.items():
         mask = regime & measured.tested

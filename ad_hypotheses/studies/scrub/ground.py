@@ -61,6 +61,13 @@ class Ground:
         return self.history[: self.n_references]
 
     @property
+    def learners(self) -> Int[np.ndarray, " row"]:
+        """Learner of each reference."""
+        learner = self.references.learner
+        assert learner is not None, "data sets say who lived their histories"
+        return learner
+
+    @property
     def masks(self) -> dict[str, Bool[np.ndarray, "row step"]]:
         """Regimes of the references. {name: [row, step]}"""
         return {name: mask[: self.n_references] for name, mask in self.regimes.items()}

@@ -82,12 +82,11 @@ class Measured:
         content = read_checked_arrays(path)
         if content is None:
             return None
-        by_name: dict[str, dict[str, Any]] = {
-            kind: {name.partition(" ")[2]: value for name, value in content.items() if name.startswith(f"{kind} ")}
-            for kind in ("losses", "kl", "has_donor")
-        }
         arrays: dict[str, Any] = {name: content[name] for name in ("tested", "same_argmax", "probabilities")}
-        return cls(**by_name, **arrays, **json.loads(str(content["meta"])))
+        for kind in ("losses", "kl", "has_donor"):
+            named = {name.partition(" ")[2]: value for name, value in content.items() if name.startswith(f"{kind} ")}
+            arrays[kind] = named
+        return cls(**arrays, **json.loads(str(content["meta"])))
 
 
 def kept_or_measured(

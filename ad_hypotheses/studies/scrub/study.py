@@ -169,7 +169,7 @@ def _measure(
     progress: Progress,
 ) -> None:
     """Measure the claims of a study on one data set."""
-    learners = len(np.unique(ground.references.learner))
+    learners = len(np.unique(ground.learners))
     resampling = Resampling.draw(learners, settings.passes, np.random.default_rng(settings.seed), n_boot)
     is_first = ground is study.grounds[0]
     for claim in study.claims:
@@ -314,7 +314,10 @@ def _warnings(study: BoundStudy, settings: ScrubSettings) -> list[str]:
     """What the whole study could not test."""
     warnings = []
     if all(claim.kind != "wrong site" for claim in study.claims):
-        warnings.append("No wrong-site control could be made: no other place of the model fits the claim.")
+        warnings.append(
+            "No wrong-site control could be made: no other place of the model fits the claim, or a node would say more "
+            "there than the claim does."
+        )
     warnings += [f"{name} was not compared: {message}" for name, message in study.unfit.items()]
     for ground in study.grounds:
         n_tasks = _tasks(ground)
