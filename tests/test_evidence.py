@@ -26,6 +26,7 @@ from ad_hypotheses.evidence import (
     require_estimable,
 )
 from ad_hypotheses.evidence import Tested as Measured  # under its own name pytest takes it for a test
+from ad_hypotheses.evidence.plain_data import Number
 
 RATIOS = ("recovered", "beyond_structure", "recovered_with_self", "beyond_structure_with_self")
 
@@ -403,3 +404,12 @@ def test_false_supported_rate(simulations: list[Estimate]) -> None:
     n = len(verdicts)
     assert 0 < verdicts.count("supported") / n <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / n)
     assert verdicts.count("refuted") / n <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / n)
+
+
+def test_an_estimate_is_recorded_without_its_draws() -> None:
+    draws = np.zeros(3)
+    bounded = Estimate(np.float64(0.5), np.float64(0.4), np.float64(0.6), draws).number()
+    assert bounded == Number(0.5, 0.4, 0.6)
+    assert {type(part) for part in (bounded.value, bounded.low, bounded.high)} == {float}
+    unbounded = Estimate(0.5, -np.inf, np.inf, draws, estimable=False).number()
+    assert (unbounded.estimable, unbounded.cells()) == (False, (None, None, None))

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ad_hypotheses.evidence.halves import Donors, variances
+from ad_hypotheses.evidence.plain_data import Number
 
 BLOCK = 2**24  # numbers that are held at once, 128 MB: many draws are computed one block after the other
 PICKED = 3  # numbers that are held for each thing while one is picked
@@ -46,6 +47,10 @@ class Estimate:
     level: float = 0.95
     estimable: bool = True
     donors: Donors = field(default_factory=Donors, compare=False)
+
+    def number(self) -> Number:
+        """Return the figure and its interval without the draws, as a record holds it."""
+        return Number(float(self.value), float(self.low), float(self.high), bool(self.estimable))
 
     def __format__(self, spec: str) -> str:
         """Return `"0.62 [0.58, 0.66]"`, each number in the format `spec` (`.2f` by default)."""

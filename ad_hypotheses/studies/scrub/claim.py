@@ -11,9 +11,8 @@ from jaxtyping import Bool, Float
 
 from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.metrics import cross_entropy
-from ad_hypotheses.evidence.bootstrap import Estimate, Resampling
+from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.estimate import Evidence, LossSums, estimate
-from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.evidence.specificity import Specificity, of_claim, specificity
 from ad_hypotheses.evidence.verdict import Judgement, Tested
 from ad_hypotheses.language.check import Bound, BoundNode
@@ -150,10 +149,6 @@ def claim_record(
     )
 
 
-def _number(estimate: Estimate) -> Number:
-    return Number(float(estimate.value), float(estimate.low), float(estimate.high), bool(estimate.estimable))
-
-
 def _regime(tried: MeasuredClaim, name: str, mask: np.ndarray, log_probs: np.ndarray, change: np.ndarray) -> Regime:
     other, own = tried.evidence[name]
     n = max(1, int(mask.sum()))
@@ -161,14 +156,14 @@ def _regime(tried: MeasuredClaim, name: str, mask: np.ndarray, log_probs: np.nda
     return Regime(
         name=name,
         positions=int(mask.sum()),
-        model=_number(other.model),
-        scrubbed=_number(other.scrubbed),
-        baseline=_number(other.baseline),
-        structure=_number(other.structure),
-        recovered=_number(other.recovered),
-        beyond_structure=_number(other.beyond_structure),
-        recovered_with_self=_number(own.recovered),
-        beyond_structure_with_self=_number(own.beyond_structure),
+        model=other.model.number(),
+        scrubbed=other.scrubbed.number(),
+        baseline=other.baseline.number(),
+        structure=other.structure.number(),
+        recovered=other.recovered.number(),
+        beyond_structure=other.beyond_structure.number(),
+        recovered_with_self=own.recovered.number(),
+        beyond_structure_with_self=own.beyond_structure.number(),
         loss_change=float(change[mask].sum() / n),
         kl=float(tried.measured.kl[mask].sum() / n),
         same_argmax=float(tried.measured.same_argmax[mask].sum() / n),
