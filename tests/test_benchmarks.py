@@ -70,7 +70,7 @@ def test_matched_counterfactuals_are_timed_with_and_without_what_they_share(matc
     assert heads.split()[0] == "donors"
     rows = {line.split()[0]: line.split()[1:] for line in lines}
     assert set(rows) == {
-        "no-rewards", "reward-moved", "episode-replaced", "action-remapped", "goal-moved", "any",
+        "no-rewards", "rewards-swapped", "episode-replaced", "actions-exchanged", "goal-moved", "any",
     }  # fmt: skip
     for _, _, skipping, computing, ratio in rows.values():
         assert float(ratio) == pytest.approx(float(skipping) / float(computing), rel=0.05)

@@ -13,9 +13,11 @@ from ad_hypotheses.distill.train import split
 from ad_hypotheses.errors import CapacityError, DataError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.studies import data
-from ad_hypotheses.studies.data import histories
+from ad_hypotheses.studies.data import chosen_data, histories
 from ad_hypotheses.studies.evaluate.curves import spread
+from ad_hypotheses.tasks import make_task
 
+FAMILIES = ("goal-moved", "rewards-swapped", "two-goals", "detour", "dead", "life-before", "actions-exchanged")
 ARRAYS = ("observations", "actions", "rewards", "episode", "learner")
 
 
@@ -52,16 +54,21 @@ def test_a_seed_decides_everything_and_tasks_are_those_asked_for(tiny, kind):
     assert histories(tiny, 4, kind, first_learner=40).history.learner.tolist() == [40, 41, 42, 43]
 
 
-def test_own_lives_are_acted_by_the_model(tiny, monkeypatch):
-    """The log-likelihood of the actions under the model is that of draws from it, which those of the source are not."""
+@pytest.mark.parametrize("kind", ["own", *(f"edited:{name}" for name in FAMILIES)])
+def test_lives_are_acted_by_the_model(tiny, monkeypatch, kind):
+    """Where the model chose, the log-likelihood of the actions is that of draws from it."""
     monkeypatch.setattr(data, "ROWS_AT_ONCE", 20)
-    history = histories(tiny, 50, "own").history
+    dataset = histories(tiny, 50, kind)
+    history, sampled = dataset.history, dataset.sampled
     with torch.no_grad():
         logits = tiny.model(tiny.model.to_tokens(history)).log_softmax(-1).numpy()
     taken = np.take_along_axis(logits, history.actions.astype(np.intp)[..., None], axis=-1)[..., 0]
     entropy, second = -(np.exp(logits) * logits).sum(-1), (np.exp(logits) * logits**2).sum(-1)
-    error = np.sqrt((second - entropy**2).sum())
-    assert abs((taken + entropy).sum()) < 4 * error
+    error = np.sqrt((second - entropy**2)[sampled].sum())
+    assert abs((taken + entropy)[sampled].sum()) < 4 * error
+    assert sampled[:, history.n_steps // 2 :].all()
+    assert dataset.family == (None if kind == "own" else kind.removeprefix("edited:"))
+    assert bool(dataset.breaks) == (kind != "own")
     # the parts that are lived side by side differ in luck
     assert len(np.unique(history.actions.reshape(50, -1), axis=0)) == 50
 
@@ -74,11 +81,37 @@ def test_progress_counts_steps_of_all_rows(tiny, monkeypatch):
     assert [lived for lived, _ in steps] == sorted({lived for lived, _ in steps})
 
 
+def test_a_list_of_data_sets_is_read_against_what_the_task_declares(tiny):
+    task, bandit = tiny.config.make_task(), make_task("bandit")
+    assert chosen_data("source", task, 6) == ("source",)
+    assert chosen_data("own, edited,source,own", task, 6) == (
+        "own",
+        "edited:goal-moved",
+        "edited:rewards-swapped",
+        "source",
+    )
+    assert chosen_data("edited:dead,edited", bandit, 1) == (
+        "edited:dead",
+        "edited:rewards-swapped",
+        "edited:arms-exchanged",
+    )
+    assert chosen_data("edited:episodes-shuffled", task, 6) == ("edited:episodes-shuffled",)
+    with pytest.raises(DataError) as refusal:
+        chosen_data("source,edited:goal-move", bandit, 1)
+    message = str(refusal.value)
+    assert message.startswith("there is no data set 'edited:goal-move' of bandit.")
+    assert "edited:pulls-shuffled: the pulls of the first half, each with its pay, are in another order" in message
+    assert "episodes-shuffled" not in message
+    with pytest.raises(DataError, match=r"no data set 'goal-moved' of dark-room. Did you mean 'edited:goal-moved'\?"):
+        chosen_data("goal-moved", task, 6)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"data": "sauce"}, DataError, r"there is no data set 'sauce'. Did you mean 'source'\?"),
+        ({"data": "sauce"}, DataError, r"there is no data set 'sauce' of dark-room. Did you mean 'source'\?"),
         ({"tasks": "heldout"}, DataError, r"there are no tasks 'heldout'. Did you mean 'held-out'\?"),
+        ({"data": "edited"}, DataError, "there is no data set 'edited' of dark-room. It stands for several: name one"),
         ({"rows": 1}, DataError, "donors need at least 2 histories"),
         ({"memory": 10, "data": "own"}, CapacityError, "of memory"),
     ],

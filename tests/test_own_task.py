@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.train import split, train
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.tasks import TASKS, check_task, make_task, trust
+from ad_hypotheses.tasks.counterfactuals import families_of
+from ad_hypotheses.tasks.edits.lives import Lives
 from ad_hypotheses.tasks.play import play
 from ad_hypotheses.tasks.task import MEMBERS
 
@@ -88,6 +91,40 @@ def test_the_docs_name_every_family_with_its_parameters() -> None:
         shown = [one.name for one in dataclasses.fields(make_task(name)) if one.name not in untold]
         first = next(row for row in DOCS.splitlines() if row.startswith(f"| `{name}` | `"))
         assert [one for one in shown if f"`{one}`" not in first] == [], name
+
+
+def test_a_family_of_tasks_declares_counterfactuals_of_its_own(corridor: Path) -> None:
+    snippet = textwrap.indent(DOCS[DOCS.index("def counterfactuals(self):") :].partition("```")[0], "    ")
+    imports = "from ad_hypotheses.tasks.edits.catalogue import goal_moved\n"
+    imports += "from ad_hypotheses.tasks.edits.families import redrawn\n"
+    imports += "from ad_hypotheses.tasks.edits.kinds import Kind\n"
+    corridor.write_text(CODE.replace("import numpy as np\n", f"import numpy as np\n{imports}") + "\n" + snippet)
+    task = make_task("tasks/corridor.py:Corridor", length=7, horizon=6)
+    check_task(task)
+    names = list(families_of(task, 8))
+    assert names[:2] == ["goal-moved", "mirrored"]
+    assert set(names[2:]) == {"dead", "life-before", "actions-exchanged", "episodes-shuffled"}
+    rng = np.random.default_rng(0)
+    facts = {"goal": np.arange(7)}
+    lives = Lives(
+        task, facts, 4, rng, lambda *world: play(*world[:2], task.baselines(rng)["remember"], 4, rng, *world[2:])
+    )
+    history = families_of(task, 8)["mirrored"].live(lives).history
+    assert history.task["goal"].tolist() == [6, 5, 4, 3, 2, 1, 0]
+    arrived = history.observations[:, 1:, 0] == np.where(
+        np.arange(23) < 12, facts["goal"][:, None], 6 - facts["goal"][:, None]
+    )
+    within = np.arange(1, 24) % 6 != 0
+    assert (arrived[:, within] == (history.rewards[:, :-1] > 0)[:, within]).all()
+    corridor.write_text(CODE + '\n    def counterfactuals(self):\n        return {"nothing": 3}\n')
+    with pytest.raises(ConfigError, match="counterfactuals: 'nothing' must be a Kind"):
+        check_task(make_task("tasks/corridor.py:Corridor"))
+
+
+def test_the_docs_name_every_counterfactual_family_with_its_tasks() -> None:
+    table = DOCS[DOCS.index("## Counterfactual families") : DOCS.index("## A task of your own")]
+    names = {name for task in TASKS for name in families_of(make_task(task), 8)}
+    assert {row.split("`")[1] for row in table.splitlines() if row.startswith("| `")} == names | {"layout-changed"}
 
 
 # --- loading

@@ -228,7 +228,7 @@ def test_an_interrupted_run_goes_on(cli, claims, workplace, monkeypatch):
         (("tiny", "--path", "pos -> head(0, 0) -> logits"), ("say with what", "head(0, 0).q")),
         (("tiny", "--edges", "all", "--written", "rewardd"), ("no step role 'rewardd'", "Did you mean 'rewarded'?")),
         (("tiny", "--nodes", "mlp(0)", "--read", "rewarded"), ("edges and paths that are named", "(--edges, --path)")),
-        (("tiny", "--edges", "all", "--donors", "nobody"), ("no donors 'nobody'", "reward-moved")),
+        (("tiny", "--edges", "all", "--donors", "nobody"), ("no donors 'nobody'", "rewards-swapped")),
         (("tiny", "--edges", "all", "--donors", "agree:seen"), ("a model alone has none",)),
         (("hypotheses/stay.py", "--donors", "agree:sen"), ("Did you mean 'seen'?",)),
         (("tiny", "--edges", "all", "--metric", "los"), ("no metric 'los'", "Did you mean 'loss'?")),

@@ -52,7 +52,7 @@ def live(model, episodes=3, seed=1, **options) -> History:
     return rollout(model, ROOM, FACTS, episodes, np.random.default_rng(seed), **options)
 
 
-def uncached(model, episodes=3, seed=1, sample=True, prompt=None, memory=None) -> History:
+def uncached(model, episodes=3, seed=1, sample=True, prompt=None, memory=None, **begun) -> History:
     """The same life by a policy that reads all that it may see anew at every step."""
 
     @torch.no_grad()
@@ -64,7 +64,7 @@ def uncached(model, episodes=3, seed=1, sample=True, prompt=None, memory=None) -
         logits = model(model.to_tokens(past))[:, -1]
         return (logits.softmax(-1) if sample else torch.eye(ROOM.n_actions)[logits.argmax(-1)]).numpy()
 
-    return play(ROOM, FACTS, policy, episodes, np.random.default_rng(seed))
+    return play(ROOM, FACTS, policy, episodes, np.random.default_rng(seed), **begun)
 
 
 def same(first: History, second: History) -> bool:
@@ -114,6 +114,36 @@ def test_a_prompt_is_read_as_the_models_own_past(variant, at_once, monkeypatch):
 
 def test_an_empty_prompt_is_none():
     assert same(live(model_of(), prompt=prompt_of(1).window(stop=0)), live(model_of()))
+
+
+@pytest.mark.parametrize("variant", [{}, {"positions": "rotary", "window": 6}], ids=str)
+@pytest.mark.parametrize("memory", [None, 2])
+@pytest.mark.parametrize("begun", [4, 6])
+def test_a_life_goes_on_from_any_past(variant, memory, begun):
+    """Also from the middle of an episode, and from a past that the model did not live."""
+    model, past = model_of(**variant), prompt_of(3).window(stop=begun)
+    history = live(model, episodes=4, memory=memory, past=past, stop=15)
+    assert history.n_steps == 15
+    assert same(history.window(stop=begun), past)
+    assert same(history, uncached(model, episodes=4, memory=memory, past=past, stop=15))
+    world = play(
+        ROOM,
+        FACTS,
+        lambda so_far: np.eye(5)[history.actions[:, so_far.n_steps - 1]],
+        4,
+        np.random.default_rng(0),
+        stop=15,
+    )
+    assert same(history, world)
+
+
+def test_a_past_of_another_world_cannot_go_on_within_an_episode():
+    past = prompt_of(2).window(stop=6)
+    elsewhere = replace(past, observations=(past.observations + 1) % 3)
+    with pytest.raises(
+        DataError, match="row 0: step 0 of the episode that is to go on shows what dark-room does not show"
+    ):
+        live(model_of(), past=elsewhere)
 
 
 @pytest.mark.parametrize("variant", [{}, {"positions": "rotary"}, {"positions": "none", "window": 12}], ids=str)

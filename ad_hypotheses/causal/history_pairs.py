@@ -12,7 +12,8 @@ from ad_hypotheses.causal.draws import classes, draw, draw_rows, uniforms
 from ad_hypotheses.errors import DataError, did_you_mean
 from ad_hypotheses.language.check import Bound, BoundNode
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.counterfactuals import COUNTERFACTUALS, Counterfactual, make_counterfactual, tokens_differ
+from ad_hypotheses.tasks.counterfactuals import Counterfactual, counterfactuals_of, make_counterfactual
+from ad_hypotheses.tasks.edits.lives import tokens_differ
 from ad_hypotheses.tasks.rewarded_places import moves_towards
 from ad_hypotheses.tasks.task import Task
 
@@ -26,7 +27,7 @@ class HistoryPairs:
     Attributes:
         reference: The histories whose loss is measured.
         donor: The histories whose writing is patched in, row by row.
-        name: Name of the kind of donors: `"any"`, `"agree:goal"`, `"reward-moved"`.
+        name: Name of the kind of donors: `"any"`, `"agree:goal"`, `"rewards-swapped"`.
         words: Sentence that says what they are.
         rows: Which of the histories that were given have a donor. [row]
         left_out: Number of those that have none.
@@ -100,8 +101,9 @@ def make_pairs(donors: str, task: Task, history: History, seed: int, bound: Boun
         return HistoryPairs(history, history[table], donors, words, np.arange(history.n_rows))
     if donors.startswith(AGREE):
         return _agreeing(_node(donors, bound), history, donors, seed)
-    if donors not in COUNTERFACTUALS:
-        known = (ANY, *(f"{AGREE}{name}" for name in _names(bound)), *COUNTERFACTUALS)
+    kinds = counterfactuals_of(task)
+    if donors not in kinds:
+        known = (ANY, *(f"{AGREE}{name}" for name in _names(bound)), *kinds)
         raise DataError(
             f"there are no donors {donors!r} (`donors`).{did_you_mean(donors, known)}\n  donors: {', '.join(known)}"
         )

@@ -85,7 +85,7 @@ _verb("new", new, "win_stay")
 _verb("check", check, "hypotheses/win_stay.py")
 _verb("scrub", scrub, "hypotheses/win_stay.py --model dark-room --samples 512")
 _verb("calibrate", calibrate, "--only win-stay --quick")
-_verb("patch", patch, "hypotheses/win_stay.py --donors reward-moved")
+_verb("patch", patch, "hypotheses/win_stay.py --donors rewards-swapped")
 _verb("report", report, "reports/win_stay-bandit.json")
 
 

@@ -64,7 +64,7 @@ def patch(
     read: Annotated[str | None, typer.Option("--read", metavar="ROLE", help="Only at steps of this role.")] = None,
     donors: Annotated[
         str,
-        typer.Option("--donors", metavar="NAME", help="any, agree:NODE, or a counterfactual such as reward-moved."),
+        typer.Option("--donors", metavar="NAME", help="any, agree:NODE, or a counterfactual such as rewards-swapped."),
     ] = "any",
     direction: Annotated[
         Literal["noising", "denoising"],

@@ -32,6 +32,8 @@ def rollout(
     progress: Callable[[int], None] | None = None,
     prompt: History | None = None,
     memory: int | None = None,
+    past: History | None = None,
+    stop: int | None = None,
 ) -> History:
     """Run the model on tasks it is told nothing about, weights frozen, one long context each.
 
@@ -48,24 +50,28 @@ def rollout(
         memory: Episodes that the model sees, the one that it is in among them; None for all that its context holds. At
             the start of each episode the latest `memory - 1` are read anew, from the first position on, as a training
             history begins: nothing was done or paid before the first of their steps.
+        past: The beginning of these very lives, whoever lived it, which the model reads as its own and goes on from;
+            it may end within an episode, and its episodes count among those to play. [row, step]
+        stop: Steps after which to stop, also within an episode; None for all of them.
 
     Returns:
-        The model's own learning histories, without the prompt. [row, episodes * horizon]
+        The model's own learning histories with their past, without the prompt. [row, episodes * horizon], or `stop`
 
     Raises:
         CapacityError: Prompt and episodes, or `memory` of them, do not fit into the context of a model without window.
-        DataError: The prompt has other rows than `facts`, ends within an episode, or shows what has no embedding.
+        DataError: The prompt has other rows than `facts`, ends within an episode, or shows what has no embedding; or
+            the past ends within an episode in which the world does not do what it says.
         NonFiniteError: The model's logits are not finite.
         UserError: `memory` is less than 1.
     """
     n_rows, horizon = n_tasks_of(facts), task.horizon
     _check_prompt(prompt, n_rows, horizon)
     _check_room(model, horizon, episodes, 0 if prompt is None else prompt.n_steps // horizon, memory)
-    cache = KVCache(n_rows, model)
+    cache: KVCache | None = None
 
     def policy(history: History) -> Float[np.ndarray, "row action"]:
         nonlocal cache
-        if history.n_steps == 1 or (memory is not None and history.n_steps % horizon == 1 % horizon):
+        if cache is None or (memory is not None and history.n_steps % horizon == 1 % horizon):
             cache = KVCache(n_rows, model)
             logits = _read(model, _remembered(prompt, history, memory, horizon), cache)
         else:
@@ -78,7 +84,7 @@ def rollout(
             return logits.float().softmax(-1).cpu().numpy()
         return np.eye(task.n_actions, dtype=np.float32)[logits.argmax(-1).cpu().numpy()]
 
-    return play(task, facts, policy, episodes, rng)
+    return play(task, facts, policy, episodes, rng, past, stop)
 
 
 def _read(model: ADTransformer, past: History, cache: KVCache) -> torch.Tensor:
@@ -89,9 +95,12 @@ def _read(model: ADTransformer, past: History, cache: KVCache) -> torch.Tensor:
 
 
 def _remembered(prompt: History | None, history: History, memory: int | None, horizon: int) -> History:
-    """What the model may look back on at the first step of an episode, this step included."""
+    """What the model may look back on at a step: all, or whole episodes and what it has seen of the one it is in."""
     past = history if prompt is None else _joined(prompt, history, horizon)
-    return past if memory is None else past.window(-min(past.n_steps, (memory - 1) * horizon + 1))
+    if memory is None:
+        return past
+    of_this_episode = (past.n_steps - 1) % horizon + 1
+    return past.window(-min(past.n_steps, (memory - 1) * horizon + of_this_episode))
 
 
 def _joined(first: History, second: History, horizon: int) -> History:

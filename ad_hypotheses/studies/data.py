@@ -1,9 +1,10 @@
-"""Data sets that a claim is tested on: lives of the source, and of the model itself."""
+"""Data sets that a claim is tested on: lives of the source, of the model, and of the model with an edit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -16,12 +17,16 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.variants import joined
 from ad_hypotheses.studies.evaluate.curves import memory_needed, spread
 from ad_hypotheses.studies.scrub.cost import Cost, history_bytes, refuse_too_large
-from ad_hypotheses.tasks.task import Facts, n_tasks_of
+from ad_hypotheses.tasks.counterfactuals import families_of
+from ad_hypotheses.tasks.edits.kinds import Kind
+from ad_hypotheses.tasks.edits.lives import EditedLives, Lives, unedited
+from ad_hypotheses.tasks.task import Facts, Task, n_tasks_of
 
 FRESH = 1_000_003  # added to the seed of the training histories: a study's histories were never trained on
 ROWS_AT_ONCE = 256  # lives of a model that are lived side by side: keys and values of more would not stay in caches
 TASK_SETS = ("train", "held-out", "all")
-SOURCE, OWN = "source", "own"
+SOURCE, OWN, EDITED = "source", "own", "edited:"
+DEFAULT_FAMILIES = 2  # of those that a family of tasks declares, `edited` alone means the first so many
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,9 @@ class Dataset:
 
     Attributes:
         history: One learner a row, with the facts of its task.
-        data: Which data set it is: `"source"` or `"own"`.
+        data: Which data set it is: `"source"`, `"own"` or `"edited:FAMILY"`.
         words: What it holds, in words.
+        breaks: What always goes together in other lives and does not in these; nothing where that is not meant.
         sampled: Whether the action of a step was drawn by whoever lives the history, from what it sees there; where it
             was not, it is no prediction of what the model does. [row, step]
     """
@@ -39,7 +45,13 @@ class Dataset:
     history: History
     data: str
     words: str
+    breaks: str
     sampled: Bool[np.ndarray, "row step"]
+
+    @property
+    def family(self) -> str | None:
+        """Name of the counterfactual family, None where nothing was edited."""
+        return self.data.removeprefix(EDITED) if self.data.startswith(EDITED) else None
 
     @property
     def labels(self) -> Int[np.ndarray, "row step"]:
@@ -64,6 +76,7 @@ def histories(
         rows: How many lives, at least 2.
         data: `"source"`: the learners that the model was distilled from, whose loss is to be explained. `"own"`: the
             model itself, on tasks that it is told nothing about, each action drawn from its distribution.
+            `"edited:FAMILY"`: the model in lives that a counterfactual family of its tasks makes.
         seed: Decides everything. Several numbers tell apart what must not be the same, e.g. `(seed, 1)` for donors.
         tasks: `"train"`, `"held-out"` or `"all"`.
         first_learner: Number of the learner of the first row; those of two data sets differ if their numbers do.
@@ -74,35 +87,66 @@ def histories(
         DataError: There is no such data set, there are no such tasks, or too few rows were asked for.
         CapacityError: They would not fit into memory.
     """
-    data = checked(data)
+    config = checkpoint.config
+    task, episodes = config.make_task(), config.kept_episodes
+    kind = _family(data, task, episodes)
     if rows < 2:
         raise DataError(f"`rows` is {rows}, but donors need at least 2 histories; 256 is a good number.")
     refuse_too_large(Cost(0, _bytes(checkpoint, rows, data), 0), memory)
-    key = [checkpoint.config.histories.seed + FRESH, *([seed] if isinstance(seed, int) else seed)]
+    key = [config.histories.seed + FRESH, *([seed] if isinstance(seed, int) else seed)]
     # a stream of its own for each data set; that of the source's histories has no further key
     rng = np.random.default_rng(key if data == SOURCE else [*key, *data.encode()])
     facts = spread(facts_of(checkpoint, tasks), rows, rng)
-    learner = first_learner + np.arange(rows)
     if data == SOURCE:
-        history = checkpoint.config.live(facts, rng)
-        words = "histories of fresh source learners"
+        history = config.live(facts, rng)
+        sampled = np.ones(history.actions.shape, dtype=bool)
+        words, breaks = "histories of fresh source learners", ""
     else:
-        history = _own_lives(checkpoint, facts, rng, progress)
+        lives = _lives_of_model(checkpoint, facts, kind, rng, progress)
+        history, sampled = joined([life.history for life in lives]), np.concatenate([life.acted for life in lives])
         words = "the model's own lives, actions drawn from its distribution"
-    sampled = np.ones(history.actions.shape, dtype=bool)
-    return Dataset(replace(history, learner=learner), data, words, sampled)
+        words, breaks = (words, "") if kind is None else (f"{words}: {kind.lived or kind.words}", kind.breaks)
+    learner = first_learner + np.arange(rows)
+    return Dataset(replace(history, learner=learner), data, words, breaks, sampled)
 
 
-def checked(data: str) -> str:
-    """Return the name of a data set.
+def chosen_data(text: str, task: Task, episodes: int) -> tuple[str, ...]:
+    """Return the data sets that a list means, `"source,own,edited"`, each once.
+
+    Args:
+        text: Names with commas between them; `edited` alone means the first two families that the tasks declare.
+        task: The family of tasks that a model is about.
+        episodes: Episodes of its lives.
 
     Raises:
-        DataError: There is none of that name.
+        DataError: There is no such data set; the message lists those that the tasks declare.
     """
-    known = (SOURCE, OWN)
-    if data not in known:
-        raise DataError(f"there is no data set {data!r}.{did_you_mean(data, known)}\n  Known: {', '.join(known)}.")
-    return data
+    edited = [f"{EDITED}{name}" for name in families_of(task, episodes)][:DEFAULT_FAMILIES]
+    names: dict[str, None] = {}
+    for word in (word.strip() for word in text.split(",")):
+        for name in edited if word == "edited" else [word]:
+            _family(name, task, episodes)
+            names[name] = None
+    return tuple(names)
+
+
+def _family(data: str, task: Task, episodes: int) -> Kind | None:
+    """Return the counterfactual family that a data set means, None for those without one.
+
+    Raises:
+        DataError: There is no such data set.
+    """
+    families = families_of(task, episodes)
+    known = (SOURCE, OWN, *(f"{EDITED}{name}" for name in families))
+    if data in known:
+        return families.get(data.removeprefix(EDITED)) if data.startswith(EDITED) else None
+    hint = did_you_mean(data, known) or did_you_mean(f"{EDITED}{data}", known)
+    if data == EDITED.rstrip(":"):
+        hint = " It stands for several: name one of them."
+    raise DataError(
+        f"there is no data set {data!r} of {task.name}.{hint}\n  Known: {', '.join(known)}.\n"
+        + "\n".join(f"  {EDITED}{name}: {kind.lived or kind.words}" for name, kind in families.items())
+    )
 
 
 def facts_of(checkpoint: Checkpoint, tasks: str) -> Facts:
@@ -121,23 +165,49 @@ def facts_of(checkpoint: Checkpoint, tasks: str) -> Facts:
     return facts
 
 
-def _own_lives(
-    checkpoint: Checkpoint, facts: Facts, rng: np.random.Generator, progress: Callable[[int, int], None] | None
-) -> History:
+def _lives_of_model(
+    checkpoint: Checkpoint,
+    facts: Facts,
+    kind: Kind | None,
+    rng: np.random.Generator,
+    progress: Callable[[int, int], None] | None,
+) -> list[EditedLives]:
     """Let the model live, so many rows at once that what it remembers of them fits into caches."""
-    model, config = checkpoint.model, checkpoint.config
-    task, n_rows, lives = config.make_task(), n_tasks_of(facts), []
-    seen, steps = memory_needed(model, config), config.kept_episodes * task.horizon
+    task, n_rows, parts = checkpoint.config.make_task(), n_tasks_of(facts), []
+    episodes = checkpoint.config.kept_episodes
+    total = n_rows * episodes * task.horizon
     for first, generator in zip(range(0, n_rows, ROWS_AT_ONCE), rng.spawn(-(-n_rows // ROWS_AT_ONCE)), strict=True):
         part = {name: fact[first : first + ROWS_AT_ONCE] for name, fact in facts.items()}
-        size = n_tasks_of(part)
 
-        def advance(step: int, first: int = first, size: int = size) -> None:
+        def advance(step: int, first: int = first, size: int = n_tasks_of(part)) -> None:
             if progress is not None:
-                progress(first * steps + size * step, n_rows * steps)
+                progress(first * episodes * task.horizon + size * step, total)
 
-        lives.append(rollout(model, task, part, config.kept_episodes, generator, progress=advance, memory=seen))
-    return joined(lives)
+        lives = Lives(task, part, episodes, generator, ModelActor(checkpoint, generator, advance))
+        parts.append(unedited(lives) if kind is None or kind.live is None else kind.live(lives))
+    return parts
+
+
+@dataclass(frozen=True)
+class ModelActor:
+    """A model that lives, with frozen weights and a context, an :class:`Actor`.
+
+    Attributes:
+        checkpoint: The model.
+        rng: Randomness of the world and of sampled actions.
+        advance: Called with the number of steps of the life.
+    """
+
+    checkpoint: Checkpoint
+    rng: np.random.Generator
+    advance: Callable[[int], None] | None = None
+
+    def __call__(self, world: Any, facts: Facts, past: History | None, stop: int) -> History:
+        """Live on from the end of `past`, until `stop` steps are lived."""
+        model, config = self.checkpoint.model, self.checkpoint.config
+        seen, episodes = memory_needed(model, config), -(-stop // world.horizon)
+        lengths: dict[str, Any] = {"memory": seen, "past": past, "stop": stop}
+        return rollout(model, world, facts, episodes, self.rng, progress=self.advance, **lengths)
 
 
 def _bytes(checkpoint: Checkpoint, rows: int, data: str) -> int:

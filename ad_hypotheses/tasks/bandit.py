@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.bandit_policies import bandit_baselines, best_of
+from ad_hypotheses.tasks.edits.catalogue import BANDIT_FAMILIES
+from ad_hypotheses.tasks.edits.kinds import Kind
 from ad_hypotheses.tasks.task import Facts, Policy, check_range, draw_split
 
 
@@ -144,6 +146,10 @@ class BernoulliBandit:
     def baselines(self, rng: np.random.Generator) -> Mapping[str, Policy]:
         """Return UCB1, Thompson sampling and the greedy policy, these two with a uniform prior."""
         return bandit_baselines(self, rng)
+
+    def counterfactuals(self) -> Mapping[str, Kind]:
+        """Return the kinds of counterfactual of bandits, the most telling first."""
+        return BANDIT_FAMILIES
 
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return what pulling the best arm throughout is expected to pay in an episode. [task]"""
@@ -330,6 +336,10 @@ class GaussianBandit:
     def baselines(self, rng: np.random.Generator) -> Mapping[str, Policy]:
         """Return UCB1 for this noise, Thompson sampling and the greedy policy, these two with the true prior."""
         return bandit_baselines(self, rng)
+
+    def counterfactuals(self) -> Mapping[str, Kind]:
+        """Return the kinds of counterfactual of bandits, the most telling first."""
+        return BANDIT_FAMILIES
 
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return what pulling the best arm throughout is expected to pay in an episode. [task]"""

@@ -11,10 +11,14 @@ import numpy as np
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.user_code import described
+from ad_hypotheses.tasks.counterfactuals import counterfactuals_of
+from ad_hypotheses.tasks.edits.kinds import Kind
+from ad_hypotheses.tasks.edits.lives import Lives
 from ad_hypotheses.tasks.play import play, play_expert, uniform
 from ad_hypotheses.tasks.task import Facts, Task, missing_members, n_tasks_of
 
 N_TASKS = 6
+LIFE = 4  # episodes of the lives in which counterfactual families are tried
 COPIES = 24  # lives of every task where returns are compared with the optimum
 BYTE = 128  # observations and actions are kept in a byte each
 FAR = 6.0  # standard errors from what is promised that luck does not explain
@@ -23,10 +27,11 @@ FAR = 6.0  # standard errors from what is promised that luck does not explain
 def check_task(task: Any, seed: int = 0) -> None:
     """Refuse a task family that does not do what every :class:`Task` promises.
 
-    Checks members, sizes, types and ranges of all that it returns, that its split does not overlap and stays, that a
-    seed decides everything, that a deterministic world is one, that its regimes are disjoint and cover all steps, that
-    its baselines are distributions, that its expert earns `optimal_return`, and that chance does not earn more. Where
-    chance decides, means over 24 lives a task are compared; what is wrong by less than their error passes.
+    Checks members, sizes, types and ranges of all that it returns, that its split does not overlap and stays, that
+    a seed decides everything, that a deterministic world is one, that its counterfactual families make whole lives,
+    that its regimes are disjoint and cover all steps, that its baselines are distributions, that its expert earns
+    `optimal_return`, and that chance does not earn more. Where chance decides, means over 24 lives a task are
+    compared; what is wrong by less than their error passes.
 
     Args:
         task: The family; it should be small enough for a few thousand steps.
@@ -39,7 +44,7 @@ def check_task(task: Any, seed: int = 0) -> None:
     if missing:
         problems = [f"it lacks {', '.join(missing)}"]
     else:
-        checks = (_constants, _tasks, _world, _chance, _policies, _regimes, _returns)
+        checks = (_constants, _tasks, _world, _chance, _policies, _counterfactuals, _regimes, _returns)
         problems = [problem for check in checks for problem in _run(check, task, seed)]
     if problems:
         name = getattr(task, "name", type(task).__name__)
@@ -177,6 +182,23 @@ def _policies(task: Task, seed: int) -> Iterator[str]:
 
         play(task, task.sample_tasks(rng, N_TASKS), watched, 2, rng)
         yield from breaches
+
+
+def _counterfactuals(task: Task, seed: int) -> Iterator[str]:
+    """Its counterfactual families."""
+    rng = np.random.default_rng(seed)
+    facts = task.sample_tasks(rng, N_TASKS)
+
+    def anybody(world: Any, facts: Facts, past: History | None, stop: int) -> History:
+        return play(world, facts, uniform(task), LIFE, rng, past, stop)
+
+    for name, kind in counterfactuals_of(task).items():
+        if not isinstance(kind, Kind) or (kind.edit is None and kind.live is None):
+            yield f"counterfactuals: {name!r} must be a Kind with `edit`, `live` or both"
+        elif kind.live is not None:
+            history = kind.live(Lives(task, facts, LIFE, rng, anybody)).history
+            if history.actions.shape != (N_TASKS, LIFE * task.horizon):
+                yield f"counterfactuals: the lives of {name!r} are not of {LIFE} whole episodes, but {history.shape}"
 
 
 def _regimes(task: Task, seed: int) -> Iterator[str]:

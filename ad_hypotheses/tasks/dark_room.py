@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.language.history import History
+from ad_hypotheses.tasks.edits.catalogue import ROOM_FAMILIES
+from ad_hypotheses.tasks.edits.kinds import Kind
 from ad_hypotheses.tasks.room import (
     ACTION_NAMES,
     MOVES,
@@ -185,6 +187,10 @@ class DarkRoom:
             "nearest-unvisited": nearest_unvisited(self),
             "thompson-over-goals": thompson_over_goals(self, rng),
         }
+
+    def counterfactuals(self) -> Mapping[str, Kind]:
+        """Return the kinds of counterfactual of rooms, the most telling first."""
+        return ROOM_FAMILIES
 
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return what the shortest walk to the goal earns in an episode. [task]

@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.bandit_policies import best_of
+from ad_hypotheses.tasks.edits.catalogue import LABELS_EXCHANGED, detour, goal_moved, place_swapped, two_goals
+from ad_hypotheses.tasks.edits.kinds import Kind
 from ad_hypotheses.tasks.planning import best_actions, optimal_value, plan
 from ad_hypotheses.tasks.task import Facts, Policy, check_range, draw_split
 
@@ -185,6 +187,16 @@ class GraphWorld:
             "optimistic-planner": plan_with_hope(self, HOPE),
         }
 
+    def counterfactuals(self) -> Mapping[str, Kind]:
+        """Return the kinds of counterfactual of graphs, the most telling first."""
+        return {
+            "goal-moved": goal_moved(elsewhere),
+            "rewards-swapped": place_swapped("goal"),
+            "two-goals": two_goals(elsewhere),
+            "detour": detour(elsewhere),
+            "actions-exchanged": LABELS_EXCHANGED,
+        }
+
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return what the best behaviour earns in an episode. [task]"""
         graphs = Graphs(np.asarray(facts["next"]), np.asarray(facts["goal"]), self.horizon)
@@ -199,6 +211,14 @@ class GraphWorld:
         """
         known = history.last_rewarded_cell()[..., 0] >= 0
         return {"explore": ~known, "return": known}
+
+
+def elsewhere(task: GraphWorld, facts: Facts, rng: np.random.Generator) -> Facts:
+    """Return the graphs with the goal at another state, and not at the start."""
+    n_rows, states = len(facts["goal"]), np.arange(task.states)
+    free = (states != np.asarray(facts["goal"])[:, None]) & (states != np.asarray(facts["start"])[:, None])
+    goal = np.where(free, rng.random((n_rows, task.states)), -1).argmax(axis=1)
+    return {**facts, "goal": goal.astype(np.int8)}
 
 
 def strongly_connected(following: Int[np.ndarray, "graph state action"]) -> Bool[np.ndarray, " graph"]:

@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
+from ad_hypotheses.tasks.edits.catalogue import KEY_FAMILIES
+from ad_hypotheses.tasks.edits.kinds import Kind
 from ad_hypotheses.tasks.room import (
     ACTION_NAMES,
     MOVES,
@@ -143,6 +145,11 @@ class KeyToDoor:
             cells = np.repeat(self.square.cells(np.array([self.square.centre])), len(keys))
         return KeyToDoorState(cells, keys, doors, *np.zeros((2, len(keys)), dtype=bool))
 
+    def reset_at(self, facts: Facts, seen: Int[np.ndarray, "batch channel"]) -> KeyToDoorState:
+        """Put every agent onto a cell `(x, y)` where an episode began before, without a key."""
+        keys, doors = self.square.cells(facts["key"]), self.square.cells(facts["door"])
+        return KeyToDoorState(self.square.cells(seen), keys, doors, *np.zeros((2, len(keys)), dtype=bool))
+
     def observe(self, state: KeyToDoorState) -> Int[np.ndarray, "batch channel"]:
         """Return the cells `(x, y)` where the agents stand. [batch, 2]"""
         return self.square.positions(state.cells)
@@ -182,6 +189,10 @@ class KeyToDoor:
             "nearest-unvisited": nearest_unvisited(self),
             "thompson-over-goals": thompson_over_goals(self, rng),
         }
+
+    def counterfactuals(self) -> Mapping[str, Kind]:
+        """Return the kinds of counterfactual of these rooms, the most telling first."""
+        return KEY_FAMILIES
 
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return what the shortest walk to the key and on to the door earns in an episode. [task]

@@ -7,7 +7,7 @@ Goal-Oriented Tasks".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -16,6 +16,9 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
+from ad_hypotheses.tasks.edits.catalogue import fact_moved, goal_moved
+from ad_hypotheses.tasks.edits.families import redrawn
+from ad_hypotheses.tasks.edits.kinds import Kind, lacks_nothing
 from ad_hypotheses.tasks.minigrid_view import NO_PLACE, places_of
 from ad_hypotheses.tasks.task import Facts, Policy, check_range, split_numbers
 
@@ -219,6 +222,14 @@ class MinigridTask:
         best = left == left.min(axis=1, keepdims=True)
         return best / best.sum(axis=1, keepdims=True)
 
+    def counterfactuals(self) -> Mapping[str, Kind]:
+        """Return the kinds of counterfactual of grids, the most telling first."""
+        if self.hidden_goal:
+            return {"goal-moved": replace(goal_moved(elsewhere), edit=None, lacks=lacks_nothing)}
+        words = "from the middle of the life on, the layout is another one"
+        breaks = "the layout that was learned and the one that is"
+        return {"layout-changed": fact_moved(words, breaks, redrawn("layout"))}
+
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return how many of the shortest laps fit into an episode. [task]"""
         places, laps = self.places(facts), []
@@ -245,6 +256,16 @@ class MinigridTask:
         if not self.hidden_goal:
             return np.full(len(facts["layout"]), NO_PLACE)
         return places_of(np.asarray(facts["goal"]))
+
+
+def elsewhere(task: MinigridTask, facts: Facts, rng: np.random.Generator) -> Facts:
+    """Return the layouts with the hidden goal on another of their free cells, where there is one."""
+    goals = np.array(facts["goal"])
+    for row, seed in enumerate(np.asarray(facts["layout"]).tolist()):
+        free = task.atlas.layout(seed).free
+        others = free[(free != goals[row]).any(axis=1)]
+        goals[row] = others[rng.integers(len(others))] if len(others) else goals[row]
+    return {**facts, "goal": goals}
 
 
 NOWHERE = -2  # a place that nobody can reach: to move about without being put back

@@ -8,11 +8,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.task import Facts, Policy, Task, n_tasks_of
 
+Decision = Callable[[History, Any], np.ndarray]
+"""As a :data:`Policy`, of the history so far and of the state of the world, which no agent sees."""
 
-def play(task: Task, facts: Facts, policy: Policy, episodes: int, rng: np.random.Generator) -> History:
+
+def play(
+    task: Task,
+    facts: Facts,
+    policy: Policy,
+    episodes: int,
+    rng: np.random.Generator,
+    past: History | None = None,
+    stop: int | None = None,
+) -> History:
     """Let `policy` live `episodes` episodes of every task of `facts`, one long history each.
 
     Args:
@@ -21,11 +33,16 @@ def play(task: Task, facts: Facts, policy: Policy, episodes: int, rng: np.random
         policy: What to do.
         episodes: How many episodes, at least 1.
         rng: Randomness of the world and of drawing actions.
+        past: The beginning of these lives, which is taken as it is: the policy is first asked after it. [row, step]
+        stop: Steps after which to stop, also within an episode; None for all of them.
 
     Returns:
-        The histories, `episodes * horizon` steps each. [row, step]
+        The histories with their past, `episodes * horizon` steps each, or `stop`. [row, step]
+
+    Raises:
+        DataError: The past ends within an episode that these worlds do not answer as it says.
     """
-    return _play(task, facts, lambda history, state: policy(history), episodes, rng)
+    return play_knowing(task, facts, lambda history, state: policy(history), episodes, rng, past, stop)
 
 
 def play_expert(
@@ -34,6 +51,7 @@ def play_expert(
     episodes: int,
     rng: np.random.Generator,
     epsilon: Float[np.ndarray, " episode"] | None = None,
+    stop: int | None = None,
 ) -> History:
     """Let whoever knows the facts live, acting at random with a probability that may change by episode.
 
@@ -43,9 +61,10 @@ def play_expert(
         episodes: How many episodes, at least 1.
         rng: Randomness of the world and of drawing actions.
         epsilon: Probability of a random action in each episode; 0 by default. [episode]
+        stop: As for :func:`play`.
 
     Returns:
-        The histories, `episodes * horizon` steps each. [row, step]
+        The histories, `episodes * horizon` steps each, or `stop`. [row, step]
     """
     chance = np.zeros(episodes) if epsilon is None else epsilon
 
@@ -53,18 +72,24 @@ def play_expert(
         noise = chance[history.episode[0, -1]]
         return (1 - noise) * task.expert(state) + noise / task.n_actions
 
-    return _play(task, facts, decide, episodes, rng)
+    return play_knowing(task, facts, decide, episodes, rng, stop=stop)
 
 
-def _play(
-    task: Task, facts: Facts, decide: Callable[[History, Any], np.ndarray], episodes: int, rng: np.random.Generator
+def play_knowing(
+    task: Task,
+    facts: Facts,
+    decide: Decision,
+    episodes: int,
+    rng: np.random.Generator,
+    past: History | None = None,
+    stop: int | None = None,
 ) -> History:
-    """Play with a decision that may look at the state of the world."""
-    n_rows, n_steps = n_tasks_of(facts), episodes * task.horizon
+    """Play, as :func:`play` does, with a decision that may look at the state of the world."""
+    n_rows, n_steps = n_tasks_of(facts), episodes * task.horizon if stop is None else stop
     observations = np.zeros((n_rows, n_steps, len(task.channels)), dtype=np.int8)
     actions = np.zeros((n_rows, n_steps), dtype=np.int8)
     rewards = np.zeros((n_rows, n_steps), dtype=np.float32)
-    number = np.repeat(np.arange(episodes, dtype=np.int16), task.horizon)
+    number = np.repeat(np.arange(episodes, dtype=np.int16), task.horizon)[:n_steps]
     history = History(  # sees what is written to the arrays, and cannot write to them itself
         observations=observations,
         actions=actions,
@@ -75,7 +100,14 @@ def _play(
         task=dict(facts),
         learner=np.arange(n_rows),
     )
-    for step in range(n_steps):
+    begun = 0 if past is None else past.n_steps
+    if past is not None:
+        observations[:, :begun], actions[:, :begun], rewards[:, :begun] = past.observations, past.actions, past.rewards
+    if begun % task.horizon:
+        assert past is not None
+        state = resume(task, facts, past.window(begun - begun % task.horizon), rng)
+        seen = task.observe(state)
+    for step in range(begun, n_steps):
         if step % task.horizon == 0:
             state = task.reset(facts, rng)
             seen = task.observe(state)
@@ -84,6 +116,41 @@ def _play(
         seen, rewards[:, step], state = task.step(state, drawn, rng)
         actions[:, step] = drawn
     return history
+
+
+def begin(task: Task, facts: Facts, seen: Int[np.ndarray, "batch channel"], rng: np.random.Generator) -> Any:
+    """Begin an episode where one began before: families whose first states chance decides on have `reset_at` for it.
+
+    Args:
+        task: The distribution that the tasks are from.
+        facts: The tasks. [row, ...]
+        seen: What was seen first. [row, channel]
+        rng: Of `reset`, for families without `reset_at`.
+
+    Returns:
+        The state of the world.
+    """
+    reset_at = getattr(task, "reset_at", None)
+    return task.reset(facts, rng) if reset_at is None else reset_at(facts, seen)
+
+
+def resume(task: Task, facts: Facts, episode: History, rng: np.random.Generator) -> Any:
+    """Take the recorded actions of an unfinished episode anew and return the state of the world after them.
+
+    Raises:
+        DataError: The world does not show what the record does, so that it cannot go on from there.
+    """
+    state = begin(task, facts, episode.observations[:, 0], rng)
+    for step in range(episode.n_steps):
+        differs = (task.observe(state) != episode.observations[:, step]).any(axis=1)
+        if differs.any():
+            raise DataError(
+                f"row {np.flatnonzero(differs)[0]}: step {step} of the episode that is to go on shows what {task.name} "
+                "does not show there, so it cannot go on.\n  Go on from the start of an episode, or from a history of "
+                "these tasks."
+            )
+        _, _, state = task.step(state, episode.actions[:, step].astype(np.intp), rng)
+    return state
 
 
 def draw(probabilities: Float[np.ndarray, "batch action"], rng: np.random.Generator) -> Int[np.ndarray, " batch"]:
