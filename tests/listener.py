@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ad_hypotheses.progress import Progress
+from ad_hypotheses.progress import LINE_EVERY, Pace, Progress
 
 
 class Listener(Progress):
@@ -24,7 +24,16 @@ class Listener(Progress):
         self.notes: list[str] = []
         self.lines: list[str] = []
 
-    def begin(self, title: str, total: int, unit: str = "", done: int = 0) -> None:
+    def begin(
+        self,
+        title: str,
+        total: int,
+        unit: str = "",
+        done: int = 0,
+        *,
+        pace: Pace | None = None,
+        line_every: float = LINE_EVERY,
+    ) -> None:
         """Remember a phase."""
         self.phases.append((title, total))
         self.done = done

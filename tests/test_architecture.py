@@ -262,7 +262,7 @@ def test_an_option_in_a_text_is_noticed(tmp_path):
 
 def test_only_the_command_line_names_its_options():
     """Others name parameters, which `cli/messages.py` makes options."""
-    naming = {shown(path): set(options_in(path)) for path in FILES if home(path) not in ("cli", "known")}
+    naming = {shown(path): set(options_in(path)) for path in FILES if home(path) != "cli"}
     assert {name: options for name, options in naming.items() if options} == {
         "distill/parallel.py": {"--nproc-per-node"},  # of torchrun
         "studies/sweep/workers.py": {"--out", "--device", "--threads"},  # of the processes that it starts

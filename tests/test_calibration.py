@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -273,7 +274,7 @@ def test_pairs_are_of_different_networks_and_recover_neither_nothing_nor_all():
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, sketches) -> Workplace:
+def place(tmp_path, monkeypatch, sketches) -> Iterator[Workplace]:
     """Return a folder to work in; the command line's design is tiny, and knows few claims about the network."""
     few = ("truth", "average", "reward_blind", "record")
     monkeypatch.setattr(cases, "claims_of", lambda *given: [claim for claim in claims_of(*given) if claim.name in few])
@@ -281,9 +282,11 @@ def place(tmp_path, monkeypatch, sketches) -> Workplace:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("AD_HYPOTHESES_TRACEBACK", raising=False)
     monkeypatch.setattr(calibrate, "QUICK", TINY)
-    return Workplace(
+    case_of.cache_clear()  # another test may have loaded all claims
+    yield Workplace(
         ROOT / "models", ROOT / "hypotheses" / "known", Scratch(tmp_path / "reports" / ".partial" / "calibration")
     )
+    case_of.cache_clear()
 
 
 def command(capsys, place: Workplace, *more: str) -> Ran:

@@ -311,6 +311,14 @@ def test_a_changed_digit_is_worked_out_again(tmp_path):
     assert Numbers(path).get("a", lambda: 0.5) == 0.25
 
 
+@pytest.mark.parametrize("put", [lambda path: path.symlink_to(path.name), os.mkfifo, lambda path: path.symlink_to(".")])
+def test_what_took_the_place_of_kept_numbers_is_replaced(put, tmp_path):
+    path = tmp_path / "kept.txt"
+    put(path)
+    assert Numbers(path).get("a", lambda: 0.25) == 0.25
+    assert Numbers(path).get("a", lambda: 0.5) == 0.25
+
+
 # --- full disks
 
 

@@ -201,7 +201,7 @@ def test_donors_agree_on_a_node_of_whole_histories_and_the_lonely_are_left_out(l
     treasure = lives.task["treasure"].copy()
     treasure[0] = 1
     lives = replace(lives, task={**lives.task, "treasure": treasure})
-    with pytest.raises(DataError, match="agree:rich: only 0 of the 2 histories"):
+    with pytest.raises(DataError, match="agree:rich'`: only 0 of the 2 histories"):
         make_pairs("agree:rich", TASK, lives[:2], 0, bound_to(lives[:2]))
     found = make_pairs("agree:rich", TASK, lives, 0, bound_to(lives))
     assert found.left_out == 1

@@ -29,6 +29,7 @@ from ad_hypotheses.evidence import (
     require_estimable,
 )
 from ad_hypotheses.evidence import Tested as Measured  # a name that begins with Test is one of a test to pytest
+from ad_hypotheses.evidence.plain_data import Number
 
 #: Every ratio that a verdict may rest on, and what reports call it.
 RATIOS = {
@@ -630,3 +631,12 @@ def test_false_verdict_rates_with_many_cells(simulations: list[Estimate]) -> Non
         cells = [cell(*place, fidelity=ratio, **high) for place, ratio in zip(places, ratios, strict=True)]
         outcomes.append(verdict_of(*cells, accept=0.8))
     assert outcomes.count("inconclusive") / n >= 1 - 0.05 - 3 * np.sqrt(0.05 * 0.95 / n)
+
+
+def test_an_estimate_is_recorded_without_its_draws() -> None:
+    draws = np.zeros(3)
+    bounded = Estimate(np.float64(0.5), np.float64(0.4), np.float64(0.6), draws).number()
+    assert bounded == Number(0.5, 0.4, 0.6)
+    assert {type(part) for part in (bounded.value, bounded.low, bounded.high)} == {float}
+    unbounded = Estimate(0.5, -np.inf, np.inf, draws, estimable=False).number()
+    assert (unbounded.estimable, unbounded.cells()) == (False, (None, None, None))

@@ -13,12 +13,14 @@ import pytest
 import torch
 from in_process import Ran, run_main
 from known_claims import MODELS, ROOT, claims_by_name, verdicts
+from listener import Listener
 
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.known.agreement import LARGEST, agreement, probabilities, random_histories, require_agreement
 from ad_hypotheses.known.bandits import BANDITS
+from ad_hypotheses.known.build import build
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.circuit import circuit
 from ad_hypotheses.known.network import Known, known_config, wired
@@ -316,6 +318,20 @@ def test_the_verb_makes_a_network_and_says_how_exact_it_is(known_cli, monkeypatc
     assert "| `mlp(0)` |  | last arm, won | score |" in card
     assert "| last arm | 0 to 4 |" in card
     assert (made.folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_from_python_a_network_is_made_without_a_word(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("ad_hypotheses.known.build.ROLLOUTS", 8)
+    shutil.copytree(MODELS / "known-win-stay", tmp_path / "known-win-stay", ignore=lambda *_: {"weights.safetensors"})
+    listener = Listener()
+    (network,) = build(["known-win-stay"], tmp_path, progress=listener)
+    assert (network.name, network.folder) == ("win-stay", tmp_path / "known-win-stay")
+    assert network.agreement["largest"] < LARGEST
+    assert 0 < network.share_of_optimum < 1
+    assert network.record["command"] == ""
+    assert load(network.folder).sha256 == load("known-win-stay", MODELS).sha256
+    assert [title for title, _ in listener.phases][:2] == ["wiring win-stay", "comparing win-stay with its rule"]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_verb_refuses_names_that_it_does_not_know(known_cli) -> None:

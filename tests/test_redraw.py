@@ -114,6 +114,14 @@ def test_what_is_no_record_is_refused(content, message, report, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
 
 
+def test_a_page_is_refused_with_the_name_of_its_record(report, tmp_path):
+    page, record = tmp_path / "page.md", tmp_path / "page.json"
+    page.write_text("# page")
+    record.write_text("{}")
+    assert f"{page} is not a record" in report(page).said
+    assert f"Name {record}." in report(page).said
+
+
 def test_a_file_that_is_missing_is_refused(report, tmp_path):
     ran = report(tmp_path / "gone.json")
     assert ran.code == 2

@@ -12,6 +12,7 @@ import pytest
 from ad_hypotheses.distill.checkpoint import load, names
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.train import split
+from ad_hypotheses.known.card import known_card
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.language.check import bind
 from ad_hypotheses.language.load import load as load_hypotheses
@@ -20,6 +21,7 @@ from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.studies.evaluate.curves import spread
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
+from ad_hypotheses.studies.train.card import card
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "models"
@@ -30,7 +32,10 @@ FILES = sorted((ROOT / "hypotheses").glob("*.py"))
 def test_checkpoints_are_small_and_come_with_card_curve_and_command(name):
     checkpoint = load(name, MODELS)
     assert (checkpoint.folder / "weights.safetensors").stat().st_size <= 2e6
-    assert checkpoint.record["command"] in (checkpoint.folder / "card.md").read_text()
+    make = known_card if "known" in checkpoint.record else card
+    text = make(checkpoint.folder.name, checkpoint.config, checkpoint.record, checkpoint.sha256)
+    assert text == (checkpoint.folder / "card.md").read_text(), "the card says what the record does"
+    assert checkpoint.record["command"] in text
     assert (checkpoint.folder / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 

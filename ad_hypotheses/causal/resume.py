@@ -74,7 +74,7 @@ class Numbers:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = []
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # it is missing, or something that cannot be read has taken its place
             lines = read_file(path).decode("ascii", "replace").splitlines(keepends=True)
         sound = [line for line in lines if line == _line(*line.split(" ")[:2])]
         write_atomically(path, "".join(sound).encode("ascii"))  # without what was cut off or damaged

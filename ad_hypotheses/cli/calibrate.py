@@ -12,7 +12,7 @@ import typer
 from ad_hypotheses.cli.options import AsJson, Models, Reports, Seed, check_threads
 from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.report.screen import out, print_json, say
-from ad_hypotheses.studies.interrupt import stoppable
+from ad_hypotheses.studies.interrupt import watched
 from ad_hypotheses.studies.machine import keep_freed_memory, require_writable, set_up_torch
 
 if TYPE_CHECKING:
@@ -47,13 +47,12 @@ def calibrate(
     from ad_hypotheses.known.calibration.jobs import FULL, QUICK
     from ad_hypotheses.known.calibration.page import write_calibration
     from ad_hypotheses.known.calibration.study import calibrate as calibrate_networks
-    from ad_hypotheses.report.progress import metered
     from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
 
     set_up_torch("cpu", 1)
     keep_freed_memory()
     scratch = Scratch(reports / PARTIAL / "calibration")
-    with metered() as meter, stoppable(lambda: _stopped(scratch)):
+    with watched() as meter, meter.stopping(lambda: _stopped(scratch)):
         record = calibrate_networks(
             networks or (),
             replace(QUICK if quick else FULL, seed=seed),

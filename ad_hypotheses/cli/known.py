@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ad_hypotheses.cli.options import Models, Threads
+from ad_hypotheses.report.screen import out, say
 from ad_hypotheses.studies.machine import set_up_torch
+
+if TYPE_CHECKING:
+    from ad_hypotheses.known.build import BuiltNetwork
 
 
 def known(
@@ -25,7 +29,28 @@ def known(
 
     Ctrl-C stops it; finished networks are kept, and a training goes on where it stopped.
     """
-    from ad_hypotheses.known.build import make_all
+    from ad_hypotheses.known.build import build
+    from ad_hypotheses.studies.interrupt import watched
 
     set_up_torch("cpu", threads)
-    make_all(names or [], models)
+    with watched() as meter:
+        built = build(names or (), models, command="python cli.py known", progress=meter)
+    _show(built, models)
+
+
+def _show(built: list[BuiltNetwork], models: Path) -> None:
+    from ad_hypotheses.studies.evaluate.summary import drawn
+
+    heads = ["network", "decisions compared", "largest difference", "of the optimum"]
+    rows = [
+        [
+            network.name,
+            f"{network.agreement['decisions']:,}",
+            f"{network.agreement['largest']:.1e}",
+            f"{network.share_of_optimum:.0%}",
+        ]
+        for network in built
+    ]
+    console = out()
+    console.print(drawn(heads, rows))
+    say(console, f"kept in {models}/; each has a card with its circuit", "dim")

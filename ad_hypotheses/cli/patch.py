@@ -30,7 +30,7 @@ from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.errors import CheckpointError, DataError
 from ad_hypotheses.report.screen import out as results
 from ad_hypotheses.report.screen import print_json
-from ad_hypotheses.studies.interrupt import stoppable
+from ad_hypotheses.studies.interrupt import watched
 from ad_hypotheses.studies.machine import keep_freed_memory, require_writable, set_up_torch
 
 if TYPE_CHECKING:
@@ -142,7 +142,6 @@ def patch(
     if out is not None and search is None:
         raise DataError("--out says where --search writes what it finds. Add --search; for reports there is --reports.")
     from ad_hypotheses.language.claims import shown_file
-    from ad_hypotheses.report.progress import metered
     from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
     from ad_hypotheses.studies.patch.bind import PatchSettings
     from ad_hypotheses.studies.patch.page import write_patch_report
@@ -174,7 +173,7 @@ def patch(
     hypotheses = load_named(subject) if claimed else []
     if not claimed:
         _require_patchable(subject, model, models, selection)
-    with metered() as meter, stoppable(lambda: _stopped(scratch)):
+    with watched() as meter, meter.stopping(lambda: _stopped(scratch)):
         studies = patch_model(
             hypotheses,
             selection,

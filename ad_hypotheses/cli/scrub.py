@@ -29,7 +29,7 @@ from ad_hypotheses.cli.options import (
 from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.report.screen import out, print_json
-from ad_hypotheses.studies.interrupt import stoppable
+from ad_hypotheses.studies.interrupt import watched
 from ad_hypotheses.studies.machine import keep_freed_memory, require_writable, set_up_torch
 
 if TYPE_CHECKING:
@@ -114,7 +114,6 @@ def scrub(
     hypotheses = load_named(file)
     require_writable(reports, "reports")
     from ad_hypotheses.language.claims import shown_file
-    from ad_hypotheses.report.progress import metered
     from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
     from ad_hypotheses.studies.scrub.bind import ScrubSettings
     from ad_hypotheses.studies.scrub.page import write_report
@@ -141,7 +140,7 @@ def scrub(
     command = rerun_command(context, shown_file(file), leave_out=("reports", "memory"))
     scratch = Scratch(reports / PARTIAL / Path(file).stem)
     keep_freed_memory()
-    with metered() as meter, stoppable(lambda: _stopped(scratch)):
+    with watched() as meter, meter.stopping(lambda: _stopped(scratch)):
         studies = scrub_hypotheses(
             hypotheses,
             settings,

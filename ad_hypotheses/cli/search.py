@@ -16,11 +16,10 @@ from ad_hypotheses.distill.checkpoint import find, name_of
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.load import FOLDER
 from ad_hypotheses.language.problems import shown_path
-from ad_hypotheses.report.progress import metered
 from ad_hypotheses.report.screen import out, print_json, say
 from ad_hypotheses.report.words import figure, interval
 from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
-from ad_hypotheses.studies.interrupt import stoppable
+from ad_hypotheses.studies.interrupt import watched
 from ad_hypotheses.studies.patch.search import SearchResult, SearchSettings, search
 
 NOT_WITH = ("model", "edges", "nodes", "paths", "written", "read", "metric", "screen", "screen_steps", "parquet")
@@ -89,7 +88,7 @@ def search_model(run: SearchCommand, settings: SearchSettings, as_json: bool) ->
         Stopped: The user pressed Ctrl-C.
     """
     file = _usual_place(run) if run.file is None else run.file
-    with metered() as meter, stoppable(lambda: _stopped(run.scratch)):
+    with watched() as meter, meter.stopping(lambda: _stopped(run.scratch)):
         result = search(
             run.model,
             settings,

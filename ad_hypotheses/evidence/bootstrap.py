@@ -45,6 +45,10 @@ class Estimate:
     level: float = 0.95
     estimable: bool = True
 
+    def number(self) -> Number:
+        """Return the figure and its interval without the draws, as a record holds it."""
+        return Number(float(self.value), float(self.low), float(self.high), bool(self.estimable))
+
     def __format__(self, spec: str) -> str:
         """Return `"0.62 [0.58, 0.66]"`, each number in the format `spec` (`.2f` by default)."""
         if not self.estimable:
@@ -54,10 +58,6 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self:.2f}"
-
-    def number(self) -> Number:
-        """Return the figure and its interval alone, as records hold them."""
-        return Number(float(self.value), float(self.low), float(self.high), bool(self.estimable))
 
     def complement(self) -> Estimate:
         """Return the estimate of 1 minus the figure."""

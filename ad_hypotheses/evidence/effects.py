@@ -80,7 +80,7 @@ def weigh(
     sums = _by_cluster(changes * counts, clusters)
     below = _by_cluster(counts if scale is None else np.where(counts > 0, scale, 0.0) * counts, clusters)
     resampling = Resampling.draw(len(below), 1, np.random.default_rng([seed, 1]), n_boot)
-    values = [_number(item, below, resampling) for item in sums]
+    values = [crossed_bootstrap(item[None], below[None], resampling).number() for item in sums]
     if not tested or not len(sums):
         return [Effect(value) for value in values]
     left_out = left_out or {}
@@ -143,8 +143,3 @@ def _by_cluster(
         return values.astype(np.float64)
     number = np.unique(clusters, return_inverse=True)[1]
     return np.apply_along_axis(lambda row: np.bincount(number, weights=row), -1, values)
-
-
-def _number(sums: np.ndarray, below: np.ndarray, resampling: Resampling) -> Number:
-    estimate = crossed_bootstrap(sums[None], below[None], resampling)
-    return Number(estimate.value, estimate.low, estimate.high, estimate.estimable)

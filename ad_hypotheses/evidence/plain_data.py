@@ -54,6 +54,10 @@ class Number:
             for name, part in (("value", self.value), ("low", self.low), ("high", self.high))
         }
 
+    def cells(self) -> tuple[float | None, float | None, float | None]:
+        """Return what a table of figures has of it: value, low, high; nothing where it is not estimable."""
+        return (self.value, self.low, self.high) if self.estimable else (None, None, None)
+
     @property
     def has_interval(self) -> bool:
         """Whether both bounds are known."""

@@ -1,10 +1,10 @@
-"""`known`: make the networks whose circuits are known, prove that they compute their rules, and keep them."""
+"""Make the networks whose circuits are known, prove that they compute their rules, and keep them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ad_hypotheses.distill.checkpoint import save, versions
+from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.feasible import require_feasible
 from ad_hypotheses.errors import UserError, did_you_mean
 from ad_hypotheses.known.agreement import FRESH, ROWS, agreement, random_histories, require_agreement
@@ -19,43 +20,83 @@ from ad_hypotheses.known.card import known_card_files
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.known.circuit import circuit
 from ad_hypotheses.known.network import Known, known_config, wired
-from ad_hypotheses.known.teaching import make_trained, row_of
-from ad_hypotheses.report.progress import Meter
-from ad_hypotheses.report.screen import out, say
+from ad_hypotheses.known.teaching import trained_record
+from ad_hypotheses.language.load import FOLDER
+from ad_hypotheses.progress import Progress
 from ad_hypotheses.storage.lock import held
 from ad_hypotheses.studies.evaluate.study import evaluated
-from ad_hypotheses.studies.evaluate.summary import drawn
-from ad_hypotheses.studies.interrupt import watched
 from ad_hypotheses.studies.machine import require_writable
 from ad_hypotheses.studies.train.card import machine
 from ad_hypotheses.studies.train.study import ROLLOUTS
 
 
-def make_all(names: Sequence[str], models: Path) -> None:
+@dataclass(frozen=True)
+class BuiltNetwork:
+    """A known network that was made, or that was there already.
+
+    Attributes:
+        name: Its name in the catalogue.
+        folder: Folder of its checkpoint.
+        record: How it was made, how exactly it computes its rule, and what it earns, as kept beside the weights.
+    """
+
+    name: str
+    folder: Path
+    record: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def agreement(self) -> Mapping[str, Any]:
+        """How far it is from its rule: `histories`, `decisions`, `largest` difference of probabilities, `argmax`."""
+        return dict(self.record["known"]["agreement"])
+
+    @property
+    def share_of_optimum(self) -> float:
+        """What it earns on held-out tasks, as a share of the optimum."""
+        return float(self.record["evaluation"]["summary"]["held_out_of_optimum"])
+
+
+def build(
+    names: Sequence[str] = (),
+    models: Path = Path("models"),
+    *,
+    hypotheses: Path = FOLDER / "known",
+    command: str = "",
+    progress: Progress | None = None,
+) -> list[BuiltNetwork]:
     """Make known networks and keep them beside their configurations.
 
+    Weights are set by hand, or trained until a claim about them holds (Geiger et al. 2022, "Inducing Causal Structure
+    for Interpretable Neural Networks", arXiv 2112.00826).
+
     Args:
-        names: Which; all if there are none.
-        models: Folder of the checkpoints.
+        names: Which; none for all of them.
+        models: Folder of the checkpoints, each with its configuration.
+        hypotheses: Folder of the hypothesis files of known networks.
+        command: What makes them again, without their names, for their records.
+        progress: Listens on the way.
 
     Raises:
-        UserError: There is no such network, its configuration is missing or wrong, or it does not compute its rule.
-        Stopped: The user pressed Ctrl-C.
+        UserError: There is no such network, its configuration is missing or wrong, it does not compute its rule, or
+            its folder cannot be written.
+        HypothesisError: The hypothesis file of a network that is trained is missing, or lacks a claim.
     """
-    chosen = list({network.name: network for network in map(_find, names)}.values()) or list(KNOWN.values())
-    configs = [known_config(known, models) for known in chosen]
-    for known, config in zip(chosen, configs, strict=True):
+    progress = progress or Progress()
+    networks = list({network.name: network for network in map(_find, names)}.values()) or list(KNOWN.values())
+    configs = [known_config(known, models) for known in networks]
+    for known, config in zip(networks, configs, strict=True):
         require_feasible(config, f"the configuration of {known.model}")
     require_writable(models, "models")
-    rows: list[list[str]] = []
-    with watched() as meter, meter.stopping(lambda: _stopped(len(rows), len(chosen), models)):
-        for known in chosen:
-            with held(models / known.model, "making a network", meter.say):
-                rows.append(_make(known, models, meter))
-    console = out()
-    heads = ["network", "decisions compared", "largest difference", "of the optimum"]
-    console.print(drawn(heads, rows))
-    say(console, f"kept in {models}/; each has a card with its circuit", "dim")
+    built: list[BuiltNetwork] = []
+    with progress.stopping(lambda: _stopped(len(built), len(networks), models)):
+        for known, config in zip(networks, configs, strict=True):
+            folder, own = models / known.model, f"{command} {known.name}" if command else ""
+            with held(folder, "making a network", progress.say):
+                if known.wire is None:
+                    record = trained_record(known, config, folder, hypotheses, own, progress)
+                else:
+                    record = _wired_record(known, config, folder, own, progress)
+            built.append(BuiltNetwork(known.name, folder, record))
+    return built
 
 
 def _stopped(made: int, wanted: int, models: Path) -> str:
@@ -70,13 +111,12 @@ def _find(name: str) -> Known:
     return known
 
 
-def _make(known: Known, models: Path, meter: Meter) -> list[str]:
-    config, began = known_config(known, models), time.monotonic()
-    if known.wire is None:
-        return make_trained(known, config, models, meter)
-    meter.begin(f"wiring {known.name}", 0)
+def _wired_record(known: Known, config: Config, folder: Path, command: str, progress: Progress) -> dict[str, Any]:
+    """Set the weights of a network by hand, compare it with its rule, evaluate it and keep it."""
+    began = time.monotonic()
+    progress.begin(f"wiring {known.name}", 0)
     net = wired(known, config)
-    meter.begin(f"comparing {known.name} with its rule", 0)
+    progress.begin(f"comparing {known.name} with its rule", 0)
     history = random_histories(config, ROWS, np.random.default_rng([config.histories.seed + FRESH]))
     match = agreement(net.model, known.rule, config.make_task(), history)
     require_agreement(known, match)
@@ -86,7 +126,7 @@ def _make(known: Known, models: Path, meter: Meter) -> list[str]:
         "machine": machine(torch.get_num_threads(), "cpu"),
         "parameters": sum(weight.numel() for weight in net.model.parameters()),
         "context": net.model.shape.n_ctx,
-        "command": f"python cli.py known {known.name}",
+        "command": command,
         "known": {
             "rule": known.rule,
             "words": known.words,
@@ -95,7 +135,6 @@ def _make(known: Known, models: Path, meter: Meter) -> list[str]:
             "circuit": [asdict(wire) for wire in circuit(net)],
         },
     }
-    record["evaluation"] = evaluated(net.model, config, ROLLOUTS, 0, meter)
-    folder = models / known.model
+    record["evaluation"] = evaluated(net.model, config, ROLLOUTS, 0, progress)
     save(folder, config, net.model, record, lambda sha256: known_card_files(folder.name, config, record, sha256))
-    return row_of(known, record)
+    return record

@@ -24,8 +24,8 @@ def known_card_files(name: str, config: Config, record: Mapping[str, Any], sha25
         record: Its record.
         sha256: Of its weights.
     """
-    how = ", trained by interchange interventions" if "proof" in record["known"] else ""
-    title = f"{name}: return as the context grows, held-out tasks{how}"
+    manner = ", trained by interchange interventions" if "proof" in record["known"] else ""
+    title = f"{name}: return as the context grows, held-out tasks{manner}"
     picture = learning_curves(curves(dict(record["evaluation"])), title, unit=curve_unit(config))
     return {CURVE: picture, CARD: known_card(name, config, record, sha256).encode()}
 

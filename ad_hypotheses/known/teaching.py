@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -31,54 +31,64 @@ from ad_hypotheses.studies.train.study import ROLLOUTS, is_finished
 PROVED = 256  # histories behind the figures of a card
 
 
-def make_trained(known: Known, config: Config, models: Path, progress: Progress) -> list[str]:
-    """Train a known network, going on where an earlier run stopped, prove what it is, and keep it.
+def trained_record(
+    known: Known, config: Config, folder: Path, hypotheses: Path, command: str, progress: Progress
+) -> dict[str, Any]:
+    """Train a known network, going on where an earlier run stopped, prove what it is, keep it, and return its record.
 
     Args:
         known: Which.
         config: Its configuration.
-        models: Folder of the checkpoints.
+        folder: Folder of its checkpoint.
+        hypotheses: Folder of the hypothesis files of known networks.
+        command: What makes it again, for its record.
         progress: Listens on the way.
 
-    Returns:
-        Its row in the table of `known`.
-
     Raises:
-        UserError: Its folder holds another network, its hypothesis file is not there, or it did not become true.
-        Stopped: The user pressed Ctrl-C.
+        UserError: Its folder holds another network, or it did not become true.
+        HypothesisError: Its hypothesis file is missing, or lacks a claim.
     """
-    folder, claims, rule = models / known.model, claims_of(known), RULES[known.rule]
-    taught = digest(claims[0].hypothesis, known.rule, known.steady, known.others)
+    claims = claims_of(known, hypotheses)
+    taught = _digest(known, claims)
     if is_finished(folder, config):
         record = load(folder).record
-        known_record = record.get("known", {})
-        if known_record.get("taught") == taught and "outside_independent" not in known_record.get("proof", {}):
-            progress.say(f"{folder} was proved before independent others counted; it is trained again.")
-        elif known_record.get("taught") == taught:
+        stale = _stale(known, record, taught)
+        if not stale:
             progress.say(
                 f"{folder} is trained already, with this very configuration; delete its weights to train it anew."
             )
             card = partial(known_card_files, folder.name, config, record, record["weights_sha256"])
             write_missing(folder, (CURVE, CARD), card)
             progress.say(proved(known, record))
-            return row_of(known, record)
-        else:
-            progress.say(f"{folder} was taught another truth than {known.file} holds now; it is trained again.")
-    task = config.make_task()
+            return record
+        progress.say(f"{folder} {stale}; it is trained again.")
+    task, rule = config.make_task(), RULES[known.rule]
 
     def policy(history: History) -> Float[np.ndarray, "batch step action"]:
         return rule.policy(history, task)
 
     _announce(known, config, progress)
-    scratch = folder / SCRATCH
+    scratch, truth = folder / SCRATCH, claims[0].hypothesis
     if was_taught_otherwise(scratch, taught):
         progress.say(f"the state in {scratch} was taught another truth; the training starts anew.")
-    model, record = teach(
-        config, claims[0].hypothesis, policy, scratch, known.steady, progress, known.rule, known.others
-    )
-    kept = f"{known.model} is trained, its state is kept in {scratch}"
-    with progress.stopping(lambda: f"stopped; {kept}; the same command goes on with its proof."):
-        return _finish(known, config, folder, claims, taught, model, record, progress)
+    model, record = teach(config, truth, policy, scratch, known.steady, progress, known.rule, known.others)
+    state = f"{known.model} is trained, its state is kept in {scratch}"
+    with progress.stopping(lambda: f"stopped; {state}; the same command goes on with its proof."):
+        return _finish(known, config, folder, claims, model, record, command, progress)
+
+
+def _digest(known: Known, claims: Sequence[KnownClaim]) -> str:
+    return digest(claims[0].hypothesis, known.rule, known.steady, known.others)
+
+
+def _stale(known: Known, record: Mapping[str, Any], taught: str) -> str:
+    """Return why a finished network has to be trained again; empty if it does not."""
+    content = record.get("known", {})
+    if content.get("taught") != taught:
+        return f"was taught another truth than {known.file} holds now"
+    if "outside_independent" not in content.get("proof", {}):
+        return "was proved before independent others counted"
+    return ""
 
 
 def _finish(
@@ -86,12 +96,12 @@ def _finish(
     config: Config,
     folder: Path,
     claims: Sequence[KnownClaim],
-    taught: str,
     model: ADTransformer,
     record: dict[str, Any],
+    command: str,
     progress: Progress,
-) -> list[str]:
-    """Prove what a trained network is, evaluate it and keep it."""
+) -> dict[str, Any]:
+    """Prove what a trained network is, evaluate it, keep it, and return its record."""
     progress.begin(f"proving {known.name}", 0)
     task, rng = config.make_task(), np.random.default_rng([config.histories.seed + FRESH])
     history = config.live(task.sample_tasks(rng, PROVED), rng)
@@ -101,11 +111,11 @@ def _finish(
         "machine": machine(record["threads"], record["device"]),
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "context": model.shape.n_ctx,
-        "command": f"python cli.py known {known.name}",
+        "command": command,
         "known": {
             "rule": known.rule,
             "words": known.words,
-            "taught": taught,
+            "taught": _digest(known, claims),
             "agreement": asdict(agreement(model, known.rule, task, random_histories(config, ROWS, rng))),
             "proof": asdict(proof),
             "claims": {claim.name: claim.to_plain() for claim in claims},
@@ -114,7 +124,7 @@ def _finish(
     }
     save(folder, config, model, record, lambda sha256: known_card_files(folder.name, config, record, sha256))
     progress.say(proved(known, record))
-    return row_of(known, record)
+    return record
 
 
 def _announce(known: Known, config: Config, progress: Progress) -> None:
@@ -126,7 +136,7 @@ def _announce(known: Known, config: Config, progress: Progress) -> None:
     )
 
 
-def proved(known: Known, record: dict[str, Any]) -> str:
+def proved(known: Known, record: Mapping[str, Any]) -> str:
     """Return what is proved of a trained network in a sentence, from the record of its checkpoint."""
     proof = record["known"]["proof"]
     truth = proof["claims"]["truth"]
@@ -135,9 +145,3 @@ def proved(known: Known, record: dict[str, Any]) -> str:
         f"what it does not name is good for {hundredths(proof['outside'])} of the gain, with independent others for "
         f"{hundredths(proof['outside_independent'])}"
     )
-
-
-def row_of(known: Known, record: dict[str, Any]) -> list[str]:
-    """Return a network's row in the table of `known`, from the record of its checkpoint."""
-    match, share = record["known"]["agreement"], record["evaluation"]["summary"]["held_out_of_optimum"]
-    return [known.name, f"{match['decisions']:,}", f"{match['largest']:.1e}", f"{share:.0%}"]

@@ -39,7 +39,7 @@ from ad_hypotheses.tasks.task import check_range, n_tasks_of
 
 FORMAT = 1  # of the folder; a reader refuses another
 MANIFEST = "manifest.json"
-Progress = Callable[[int, int], None]
+Reached = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def generate(
     keep_every: int = 1,
     seed: int = 0,
     shard_size: int = 1024,
-    progress: Progress | None = None,
+    progress: Reached | None = None,
     skip: int = 0,
     shuffle_rewards: bool = False,
 ) -> HistoryFolder:
@@ -281,7 +281,7 @@ def make_shards(
     rows: np.ndarray,
     shard_size: int,
     make: Callable[[int, np.ndarray], History],
-    progress: Progress | None,
+    progress: Reached | None,
 ) -> HistoryFolder:
     """Make the shards that are not there yet, then the manifest.
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.sources.histories import HistoryFolder, Progress, make_shards, open_histories, recipe_of
+from ad_hypotheses.sources.histories import HistoryFolder, Reached, make_shards, open_histories, recipe_of
 from ad_hypotheses.sources.recording import check_episodes
 from ad_hypotheses.sources.shards import FACT
 from ad_hypotheses.sources.variants import check_skip, early, every, expert_only, shuffled_rewards, variant_recipe
@@ -78,7 +78,7 @@ def select(
     episodes: int,
     keep_every: int = 1,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Reached | None = None,
     skip: int = 0,
     shuffle_rewards: bool = False,
 ) -> HistoryFolder:

@@ -112,6 +112,8 @@ def kind_of(path: Path) -> RecordKind:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}. {advice}") from error
     except ValueError as error:
+        beside = path.with_suffix(".json")
+        advice = f"Name {beside}." if beside != path and beside.is_file() else advice
         raise DataError(f"{path} is not a record: {error}. {advice}") from error
     kinds = [kind for kind in KINDS if isinstance(content, dict) and kind.keys <= set(content)]
     if len(kinds) != 1:

@@ -58,8 +58,7 @@ def _figures(claim: Claim) -> Iterator[tuple[str, str, str, str, Any, float | No
     for regime in claim.regimes:
         for name, value in vars(regime).items():
             if isinstance(value, Number):
-                shown = (value.value, value.low, value.high) if value.estimable else (None, None, None)
-                yield "regime", regime.data, regime.name, name, *shown
+                yield "regime", regime.data, regime.name, name, *value.cells()
             elif isinstance(value, int | float):
                 yield "regime", regime.data, regime.name, name, value, None, None
     first = claim.regimes[0].data
@@ -84,15 +83,16 @@ def patch_table(study: PatchStudy) -> pd.DataFrame:
         Where edges were screened, what `attribution` says of the first metric over all steps, and the mean of its
         size over histories; edges that were left out have nothing else.
     """
-    rows, ranked = [], (study.metrics[0], "all")
+    rows: list[tuple[Any, ...]] = []
+    ranked = (study.metrics[0], "all")
     for record in study.patches:
         identity = (record.name, record.kind, " + ".join(record.writers), record.reader, record.arrow, record.n_edges)
         for metric, by_regime in record.effects.items():
             for regime, effect in by_regime.items():
-                number = effect.value
-                shown = (number.value, number.low, number.high) if number.estimable else (None, None, None)
                 screened = (record.attribution, record.attribution_size) if (metric, regime) == ranked else (None, None)
-                rows.append((*identity, metric, regime, *shown, effect.p, effect.holm, effect.bh, *screened))
+                rows.append(
+                    (*identity, metric, regime, *effect.value.cells(), effect.p, effect.holm, effect.bh, *screened)
+                )
     for record in study.screening.unmeasured if study.screening else ():
         identity = (record.name, record.kind, " + ".join(record.writers), record.reader, record.arrow, record.n_edges)
         rows.append((*identity, *ranked, *[None] * 6, record.attribution, record.attribution_size))

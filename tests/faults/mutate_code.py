@@ -223,7 +223,7 @@ UNUSED = (
     "spare = 3",
     "import math",
     "def helper(x): return x.no_such_attribute",
-    "@node(at=mlp(0))\ndef spare(history): return history.actions * 0",
+    "def spare(history): return history.actions * 0",
     "pairs = [(i, j) for i in range(3) for j in range(3)]",
     "class Spare: pass",
 )

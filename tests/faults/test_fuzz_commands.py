@@ -23,9 +23,9 @@ from ad_hypotheses.cli.app import app, main
 
 FILES = (
     "stay", "stay.py", "stay.PY", "hypotheses/stay.py", "hypotheses/stay.py/x", "hypotheses", "models/base/config.yaml",
-    "models/base", "base", "base/", "BASE", "./base", "../models/base", "tiny.yaml", "pipe", "pipe.py", "circle",
-    "circle.py", "", " ", "/", "//", ".", "..", "~", "*", "[", "**", "**/*", "-", "--", "é", "a\nb", "x" * 300,
-    "/dev/null", "/dev/zero",
+    "models/base", "base", "base/", "BASE", "./base", "../models/base", "tiny.yaml", "study.json", "pipe", "pipe.py",
+    "circle", "circle.py", "", " ", "/", "//", ".", "..", "~", "*", "[", "**", "**/*", "-", "--", "é", "a\nb",
+    "x" * 300, "/dev/null", "/dev/zero",
 )  # fmt: skip
 NUMBERS = (
     "1", "2", "8", "16", "0", "-1", "", "1.5", "1e3", "nan", "inf", "0x10", "007", "1_000", "٣", "9" * 30, "1000000000",
@@ -45,7 +45,7 @@ ARGUMENTS = {
     "histories": ("tiny.yaml", "models/base/config.yaml"), "train": ("tiny.yaml",), "sweep": ("sweep.yaml",),
     "known": ("win-stay",), "evaluate": ("base", "models/base", "b*"), "new": ("other", "other.py"),
     "check": ("stay", "stay.py", "hypotheses/stay.py"), "scrub": ("stay", "stay.py", "hypotheses/stay.py"),
-    "patch": ("stay", "base"),
+    "patch": ("stay", "base"), "report": ("study.json",),
 }  # fmt: skip
 OPTIONS = {
     "--align": ("step", "episode_step", "any"), "--device": ("cpu",), "--direction": ("noising", "denoising"),
@@ -98,10 +98,11 @@ def parameters() -> dict[str, list[Parameter]]:
 
 @pytest.fixture(scope="module")
 def workplace(sound, tmp_path_factory) -> Path:
-    """A folder with a model, a hypothesis, a configuration, a pipe, a link to itself and a file where folders go."""
+    """A folder with one file of every kind, a pipe, a link to itself and a file where folders go."""
     place = tmp_path_factory.mktemp("workplace")
     shutil.copytree(sound.place / "models", place / "models")
     shutil.copytree(sound.place / "hypotheses", place / "hypotheses")
+    (place / "study.json").write_text(json.dumps(sound.figures))
     (place / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
     (place / "sweep.yaml").write_text("base: tiny.yaml\ngrid: {training.seed: [0, 1]}\nname: 's{seed}'\n")
     (place / "taken").write_text("a file, not a folder")

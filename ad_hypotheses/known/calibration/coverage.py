@@ -12,7 +12,7 @@ from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.evidence.estimate import LossSums, estimate
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.known.calibration.cases import Case
-from ad_hypotheses.known.calibration.trials import RATIOS, SEEDS, number
+from ad_hypotheses.known.calibration.trials import RATIOS, SEEDS
 from ad_hypotheses.language.check import BoundGraph, bind
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
 from ad_hypotheses.studies.scrub.halves import n_splits, scrub_in_halves
@@ -57,7 +57,7 @@ def estimates(case: Case, datasets: Datasets) -> list[dict[str, Number]]:
         losses = _losses(case, datasets.claim, settings, halves=True)
         resampling = losses.resampling(np.random.default_rng(settings.seed), DRAWS)
         evidence = estimate(losses, resampling)
-        by_passes.append({name: number(getattr(evidence, name)) for name in RATIOS})
+        by_passes.append({name: getattr(evidence, name).number() for name in RATIOS})
     return by_passes
 
 

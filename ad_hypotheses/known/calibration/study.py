@@ -158,13 +158,10 @@ def _work(workers: Workers, jobs: Sequence[Job], place: Workplace, progress: Pro
     total = max(sum(costs.values()), 1)
     known = sum(costs.values()) - sum(costs[job] for job, _ in todo)
     done, began, announced = known, time.monotonic(), False
-    percent = int(100 * known / total)
-    progress.begin(title, 100, "%", percent)
+    progress.begin(title, 100, "%", int(100 * known / total))
     for job in workers(partial(_run, place=place), todo):
         done += costs[job]
-        progress.note(job.network)
-        progress.advance(int(100 * done / total) - percent)
-        percent = int(100 * done / total)
+        progress.reach(int(100 * done / total), job.network)
         passed = time.monotonic() - began
         if not announced and passed > SECONDS_MEASURED:
             announced = True

@@ -179,8 +179,8 @@ def _outcome(
         other, own = weighed.evidence[passes]
         change = np.abs(measured.losses["scrubbed"] - cross_entropy(clean.log_probs, clean.history.actions))
         figures |= {name: getattr(other, name).value for name in ("model", "scrubbed", "baseline", "structure")}
-        figures |= {name: number(getattr(other, name)) for name in RATIOS}
-        figures |= {f"{name}_with_self": number(getattr(own, name)) for name in RATIOS}
+        figures |= {name: getattr(other, name).number() for name in RATIOS}
+        figures |= {f"{name}_with_self": getattr(own, name).number() for name in RATIOS}
         figures |= {
             "root_movement": measured.root_movement,
             "swapped": measured.least_swapped,
@@ -190,9 +190,3 @@ def _outcome(
         }
     where = (trial.network, weighed.claim.name, trial.rows, passes, trial.replicate, family)
     return TrialOutcome(*where, **(figures | chance), verdicts=verdicts)
-
-
-def number(estimate: object) -> Number:
-    """Return an estimate without its draws."""
-    value, low, high, estimable = (getattr(estimate, name) for name in ("value", "low", "high", "estimable"))
-    return Number(float(value), float(low), float(high), bool(estimable))

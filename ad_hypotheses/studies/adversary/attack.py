@@ -34,7 +34,6 @@ from ad_hypotheses.studies.adversary.outcomes import (
     AttemptOutcome,
     corrected,
     divergence,
-    number,
     passed,
     recovered,
     resamples_for,
@@ -291,7 +290,7 @@ class _Attack:
         now = self._agree(_added(refined), MEASURING, self.plan.passes)
         more = [weigh(self._agree(_added([*refined, choice]), MEASURING, self.plan.passes), now) for choice in rest]
         return {
-            choice: Beyond(number(effects.loss_nats), number(effects.kl_nats), smallest(p))
+            choice: Beyond(effects.loss_nats.number(), effects.kl_nats.number(), smallest(p))
             for choice, effects, p in zip(rest, more, corrected([[effects] for effects in more]), strict=True)
         }
 
@@ -325,12 +324,12 @@ class _Attack:
             code=candidate.code,
             agreeing_at=list(choice.agreeing),
             reach=self._reach(choice.candidate, choice.node, MEASURING),
-            lost=number(harm.loss_nats),
+            lost=harm.loss_nats.number(),
             recovered_differing=recovered(differing, half.ground, resampling),
             recovered_agreeing=recovered(agreeing, half.ground, resampling),
-            gained=number(relief.loss_nats),
-            kl_lost=number(harm.kl_nats),
-            kl_gained=number(relief.kl_nats),
+            gained=relief.loss_nats.number(),
+            kl_lost=harm.kl_nats.number(),
+            kl_gained=relief.kl_nats.number(),
             p=smallest(p_values),
             passed=passed_tests,
             regime=stands_out("loss" if "lost" in passed_tests else "kl", base, differing, regimes, resampling),
@@ -361,4 +360,4 @@ def _added(chosen: Sequence[_Choice]) -> dict[str, list[int]]:
 
 def _apart(effects: AttemptEffects, p_values: Float[np.ndarray, " test"]) -> Apart:
     passed_tests = passed(TESTS[:2], p_values)
-    return Apart(number(effects.loss_nats), number(effects.kl_nats), smallest(p_values), passed_tests)
+    return Apart(effects.loss_nats.number(), effects.kl_nats.number(), smallest(p_values), passed_tests)

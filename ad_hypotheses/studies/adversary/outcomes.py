@@ -88,17 +88,12 @@ def worse(
 
 def recovered(outcome: AttemptOutcome, ground: AttackGround, resampling: Resampling) -> Number:
     """Estimate the share of the loss that is recovered."""
-    return number(crossed_bootstrap(outcome.loss - ground.baseline, -ground.scale("loss")[None], resampling))
+    return crossed_bootstrap(outcome.loss - ground.baseline, -ground.scale("loss")[None], resampling).number()
 
 
 def divergence(outcome: AttemptOutcome, ground: AttackGround, resampling: Resampling) -> Number:
     """Estimate the divergence of the scrubbed from the model's distribution, in nats a step."""
-    return number(crossed_bootstrap(outcome.kl, ground.counts[None], resampling))
-
-
-def number(estimate: Estimate) -> Number:
-    """Return an estimate as it is recorded."""
-    return Number(float(estimate.value), float(estimate.low), float(estimate.high), bool(estimate.estimable))
+    return crossed_bootstrap(outcome.kl, ground.counts[None], resampling).number()
 
 
 def rough(than: AttemptOutcome, outcome: AttemptOutcome, ground: AttackGround) -> tuple[float, float]:

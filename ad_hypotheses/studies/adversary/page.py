@@ -156,18 +156,14 @@ def figures(claim: Claim) -> Iterator[tuple[str, str, str, float | None, float |
         of = f"{finding.feature} at {finding.node}"
         for name, value in vars(finding).items():
             if isinstance(value, Number):
-                yield "adversary", of, name, *_shown(value)
+                yield "adversary", of, name, *value.cells()
         yield "adversary", of, "reach", finding.reach, None, None
         yield "adversary", of, "p", finding.p, None, None
         if finding.beyond is not None:
-            yield "adversary", of, "gained_beyond_refined", *_shown(finding.beyond.gained)
-            yield "adversary", of, "kl_gained_beyond_refined", *_shown(finding.beyond.kl_gained)
+            yield "adversary", of, "gained_beyond_refined", *finding.beyond.gained.cells()
+            yield "adversary", of, "kl_gained_beyond_refined", *finding.beyond.kl_gained.cells()
             yield "adversary", of, "p_beyond_refined", finding.beyond.p, None, None
     for of, record in (("claim", challenge), ("refined", challenge.refined)):
         if record is not None:
-            yield "adversary", of, "recovered", *_shown(record.recovered)
-            yield "adversary", of, "kl", *_shown(record.kl)
-
-
-def _shown(value: Number) -> tuple[float | None, float | None, float | None]:
-    return (value.value, value.low, value.high) if value.estimable else (None, None, None)
+            yield "adversary", of, "recovered", *record.recovered.cells()
+            yield "adversary", of, "kl", *record.kl.cells()

@@ -321,7 +321,7 @@ def _task_names(models: Sequence[Evaluated]) -> list[str]:
 def figure_rows(models: Sequence[Evaluated]) -> list[tuple[Any, ...]]:
     """Return every figure: model, task, set of tasks, learner, figure, of what, value, low, high."""
     rows: list[tuple[Any, ...]] = [
-        (model.name, model.task, model.judged_on, "model", "last: difference", group[0].name, *_bounds(number))
+        (model.name, model.task, model.judged_on, "model", "last: difference", group[0].name, *number.cells())
         for group in by_task(models)
         for model in group[1:]
         if (number := difference(model, group[0])) is not None
@@ -332,7 +332,7 @@ def figure_rows(models: Sequence[Evaluated]) -> list[tuple[Any, ...]]:
                 start = (model.name, model.task, tasks, learner)
                 for key in figures:
                     for of, number in _numbers(figures[key]):
-                        rows.append((*start, key, of, *_bounds(number)))
+                        rows.append((*start, key, of, *number.cells()))
             for curve in model.results[tasks]:
                 start, empty = (model.name, model.task, tasks, curve["name"]), [None] * len(curve["returns"])
                 bounds = zip(curve["returns"], curve["low"] or empty, curve["high"] or empty, strict=True)
@@ -345,7 +345,7 @@ def figure_rows(models: Sequence[Evaluated]) -> list[tuple[Any, ...]]:
                 for key in keys:
                     for _, number in _numbers(entry[key]):
                         start = (model.name, model.task, model.judged_on, "model")
-                        rows.append((*start, f"{kind}: {key}", entry[of], *_bounds(number)))
+                        rows.append((*start, f"{kind}: {key}", entry[of], *number.cells()))
     return rows
 
 
@@ -354,10 +354,6 @@ def _numbers(figure: Any) -> list[tuple[str, Number]]:
     several = isinstance(figure, Mapping) and "value" not in figure
     read = {of: Number.read(part) for of, part in (figure if several else {"": figure}).items()}
     return [(of, number) for of, number in read.items() if number is not None]
-
-
-def _bounds(number: Number) -> tuple[float, float, float]:
-    return number.value, number.low, number.high
 
 
 def _ratio(value: float | None) -> str:

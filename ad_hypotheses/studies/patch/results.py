@@ -178,4 +178,4 @@ def _same_in_both(trial: BoundPatches) -> list[str]:
     same = (reference == donor).all(dim=0).all(dim=0).tolist()
     still = {channel for channel, alike in zip(model.vocabulary.channels, same, strict=True) if alike}
     patched = {writer for item in trial.items if isinstance(item.patch, Edge | Nodes) for writer in item.patch.writers}
-    return [str(one) for one in sorted(patched) if one.kind == "pos" or one.channel in still]
+    return [str(writer) for writer in sorted(patched) if writer.kind == "pos" or writer.channel in still]

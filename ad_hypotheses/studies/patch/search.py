@@ -21,8 +21,8 @@ from ad_hypotheses.progress import Progress
 from ad_hypotheses.report.screen import size
 from ad_hypotheses.report.words import figure
 from ad_hypotheses.storage.scratch import Scratch
-from ad_hypotheses.studies.patch.found import SearchResult, require_place, write
 from ad_hypotheses.studies.patch.screen import attribute_or_resume
+from ad_hypotheses.studies.patch.search_result import SearchResult, require_place, write
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
 
 FRESH_HISTORIES = 500_009  # added to the seed: histories that the search did not see
