@@ -263,9 +263,9 @@ class Chunk:
                         arrow.selected[self.positions][..., None], value, self._unimportant(group, reader)
                     )
                 x = x + value if joint else x + (value - self._unimportant(group, reader))
-        for key, value in self.own.items():
-            if isinstance(key, Strand) and key.feeds(reader):
-                group = self.scrubber.strands[self.visit.node.name][key]
+        for own, value in self.own.items():
+            if isinstance(own, Strand) and own.feeds(reader):
+                group = self.scrubber.strands[self.visit.node.name][own]
                 x = x + value if joint else x + (value - self._unimportant(group, reader))
         return x
 
