@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from listener import Listener
 
 from ad_hypotheses import Hypothesis, embed, logits, mlp, node
+from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.errors import CheckpointError
-from ad_hypotheses.studies.scrub.bind import ScrubSettings
+from ad_hypotheses.storage.scratch import Scratch
+from ad_hypotheses.studies.scrub import study
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, prepare
+from ad_hypotheses.studies.scrub.measure import measure
 from ad_hypotheses.studies.scrub.study import scrub
 
-SETTINGS = ScrubSettings(rows=16, passes=1, rollouts=0)
+SETTINGS = ScrubSettings(rows=32, pool=64, data=("source",), passes=1, rollouts=0, rivals=False)
 
 
 @node(at=embed("x") + embed("y"))
@@ -39,19 +46,131 @@ def claim():
 
 def test_a_study_returns_its_record_and_writes_and_prints_nothing(claim, trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (study,) = scrub([claim], SETTINGS, models=trained)
-    assert (study.model, study.claims[0].name, study.claims[0].regimes[0].name) == ("tiny", "place_only", "all")
+    (record,) = scrub([claim], SETTINGS, models=trained)
+    assert (record.model, record.claims[0].name, record.claims[0].regimes[0].name) == ("tiny", "place_only", "all")
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_listener_hears_the_cost_beforehand_and_every_forward(claim, trained):
     listener = Listener()
-    (study,) = scrub([claim], SETTINGS, models=trained, progress=listener)
+    (record,) = scrub([claim], SETTINGS, models=trained, progress=listener)
     assert [title for title, _ in listener.phases] == ["generating histories", "scrubbing"]
     assert listener.done == listener.phases[-1][1] > 0
-    assert listener.notes[0] == f"place_only (1 of {len(study.claims)})"
+    assert listener.notes == ["source", *(f"{item.name} on source" for item in record.claims)]
+    assert listener.lines[0].startswith("2 claims over 32 histories, with 64 donors, of 1 data sets (source): ")
     assert f"{listener.phases[-1][1]:,} partial forward passes" in listener.lines[0]
+
+
+def test_a_hypothesis_is_tested_on_every_data_set_and_controls_on_the_first(claim, trained):
+    listener = Listener()
+    settings = replace(SETTINGS, data=("source", "own", "edited:goal-moved"))
+    (record,) = scrub([claim], settings, models=trained, progress=listener)
+    assert listener.done == listener.phases[-1][1]
+    main, *controls = record.claims
+    assert main.data_sets == [item.name for item in record.data] == list(settings.data)
+    assert [(regime.data, regime.name) for regime in main.regimes] == [
+        (data, regime) for data in settings.data for regime in ("all", "explore", "navigate", "stay")
+    ]
+    assert {control.data_sets[0] for control in controls} == {"source"}
+    assert {len(control.data_sets) for control in controls} == {1}
+    assert {(item.rows, item.pool) for item in record.data} == {(32, 64)}
+    for regime in main.regimes:
+        assert (regime.explained is not None) is (regime.data == "source")
+        assert (regime.status == "average") is (regime.name == "all")
+        assert regime.positions <= 32 * record.n_steps
+    # what is judged of each cell stands with it
+    assert {regime.status for regime in main.regimes} <= {
+        "average", "supported", "refuted", "open", "untested", "does not count"
+    }  # fmt: skip
+    counts = [regime for regime in main.regimes if regime.why_not]
+    assert all(regime.status == "does not count" for regime in counts)
+
+
+class Impatient(Listener):
+    """Stops a study after some forwards.
+
+    Args:
+        after: Their number.
+    """
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def advance(self, by: int) -> None:
+        super().advance(by)
+        if self.phases[-1][0] == "scrubbing" and self.done > self.after:
+            raise KeyboardInterrupt
+
+
+def test_a_resumed_study_is_that_of_one_that_was_not_interrupted(claim, trained, tmp_path: Path, monkeypatch):
+    settings = replace(SETTINGS, data=("source", "own"))
+    (whole,) = scrub([claim], settings, models=trained)
+    scratch, listener = Scratch(tmp_path), Listener()
+    with pytest.raises(KeyboardInterrupt):
+        scrub([claim], settings, models=trained, scratch=scratch, progress=Impatient(30))
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.npz")}
+    assert kept
+    measured = []
+    monkeypatch.setattr(study, "measure", lambda ground, bound, *rest, **options: (
+        measured.append(ground.data) or measure(ground, bound, *rest, **options)))  # fmt: skip
+    (resumed,) = scrub([claim], settings, models=trained, scratch=scratch, progress=listener)
+    assert resumed.to_json() == whole.to_json()
+    assert listener.done == listener.phases[-1][1]
+    assert len(measured) == 3 - len(kept)  # the claim on two data sets and its control on one
+    assert all(path.read_bytes() == content for path, content in kept.items())
+
+
+def test_a_damaged_measurement_is_made_again(claim, trained, tmp_path: Path):
+    scratch = Scratch(tmp_path)
+    (whole,) = scrub([claim], SETTINGS, models=trained, scratch=scratch)
+    for path in tmp_path.rglob("*.npz"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(bytes(content))
+    (again,) = scrub([claim], SETTINGS, models=trained, scratch=scratch)
+    assert again.to_json() == whole.to_json()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": 40},
+        {"pool": 80},
+        {"passes": 2},
+        {"seed": 1},
+        {"others": "independent"},
+        {"align": "any"},
+        {"tasks": "train"},
+    ],
+)
+def test_what_was_measured_otherwise_is_not_taken_for_the_same(claim, trained, tmp_path: Path, change):
+    def keys(settings: ScrubSettings) -> set[str]:
+        checkpoint = load("tiny", trained, "cpu")
+        bound_study = prepare(claim, [], checkpoint, settings)
+        (ground,) = bound_study.grounds
+        extent = settings.extent(main=True, first=True)
+        return {study._key(checkpoint, item.bound, ground, extent, settings) for item in bound_study.claims}
+
+    assert keys(SETTINGS) == keys(SETTINGS)
+    assert not keys(SETTINGS) & keys(replace(SETTINGS, **change))
+
+
+def test_donors_are_four_times_the_references_and_at_least_a_thousand():
+    assert ScrubSettings().donors == ScrubSettings(rows=16).donors == 1024
+    assert ScrubSettings(rows=500).donors == 2000
+    assert ScrubSettings(rows=500, pool=7).donors == 7
+    assert ScrubSettings().data == ("source", "own", "edited")
+
+
+def test_few_donors_of_each_task_are_warned_of(claim, trained):
+    (bound_study,) = (prepare(claim, [], load("tiny", trained, "cpu"), replace(SETTINGS, pool=64)),)
+    (ground,) = bound_study.grounds
+    n_tasks = len(np.unique(ground.history.task["goal"][32:], axis=0))
+    for pool in (4 * n_tasks - 1, 4 * n_tasks):
+        warnings = study._warnings(bound_study, replace(SETTINGS, pool=pool))
+        assert any(f"{pool} donors of {n_tasks} tasks" in text for text in warnings) is (pool < 4 * n_tasks)
 
 
 def test_a_listener_changes_no_figure(claim, trained):

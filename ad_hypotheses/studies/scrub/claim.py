@@ -81,9 +81,7 @@ def weigh(ground: Ground, measured: Measured, resampling: Resampling) -> tuple[d
         shape = ground.log_probs.shape
         divergence = ground.divergence(np.broadcast_to(ground.ignorant(name), shape))
         independent = measured.kl.get(INDEPENDENT)
-        few = np.zeros(len(mask), dtype=bool)
-        if independent is not None:
-            few[: np.flatnonzero(independent.any(axis=(0, 2)))[-1] + 1 if independent.any() else 0] = True
+        there = None if independent is None else mask & np.isfinite(independent).all(axis=0)
         sums = Sums(
             counts=mask.sum(axis=1),
             model=_row_sums(model, mask),
@@ -94,8 +92,8 @@ def weigh(ground: Ground, measured: Measured, resampling: Resampling) -> tuple[d
             kl=_row_sums(measured.kl[SCRUBBED], mask),
             kl_ignorant=_row_sums(divergence, mask),
             kl_with_self=_row_sums(measured.kl.get(WITH_SELF, measured.kl[SCRUBBED]), mask),
-            kl_independent=None if independent is None else _row_sums(independent, mask & few[:, None]),
-            kl_ignorant_there=None if independent is None else _row_sums(divergence, mask & few[:, None]),
+            kl_independent=None if independent is None else _row_sums(independent, there),
+            kl_ignorant_there=None if independent is None else _row_sums(divergence, there),
             clusters=learner,
         )
         evidence[name] = estimate(sums, resampling)

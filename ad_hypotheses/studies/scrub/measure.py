@@ -35,7 +35,8 @@ class Measured:
 
     Attributes:
         losses: Cross-entropy by variant, in nats. {variant: [pass, row, step]}
-        kl: KL divergence from the model by variant, in nats. {variant: [pass, row, step]}
+        kl: KL divergence from the model by variant, in nats; NaN in rows on which a variant was not measured. {variant:
+            [pass, row, step]}
         tested: Where every node has another donor. [row, step]
         has_donor: Share of the positions that have another donor, by node. {node: [row, step]}
         same_argmax: Share of passes that keep the likeliest action. [row, step]
@@ -82,11 +83,13 @@ class Measured:
         content = read_checked_arrays(path)
         if content is None:
             return None
-        arrays: dict[str, Any] = {name: content[name] for name in ("tested", "same_argmax", "probabilities")}
-        for kind in ("losses", "kl", "has_donor"):
-            named = {name.partition(" ")[2]: value for name, value in content.items() if name.startswith(f"{kind} ")}
-            arrays[kind] = named
-        return cls(**arrays, **json.loads(str(content["meta"])))
+        by_name: dict[str, dict[str, Any]] = {
+            kind: {name.partition(" ")[2]: value for name, value in content.items() if name.startswith(f"{kind} ")}
+            for kind in ("losses", "kl", "has_donor")
+        }
+        arrays = {name: content[name] for name in ("tested", "same_argmax", "probabilities")}
+        fields: dict[str, Any] = by_name | arrays | json.loads(str(content["meta"]))
+        return cls(**fields)
 
 
 def kept_or_measured(
@@ -234,7 +237,7 @@ def _pull_apart(ground: Ground, bound: BoundGraph, options: Options, seed: int, 
         ground.labelled,
     )
     bound_to_part = bound.of_rows(rows)
-    whole = np.zeros((1, *ground.log_probs.shape[:2]), dtype=np.float32)
+    whole = np.full((1, *ground.log_probs.shape[:2]), np.nan, dtype=np.float32)
     for others in ("independent", "joint"):
         scrubber = Scrubber(part.clean, bound_to_part, replace(options, others=others), seed)  # type: ignore[arg-type]
         kl = part.divergence(scrubber.run(0).log_probs)
