@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from listener import Listener
@@ -9,6 +11,7 @@ from listener import Listener
 from ad_hypotheses import Hypothesis, embed, logits, mlp, node
 from ad_hypotheses.errors import CheckpointError
 from ad_hypotheses.studies.scrub.bind import ScrubSettings
+from ad_hypotheses.studies.scrub.measure import share_recovered
 from ad_hypotheses.studies.scrub.study import scrub
 
 SETTINGS = ScrubSettings(rows=16, passes=1, rollouts=0)
@@ -64,3 +67,8 @@ def test_a_listener_changes_no_figure(claim, trained):
 def test_a_study_of_a_model_that_does_not_exist_says_which_there_are(claim, trained):
     with pytest.raises(CheckpointError, match="elsewhere"):
         scrub([claim], SETTINGS, model="elsewhere", models=trained)
+
+
+def test_where_a_model_gains_nothing_no_share_of_it_can_be_told():
+    assert share_recovered(1.25, 1.0, 2.0) == 0.75
+    assert math.isnan(share_recovered(np.float64(1.5), np.float64(1.5), np.float64(1.5)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -205,8 +206,21 @@ def recovered_in_a_pass(scrubber: Scrubber, baseline: Float[np.ndarray, "row ste
     actions = scrubber.clean.history.actions
     runs = (scrubber.clean.log_probs, scrubber.run(0).log_probs)
     model, scrubbed = (cross_entropy(log_probs, actions).mean(dtype=np.float64) for log_probs in runs)
-    nothing = baseline.mean()
-    return float((scrubbed - nothing) / (model - nothing))
+    return share_recovered(scrubbed, model, baseline.mean())
+
+
+def share_recovered(scrubbed: float, model: float, nothing: float) -> float:
+    """Return which part of what a model gains is left where it is scrubbed.
+
+    Args:
+        scrubbed: Loss then, in nats.
+        model: Loss of the model as it is.
+        nothing: Loss when nothing is important.
+
+    Returns:
+        1 if all is left, 0 if nothing is; NaN if the model gains nothing, as one whose output is always the same.
+    """
+    return float((scrubbed - nothing) / (model - nothing)) if model != nothing else math.nan
 
 
 def _apart_and_together(clean: Clean, bound: BoundGraph, options: Options, seed: int) -> tuple[float, float]:
@@ -288,5 +302,5 @@ def _node(
     for key, agreeing in (("recovered", True), ("resampled", False)):
         log_probs = scrub_alone(scrubber, name, agreeing, ROWS_ALONE)
         loss = cross_entropy(log_probs, actions[:ROWS_ALONE]).mean(dtype=np.float64)
-        figures[key] = float((loss - nothing) / (model - nothing))
+        figures[key] = share_recovered(loss, model, nothing)
     return figures
