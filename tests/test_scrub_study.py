@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ad_hypotheses.errors import CheckpointError
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.scrub import study
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, prepare
-from ad_hypotheses.studies.scrub.measure import measure
+from ad_hypotheses.studies.scrub.measure import measure, share_recovered
 from ad_hypotheses.studies.scrub.study import scrub
 
 SETTINGS = ScrubSettings(rows=32, pool=64, data=("source",), passes=1, rollouts=0, rivals=False)
@@ -183,3 +184,8 @@ def test_a_listener_changes_no_figure(claim, trained):
 def test_a_study_of_a_model_that_does_not_exist_says_which_there_are(claim, trained):
     with pytest.raises(CheckpointError, match="elsewhere"):
         scrub([claim], SETTINGS, model="elsewhere", models=trained)
+
+
+def test_where_a_model_gains_nothing_no_share_of_it_can_be_told():
+    assert share_recovered(1.25, 1.0, 2.0) == 0.75
+    assert math.isnan(share_recovered(np.float64(1.5), np.float64(1.5), np.float64(1.5)))

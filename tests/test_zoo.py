@@ -134,6 +134,21 @@ def test_weights_of_another_shape_are_refused(models):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "n_axes"), [("blocks.0.attn.W_Q", 3), ("blocks.0.mlp.W_in", 2), ("W_pos", 2)], ids=lambda value: str(value)
+)
+@pytest.mark.parametrize("stored", [0, 1])
+def test_weights_with_fewer_axes_are_refused(models, name, n_axes, stored):
+    weights = {**zoo.build(config()).state_dict(), name: torch.zeros((1,) * stored)}
+    forge(models, save_tensors(weights))
+    refused(models, "does not fit the model", f"axes of {name}: {n_axes} there, {stored} in the weights")
+
+
+def test_weights_of_a_layer_without_a_number_are_refused(models):
+    forge(models, save_tensors({**zoo.build(config()).state_dict(), "blocks.first.W": torch.zeros(2)}))
+    refused(models, "does not fit the model", "model.n_layers")
+
+
 def test_missing_and_surplus_weights_are_refused(models):
     weights = zoo.build(config()).state_dict()
     forge(models, save_tensors({name: weight for name, weight in weights.items() if name != "W_U"}))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.reading import read_file
 
 CONFIG, WEIGHTS, CARD, CURVE = "config.yaml", "weights.safetensors", "card.md", "curve.png"
+N_AXES = {"blocks.0.attn.W_Q": 3, "blocks.0.mlp.W_in": 2, "W_pos": 2}  # of the weights that sizes are read off
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,11 @@ def _tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
 def _require_fit(config: Config, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Refuse sizes that are not those of the weights, before a model of that size is made."""
     size, shapes = config.model, {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    _require_equal(
+        [(f"axes of {name}", n_axes, len(shapes[name])) for name, n_axes in N_AXES.items() if name in shapes], folder
+    )
     context = config.context_episodes * config.make_task().horizon
-    layers = {int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")}
+    layers = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
     heads = shapes.get("blocks.0.attn.W_Q", (size.n_heads, size.d_model, 0))
     mlp = shapes.get("blocks.0.mlp.W_in")
     steps = shapes["W_pos"][0] if "W_pos" in shapes else None
@@ -170,6 +174,11 @@ def _require_fit(config: Config, tensors: Mapping[str, torch.Tensor], folder: Pa
         pairs.append(("model.d_mlp", size.d_mlp or 4 * size.d_model, mlp[1]))
     if steps is not None and size.positions == "learned":
         pairs.append(("steps of a context (task.horizon, histories.episodes, training.crop)", context, steps))
+    _require_equal(pairs, folder)
+
+
+def _require_equal(pairs: Sequence[tuple[str, Any, Any]], folder: Path) -> None:
+    """Refuse what is configured and stored differently."""
     wrong = [
         f"\n  {key}: {configured} there, {stored} in the weights"
         for key, configured, stored in pairs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -211,6 +212,20 @@ def _fidelity(ground: Ground, kl: np.ndarray, tested: Bool[np.ndarray, "row step
     return float(1 - kl[mask].sum(dtype=np.float64) / zero) if zero > 0 else None
 
 
+def share_recovered(scrubbed: float, model: float, nothing: float) -> float:
+    """Return which part of what a model gains is left where it is scrubbed.
+
+    Args:
+        scrubbed: Loss then, in nats.
+        model: Loss of the model as it is.
+        nothing: Loss when nothing is important.
+
+    Returns:
+        1 if all is left, 0 if nothing is; NaN if the model gains nothing, as one whose output is always the same.
+    """
+    return float((scrubbed - nothing) / (model - nothing)) if model != nothing else math.nan
+
+
 def _half_pool(ground: Ground, bound: BoundGraph, options: Options, seed: int, measured: Measured) -> float | None:
     """Scrub a quarter of the references with half of the pool, and say what that adds to fidelity."""
     rows = np.arange(ground.history.n_rows)
@@ -296,5 +311,5 @@ def _node(
     nothing = ground.baseline[:ROWS_ALONE].mean()
     for key, agreeing in (("recovered", True), ("resampled", False)):
         loss = ground.loss(scrub_alone(scrubber, name, agreeing, ROWS_ALONE)).mean(dtype=np.float64)
-        figures[key] = float((loss - nothing) / (model - nothing))
+        figures[key] = share_recovered(loss, model, nothing)
     return figures
