@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,12 @@ from ad_hypotheses.studies.tables import tidy
 PARTS = (Part(None, (Reader(5, "logits"),)),)
 
 
+def bits(labels, history, align="step", selected=None, n_references=0):
+    """Bits of a node among the donors of a ground, which are all histories but the first."""
+    ground = SimpleNamespace(history=history, n_references=n_references)
+    return node_bits(bound(labels, selected), ground, align)
+
+
 def bound(labels, selected=None):
     return BoundNode("one", PARTS, (), np.asarray(labels), selected, False, "")
 
@@ -39,8 +46,8 @@ def entropy(labels):
 @pytest.mark.parametrize("align", ["step", "any"])
 def test_constant_is_one_and_injective_is_nothing(align):
     history = tiny_history(0, 64, 6)
-    constant = node_bits(bound(np.zeros((64, 6), dtype=int)), history, align)
-    finest = node_bits(bound(np.unique(history.so_far(), return_inverse=True)[1].reshape(64, 6)), history, align)
+    constant = bits(np.zeros((64, 6), dtype=int), history, align)
+    finest = bits(np.unique(history.so_far(), return_inverse=True)[1].reshape(64, 6), history, align)
     assert constant.share == pytest.approx(1)
     assert finest.share == pytest.approx(0)
     assert constant.carried == finest.carried > 1
@@ -52,16 +59,16 @@ def test_it_is_the_conditional_entropy_of_the_history_whatever_values_are_called
     rng = np.random.default_rng(seed)
     history = tiny_history(seed, n_rows, 3)
     labels = rng.integers(n_values, size=(n_rows, 3))
-    found = node_bits(bound(labels), history, "step")
+    found = bits(labels, history)
     past = np.unique(history.so_far(), return_inverse=True)[1].reshape(n_rows, 3)
     pairs = labels * (past.max() + 1) + past
     free = [entropy(pairs[:, step]) - entropy(labels[:, step]) for step in range(3)]
     assert found.free == pytest.approx(np.mean(free), abs=1e-9)
     assert found.carried == pytest.approx(np.mean([entropy(past[:, step]) for step in range(3)]), abs=1e-9)
     assert found.share is None or 0 <= found.share <= 1 + 1e-9
-    renamed = node_bits(bound(rng.permutation(n_values)[labels]), history, "step")
+    renamed = bits(rng.permutation(n_values)[labels], history)
     assert renamed == found
-    finer = node_bits(bound(2 * labels + rng.integers(2, size=labels.shape)), history, "step")
+    finer = bits(2 * labels + rng.integers(2, size=labels.shape), history)
     assert finer.free <= found.free + 1e-9
 
 
@@ -70,7 +77,7 @@ def test_only_steps_of_the_role_count():
     selected = np.zeros((32, 4), dtype=bool)
     selected[:, 3] = True
     finest_elsewhere = np.where(selected, 0, np.arange(32)[:, None])
-    found = node_bits(bound(finest_elsewhere, selected), history, "step")
+    found = bits(finest_elsewhere, history, selected=selected)
     assert found.share == pytest.approx(1)
     assert found.carried == pytest.approx(np.log2(32) - np.log2(np.bincount(last_values(history))).mean(), abs=0.5)
 
@@ -81,10 +88,19 @@ def last_values(history):
 
 def test_one_donor_for_the_whole_history():
     history = tiny_history(2, 32, 5)
-    assert node_bits(bound(np.zeros(32, dtype=int)), history, "step").share == pytest.approx(1)
-    assert node_bits(bound(np.arange(32)), history, "step").share == pytest.approx(0)
-    halves = node_bits(bound(np.arange(32) % 2), history, "step")
+    assert bits(np.zeros(32, dtype=int), history).share == pytest.approx(1)
+    assert bits(np.arange(32), history).share == pytest.approx(0)
+    halves = bits(np.arange(32) % 2, history)
     assert (halves.free, halves.carried) == pytest.approx((4, 5))
+
+
+def test_only_the_donors_are_counted():
+    history, rng = tiny_history(3, 40, 4), np.random.default_rng(3)
+    labels, selected = rng.integers(3, size=(40, 4)), rng.random((40, 4)) < 0.6
+    for at in (None, selected):
+        rest = None if at is None else at[8:]
+        assert bits(labels, history, selected=at, n_references=8) == bits(labels[8:], history[8:], selected=rest)
+    assert bits(labels, history, n_references=8) != bits(labels, history)
 
 
 def test_a_claim_is_as_specific_as_the_node_that_leaves_least():

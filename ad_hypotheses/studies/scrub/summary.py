@@ -64,9 +64,18 @@ def _reason(claim: Claim) -> list[Text]:
         *([Text(sentence(claim.sentence))] if claim.sentence else []),
         *(Text(sentence(re.sub(r"[`*]", "", f"but {clause}"))) for clause in lacks(claim.rivals)),
         Text(sentence(claim.reason)),
-        Text(f"fidelity {interval(kept(claim))}, needed {figure(claim.accept)} in every regime that counts"),
+        Text(_overall(claim)),
         *([Text(stake)] if stake else []),
     ]
+
+
+def _overall(claim: Claim) -> str:
+    """Return the first figure over all steps, and what is needed of it."""
+    first = claim.regimes[0]
+    if first.fidelity is None:
+        return f"recovered {interval(first.recovered)}, needed {figure(claim.accept)}"
+    share = interval(first.fidelity)
+    return f"fidelity over all steps of {first.data} {share}; needed {figure(claim.accept)} in every regime that counts"
 
 
 def _rows(claim: Claim) -> list[list[str]]:
