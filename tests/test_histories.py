@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import gc
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -213,6 +215,20 @@ def test_every_damaged_file_is_named(tmp_path: Path, name: str, damage: Callable
             attempt()
         assert f"{tmp_path / 'shard-00001'} {said}: {name}.npy" in str(error.value)
         assert AGAIN in str(error.value)
+
+
+def test_an_archive_in_the_place_of_an_array_is_refused_and_closed(tmp_path: Path) -> None:
+    """What begins as an archive does, numpy's reader of any file opens as one, and leaves open where it is none."""
+    make(tmp_path)
+    path = tmp_path / "shard-00001" / "actions.npy"
+    path.write_bytes(b"PK\x03\x04" + b"\0" * 100)
+    with pytest.raises(DataError, match=r"actions.npy cannot be read"):
+        open_histories(tmp_path, verify=False)
+    gc.collect()  # which warns of a file that was left open
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("actions.npy", b"")
+    with pytest.raises(DataError, match=r"actions.npy cannot be read"):
+        open_histories(tmp_path, verify=False)
 
 
 def test_what_can_be_seen_without_reading_all_is_seen(tmp_path: Path) -> None:

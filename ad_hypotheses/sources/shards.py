@@ -103,7 +103,7 @@ def open_shard(shard: Path, description: Json, verify: bool) -> dict[str, np.nda
     Raises:
         DataError: A file is missing, or is not what the description says.
     """
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, entry in description["files"].items():
         path = shard / name
         if not path.is_file():
@@ -111,7 +111,7 @@ def open_shard(shard: Path, description: Json, verify: bool) -> dict[str, np.nda
         if verify and _digest(path) != entry["sha256"]:
             raise DataError(f"shard {shard} is corrupt: {name} has another checksum than when it was written; {AGAIN}.")
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = np.lib.format.open_memmap(path, mode="r")  # np.load would also open archives, and leave some open
         except Exception as error:  # a changed byte may make the parser of array headers raise anything
             raise DataError(f"shard {shard} is corrupt: {name} cannot be read ({error}); {AGAIN}.") from error
         if array.dtype.str != entry["dtype"] or list(array.shape) != entry["shape"]:
