@@ -272,6 +272,8 @@ def test_a_detour_is_longer_than_the_way_and_gone_twice(name):
     assert (direct.any(axis=1) == first.any(axis=1)).all()
     longer = first.argmax(axis=1) - direct.argmax(axis=1)
     assert (longer >= 0).all()
+    # and then there are steps left in which to see where
+    assert (first.argmax(axis=1)[first.any(axis=1)] < task.horizon - 1).mean() > 0.9
     assert (longer > 0).mean() > 0.7
     assert (first.any(axis=1) == second.any(axis=1)).mean() > 0.7
 

@@ -16,6 +16,7 @@ from ad_hypotheses.distill.train import split, train
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.tasks import TASKS, check_task, make_task, trust
 from ad_hypotheses.tasks.counterfactuals import families_of
+from ad_hypotheses.tasks.edits.kinds import Kind
 from ad_hypotheses.tasks.edits.lives import Lives
 from ad_hypotheses.tasks.play import play
 from ad_hypotheses.tasks.task import MEMBERS
@@ -117,8 +118,25 @@ def test_a_family_of_tasks_declares_counterfactuals_of_its_own(corridor: Path) -
     within = np.arange(1, 24) % 6 != 0
     assert (arrived[:, within] == (history.rewards[:, :-1] > 0)[:, within]).all()
     corridor.write_text(CODE + '\n    def counterfactuals(self):\n        return {"nothing": 3}\n')
-    with pytest.raises(ConfigError, match="counterfactuals: 'nothing' must be a Kind"):
+    with pytest.raises(ConfigError, match=r"counterfactuals\(\) must return kinds by name, but 'nothing' is not one"):
         check_task(make_task("tasks/corridor.py:Corridor"))
+    corridor.write_text(CODE + "\n    def counterfactuals(self):\n        return self.goals\n")
+    with pytest.raises(ConfigError, match=r"corridor: counterfactuals\(\) fails: AttributeError"):
+        families_of(make_task("tasks/corridor.py:Corridor"), 8)
+    short = """
+    def counterfactuals(self):
+        from ad_hypotheses.tasks.edits.kinds import Kind
+
+        return {"short": Kind("a life that ends early", live=lambda lives: lives.live(2))}
+"""
+    corridor.write_text(CODE + short)
+    with pytest.raises(ConfigError, match="Its counterfactual families: AttributeError"):
+        check_task(make_task("tasks/corridor.py:Corridor"))
+
+
+def test_a_kind_that_changes_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the kind of counterfactual 'nothing' needs `edit`, `live` or both"):
+        Kind("nothing")
 
 
 def test_the_docs_name_every_counterfactual_family_with_its_tasks() -> None:

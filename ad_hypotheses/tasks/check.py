@@ -12,7 +12,6 @@ from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.user_code import described
 from ad_hypotheses.tasks.counterfactuals import counterfactuals_of
-from ad_hypotheses.tasks.edits.kinds import Kind
 from ad_hypotheses.tasks.edits.lives import Lives
 from ad_hypotheses.tasks.play import play, play_expert, uniform
 from ad_hypotheses.tasks.task import Facts, Task, missing_members, n_tasks_of
@@ -193,9 +192,7 @@ def _counterfactuals(task: Task, seed: int) -> Iterator[str]:
         return play(world, facts, uniform(task), LIFE, rng, past, stop)
 
     for name, kind in counterfactuals_of(task).items():
-        if not isinstance(kind, Kind) or (kind.edit is None and kind.live is None):
-            yield f"counterfactuals: {name!r} must be a Kind with `edit`, `live` or both"
-        elif kind.live is not None:
+        if kind.live is not None:
             history = kind.live(Lives(task, facts, LIFE, rng, anybody)).history
             if history.actions.shape != (N_TASKS, LIFE * task.horizon):
                 yield f"counterfactuals: the lives of {name!r} are not of {LIFE} whole episodes, but {history.shape}"

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Int
 
-from ad_hypotheses.errors import ConfigError, DataError, did_you_mean
+from ad_hypotheses.errors import ConfigError, DataError, UserError, did_you_mean
 from ad_hypotheses.language.history import History
+from ad_hypotheses.language.user_code import described
 from ad_hypotheses.tasks.edits.catalogue import ANY_TASK
 from ad_hypotheses.tasks.edits.kinds import Kind
 from ad_hypotheses.tasks.edits.lives import tokens_differ
@@ -45,9 +46,20 @@ class Counterfactual:
 
 
 def counterfactuals_of(task: Task) -> Mapping[str, Kind]:
-    """Return the kinds of counterfactual that a task family declares, in its order, and those that any family has."""
-    declare = getattr(task, "counterfactuals", None)
-    own: Mapping[str, Kind] = {} if declare is None else declare()
+    """Return the kinds of counterfactual that a task family declares, in its order, and those that any family has.
+
+    Raises:
+        ConfigError: What a family of the user's own declares cannot be used.
+    """
+    try:
+        own = dict(getattr(task, "counterfactuals", dict)())
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's code raises
+        raise ConfigError(f"{task.name}: counterfactuals() fails: {described(error)}") from error
+    wrong = [name for name, kind in own.items() if not (isinstance(name, str) and isinstance(kind, Kind))]
+    if wrong:
+        raise ConfigError(f"{task.name}: counterfactuals() must return kinds by name, but {wrong[0]!r} is not one.")
     return {**own, **{name: kind for name, kind in ANY_TASK.items() if name not in own}}
 
 

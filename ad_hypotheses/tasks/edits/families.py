@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.edits.lives import EditedLives, Lives, answered, continued, in_order
+from ad_hypotheses.tasks.edits.lives import EditedLives, Lives, answered, in_order
 from ad_hypotheses.tasks.edits.matched import arms_swapped
 from ad_hypotheses.tasks.edits.planted import detours, lives_of_others
 from ad_hypotheses.tasks.edits.worlds import ExchangedActions, TwoGoals, Unpaid, exchange
@@ -72,10 +72,10 @@ def two_goals(move: Move) -> Family:
         # the n-th of the drawn episodes is the n-th walk; how many are drawn differs from row to row
         order = lives.rng.permuted(np.tile(np.arange(lived.n_steps // horizon), (lives.n_rows, 1)), axis=1)
         rank = np.argsort(order, axis=1)
-        n_walks = lives.rng.integers(1, most + 1, size=(lives.n_rows, 1))
-        source = np.where(rank < n_walks, lived.n_steps // horizon + rank, np.arange(lived.n_steps // horizon))
+        n_walks, n_lived = lives.rng.integers(1, most + 1, size=(lives.n_rows, 1)), lived.n_steps // horizon
+        source = np.where(rank < n_walks, n_lived + rank, np.arange(n_lived))
         both = _after(lived, walks)
-        past = answered(world, facts, _first(in_order(both, _steps(source, horizon)), lived), lives.rng)
+        past = answered(world, facts, in_order(both, _steps(source, horizon)), lives.rng)
         return lives.edited(lived, past, world, facts)
 
     return live
@@ -176,18 +176,13 @@ def _steps(order: np.ndarray, length: int) -> np.ndarray:
 
 
 def _after(first: History, second: History) -> History:
-    """Two histories one after the other, without regard to the numbers of episodes."""
+    """Two histories one after the other; the numbers of episodes are those of the first."""
     return replace(
         first,
         observations=np.concatenate([first.observations, second.observations], axis=1),
         actions=np.concatenate([first.actions, second.actions], axis=1),
         rewards=np.concatenate([first.rewards, second.rewards], axis=1),
     )
-
-
-def _first(history: History, like: History) -> History:
-    """The steps of a history, with the numbers of episodes of another one."""
-    return continued(history, like)
 
 
 def _means_exchanged(means: np.ndarray, arms: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.edits.lives import EditedLives, Lives, RecordedActor
 from ad_hypotheses.tasks.edits.matched import Edit
@@ -17,6 +18,7 @@ SOME_ORDER = 4  # episodes of a life whose first half can be in another order
 
 
 def lacks_nothing(task: Task, history: History) -> str:
+    """Say nothing: any history will do."""
     return ""
 
 
@@ -42,11 +44,20 @@ class Kind:
     breaks: str = ""
     least_episodes: int = 1
 
+    def __post_init__(self) -> None:
+        """Refuse a kind that changes nothing.
+
+        Raises:
+            ConfigError: It has neither `edit` nor `live`.
+        """
+        if self.edit is None and self.live is None:
+            raise ConfigError(f"the kind of counterfactual {self.words!r} needs `edit`, `live` or both.")
+
     def apply(self, task: Task, history: History, rng: np.random.Generator) -> Edit:
         """Change histories, where it is possible."""
         if self.edit is not None:
             return self.edit(task, history, rng)
-        assert self.live is not None, "a kind changes histories or lives"
+        assert self.live is not None
         actor = RecordedActor(task, history, rng)
         return Edit(self.live(Lives(task, history.task, history.n_steps // task.horizon, rng, actor)).history)
 
@@ -67,6 +78,7 @@ def lacks_whole_lives(task: Task, history: History) -> str:
 
 
 def lacks_place(task: Task, history: History) -> str:
+    """Say whether what is seen cannot be a place that pays."""
     if not task.channels or isinstance(task, Room):
         return ""
     facts = [np.asarray(fact) for fact in history.task.values()]
@@ -76,6 +88,7 @@ def lacks_place(task: Task, history: History) -> str:
 
 
 def lacks_goal(task: Task, history: History) -> str:
+    """Say whether there is not a goal that is seen as a place, or not a second episode to move it in."""
     if "goal" not in history.task:
         return "its histories know of no goal"
     if np.asarray(history.task["goal"]).reshape(history.n_rows, -1).shape[1] != len(task.channels):
@@ -84,17 +97,21 @@ def lacks_goal(task: Task, history: History) -> str:
 
 
 def lacks_episodes(task: Task, history: History) -> str:
+    """Say whether there is one episode only."""
     return "" if (history.episode[:, :1] != history.episode).any() else "its histories are of one episode each"
 
 
 def lacks_order(task: Task, history: History) -> str:
+    """Say whether there are too few episodes for another order of the first half."""
     few = history.episode[:, -1].min() + 1 < SOME_ORDER
     return f"its histories have fewer than {SOME_ORDER} episodes" if few else ""
 
 
 def lacks_another_row(task: Task, history: History) -> str:
+    """Say whether there is not another history with several episodes."""
     return lacks_episodes(task, history) if history.n_rows > 1 else "there is no other history to take an episode from"
 
 
 def lacks_actions(task: Task, history: History) -> str:
+    """Say whether there is not a past with two actions."""
     return "" if history.n_actions > 1 and history.n_steps > 1 else "there is no past with two actions to exchange"

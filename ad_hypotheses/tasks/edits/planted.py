@@ -12,6 +12,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.play import begin, play_expert, play_knowing
 from ad_hypotheses.tasks.task import Facts, Task, n_tasks_of
 
+LONGEST = 0.75  # of an episode, until a detour is at its end
 TRIED = 8  # places that are tried as the one by way of which a detour goes
 
 
@@ -44,8 +45,8 @@ def detours(
 ) -> History:
     """Let somebody go to what pays by way of another place, the same in every episode.
 
-    Of some places that are drawn, each row takes the first by way of which the pay comes latest in the first episode,
-    if at all; where no way round is in reach, it is the direct one.
+    Of some places that are drawn, each row takes the one by way of which the pay of the first episode comes latest, but
+    early enough to be seen again; where no way round is in reach, it goes the direct way.
 
     Args:
         task: The family; its facts must not change where actions lead.
@@ -58,12 +59,13 @@ def detours(
     wanted = {name: np.asarray(fact)[rows] for name, fact in facts.items()}
     walks = play_knowing(task, wanted, _roundabout(task, move(task, wanted, rng), rng), episodes, rng)
     paid = walks.rewards[:, : task.horizon] > 0
-    # steps until the first pay; never, where there is none
-    late = np.where(paid.any(axis=1), paid.argmax(axis=1), -1).reshape(n_rows, TRIED)
-    best = late.argmax(axis=1)
+    first = paid.argmax(axis=1)
+    # what is paid at the end of an episode does not show where: longer is better, but not longer than that
+    worth = np.where(first <= LONGEST * task.horizon, first, -first).reshape(n_rows, TRIED)
+    reached = paid.any(axis=1).reshape(n_rows, TRIED)
+    best = np.where(reached, worth, -task.horizon).argmax(axis=1)
     chosen = walks[np.arange(n_rows) * TRIED + best]
-    direct, reached = play_expert(task, facts, episodes, rng), late.max(axis=1) >= 0
-    return _rows_of(reached, chosen, direct)
+    return _rows_of(np.asarray(reached.any(axis=1)), chosen, play_expert(task, facts, episodes, rng))
 
 
 def _roundabout(task: Task, elsewhere: Facts, rng: np.random.Generator) -> Callable[[History, Any], np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from ad_hypotheses.tasks.play import begin
 from ad_hypotheses.tasks.task import Facts, Task
 
 Step = tuple[Int[np.ndarray, "batch channel"], Float[np.ndarray, " batch"], Any]
@@ -40,8 +41,14 @@ class TwoGoals(ChangedWorld):
 
     def reset(self, facts: Facts, rng: np.random.Generator) -> Any:
         """Begin an episode."""
-        first = {name: fact for name, fact in facts.items() if name != "second_goal"}
-        return self.task.reset(first, rng), self.task.reset({**first, "goal": facts["second_goal"]}, rng)
+        first = self.task.reset(facts, rng)
+        return first, begin(self.task, _second(facts), self.task.observe(first), rng)
+
+    @property
+    def reset_at(self) -> Any:
+        """Begin an episode at a given observation; None where the family has no need of that."""
+        inner = getattr(self.task, "reset_at", None)
+        return None if inner is None else lambda facts, seen: (inner(facts, seen), inner(_second(facts), seen))
 
     def observe(self, state: Any) -> Int[np.ndarray, "batch channel"]:
         """Return what the agents see."""
@@ -49,10 +56,10 @@ class TwoGoals(ChangedWorld):
 
     def step(self, state: Any, actions: Int[np.ndarray, " batch"], rng: np.random.Generator) -> Step:
         """Let every agent act and be paid at either place."""
-        seen, first, one = self.task.step(state[0], actions, rng)
-        same, second, other = self.task.step(state[1], actions, rng)
+        seen, rewards, first = self.task.step(state[0], actions, rng)
+        same, second_rewards, second = self.task.step(state[1], actions, rng)
         assert np.array_equal(seen, same), "the ways of this family depend on the goal"
-        return seen, np.maximum(first, second), (one, other)
+        return seen, np.maximum(rewards, second_rewards), (first, second)
 
 
 class ExchangedActions(ChangedWorld):
@@ -60,15 +67,13 @@ class ExchangedActions(ChangedWorld):
 
     def reset(self, facts: Facts, rng: np.random.Generator) -> Any:
         """Begin an episode."""
-        return np.asarray(facts["exchanged"]), self.task.reset(_without_exchange(facts), rng)
+        return np.asarray(facts["exchanged"]), self.task.reset(facts, rng)
 
     @property
     def reset_at(self) -> Any:
         """Begin an episode at a given observation; None where the family has no need of that."""
         inner = getattr(self.task, "reset_at", None)
-        if inner is None:
-            return None
-        return lambda facts, seen: (np.asarray(facts["exchanged"]), inner(_without_exchange(facts), seen))
+        return None if inner is None else lambda facts, seen: (np.asarray(facts["exchanged"]), inner(facts, seen))
 
     def observe(self, state: Any) -> Int[np.ndarray, "batch channel"]:
         """Return what the agents see."""
@@ -94,5 +99,6 @@ def exchange(
     return np.where(actions == first, second, np.where(actions == second, first, actions))
 
 
-def _without_exchange(facts: Facts) -> Facts:
-    return {name: fact for name, fact in facts.items() if name != "exchanged"}
+def _second(facts: Facts) -> Facts:
+    """The facts of the world in which the second goal is the only one."""
+    return {**facts, "goal": facts["second_goal"]}
