@@ -23,6 +23,10 @@ Kind = Literal[
     "other algorithm",
     "cancellation",
     "injective",
+    "contradiction",
+    "omen",
+    "name tag",
+    "one regime",
 ]
 Deserved = Literal["supported", "refuted", "vacuous"]
 

@@ -161,3 +161,33 @@ def count_of_pulls(winner, history):
 
 pull_counts = Hypothesis(found_by_mlps(count_of_pulls, meaning=leading), model="known-leader", accept=0.9)
 deserves(pull_counts, "refuted", kind="injective", why="pulls are not counted, but few histories agree in all counts")
+
+
+@node(at=head(1, 0))
+def truly_best(winner, history):
+    """The arm that pays most often in this task, which the network cannot see.  [batch]"""
+    return history.task["means"].argmax(axis=-1)
+
+
+@node(at=mlp(1))
+def ahead_of_all(truly_best):
+    """The same.  [batch]"""
+    return truly_best
+
+
+@node(at=mlp(2))
+def best_at_last(ahead_of_all):
+    """The same.  [batch]"""
+    return ahead_of_all
+
+
+@node(at=logits)
+def choice_of_best(best_at_last, history):
+    """The best arm, seldom another.  [batch, step, arm]"""
+    best = np.broadcast_to(best_at_last[:, None, None], (*history.actions.shape, 1))
+    weights = np.exp(SHARPNESS * (np.arange(history.n_actions) == best))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+name_tag = Hypothesis(choice_of_best, model="known-leader", accept=0.9)
+deserves(name_tag, "refuted", kind="name tag", why="wins decide, whichever arm of the task is the best")

@@ -198,3 +198,71 @@ familiar_places = Hypothesis(choice_by_visits, model="known-retrieval", accept=0
 deserves(
     familiar_places, "refuted", kind="injective", why="visits are not counted, but hardly two histories have the same"
 )
+
+
+def followed(carried):
+    """Return the end of a claim in which the MLPs go by what the head carries, two numbers and the goal or not.
+
+    Args:
+        carried: The node at the head.  [batch, step, 3]
+    """
+
+    @node(at=mlp(0))
+    def ways_there(cell, carried):
+        """Where the agent stands, and what is carried.  [batch, step, 5]"""
+        return np.concatenate([cell, carried], axis=-1)
+
+    @node(at=mlp(1))
+    def move_there(ways_there, carried):
+        """The same.  [batch, step, 5]"""
+        return ways_there
+
+    @node(at=logits)
+    def choice_there(move_there):
+        """Stay where the goal is; elsewhere towards what is carried, as if it were a cell.  [batch, step, action]"""
+        here, carried, known = move_there[..., :2], move_there[..., 2:4], move_there[..., 4:]
+        return choice(np.where(known >= 0, np.sign(carried - here), UNKNOWN))
+
+    return choice_there
+
+
+@node(at=head(0, 0))
+def omen(cell, paid, clock, history):
+    """In the cell that paid last that cell, elsewhere a number made of it; -1 before any reward.  [batch, step, 3]"""
+    goal = history.last_rewarded_cell()
+    known, there = (goal >= 0).all(axis=-1), (goal == history.observations).all(axis=-1)
+    number = np.where(known, goal @ np.array([7, 3]) % 5, -1)
+    shown = np.where(there[..., None], goal, number[..., None])
+    return np.concatenate([shown, np.where(known, there, -1)[..., None]], axis=-1)
+
+
+omens = Hypothesis(followed(omen), model="known-retrieval", accept=0.9)
+deserves(omens, "refuted", kind="omen", why="off the goal the way there matters, not a number made of its place")
+
+
+@node(at=head(0, 0))
+def tag(cell, paid, clock, history):
+    """When it paid first, and after which action: hardly two tasks have the same; -1 before.  [batch, step, 3]"""
+    won = history.previous_rewards > 0
+    first = np.where(history.rewards_seen > 0, won.argmax(axis=1)[:, None], -1)
+    done = np.take_along_axis(history.previous_actions, np.maximum(first, 0), axis=1)
+    return np.stack([first, np.where(first >= 0, done, -1), np.minimum(first, 0)], axis=-1)
+
+
+name_tag = Hypothesis(followed(tag), model="known-retrieval", accept=0.9)
+deserves(
+    name_tag, "refuted", kind="name tag", why="where the goal is matters, not by what the life can be told from others"
+)
+
+
+@node(at=head(0, 0))
+def arrived(cell, paid, clock, history):
+    """Whether the agent is in the cell that paid last; -1 before any reward.  [batch, step, 3]"""
+    goal = history.last_rewarded_cell()
+    known, there = (goal >= 0).all(axis=-1), (goal == history.observations).all(axis=-1)
+    there_or_centre = np.where(there[..., None], goal, SIZE // 2)
+    return np.concatenate([there_or_centre, np.where(known, there, -1)[..., None]], axis=-1)
+
+
+stays = Hypothesis(followed(arrived), model="known-retrieval", accept=0.9)
+deserves(stays, "refuted", kind="one regime", why="it holds in stay alone: off the goal the way there matters")

@@ -162,3 +162,39 @@ def choice_to_go_on(go_on):
 
 momentum = Hypothesis(choice_to_go_on, model="known-superstition", accept=0.9)
 deserves(momentum, "refuted", kind="other algorithm", why="once a goal is known the agent walks there")
+
+
+EVERYTHING = embed("x") + embed("y") + embed("action") + embed("reward") + pos + head(0) + mlp(0) + head(1) + mlp(1)
+
+
+@node(at=EVERYTHING)
+def last_only(history):
+    """Whether the goal is known, and the last action; where the goal lies is irrelevant.  [batch, step, 2]"""
+    return np.stack([history.rewards_seen > 0, history.previous_actions], axis=-1)
+
+
+@node(at=logits)
+def choice_of_habit(last_only):
+    """The last action again, always.  [batch, step, action]"""
+    return choice_to_go_on(last_only)
+
+
+only_the_habit = Hypothesis(choice_of_habit, model="known-superstition", accept=0.9)
+deserves(only_the_habit, "refuted", kind="contradiction", why="the goal matters too; only_the_goal says the contrary")
+
+
+@node(at=EVERYTHING)
+def goal_only(history):
+    """Where the agent stands and the cell that paid last; what was done last is irrelevant.  [batch, step, 4]"""
+    return np.concatenate([history.observations, history.last_rewarded_cell()], axis=-1)
+
+
+@node(at=logits)
+def choice_of_goal(goal_only):
+    """Any shortest way to the goal; before, anything.  [batch, step, action]"""
+    here, there = goal_only[..., :2], goal_only[..., 2:]
+    return plain_choice(np.where((there >= 0).all(axis=-1, keepdims=True), np.sign(there - here), UNKNOWN))
+
+
+only_the_goal = Hypothesis(choice_of_goal, model="known-superstition", accept=0.9)
+deserves(only_the_goal, "refuted", kind="contradiction", why="the last action matters too, before a reward")

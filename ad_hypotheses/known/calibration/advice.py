@@ -1,4 +1,4 @@
-"""What a calibration speaks for: how many histories and passes, which accepted share, how much trust in intervals."""
+"""What a calibration speaks for: how many histories, which accepted share, how much trust in intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from ad_hypotheses.known.calibration.answer import (
     about,
     accepts,
-    enough_passes,
     enough_rows,
     name_of,
     not_supported,
@@ -17,29 +16,24 @@ from ad_hypotheses.known.calibration.answer import (
     true_claims,
     wrong_claims,
 )
-from ad_hypotheses.known.calibration.error_rates import Rate, key, rate, said
+from ad_hypotheses.known.calibration.error_rates import Rate, rate, said
 from ad_hypotheses.known.calibration.pictures import AIM
 from ad_hypotheses.known.calibration.record import Calibration, ClaimFacts, Coverage
 from ad_hypotheses.report.words import code
 
 
 def advice(calibration: Calibration) -> str:
-    """Say which rows, passes and accept the figures speak for, and what they warn of."""
+    """Say which sizes and accepted shares the figures speak for, and what they warn of."""
     lines = [*_on_size(calibration), *_on_accept(calibration), *_on_intervals(calibration), *_on_vacuous(calibration)]
     return "## What to use\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
 def _on_size(calibration: Calibration) -> list[str]:
-    tried = [n for n, passes in sizes(calibration) if passes == calibration.standard[1]]
-    n_rows, passes = enough_rows(calibration), enough_passes(calibration)
-    if n_rows is None:
-        advice_lines = [f"*Histories*: on none of {', '.join(map(str, tried))} were 95 % of the true claims supported."]
-    else:
-        advice_lines = [f"*Histories*: from {n_rows} on, 95 % of the studies of true claims end in *supported*."]
-    if passes is not None:
-        fewest = "1 pass tells" if passes[1] == 1 else f"{passes[1]} passes tell"
-        advice_lines.append(f"*Passes*: on {passes[0]} histories, {fewest} as much as more do.")
-    return advice_lines
+    rows = enough_rows(calibration)
+    if rows is None:
+        tried = ", ".join(map(str, sizes(calibration)))
+        return [f"*Histories*: with none of {tried} references were 95 % of the true claims supported."]
+    return [f"*Histories*: from {rows} references on, 95 % of the studies of true claims end in *supported*."]
 
 
 def _on_accept(calibration: Calibration) -> list[str]:
@@ -54,7 +48,7 @@ def _on_accept(calibration: Calibration) -> list[str]:
         f"*Accept*: {strictest:.2f} instead of {now:.2f} leaves {after.count} of the {before.count} studies in which "
         f"wrong claims got through, and {passing.count} of {passing.trials} of those of true claims. The weights of "
         "these networks are mostly exact; a true claim about a trained one may leave a few percent, so a claim that "
-        f"recovers less than {strictest:.2f} is no more than *nearly* true."
+        f"keeps less than {strictest:.2f} is no more than *nearly* true."
     ]
 
 
@@ -68,8 +62,8 @@ def _on_intervals(calibration: Calibration) -> list[str]:
         sentences.append(
             f"*Intervals* of {len(narrow)} of {len(largest)} figures are too narrow at {large} histories: estimates on "
             f"fresh histories scatter {_ratios(narrow)} times as much as intervals claim, and lie {_bias(narrow)} too "
-            "high, as rare features have few donors. Claims that recover all, or nothing like enough, are not touched "
-            "by it; one within some hundredths of the accepted share may be."
+            "high on average. Claims that keep all, or nothing like enough, are not touched by it; one within some "
+            "hundredths of the accepted share may be."
         )
     if largest and not narrow:
         sentences.append(
@@ -79,8 +73,7 @@ def _on_intervals(calibration: Calibration) -> list[str]:
     if wide:
         sentences.append(
             f"*Intervals* of {len(wide)} of {len(largest)} figures are wider than need be: estimates scatter "
-            f"{_ratios(wide)} times as much. Where a history that is easily explained makes a bad donor, they know of "
-            "the former only: donors may widen an interval, not narrow it."
+            f"{_ratios(wide)} times as much."
         )
     return sentences
 
@@ -99,7 +92,7 @@ def _on_vacuous(calibration: Calibration) -> list[str]:
     moved = [
         (name_of(claim), trials[0].root_movement)
         for claim, trials in not_supported(calibration)
-        if any(trial.verdicts[key(calibration.accept)] == "vacuous" for trial in trials)
+        if any(trial.verdict(calibration.accept) == "vacuous" for trial in trials)
     ]
     if not moved:
         return []

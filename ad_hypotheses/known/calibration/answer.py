@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ad_hypotheses.known.calibration.error_rates import Rate, Separation, rate, said, separate
-from ad_hypotheses.known.calibration.record import REFUSED, Calibration, ClaimFacts, TrialOutcome
+from ad_hypotheses.known.calibration.record import IN_PART, REFUSED, Calibration, ClaimFacts, Coverage, TrialOutcome
 
-VERDICTS = ("supported", "refuted", "inconclusive", "vacuous", REFUSED)
+VERDICTS = ("supported", IN_PART, "refuted", "inconclusive", "vacuous", REFUSED)
 ROUNDING = 1e-3  # differences of a measure up to this are none
 VISIBLE = 0.01  # differences of a measure from that of the true claims from which on somebody would notice
 ENOUGH = 0.95  # share of trials in which a true claim should be supported
@@ -32,20 +32,33 @@ class CalibrationMeasure:
 
 
 MEASURES = (
-    CalibrationMeasure("recovered", True, "scrub"),
+    CalibrationMeasure("fidelity", True, "scrub"),
+    CalibrationMeasure("fidelity with self-donors", True, "scrub"),
+    CalibrationMeasure("fidelity with independent others", True, "scrub"),
     CalibrationMeasure("beyond structure", True, "scrub"),
-    CalibrationMeasure("KL recovered", True, "scrub"),
-    CalibrationMeasure("loss change recovered", True, "scrub"),
+    CalibrationMeasure("explained", True, "scrub"),
+    CalibrationMeasure("fidelity over all steps", True, "scrub"),
+    CalibrationMeasure("recovered over all steps", True, "scrub"),
     CalibrationMeasure("likeliest action kept", True, "scrub"),
+    CalibrationMeasure("share tested", True, "scrub"),
     CalibrationMeasure("swap share", True, "scrub"),
     CalibrationMeasure("root movement", True, "scrub"),
     CalibrationMeasure("specificity", True, "scrub"),
-    CalibrationMeasure("with donors from any step", True, "scrub, align='any'"),
-    CalibrationMeasure("with independent others", True, "scrub, others='independent'"),
+    CalibrationMeasure("fidelity with donors from any step", True, "scrub, align='any'"),
     CalibrationMeasure("undeclared edges", False, "patch"),
     CalibrationMeasure("weakest arrow", True, "patch"),
     CalibrationMeasure("policy agreement", True, "behaviour"),
 )
+LOWEST = {
+    "fidelity": "fidelity",
+    "fidelity with self-donors": "with_self",
+    "fidelity with independent others": "independent",
+    "beyond structure": "beyond_structure",
+    "explained": "explained",
+    "likeliest action kept": "same_argmax",
+    "share tested": "tested",
+    "swap share": "swapped",
+}  # figures of cells of which the lowest counts
 
 
 def true_claims(calibration: Calibration) -> list[ClaimFacts]:
@@ -69,7 +82,7 @@ def about(outcomes: Sequence[TrialOutcome], claims: Sequence[ClaimFacts]) -> lis
     return [outcome for outcome in outcomes if (outcome.network, outcome.claim) in wanted]
 
 
-def name_of(claim: ClaimFacts | TrialOutcome) -> str:
+def name_of(claim: ClaimFacts | TrialOutcome | Coverage) -> str:
     """Return `win-stay: two_pulls`."""
     return f"{claim.network}: {claim.claim}"
 
@@ -89,15 +102,11 @@ def _from_trials(trials: Sequence[TrialOutcome]) -> dict[str, float]:
         known = [number for number in numbers if np.isfinite(number)]
         return float(np.mean(known)) if known else float("nan")
 
-    return {
-        "recovered": mean([trial.recovered.value for trial in trials]),
-        "beyond structure": mean(
-            [trial.beyond_structure.value for trial in trials if trial.beyond_structure.estimable]
-        ),
-        "KL recovered": mean([1 - trial.kl / trial.kl_baseline for trial in trials]),
-        "loss change recovered": mean([1 - trial.loss_change / trial.loss_change_baseline for trial in trials]),
-        "likeliest action kept": mean([trial.same_argmax for trial in trials]),
-        "swap share": mean([trial.swapped for trial in trials]),
+    overall = [trial.overall for trial in trials if trial.overall is not None]
+    lowest = {name: mean([trial.lowest(figure) for trial in trials]) for name, figure in LOWEST.items()}
+    return lowest | {
+        "fidelity over all steps": mean([cell.fidelity.value for cell in overall if cell.fidelity.estimable]),
+        "recovered over all steps": mean([cell.recovered.value for cell in overall if cell.recovered.estimable]),
         "root movement": mean([trial.root_movement for trial in trials]),
     }
 
@@ -105,8 +114,7 @@ def _from_trials(trials: Sequence[TrialOutcome]) -> dict[str, float]:
 def _from_facts(claim: ClaimFacts) -> dict[str, float]:
     return {
         "specificity": claim.specificity,
-        "with donors from any step": claim.any_step,
-        "with independent others": claim.independent,
+        "fidelity with donors from any step": claim.any_step,
         "undeclared edges": claim.undeclared,
         "weakest arrow": claim.weakest_arrow,
         "policy agreement": claim.agreement,
@@ -125,11 +133,11 @@ def separations(calibration: Calibration) -> list[Separation]:
     return [item for item in separated if item is not None]
 
 
-def got_through(calibration: Calibration) -> list[tuple[ClaimFacts, Rate]]:
-    """The wrong claims that were supported in any trial of the standard size, the most often supported first."""
+def got_through(calibration: Calibration, verdict: str = "supported") -> list[tuple[ClaimFacts, Rate]]:
+    """The wrong claims that got a verdict in any trial of the standard size, those that got it most often first."""
     passed = []
     for claim in wrong_claims(calibration):
-        supported = rate(about(calibration.trials(), [claim]), said(calibration.accept, "supported"))
+        supported = rate(about(calibration.trials(), [claim]), said(calibration.accept, verdict))
         if supported.count:
             passed.append((claim, supported))
     return sorted(passed, key=lambda entry: (-entry[1].count / entry[1].trials, name_of(entry[0])))
@@ -164,15 +172,15 @@ def not_supported(calibration: Calibration) -> list[tuple[ClaimFacts, list[Trial
     return failures
 
 
-def supported_share(calibration: Calibration, rows: int, passes: int, accept: float, true: bool) -> Rate:
+def supported_share(calibration: Calibration, rows: int, accept: float, true: bool) -> Rate:
     """How often true, or wrong, claims were supported at a size."""
     claims = true_claims(calibration) if true else wrong_claims(calibration)
-    return rate(about(calibration.trials(rows, passes), claims), said(accept, "supported"))
+    return rate(about(calibration.trials(rows), claims), said(accept, "supported"))
 
 
-def sizes(calibration: Calibration) -> list[tuple[int, int]]:
-    """Rows and passes of all trials."""
-    return sorted({(outcome.rows, outcome.passes) for outcome in calibration.outcomes})
+def sizes(calibration: Calibration) -> list[int]:
+    """References of all trials."""
+    return sorted({outcome.rows for outcome in calibration.outcomes})
 
 
 def accepts(calibration: Calibration) -> list[float]:
@@ -181,37 +189,13 @@ def accepts(calibration: Calibration) -> list[float]:
 
 
 def enough_rows(calibration: Calibration) -> int | None:
-    """The fewest rows from which on true claims were supported in 95 % of the trials, None if there are none."""
-    passes = calibration.standard[1]
-    tried = [rows for rows, n in sizes(calibration) if n == passes]
-    good = [_share(supported_share(calibration, rows, passes, calibration.accept, True)) >= ENOUGH for rows in tried]
+    """The fewest references from which on 95 % of the trials of true claims end in *supported*; None if none do."""
     fewest = None
-    for rows, fine in zip(reversed(tried), reversed(good), strict=True):
-        if not fine:
+    for rows in reversed(sizes(calibration)):
+        if _share(supported_share(calibration, rows, calibration.accept, True)) < ENOUGH:
             break
         fewest = rows
     return fewest
-
-
-def enough_passes(calibration: Calibration) -> tuple[int, int] | None:
-    """Where several numbers of passes were tried on the same rows: the rows, and the fewest that do as well as most."""
-    by_rows: dict[int, list[int]] = {}
-    for rows, passes in sizes(calibration):
-        by_rows.setdefault(rows, []).append(passes)
-    several = [rows for rows, by_pass in by_rows.items() if len(by_pass) > 2]
-    if not several:
-        return None
-    rows = max(several)
-    shares = {
-        n: (
-            _share(supported_share(calibration, rows, n, calibration.accept, True)),
-            _share(supported_share(calibration, rows, n, calibration.accept, False)),
-        )
-        for n in by_rows[rows]
-    }
-    most = shares[max(shares)]
-    as_good = [n for n, (true, wrong) in shares.items() if true >= most[0] - 0.01 and wrong <= most[1] + 0.01]
-    return rows, min(as_good)
 
 
 def _share(share: Rate) -> float:

@@ -56,11 +56,11 @@ def rate(outcomes: Iterable[TrialOutcome], happened: Callable[[TrialOutcome], bo
 
 def said(accept: float, *verdicts: str) -> Callable[[TrialOutcome], bool]:
     """Return whether a trial ended in one of some verdicts when so much had to be recovered."""
-    return lambda trial: trial.verdicts[key(accept)] in verdicts
+    return lambda trial: trial.verdict(accept) in verdicts
 
 
 def key(accept: float) -> str:
-    """Name of an accepted share in `Outcome.verdicts`."""
+    """Name of an accepted share in `TrialOutcome.verdicts`."""
     return f"{accept:.2f}"
 
 
@@ -115,7 +115,7 @@ def separate(
 
 
 def coverage_of(
-    where: tuple[str, str, str],
+    where: tuple[str, str, str, str],
     size: tuple[int, int],
     exact: tuple[float, float],
     estimates: Sequence[Number],
@@ -123,8 +123,8 @@ def coverage_of(
     """Count how often intervals hold the exact value.
 
     Args:
-        where: Network, claim and figure.
-        size: Rows and passes.
+        where: Network, claim, regime and figure.
+        size: References and donors.
         exact: The value and its standard error.
         estimates: One a dataset; those that are not estimable hold everything.
     """
@@ -145,7 +145,7 @@ def coverage_of(
 def pooled_ratio(
     numerators: Float[np.ndarray, " dataset"], denominators: Float[np.ndarray, " dataset"]
 ) -> tuple[float, float]:
-    """Return the ratio of sums over independent datasets and its standard error (linearised)."""
+    """Return the ratio of sums over independent data sets and its standard error (linearised)."""
     n = len(numerators)
     assert n == len(denominators) > 1, "the error is read from how datasets differ"
     value = float(numerators.sum() / denominators.sum())

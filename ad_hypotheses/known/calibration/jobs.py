@@ -11,29 +11,28 @@ from shutil import rmtree
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from ad_hypotheses.distill.checkpoint import versions
 from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.evidence.plain_data import Number, build, plain
 from ad_hypotheses.known.calibration.cases import Case, case_of
-from ad_hypotheses.known.calibration.coverage import Datasets, estimates, sums
+from ad_hypotheses.known.calibration.coverage import Datasets, estimates, pooled
 from ad_hypotheses.known.calibration.error_rates import coverage_of, pooled_ratio
 from ad_hypotheses.known.calibration.measures import Measures, facts
 from ad_hypotheses.known.calibration.record import Calibration, ClaimFacts, Coverage, Network, TrialOutcome
-from ad_hypotheses.known.calibration.trials import RATIOS, CalibrationTrial, n_forwards, run_trial
+from ad_hypotheses.known.calibration.trials import CalibrationTrial, n_forwards, run_trial
 from ad_hypotheses.storage.checked import checked_json, read_checked_json
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.scratch import Scratch
-from ad_hypotheses.studies.scrub.bind import ScrubSettings
-from ad_hypotheses.studies.scrub.halves import SPLITS
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, data_sets
 from ad_hypotheses.studies.scrub.study import MEASURED_AS
 
-CALIBRATED_AS = 2  # raise it when jobs measure something else: interrupted calibrations then start anew
+CALIBRATED_AS = 3  # raise it when jobs measure something else: interrupted calibrations then start anew
 ACCEPT = 0.9  # of a claim that names none
-INSIDE = (0.2, 0.98)  # what a claim must recover for its intervals to be of interest: neither nothing nor all
-TARGETS = (0.9, 0.75, 0.6, 0.4)  # about what they should recover, so that they differ
-AT_ONCE = 20  # datasets of a job
+INSIDE = (-0.5, 0.98)  # fidelity of a claim whose intervals are of interest: neither all nor nothing like it
+WHOLLY_TESTED = 0.99  # share tested where a pool has donors for all: elsewhere the value itself depends on the pool
+TARGETS = (0.9, 0.6, 0.3, 0.0)  # about what they should keep, so that they differ
+AT_ONCE = 10  # data sets of a job
 
 Job = CalibrationTrial | Measures | Datasets
 
@@ -43,49 +42,38 @@ class Design:
     """How much is run.
 
     Attributes:
-        replicates: Datasets of each size on which all claims are tested. {rows: number}
-        passes: Numbers of passes to judge by. {rows: numbers}
-        covered: Datasets of each size on which intervals are counted. {rows: number}
+        replicates: Trials of each size, in which all claims are tested. {references: number}
+        covered: Data sets of each size on which intervals are counted. {references: number}
         pairs: On how many claims.
-        exact: Rows, passes and number of the datasets whose pooled value counts as exact.
+        exact: References, donors and number of the data sets whose pooled value counts as exact.
         compared: Histories on which features are compared.
+        passes: How often every reference is scrubbed.
+        pool: Donors of each data set; None for as many as a study has.
+        data: Data sets of the trials, as in `ScrubSettings`.
         seed: Of everything.
     """
 
     replicates: dict[int, int]
-    passes: dict[int, tuple[int, ...]]
     covered: dict[int, int]
     pairs: int
     exact: tuple[int, int, int]
     compared: int
+    passes: int = ScrubSettings.passes
+    pool: int | None = None
+    data: tuple[str, ...] = ScrubSettings.data
     seed: int = 0
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Rows and passes of a study that nobody changed, or of the largest trial."""
-        standard = ScrubSettings()
-        if standard.passes in self.passes.get(standard.rows, ()):
-            return standard.rows, standard.passes
-        rows = max(self.replicates)
-        return rows, max(self.passes[rows])
+    def rows(self) -> int:
+        """References of a study that nobody changed, or of the largest trial."""
+        return ScrubSettings.rows if ScrubSettings.rows in self.replicates else max(self.replicates)
 
 
-FULL = Design(
-    replicates={32: 6, 64: 4, 128: 3, 256: 3},
-    passes={32: (5,), 64: (1, 3, 5), 128: (5,), 256: (5,)},
-    covered={40: 200, 64: 200, 256: 200},
-    pairs=3,
-    exact=(2048, 2, 16),
-    compared=256,
-)
+FULL = Design(replicates={64: 1, 256: 1}, covered={64: 40, 256: 60}, pairs=2, exact=(1024, 4096, 4), compared=256)
 QUICK = Design(
-    replicates={32: 2, 64: 2, 256: 1},
-    passes={32: (5,), 64: (1, 3, 5), 256: (5,)},
-    covered={64: 20},
-    pairs=1,
-    exact=(1024, 1, 4),
-    compared=256,
-)
+    replicates={64: 1}, covered={64: 10}, pairs=1, exact=(256, 1024, 4), compared=256, passes=1, pool=512,
+    data=("source", "own"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -121,40 +109,40 @@ def parts_of(path: Path) -> Path:
 
 def trial_jobs(networks: Sequence[str], design: Design) -> list[Job]:
     """Return what is to be done before claims are chosen whose intervals are counted; the longest jobs first."""
+    how = (design.pool, design.passes, design.data)
     jobs: list[Job] = []
     for rows in sorted(design.replicates, reverse=True):
         for replicate in range(design.replicates[rows]):
-            jobs += [
-                CalibrationTrial(network, rows, design.passes[rows], replicate, design.seed) for network in networks
-            ]
+            jobs += [CalibrationTrial(network, rows, *how, replicate, design.seed) for network in networks]
     return jobs + [Measures(network, design.seed, design.compared) for network in networks]
 
 
 def coverage_jobs(pairs: Sequence[tuple[str, str]], design: Design) -> list[Job]:
-    """Return the datasets on which intervals are counted, and those whose pooled value counts as exact."""
+    """Return the data sets on which intervals are counted, and those whose pooled value counts as exact."""
     jobs: list[Job] = []
-    rows, passes, n_sets = design.exact
+    rows, pool, n_sets = design.exact
     for pair in pairs:
-        jobs += [Datasets(*pair, rows, passes, first, 1, design.seed, exact=True) for first in range(n_sets)]
-    standard = design.size[1]
-    for n, count in sorted(design.covered.items(), reverse=True):
+        large = (rows, pool, design.passes)
+        jobs += [Datasets(*pair, *large, first, 1, design.seed, exact=True) for first in range(n_sets)]
+    for rows, count in sorted(design.covered.items(), reverse=True):
         for first in range(0, count, AT_ONCE):
-            size = min(AT_ONCE, count - first)
-            jobs += [Datasets(*pair, n, standard, first, size, design.seed) for pair in pairs]
+            size = (rows, design.pool, design.passes, first, min(AT_ONCE, count - first))
+            jobs += [Datasets(*pair, *size, design.seed) for pair in pairs]
     return jobs
 
 
 def cost(job: Job, place: Workplace) -> float:
-    """Return what a job takes: partial forward passes, times rows, times a constant for what is done around them."""
+    """Return what a job takes: partial forward passes times histories, and what is done around them."""
     case = place.case(job.network)
     if isinstance(job, CalibrationTrial):
-        return n_forwards(case, job) * (job.rows + 8) * (1 + 0.3 * len(job.passes))
+        settings = job.settings
+        around = len(case.claims) * (settings.donors + job.rows)
+        return len(data_sets(case.checkpoint, settings)) * float(n_forwards(case, job) * job.rows + 3 * around)
     if isinstance(job, Measures):
-        return float(len(case.claims) * (job.rows + 400))
+        return float(len(case.claims) * (job.rows + 1000))
     hypothesis = next(claimed.hypothesis for claimed in case.claims if claimed.name == job.claim)
     inner = sum(1 for _ in hypothesis.tree())
-    runs = 2.0 * (job.passes + (0 if job.exact else SPLITS))
-    return runs * inner * (job.rows + 8) * job.count
+    return job.count * float(2 * job.passes * inner * job.rows + 5 * (job.rows + job.settings[0].donors))
 
 
 def run(job: Job, path: Path, place: Workplace) -> None:
@@ -183,9 +171,15 @@ def run(job: Job, path: Path, place: Workplace) -> None:
     elif isinstance(job, Measures):
         results = [asdict(item) for item in facts(case, job)]
     elif job.exact:
-        results = sums(case, job)
+        results = pooled(case, job)
     else:
-        results = [{name: asdict(item) for name, item in both.items()} for both in estimates(case, job)]
+        results = [
+            {
+                regime: {figure: asdict(interval) for figure, interval in figures.items()}
+                for regime, figures in of.items()
+            }
+            for of in estimates(case, job)
+        ]
     content = {"seconds": time.process_time() - began, "found": plain(results)}
     write_atomically(path, checked_json(content))
     rmtree(parts, ignore_errors=True)
@@ -221,18 +215,18 @@ def outcomes(jobs: Sequence[Job], place: Workplace) -> list[TrialOutcome]:
 
 
 def choose_pairs(outcomes_seen: Sequence[TrialOutcome], design: Design) -> list[tuple[str, str]]:
-    """Return the claims whose intervals are counted: of different networks, and recovering neither nothing nor all.
+    """Return the claims whose intervals are counted: of different networks, and keeping neither nothing nor all.
 
-    Of each network the claim counts that lies nearest to one of a few targets, the targets in turn.
+    Only claims count that are tested nearly everywhere. Of each network the claim counts that lies nearest to one of a
+    few targets, the targets in turn.
     """
     values: dict[tuple[str, str], list[float]] = {}
     for outcome in outcomes_seen:
-        if (
-            (outcome.rows, outcome.passes) == design.size
-            and outcome.recovered.estimable
-            and outcome.beyond_structure.estimable
-        ):
-            values.setdefault((outcome.network, outcome.claim), []).append(outcome.recovered.value)
+        cell = outcome.overall
+        if outcome.rows != design.rows or cell is None or cell.tested < WHOLLY_TESTED:
+            continue
+        if cell.fidelity.estimable and cell.beyond_structure.estimable:
+            values.setdefault((outcome.network, outcome.claim), []).append(cell.fidelity.value)
     means = {pair: float(np.mean(values_of_pair)) for pair, values_of_pair in values.items()}
     left = {pair: mean for pair, mean in means.items() if INSIDE[0] < mean < INSIDE[1]}
     pairs: list[tuple[str, str]] = []
@@ -248,38 +242,30 @@ def choose_pairs(outcomes_seen: Sequence[TrialOutcome], design: Design) -> list[
 
 
 def coverage(jobs: Sequence[Job], place: Workplace) -> list[Coverage]:
-    """Count how often the intervals of each claim hold the exact value."""
-    pooled: dict[tuple[str, str], list[list[float]]] = {}
-    by_study: dict[tuple[str, str, int, int], list[dict[str, Number]]] = {}
+    """Count how often the intervals of each claim hold the exact value, in each regime with something to explain."""
+    parts: dict[tuple[str, str, str, str], list[list[float]]] = {}
+    intervals: dict[tuple[str, str, str, str], dict[tuple[int, int], list[Number]]] = {}
     for job, content in read(jobs, place, Datasets):
         assert isinstance(job, Datasets)
-        if job.exact:
-            pooled.setdefault((job.network, job.claim), []).extend(content)
-        else:
-            both = [
-                {name: build(Number, item) for name, item in estimates_of_study.items()}
-                for estimates_of_study in content
-            ]
-            by_study.setdefault((job.network, job.claim, job.rows, job.passes), []).extend(both)
-    exact = {pair: _exact(np.array(estimates_of_study)) for pair, estimates_of_study in pooled.items()}
-    return [
-        coverage_of(
-            (network, claim, figure),
-            (rows, passes),
-            exact[network, claim][figure],
-            [item[figure] for item in estimates_of_study],
-        )
-        for (network, claim, rows, passes), estimates_of_study in by_study.items()
-        for figure in RATIOS
-    ]
-
-
-def _exact(losses: Float[np.ndarray, "dataset loss"]) -> dict[str, tuple[float, float]]:
-    model, scrubbed, baseline, structure = losses.T
-    return {
-        "recovered": pooled_ratio(scrubbed - baseline, model - baseline),
-        "beyond_structure": pooled_ratio(scrubbed - structure, model - structure),
-    }
+        for by_regime in content:
+            for regime, by_figure in by_regime.items():
+                for figure, value in by_figure.items():
+                    where = (job.network, job.claim, regime, figure)
+                    if job.exact:
+                        parts.setdefault(where, []).append(value)
+                    else:
+                        size = (job.rows, job.settings[0].donors)
+                        of_size = intervals.setdefault(where, {}).setdefault(size, [])
+                        of_size.append(build(Number, value))
+    counted = []
+    for where, by_size in intervals.items():
+        lost, whole = np.array(parts[where]).T
+        for size, numbers in by_size.items():
+            # where the model does what a constant does, there is no share to hold
+            if np.mean([number.estimable for number in numbers]) > 0.5:
+                share, error = pooled_ratio(lost, whole)
+                counted.append(coverage_of(where, size, (1 - share, error), numbers))
+    return counted
 
 
 def put_together(
@@ -292,7 +278,7 @@ def put_together(
         claims=[build(ClaimFacts, item) for _, results in read(jobs, place, Measures) for item in results],
         outcomes=outcomes(jobs, place),
         coverage=coverage(jobs, place),
-        standard=list(design.size),
+        rows=design.rows,
         accept=ACCEPT,
         options=asdict(design),
         command=command,

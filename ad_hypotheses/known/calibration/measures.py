@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.effects import Together, measure
 from ad_hypotheses.causal.history_pairs import ANY, make_pairs
 from ad_hypotheses.causal.scrub import Options, Scrubber
@@ -21,11 +20,13 @@ from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.declared import declared, left_open, undeclared
 from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.language.history import History
-from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
+from ad_hypotheses.progress import Progress
+from ad_hypotheses.studies.data import SOURCE
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, make_grounds
 from ad_hypotheses.studies.scrub.claim import OPINION, node_bits
-from ad_hypotheses.studies.scrub.measure import expected_baseline, recovered_in_a_pass
+from ad_hypotheses.studies.scrub.ground import Ground
 
-ROWS, PATCHED = 256, 64  # histories to compare features on, and those of them to patch
+ROWS, PATCHED = 256, 64  # histories to compare features on, and others of which edges are patched
 MEASURE = 9_000  # replicate whose histories are used; no trial has it
 
 
@@ -40,35 +41,26 @@ class Measures:
 
 def facts(case: Case, asked: Measures) -> list[ClaimFacts]:
     """Return what is known of every claim about a network."""
-    settings = ScrubSettings(rows=asked.rows, seed=(asked.seed * SEEDS + asked.rows) * 10_000 + MEASURE)
-    history = reference_histories(case.checkpoint, settings)
-    regimes = case.checkpoint.config.make_task().regimes(history)
-    anatomy = case.checkpoint.model.anatomy
-    bounds = [bind(claimed.hypothesis, anatomy, history, regimes, settings.seed) for claimed in case.claims]
-    patched = history[: min(PATCHED, history.n_rows)]
-    clean = Clean.run(case.checkpoint.model, patched)
-    true = read_last(bounds[0], history.n_steps)
+    seed = (asked.seed * SEEDS + asked.rows) * 10_000 + MEASURE
+    settings = ScrubSettings(rows=PATCHED, pool=asked.rows, data=(SOURCE,), seed=seed)
+    (ground,) = make_grounds(case.checkpoint, settings, Progress())
+    true = None
     results = []
-    for claim, bound in zip(case.claims, bounds, strict=True):
-        nodes = {name: node.of_rows(slice(patched.n_rows)) for name, node in bound.nodes.items()}
-        bits = [node_bits(node, history, settings.align) for node in bound.nodes.values() if node.labels is not None]
-        swaps = kept_by_swaps(true, read_last(bound, history.n_steps)), of_claim(bits)
-        with clean.prepared():
-            results.append(_facts(case, claim, replace(bound, nodes=nodes), swaps, clean))
+    for claim in case.claims:
+        roles = {name: mask for name, mask in ground.regimes.items() if name != "all"}
+        bound = bind(claim.hypothesis, case.checkpoint.model.anatomy, ground.history, roles, settings.seed)
+        last = read_last(bound, ground.history.n_steps)[PATCHED:]
+        true = last if true is None else true
+        results.append(_facts(case, claim, bound, ground, kept_by_swaps(true, last)))
     return results
 
 
-def _facts(
-    case: Case,
-    claim: KnownClaim,
-    bound: Bound,
-    swaps: tuple[float, float | None],
-    clean: Clean,
-) -> ClaimFacts:
-    """Measure a claim that is bound to the histories of `clean`; what its swaps keep and leave free is known."""
-    kept_share, specificity = swaps
+def _facts(case: Case, claim: KnownClaim, bound: Bound, ground: Ground, kept_share: float) -> ClaimFacts:
     paths = bound.tree_paths()
-    undone, weakest, name = _patched(case, bound, clean.history)
+    bits = [node_bits(node, ground, "step") for node in bound.nodes.values() if node.labels is not None]
+    specificity = of_claim(bits)
+    patched = replace(bound, nodes=bound.of_rows(np.arange(PATCHED)).nodes)
+    undone, weakest, name = _patched(case, patched, ground.references)
     return ClaimFacts(
         network=case.name,
         claim=claim.name,
@@ -78,20 +70,21 @@ def _facts(
         depth=max(map(len, paths)) - 1,
         tree_nodes=len(paths),
         kept=kept_share,
-        agreement=_agreement(claim, clean.history, clean.log_probs),
+        agreement=_agreement(claim, ground.references, ground.log_probs),
         undeclared=undone,
         weakest_arrow=weakest,
         weakest=name,
         specificity=float("nan") if specificity is None else specificity,
-        any_step=_recovered(clean, bound, Options(align="any")),
-        independent=_recovered(clean, bound, Options(others="independent")),
+        any_step=_from_any_step(ground, bound),
     )
 
 
-def _recovered(clean: Clean, bound: Bound, options: Options) -> float:
-    """What a claim recovers under other options than usual, in one pass."""
-    baseline = expected_baseline(clean, options, passes=1, seed=0)
-    return recovered_in_a_pass(Scrubber(clean, bound, options), baseline)
+def _from_any_step(ground: Ground, bound: Bound) -> float:
+    """Return the fidelity of a claim in one pass, over all steps, if donors may come from any step."""
+    with ground.clean.prepared():
+        log_probs = Scrubber(ground.clean, bound, Options(align="any")).run(0).log_probs
+    zero = np.broadcast_to(ground.ignorant("all"), log_probs.shape)
+    return float(1 - ground.divergence(log_probs).sum() / ground.divergence(zero).sum())
 
 
 def read_last(bound: Bound, n_steps: int) -> Int[np.ndarray, "row step"]:

@@ -1,4 +1,4 @@
-"""The pictures of a calibration: what claims recover, how errors fall, what intervals hold, what measures tell."""
+"""The pictures of a calibration: what claims keep, how errors fall, what intervals hold, what measures tell."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from ad_hypotheses.known.calibration.record import Calibration, ClaimFacts, Cove
 from ad_hypotheses.report.draw import BLUE, FAINT, GREEN, GREY, INK, ORANGE, VERMILION, picture
 
 AIM = (0.92, 0.98)  # what the coverage of a 95 % interval should be
+LEFT = -1.0  # what is worse than that is drawn at the edge
 SPREAD = 0.28  # half the height over which the dots of a kind are spread, so that equals can be seen
 _EXPECTED = {"supported": BLUE, "refuted": VERMILION, "vacuous": GREY}
 
 
 def by_kind(calibration: Calibration) -> bytes:
-    """Draw what every claim recovers, a line a kind: the smaller of recovered and beyond structure."""
+    """Draw what every claim keeps where it keeps least, a line a kind."""
     given = values(calibration)
     names = kinds(calibration)
 
@@ -41,16 +42,15 @@ def by_kind(calibration: Calibration) -> bytes:
             x = [_least(given, claim) for claim in claims]
             for value, y, claim in zip(x, place + _apart(len(claims)), claims, strict=True):
                 if np.isfinite(value):
-                    ax.plot(value, y, "o", color=_EXPECTED[claim.expected], markersize=6, alpha=0.75)
+                    ax.plot(max(value, LEFT), y, "o", color=_EXPECTED[claim.expected], markersize=6, alpha=0.75)
         ax.axvline(calibration.accept, color=GREEN, linestyle=(0, (4, 3)), linewidth=1.3, zorder=0)
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.4, -0.6)
         for place in range(1, len(names)):
             ax.axhline(place - 0.5, color=FAINT, linewidth=0.8, zorder=0)
         ax.spines["left"].set_visible(False)
-        ax.set_xlabel(
-            f"share of the loss recovered, beyond structure where that is less    ({calibration.accept:.2f} is needed)"
-        )
+        ax.set_xlabel(f"lowest fidelity or share beyond structure    ({calibration.accept:.2f} is needed)")
+        ax.set_xlim(left=LEFT)
         for expected in dict.fromkeys(claim.expected for claim in calibration.claims):
             ax.plot([], [], "o", color=_EXPECTED[expected], label=f"deserves: {expected}")
         figure.legend(loc="outside upper left", ncols=3, fontsize=9)
@@ -59,7 +59,7 @@ def by_kind(calibration: Calibration) -> bytes:
 
 
 def _least(given: dict[str, dict[str, float]], claim: ClaimFacts) -> float:
-    ratios = [given[name][name_of(claim)] for name in ("recovered", "beyond structure")]
+    ratios = [given[name][name_of(claim)] for name in ("fidelity", "beyond structure")]
     known = [value for value in ratios if np.isfinite(value)]
     return min(known) if known else float("nan")
 
@@ -69,26 +69,17 @@ def _apart(n: int) -> np.ndarray:
 
 
 def errors(calibration: Calibration) -> bytes:
-    """Draw how often true and wrong claims are supported: over rows, over passes, and over what must be recovered."""
-    rows, passes = calibration.standard
-    by_rows = [n for n, p in sizes(calibration) if p == passes]
-    several = {n: [p for m, p in sizes(calibration) if m == n] for n, _ in sizes(calibration)}
-    at = max(several, key=lambda n: (len(several[n]), n))
-    accept = calibration.accept
+    """Draw how often true and wrong claims are supported: over histories, and over what must be kept."""
+    rows, by_rows, tried = calibration.rows, sizes(calibration), accepts(calibration)
+
+    def shares(rows: int, accept: float) -> dict[bool, Rate]:
+        return {true: supported_share(calibration, rows, accept, true) for true in (True, False)}
 
     def draw(figure: Figure) -> None:
-        axes = figure.subplots(1, 3, sharey=True)
-        series = {
-            true: [supported_share(calibration, n, passes, accept, true) for n in by_rows] for true in (True, False)
-        }
-        _two(axes[0], by_rows, series, f"histories ({passes} passes)", log=True)
-        series = {
-            true: [supported_share(calibration, at, p, accept, true) for p in several[at]] for true in (True, False)
-        }
-        _two(axes[1], several[at], series, f"passes ({at} histories)", log=True)
-        tried = accepts(calibration)
-        series = {true: [supported_share(calibration, rows, passes, a, true) for a in tried] for true in (True, False)}
-        _two(axes[2], tried, series, f"accept ({rows} histories, {passes} passes)", log=False)
+        axes = figure.subplots(1, 2, sharey=True)
+        over_rows = [shares(n, calibration.accept) for n in by_rows]
+        _two(axes[0], by_rows, over_rows, f"references (accept {calibration.accept:.2f})", log=True)
+        _two(axes[1], tried, [shares(rows, accept) for accept in tried], f"accept ({rows} references)", log=False)
         axes[0].set_ylabel("share of trials called supported")
         axes[0].set_ylim(-0.03, 1.03)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=9)
@@ -96,9 +87,9 @@ def errors(calibration: Calibration) -> bytes:
     return picture(draw, 3.2)
 
 
-def _two(ax: Axes, x: Sequence[int | float], series: dict[bool, list[Rate]], label: str, log: bool) -> None:
+def _two(ax: Axes, x: Sequence[int | float], series: Sequence[dict[bool, Rate]], label: str, log: bool) -> None:
     for true, colour, name in ((True, BLUE, "true claims"), (False, VERMILION, "wrong claims")):
-        intervals = [item.interval for item in series[true]]
+        intervals = [point[true].interval for point in series]
         ax.plot(
             x, [item.value for item in intervals], color=colour, marker="o", markersize=5, linewidth=1.9, label=name
         )
@@ -119,7 +110,7 @@ def _two(ax: Axes, x: Sequence[int | float], series: dict[bool, list[Rate]], lab
 
 
 def correlated(calibration: Calibration) -> bytes:
-    """Draw what wrong claims recover over how much of the true feature their swaps keep."""
+    """Draw what wrong claims keep over how much of the true feature their swaps keep."""
     given = values(calibration)
     chosen = [claim for claim in wrong_claims(calibration) if claim.kind not in ("wrong site", "made by the tool")]
     colours = dict(
@@ -131,10 +122,10 @@ def correlated(calibration: Calibration) -> bytes:
         for kind, colour in colours.items():
             claims = [claim for claim in chosen if claim.kind == kind]
             x, y = [claim.kept for claim in claims], [_least(given, claim) for claim in claims]
-            ax.plot(x, y, "o", color=colour, markersize=6.5, alpha=0.75, label=kind)
+            ax.plot(x, np.maximum(y, LEFT), "o", color=colour, markersize=6.5, alpha=0.75, label=kind)
         ax.axhline(calibration.accept, color=GREEN, linestyle=(0, (4, 3)), linewidth=1.3, zorder=0)
         ax.set_xlabel("how often a swap keeps the true feature    (0: by chance, 1: always)")
-        ax.set_ylabel("recovered")
+        ax.set_ylabel("lowest fidelity")
         ax.grid()
         if chosen:
             figure.legend(loc="outside upper left", ncols=4, fontsize=9)
@@ -144,7 +135,7 @@ def correlated(calibration: Calibration) -> bytes:
 
 def coverage(figures: Sequence[Coverage]) -> bytes:
     """Draw the share of intervals that hold the exact value, over the number of rows."""
-    groups = list(dict.fromkeys((item.network, item.claim, item.figure) for item in figures))
+    groups = list(dict.fromkeys((item.network, item.claim, item.regime, item.figure) for item in figures))
     by_rows = sorted({item.rows for item in figures})
     colours = dict(zip(dict.fromkeys(group[:2] for group in groups), (BLUE, ORANGE, GREEN, VERMILION), strict=False))
 
@@ -154,16 +145,17 @@ def coverage(figures: Sequence[Coverage]) -> bytes:
         ax.axhline(0.95, color=GREEN, linewidth=1.0, linestyle=(0, (4, 3)))
         offsets = np.linspace(-0.3, 0.3, len(groups)) if len(groups) > 1 else [0.0]
         for offset, group in zip(offsets, groups, strict=True):
-            hollow = group[2] != "recovered"
-            for item in (item for item in figures if (item.network, item.claim, item.figure) == group):
+            shape = {"fidelity": "o", "beyond_structure": "D"}.get(group[3], "s")
+            fill = "white" if shape != "o" else colours[group[:2]]
+            for item in figures:
+                if (item.network, item.claim, item.regime, item.figure) != group:
+                    continue
                 x, share = by_rows.index(item.rows) + offset, exact_interval(item.covered, item.replicates)
                 colour = colours[group[:2]]
                 ax.plot([x, x], [share.low, share.high], color=colour, linewidth=1.6)
-                ax.plot(x, share.value, "D" if hollow else "o", color=colour, markersize=6.5,
-                        markerfacecolor="white" if hollow else colour)  # fmt: skip
-            label = f"{group[0]}: {group[1]}, {group[2].replace('_', ' ')}"
-            ax.plot([], [], "D" if hollow else "o", color=colours[group[:2]], label=label,
-                    markerfacecolor="white" if hollow else colours[group[:2]])  # fmt: skip
+                ax.plot(x, share.value, shape, color=colour, markersize=6.5, markerfacecolor=fill)
+            label = f"{group[0]}: {group[1]}, {group[3].replace('_', ' ')} in {group[2]}"
+            ax.plot([], [], shape, color=colours[group[:2]], label=label, markerfacecolor=fill)
         ax.set_xticks(range(len(by_rows)), [f"{rows} histories" for rows in by_rows])
         ax.set_xlim(-0.5, len(by_rows) - 0.5)
         ax.set_ylabel("intervals that hold the exact value")

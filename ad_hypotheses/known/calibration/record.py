@@ -10,9 +10,45 @@ from typing import Any
 
 from ad_hypotheses.evidence.plain_data import Number, plain, read_record
 
-SCHEMA = 1
+SCHEMA = 2
+IN_PART = "supported in part"  # in some regimes
 REFUSED = "refused"  # the tool will not test the claim on so few histories: nobody shares a feature value with another
-UNDECIDED = ("inconclusive", REFUSED)
+
+
+@dataclass(frozen=True)
+class TrialCell:
+    """What one study found of one claim in one regime of one data set (`"all"`: over all steps).
+
+    Attributes:
+        data, regime: Which.
+        counts: Whether the verdict depends on it.
+        learners: Number of learners with a tested position.
+        at_stake: KL divergence of one constant distribution from the model, nats.
+        fidelity: Share of what the model does that the claim keeps.
+        with_self, independent: The same where rows may stand in for themselves, and where each unimportant input has a
+            history of its own; None where that was not measured.
+        beyond_structure: Share of the loss kept beyond constant features.
+        explained: Share kept of what the model knows of the learner's actions; None where the model itself acts.
+        recovered: Share of the loss kept, from swapping everything.
+        same_argmax: Share of positions whose likeliest action stays.
+        tested: Share of what there is to explain that lies on tested positions.
+        swapped: Share of positions that have another donor, at the node where it is smallest.
+    """
+
+    data: str
+    regime: str
+    counts: bool
+    learners: int
+    at_stake: float
+    fidelity: Number
+    with_self: Number
+    independent: Number | None
+    beyond_structure: Number
+    explained: Number | None
+    recovered: Number
+    same_argmax: float
+    tested: float
+    swapped: float
 
 
 @dataclass(frozen=True)
@@ -21,43 +57,54 @@ class TrialOutcome:
 
     Attributes:
         network, claim: Which.
-        rows, passes: Size of the study.
-        replicate: Number of the dataset among those of this size; another one has other histories and other draws.
+        rows, pool, passes: Size of the study: references and donors of each data set, and passes.
+        replicate: Number of the study among those of this size; another one has other histories and other draws.
         family: Claims that were judged together.
-        model, scrubbed, baseline, structure: The four losses, nats.
-        recovered, beyond_structure, recovered_with_self, beyond_structure_with_self: The four ratios.
-        root_movement: How far the logits' input moved, relative to the baseline.
-        swapped: Share of the draws whose donor is another row, at the node where it is smallest.
-        kl: Mean KL divergence of the scrubbed from the model's distribution, nats, over all passes that were run.
-        kl_baseline: The same of another row's clean distribution at the same step.
-        loss_change, loss_change_baseline: The same of the size of the change of the loss.
-        same_argmax, same_argmax_baseline: The same of the share of positions whose likeliest action stays.
-        verdicts: By accepted share, `{"0.90": "supported"}`.
+        root_movement: How far the logits' input moved on the first data set, relative to the baseline.
+        swapped: Share of the draws there whose donor is another row, at the node where it is smallest.
+        half_pool: What half as many donors add to fidelity there, on some references; None where nothing was tested.
+        cells: What was found, by data set and regime; none where the claim was refused.
+        verdicts: By accepted share, `{"0.90": "supported in stay"}`.
     """
 
     network: str
     claim: str
     rows: int
+    pool: int
     passes: int
     replicate: int
     family: int
-    model: float
-    scrubbed: float
-    baseline: float
-    structure: float
-    recovered: Number
-    beyond_structure: Number
-    recovered_with_self: Number
-    beyond_structure_with_self: Number
     root_movement: float
     swapped: float
-    kl: float
-    kl_baseline: float
-    loss_change: float
-    loss_change_baseline: float
-    same_argmax: float
-    same_argmax_baseline: float
+    half_pool: float | None
+    cells: list[TrialCell]
     verdicts: dict[str, str]
+
+    @property
+    def counting(self) -> list[TrialCell]:
+        """The cells that the verdict depends on."""
+        return [cell for cell in self.cells if cell.counts]
+
+    @property
+    def overall(self) -> TrialCell | None:
+        """All steps of the first data set; None where the claim was refused."""
+        return self.cells[0] if self.cells else None
+
+    def lowest(self, figure: str) -> float:
+        """Return the lowest value of a figure where it can be read and the verdict depends on it; NaN if nowhere."""
+        figures = [getattr(cell, figure) for cell in self.counting]
+        values = [number.value if isinstance(number, Number) else number for number in figures if readable(number)]
+        return min(values, default=float("nan"))
+
+    def verdict(self, accept: float) -> str:
+        """Return the verdict where so much has to be kept, `"supported in part"` for some regimes alone."""
+        verdict = self.verdicts[f"{accept:.2f}"]
+        return IN_PART if verdict.startswith("supported in") else verdict
+
+
+def readable(figure: Number | float | None) -> bool:
+    """Return whether a figure was measured and can be read."""
+    return figure is not None and (not isinstance(figure, Number) or figure.estimable)
 
 
 @dataclass(frozen=True)
@@ -80,7 +127,6 @@ class ClaimFacts:
         specificity: Share of what histories differ by that the node which leaves least leaves free; NaN if they do not
             differ.
         any_step: What the claim recovers with donors from any step.
-        independent: What it recovers if each unimportant input has a history of its own.
     """
 
     network: str
@@ -97,16 +143,15 @@ class ClaimFacts:
     weakest: str
     specificity: float
     any_step: float
-    independent: float
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How often the interval of a figure holds its exact value, over fresh datasets.
+    """How often the interval of a figure holds its exact value, over fresh data sets.
 
     Attributes:
-        network, claim, figure: Of what.
-        rows, passes, replicates: Size and number of the datasets.
+        network, claim, regime, figure: Of what.
+        rows, pool, replicates: Size and number of the data sets.
         exact, exact_error: From a very large run, with its standard error.
         mean, deviation: Of the estimates.
         claimed: Mean standard error that the intervals claim: a quarter of their length over 0.98.
@@ -117,9 +162,10 @@ class Coverage:
 
     network: str
     claim: str
+    regime: str
     figure: str
     rows: int
-    passes: int
+    pool: int
     replicates: int
     exact: float
     exact_error: float
@@ -150,7 +196,7 @@ class Calibration:
         claims: About them.
         outcomes: Of every trial.
         coverage: Of intervals.
-        standard: Rows and passes of a study that nobody changed: the defaults of `scrub`.
+        rows: References of each data set in a study that nobody changed, or in the largest trial.
         accept: The accepted share of a claim that names none.
         options, command, versions: What makes it again.
         seconds: Processor time that it took.
@@ -160,7 +206,7 @@ class Calibration:
     claims: list[ClaimFacts]
     outcomes: list[TrialOutcome]
     coverage: list[Coverage]
-    standard: list[int]
+    rows: int
     accept: float
     options: dict[str, Any]
     command: str
@@ -172,10 +218,10 @@ class Calibration:
         """What is known of every claim, by network and name."""
         return {(claim.network, claim.claim): claim for claim in self.claims}
 
-    def trials(self, rows: int | None = None, passes: int | None = None) -> list[TrialOutcome]:
+    def trials(self, rows: int | None = None) -> list[TrialOutcome]:
         """The trials of a size; of the standard one by default."""
-        rows, passes = rows or self.standard[0], passes or self.standard[1]
-        return [outcome for outcome in self.outcomes if (outcome.rows, outcome.passes) == (rows, passes)]
+        rows = rows or self.rows
+        return [outcome for outcome in self.outcomes if outcome.rows == rows]
 
     def to_json(self) -> str:
         """Return the record as JSON; NaN and infinity are null."""

@@ -103,10 +103,10 @@ def _announce(jobs: Sequence[Job], design: Design, place: Workplace, n_workers: 
     trials = [job for job in jobs if isinstance(job, CalibrationTrial)]
     studies = sum(len(place.case(job.network).claims) for job in trials)
     claims = sum(len(place.case(name).claims) for name in dict.fromkeys(job.network for job in jobs))
-    datasets = design.pairs * (sum(design.covered.values()) + design.exact[2])
+    more = design.pairs * (sum(design.covered.values()) + design.exact[2])
     networks = counted(len({job.network for job in jobs}), "network")
     progress.say(
-        f"{counted(claims, 'claim')} about {networks}: {studies:,} studies of one claim, then {datasets:,} datasets to "
+        f"{counted(claims, 'claim')} about {networks}: {studies:,} studies of one claim, then {more:,} data sets to "
         f"count intervals on; {counted(n_workers, 'process', 'processes')}"
     )
 

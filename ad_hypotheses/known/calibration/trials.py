@@ -1,57 +1,52 @@
-"""Trials: studies of the claims about a known network, each on fresh histories and with fresh draws."""
+"""Trials: studies of the claims about a known network, each on fresh data sets and with fresh draws."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.bootstrap import Resampling
-from ad_hypotheses.evidence.estimate import Evidence
-from ad_hypotheses.evidence.plain_data import Number
-from ad_hypotheses.evidence.verdict import Tested, draws_for, judge
+from ad_hypotheses.evidence.verdict import Judgement, Tested, draws_for, judge
 from ad_hypotheses.known.calibration.cases import Case
 from ad_hypotheses.known.calibration.error_rates import key
-from ad_hypotheses.known.calibration.record import REFUSED, TrialOutcome
+from ad_hypotheses.known.calibration.record import REFUSED, TrialCell, TrialOutcome
 from ad_hypotheses.known.claims import KnownClaim
 from ad_hypotheses.language.check import Bound, bind
-from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories, refuse_untestable
-from ad_hypotheses.studies.scrub.claim import weigh
-from ad_hypotheses.studies.scrub.halves import SPLITS, clusters_of, n_splits
-from ad_hypotheses.studies.scrub.measure import VARIANTS, Measured, forwards, kept_or_measured, measure
+from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.progress import Progress
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, make_grounds, refuse_untestable
+from ad_hypotheses.studies.scrub.claim import MeasuredClaim, tested, weigh
+from ad_hypotheses.studies.scrub.extent import Extent
+from ad_hypotheses.studies.scrub.ground import Ground
+from ad_hypotheses.studies.scrub.measure import Measured, kept_or_measured, measure
 
 ACCEPTS = (0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
-RATIOS = ("recovered", "beyond_structure")
-RATIOS_BOTH_WAYS = (*RATIOS, *(f"{name}_with_self" for name in RATIOS))
-FIGURES = (
-    "model", "scrubbed", "baseline", "structure", "root_movement", "swapped", "kl", "loss_change", "same_argmax",
-)  # fmt: skip
-UNKNOWN = Number(float("nan"), float("nan"), float("nan"), False)
 SEEDS = 1_000_000  # sizes; another size, replicate, or seed of the whole never shares histories or draws
 
 
 @dataclass(frozen=True)
 class CalibrationTrial:
-    """One dataset on which all claims about a network are tested and judged together.
+    """Fresh data sets on which all claims about a network are tested and judged together.
 
     Attributes:
         network: Which.
-        rows: Histories.
-        passes: Numbers of passes to judge by: the first ones of as many as the largest number.
-        replicate: Number of the dataset among those of this size.
+        rows: References of each data set.
+        pool: Donors of each; None for as many as a study has.
+        passes: How often every reference is scrubbed.
+        data: Data sets, as in `ScrubSettings`.
+        replicate: Number of the trial among those of this size.
         seed: Of the whole calibration.
     """
 
     network: str
     rows: int
-    passes: tuple[int, ...]
+    pool: int | None
+    passes: int
+    data: tuple[str, ...]
     replicate: int
     seed: int
 
@@ -59,134 +54,138 @@ class CalibrationTrial:
     def settings(self) -> ScrubSettings:
         """Of the studies; every trial has a seed of its own, so that no two share histories or draws."""
         own = (self.seed * SEEDS + self.rows) * 10_000 + self.replicate
-        return ScrubSettings(rows=self.rows, passes=max(self.passes), seed=own, rollouts=0)
+        return ScrubSettings(rows=self.rows, passes=self.passes, pool=self.pool, data=self.data, seed=own, rollouts=0)
+
+    @property
+    def extent(self) -> Extent:
+        """How much of each claim is measured: all that a verdict needs, of wrong ones too."""
+        return Extent(self.passes, guards=True, nodes_alone=False)
 
 
 @dataclass(frozen=True)
 class _Weighed:
-    """A claim with what was measured of it, and its evidence by number of passes; None if it was refused."""
+    """A claim with what was measured of it on each data set; nothing if it was refused."""
 
     claim: KnownClaim
-    measured: Measured | None
-    evidence: dict[int, tuple[Evidence, Evidence]]
+    by_data: list[MeasuredClaim]
+
+    def tested(self, accept: float) -> Tested:
+        return tested(self.claim.name, accept, self.by_data)
+
+
+def bound_to(case: Case, claim: Hypothesis, ground: Ground, settings: ScrubSettings) -> Bound:
+    """Bind a claim to the network and to a data set.
+
+    Raises:
+        DataError: At some node no reference shares its feature value with a donor.
+    """
+    roles = {name: mask for name, mask in ground.regimes.items() if name != "all"}
+    bound = bind(claim, case.checkpoint.model.anatomy, ground.history, roles, settings.seed)
+    refuse_untestable(bound, ground, settings.align)
+    return bound
 
 
 def n_forwards(case: Case, trial: CalibrationTrial) -> int:
-    """Return how many partial forward passes over its histories a trial takes, about."""
-    trees = (item.hypothesis.tree() for item in case.claims)
-    parents = [{item.name: bool(item.parents) for item in claim.hypothesis.nodes} for claim in case.claims]
-    inner = sum(has[path[-1]] for tree, has in zip(trees, parents, strict=True) for path in tree)
-    return (len(VARIANTS) * max(trial.passes) + 2 * SPLITS) * inner
+    """Return how many partial forward passes over the references of one data set a trial takes, about."""
+    visits = sum(sum(1 for _ in claim.hypothesis.tree()) for claim in case.claims)
+    return (2 * trial.passes + 3) * visits
 
 
-def run_trial(
-    case: Case,
-    trial: CalibrationTrial,
-    scratch: Path | None = None,
-    progress: Callable[[int], None] = lambda done: None,
-) -> list[TrialOutcome]:
-    """Test every claim about a network on one dataset, as `scrub` does with a file, and judge them together.
+def run_trial(case: Case, trial: CalibrationTrial, scratch: Path | None = None) -> list[TrialOutcome]:
+    """Test every claim about a network on one set of data sets, as `scrub` does with a file, and judge them together.
 
     Args:
         case: The network.
-        trial: Which dataset.
+        trial: Which data sets.
         scratch: Folder for what was measured claim by claim, so that an interrupted trial goes on; None for none.
-        progress: Called with the number of partial forwards that were done.
     """
-    settings, model = trial.settings, case.checkpoint.model
-    history = reference_histories(case.checkpoint, settings)
-    regimes = case.checkpoint.config.make_task().regimes(history)
-    clean = Clean.run(model, history)
-    clusters = len(np.unique(clusters_of(history)))
-    draws = draws_for(len(case.claims))
-    resamplings = {n: Resampling.draw(clusters, n, np.random.default_rng(settings.seed), draws) for n in trial.passes}
-    everywhere = {"all": np.ones_like(history.actions, dtype=bool)}
-    weighed = []
-    for number, claim in enumerate(case.claims):
-        bound = bind(claim.hypothesis, model.anatomy, history, regimes, settings.seed)
-        path = None if scratch is None else scratch / f"{number}.npz"
-        with clean.prepared():
-            measured = _measured(clean, bound, settings, path)
-        progress(forwards(bound, settings.passes, nodes_alone=False, splits=n_splits(history)))
-        evidence = {}
-        if measured is not None:
-            for n, resampling in resamplings.items():
-                first = replace(measured, losses={name: loss[:n] for name, loss in measured.losses.items()})
-                evidence[n] = weigh(first, clean.log_probs, history, everywhere, resampling)["all"]
-        weighed.append(_Weighed(claim, measured, evidence))
-    chance = _unlike(clean)
-    return [outcome for n in trial.passes for outcome in _outcomes(trial, n, weighed, clean, chance)]
+    grounds = make_grounds(case.checkpoint, trial.settings, Progress())
+    draws = draws_for(len(case.claims), sum(len(ground.judged) for ground in grounds))
+    weighed = [_Weighed(claim, []) for claim in case.claims]
+    for ground in grounds:
+        _weigh_on(ground, case, trial, weighed, draws, scratch)
+    able = [claim for claim in weighed if len(claim.by_data) == len(grounds)]
+    judged = {accept: dict(_judged(able, accept)) for accept in ACCEPTS}
+    return [_outcome(trial, claim, len(able), judged) for claim in weighed]
 
 
-def _measured(clean: Clean, bound: Bound, settings: ScrubSettings, path: Path | None) -> Measured | None:
-    """Scrub one claim, or read what an interrupted trial kept; None if it cannot be tested on these histories."""
-    try:
-        refuse_untestable(bound, clean.history, settings.align)
-    except DataError:
-        return None
-    options = (settings.passes, settings.options, settings.seed, False, n_splits(clean.history))
-    return kept_or_measured(path, lambda: measure(clean, bound, *options))
+def _weigh_on(
+    ground: Ground, case: Case, trial: CalibrationTrial, weighed: Sequence[_Weighed], draws: int, scratch: Path | None
+) -> None:
+    """Measure every claim on one data set; what cannot be tested there is left out."""
+    settings = trial.settings
+    resampling = Resampling.draw(trial.rows, trial.passes, np.random.default_rng(settings.seed), draws)
+    for number, claim in enumerate(weighed):
+        try:
+            bound = bound_to(case, claim.claim.hypothesis, ground, settings)
+        except DataError:
+            continue
+        path = None if scratch is None else scratch / f"{number}-{ground.data.replace(':', '-')}.npz"
+        measured = kept_or_measured(path, _measuring(ground, bound, trial))
+        evidence, at_stake = weigh(ground, measured, resampling)
+        no_policy = np.empty((*ground.log_probs.shape[:2], 0))  # what the explanation would do is not asked
+        claim.by_data.append(MeasuredClaim(ground, bound, measured, no_policy, evidence, at_stake))
 
 
-def _unlike(clean: Clean) -> dict[str, float]:
-    """How far any two rows are apart, in the measures that a claim is compared with."""
-    other, actions = np.roll(clean.log_probs, 1, axis=0), clean.history.actions
-    change = np.abs(cross_entropy(other, actions) - cross_entropy(clean.log_probs, actions))
-    return {
-        "kl_baseline": float(_kl(clean.log_probs, other).mean()),
-        "loss_change_baseline": float(change.mean()),
-        "same_argmax_baseline": float((other.argmax(-1) == clean.log_probs.argmax(-1)).mean()),
-    }
+def _measuring(ground: Ground, bound: Bound, trial: CalibrationTrial) -> Callable[[], Measured]:
+    settings = trial.settings
+    return lambda: measure(ground, bound, trial.extent, settings.options, settings.seed)
 
 
-def _kl(of: Float[np.ndarray, "row step action"], to: Float[np.ndarray, "row step action"]) -> np.ndarray:
-    return (np.exp(of) * (of - to)).sum(-1)
-
-
-def _outcomes(
-    trial: CalibrationTrial, passes: int, weighed: Sequence[_Weighed], clean: Clean, chance: dict[str, float]
-) -> list[TrialOutcome]:
-    """Judge all claims together, once for every share that might have to be recovered."""
-    able = [item for item in weighed if item.measured is not None and item.evidence[passes][0].recovered.estimable]
-    verdicts: dict[str, dict[str, str]] = {item.claim.name: {} for item in weighed}
-    for accept in ACCEPTS:
-        judged = judge([_tested(item, passes, accept) for item in able]) if able else []
-        by_name = {item.name: str(item.verdict) for item in judged}
-        for name, by_accept in verdicts.items():
-            by_accept[key(accept)] = by_name.get(name, REFUSED)
-    return [_outcome(trial, passes, item, len(weighed), clean, chance, verdicts[item.claim.name]) for item in weighed]
-
-
-def _tested(claim: _Weighed, passes: int, accept: float) -> Tested:
-    assert claim.measured is not None
-    other, own = claim.evidence[passes]
-    ratios = (other.recovered, other.beyond_structure, own.recovered, own.beyond_structure)
-    return Tested(claim.claim.name, accept, *ratios, claim.measured.root_movement, claim.measured.least_swapped)
+def _judged(able: Sequence[_Weighed], accept: float) -> Iterator[tuple[str, Judgement]]:
+    """Judge all claims together, where so much has to be kept."""
+    judgements = judge([claim.tested(accept) for claim in able]) if able else []
+    return zip((claim.claim.name for claim in able), judgements, strict=True)
 
 
 def _outcome(
-    trial: CalibrationTrial,
-    passes: int,
-    weighed: _Weighed,
-    family: int,
-    clean: Clean,
-    chance: dict[str, float],
-    verdicts: dict[str, str],
+    trial: CalibrationTrial, weighed: _Weighed, family: int, judged: dict[float, dict[str, Judgement]]
 ) -> TrialOutcome:
-    measured, nothing = weighed.measured, float("nan")
-    figures: dict[str, Any] = dict.fromkeys(FIGURES, nothing) | dict.fromkeys(RATIOS_BOTH_WAYS, UNKNOWN)
-    if measured is not None:
-        other, own = weighed.evidence[passes]
-        change = np.abs(measured.losses["scrubbed"] - cross_entropy(clean.log_probs, clean.history.actions))
-        figures |= {name: getattr(other, name).value for name in ("model", "scrubbed", "baseline", "structure")}
-        figures |= {name: getattr(other, name).number() for name in RATIOS}
-        figures |= {f"{name}_with_self": getattr(own, name).number() for name in RATIOS}
-        figures |= {
-            "root_movement": measured.root_movement,
-            "swapped": measured.least_swapped,
-            "kl": float(measured.kl.mean()),
-            "loss_change": float(change.mean()),
-            "same_argmax": float(measured.same_argmax.mean()),
-        }
-    where = (trial.network, weighed.claim.name, trial.rows, passes, trial.replicate, family)
-    return TrialOutcome(*where, **(figures | chance), verdicts=verdicts)
+    name, by_data = weighed.claim.name, weighed.by_data
+    verdicts = {
+        key(accept): judgements[name].verdict if name in judgements else REFUSED
+        for accept, judgements in judged.items()
+    }
+    able = name in judged[ACCEPTS[0]]
+    return TrialOutcome(
+        network=trial.network,
+        claim=name,
+        rows=trial.rows,
+        pool=trial.settings.donors,
+        passes=trial.passes,
+        replicate=trial.replicate,
+        family=family,
+        root_movement=by_data[0].measured.root_movement if able else float("nan"),
+        swapped=by_data[0].measured.least_swapped if able else float("nan"),
+        half_pool=by_data[0].measured.half_pool if able else None,
+        cells=[_cell(part, regime) for part in by_data for regime in part.ground.regimes] if able else [],
+        verdicts=verdicts,
+    )
+
+
+def _cell(part: MeasuredClaim, regime: str) -> TrialCell:
+    """Return what a record keeps of a regime; of one that is no average, whether it counts."""
+    evidence = part.evidence[regime]
+    judged = {cell.regime: cell for cell in part.cells()}
+    independent = evidence.fidelity_independent
+    return TrialCell(
+        data=part.ground.data,
+        regime=regime,
+        counts=regime in judged and judged[regime].counts,
+        learners=evidence.learners,
+        at_stake=evidence.kl_ignorant.value,
+        fidelity=evidence.fidelity.number(),
+        with_self=evidence.fidelity_with_self.number(),
+        independent=None if independent is None else independent.number(),
+        beyond_structure=evidence.beyond_structure.number(),
+        explained=evidence.explained.number() if part.ground.labelled else None,
+        recovered=evidence.recovered.number(),
+        same_argmax=_mean(part.measured.same_argmax, part, regime),
+        tested=part.at_stake[regime],
+        swapped=part.swapped(regime),
+    )
+
+
+def _mean(values: np.ndarray, part: MeasuredClaim, regime: str) -> float:
+    mask = part.ground.masks[regime] & part.measured.tested
+    return float(values[mask].mean()) if mask.any() else float("nan")

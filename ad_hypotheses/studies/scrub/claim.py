@@ -74,32 +74,35 @@ def weigh(ground: Ground, measured: Measured, resampling: Resampling) -> tuple[d
     Returns:
         Figures by regime, `"all"` first; and the share of what there is to explain that lies on tested positions.
     """
-    model, learner = ground.loss(ground.log_probs), ground.learners
     evidence, at_stake = {}, {}
     for name, regime in ground.masks.items():
-        mask = regime & measured.tested
-        shape = ground.log_probs.shape
-        divergence = ground.divergence(np.broadcast_to(ground.ignorant(name), shape))
-        independent = measured.kl.get(INDEPENDENT)
-        there = None if independent is None else mask & np.isfinite(independent).all(axis=0)
-        sums = Sums(
-            counts=mask.sum(axis=1),
-            model=_row_sums(model, mask),
-            scrubbed=_row_sums(measured.losses[SCRUBBED], mask),
-            structure=_row_sums(measured.losses[STRUCTURE], mask),
-            baseline=_row_sums(ground.baseline, mask),
-            ignorant=_row_sums(ground.loss(np.broadcast_to(ground.label_frequencies(name), shape)), mask),
-            kl=_row_sums(measured.kl[SCRUBBED], mask),
-            kl_ignorant=_row_sums(divergence, mask),
-            kl_with_self=_row_sums(measured.kl.get(WITH_SELF, measured.kl[SCRUBBED]), mask),
-            kl_independent=None if independent is None else _row_sums(independent, there),
-            kl_ignorant_there=None if independent is None else _row_sums(divergence, there),
-            clusters=learner,
-        )
-        evidence[name] = estimate(sums, resampling)
+        evidence[name] = estimate(regime_sums(ground, measured, name), resampling)
+        divergence = ground.divergence(np.broadcast_to(ground.ignorant(name), ground.log_probs.shape))
         everything = float(divergence[regime].sum())
-        at_stake[name] = float(divergence[mask].sum()) / everything if everything > 0 else 0.0
+        at_stake[name] = float(divergence[regime & measured.tested].sum()) / everything if everything > 0 else 0.0
     return evidence, at_stake
+
+
+def regime_sums(ground: Ground, measured: Measured, regime: str) -> Sums:
+    """Add up losses and divergences over the tested positions of a regime, for each reference."""
+    mask, shape = ground.masks[regime] & measured.tested, ground.log_probs.shape
+    divergence = ground.divergence(np.broadcast_to(ground.ignorant(regime), shape))
+    independent = measured.kl.get(INDEPENDENT)
+    there = None if independent is None else mask & np.isfinite(independent).all(axis=0)
+    return Sums(
+        counts=mask.sum(axis=1),
+        model=_row_sums(ground.loss(ground.log_probs), mask),
+        scrubbed=_row_sums(measured.losses[SCRUBBED], mask),
+        structure=_row_sums(measured.losses[STRUCTURE], mask),
+        baseline=_row_sums(ground.baseline, mask),
+        ignorant=_row_sums(ground.loss(np.broadcast_to(ground.label_frequencies(regime), shape)), mask),
+        kl=_row_sums(measured.kl[SCRUBBED], mask),
+        kl_ignorant=_row_sums(divergence, mask),
+        kl_with_self=_row_sums(measured.kl.get(WITH_SELF, measured.kl[SCRUBBED]), mask),
+        kl_independent=None if independent is None else _row_sums(independent, there),
+        kl_ignorant_there=None if independent is None else _row_sums(divergence, there),
+        clusters=ground.learners,
+    )
 
 
 def _row_sums(losses: np.ndarray, mask: Bool[np.ndarray, "row step"]) -> np.ndarray:
