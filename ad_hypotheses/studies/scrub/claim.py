@@ -87,8 +87,10 @@ def regime_sums(ground: Ground, measured: Measured, regime: str) -> Sums:
     """Add up losses and divergences over the tested positions of a regime, for each reference."""
     mask, shape = ground.masks[regime] & measured.tested, ground.log_probs.shape
     divergence = ground.divergence(np.broadcast_to(ground.ignorant(regime), shape))
-    independent = measured.kl.get(INDEPENDENT)
-    there = None if independent is None else mask & np.isfinite(independent).all(axis=0)
+    independent, kl_independent, kl_ignorant_there = measured.kl.get(INDEPENDENT), None, None
+    if independent is not None:
+        there = mask & np.isfinite(independent).all(axis=0)  # measured on the first references alone
+        kl_independent, kl_ignorant_there = _row_sums(independent, there), _row_sums(divergence, there)
     return Sums(
         counts=mask.sum(axis=1),
         model=_row_sums(ground.loss(ground.log_probs), mask),
@@ -99,8 +101,8 @@ def regime_sums(ground: Ground, measured: Measured, regime: str) -> Sums:
         kl=_row_sums(measured.kl[SCRUBBED], mask),
         kl_ignorant=_row_sums(divergence, mask),
         kl_with_self=_row_sums(measured.kl.get(WITH_SELF, measured.kl[SCRUBBED]), mask),
-        kl_independent=None if independent is None else _row_sums(independent, there),
-        kl_ignorant_there=None if independent is None else _row_sums(divergence, there),
+        kl_independent=kl_independent,
+        kl_ignorant_there=kl_ignorant_there,
         clusters=ground.learners,
     )
 
