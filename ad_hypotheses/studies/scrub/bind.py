@@ -215,11 +215,11 @@ def make_grounds(checkpoint: Checkpoint, settings: ScrubSettings, progress: Prog
     names = data_sets(checkpoint, settings)
     progress.begin("generating histories", len(names) * rows * steps, "steps")
     grounds = []
-    for name in names:
+    for number, name in enumerate(names):
         progress.note(name)
         how = (settings.rows, settings.donors, settings.tasks, settings.seed)
-        grounds.append(make_ground(checkpoint, name, *how))
-        progress.advance(rows * steps)
+        before = number * rows * steps
+        grounds.append(make_ground(checkpoint, name, *how, reached=lambda done, of=before: progress.reach(of + done)))
     return grounds
 
 

@@ -143,7 +143,7 @@ def make_ground(
     pool: int,
     tasks: str,
     seed: int,
-    progress: Callable[[int, int], None] | None = None,
+    reached: Callable[[int], None] = lambda steps: None,
 ) -> Ground:
     """Make one data set of a study, donors apart from references.
 
@@ -154,8 +154,12 @@ def make_ground(
         pool: Number of donors.
         tasks: Which tasks the histories come from.
         seed: Decides everything.
-        progress: As in `studies.data.histories`.
+        reached: Called with the number of steps that were lived.
     """
-    references = histories(checkpoint, rows, data, seed, tasks, progress=progress)
-    donors = histories(checkpoint, pool, data, (seed, POOL), tasks, first_learner=rows, progress=progress)
+    steps = checkpoint.config.kept_episodes * checkpoint.config.make_task().horizon
+    references = histories(checkpoint, rows, data, seed, tasks, progress=lambda done, _: reached(done))
+    reached(rows * steps)
+    pooled = (checkpoint, pool, data, (seed, POOL), tasks)
+    donors = histories(*pooled, first_learner=rows, progress=lambda done, _: reached(rows * steps + done))
+    reached((rows + pool) * steps)
     return Ground.of(checkpoint, references, donors)
