@@ -40,8 +40,8 @@ from ad_hypotheses.studies.adversary.attack import challenge
 from ad_hypotheses.studies.adversary.candidates import LIBRARY, candidates
 from ad_hypotheses.studies.adversary.findings import Apart, Beyond, Challenge, Finding, Refined
 from ad_hypotheses.studies.adversary.outcomes import (
+    AttackGround,
     AttemptOutcome,
-    Ground,
     corrected,
     resamples_for,
     smallest,
@@ -406,7 +406,7 @@ def test_chance_is_hardly_ever_reported(times, most):
     """Three attempts that change nothing but the noise, tested together, many times."""
     rng, false = np.random.default_rng(0), 0
     ones = np.ones(48)
-    ground = Ground(model=ones, baseline=2 * ones, kl_baseline=ones, counts=10 * ones)
+    ground = AttackGround(model=ones, baseline=2 * ones, kl_baseline=ones, counts=10 * ones)
     for _ in range(times):
         resampling = Resampling.draw(48, 3, rng, resamples_for(3))
         level = rng.normal(size=48)

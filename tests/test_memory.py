@@ -19,6 +19,7 @@ from ad_hypotheses.evidence.bootstrap import Resampling, crossed_bootstrap
 from ad_hypotheses.evidence.effects import flip_test, weigh
 from ad_hypotheses.language.check import outline
 from ad_hypotheses.studies.scrub.cost import predict
+from ad_hypotheses.studies.scrub.extent import Extent
 
 ROOT = Path(__file__).parents[1]
 STUDY = """
@@ -81,7 +82,7 @@ study.require_estimable = lambda evidence: None  # nothing was learned, so there
 Path("/proc/self/clear_refs").write_text("5")  # what imports took for a moment is no peak of the study's
 before, costs = resident("VmRSS"), []
 study.refuse_too_large = lambda cost, *_: costs.append(cost)
-settings = ScrubSettings(rollouts=0, **settings)
+settings = ScrubSettings(rollouts=0, rivals=False, **settings)
 trial = prepare(Hypothesis(choice, name="claim"), [], checkpoint, settings)
 study.run_studies([trial], settings, "", Scratch(Path(tempfile.mkdtemp())))
 print(json.dumps([costs[0].bytes, resident("VmHWM") - before]))
@@ -93,14 +94,27 @@ TINY = {"n_layers": 2, "n_heads": 2, "d_model": 16}
 @pytest.mark.parametrize(
     ("shape", "horizon", "episodes", "settings"),
     [
-        pytest.param(TINY, 8, 3, {"rows": 256}, id="tiny"),
-        pytest.param({"n_layers": 2, "n_heads": 4, "d_model": 64}, 20, 6, {"rows": 128, "passes": 1}, id="small"),
-        pytest.param(TINY, 8, 3, {"rows": 16, "passes": 2_000}, id="many passes", marks=pytest.mark.slow),
+        pytest.param(TINY, 8, 3, {"rows": 64, "pool": 256}, id="tiny"),
         pytest.param(
             {"n_layers": 2, "n_heads": 4, "d_model": 64},
             20,
             6,
-            {"rows": 256, "passes": 2, "others": "independent"},
+            {"rows": 32, "pool": 160, "passes": 1, "data": ["source"]},
+            id="small",
+        ),
+        pytest.param(
+            TINY,
+            8,
+            3,
+            {"rows": 16, "pool": 64, "passes": 2_000, "data": ["source"]},
+            id="many passes",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"n_layers": 2, "n_heads": 4, "d_model": 64},
+            20,
+            6,
+            {"rows": 64, "pool": 256, "others": "independent", "data": ["source"]},
             id="independent",
             marks=pytest.mark.slow,
         ),
@@ -108,7 +122,7 @@ TINY = {"n_layers": 2, "n_heads": 2, "d_model": 16}
             {"n_layers": 4, "n_heads": 4, "d_model": 128},
             20,
             12,
-            {"rows": 512, "passes": 1},
+            {"rows": 128, "pool": 512, "passes": 1, "data": ["source"]},
             id="many rows",
             marks=pytest.mark.slow,
         ),
@@ -116,7 +130,7 @@ TINY = {"n_layers": 2, "n_heads": 2, "d_model": 16}
             {"n_layers": 8, "n_heads": 8, "d_model": 512},
             100,
             10,
-            {"rows": 4, "passes": 1},
+            {"rows": 4, "pool": 16, "passes": 1, "data": ["source"]},
             id="large",
             marks=pytest.mark.slow,
         ),
@@ -191,7 +205,10 @@ def test_a_bootstrap_of_many_passes_is_no_reason_to_refuse(trained):
     """Its draws are made block by block: what grows are the losses, and one byte for each draw of a pass."""
     checkpoint = load("tiny", trained)
     claim = outline(Hypothesis(stay, model="tiny"), checkpoint.model.anatomy)
-    few, many = (predict(checkpoint.model, [claim], 8, 48, passes, Options(), 2000) for passes in (1, 10_001))
+    few, many = (
+        predict(checkpoint.model, [claim], [Extent(passes, True, True)], (8, 32, 48), 1, Options(), 2000)
+        for passes in (1, 10_001)
+    )
     losses, block = 4 * 5 * 8 * 48, 8 * bootstrap.BLOCK
     assert many.bytes - few.bytes < 10_000 * (losses + 2000) + block
 
