@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,8 +52,8 @@ class Datasets:
     def settings(self) -> list[ScrubSettings]:
         """One a data set."""
         base = (self.seed * SEEDS + self.rows) * 10_000 + FIRST + self.first
-        size = {"rows": self.rows, "pool": self.pool, "passes": self.passes, "data": (SOURCE,), "rollouts": 0}
-        return [ScrubSettings(**size, seed=base + number) for number in range(self.count)]
+        common = ScrubSettings(rows=self.rows, pool=self.pool, passes=self.passes, data=(SOURCE,), rollouts=0)
+        return [replace(common, seed=base + number) for number in range(self.count)]
 
 
 def estimates(case: Case, datasets: Datasets) -> list[dict[str, dict[str, Number]]]:
