@@ -533,8 +533,8 @@ def test_the_record_keeps_it(tmp_path):
 
 # At the command line
 
-QUICK = ("--samples", "32", "--passes", "1", "--rollouts", "0")
-REPORT = "stay-tiny-samples-32-passes-1-rollouts-0"
+QUICK = ("--samples", "32", "--passes", "1", "--pool", "64", "--data", "source", "--rollouts", "0", "--no-rivals")
+REPORT = "stay-tiny-samples-32-passes-1-pool-64-data-source-rollouts-0-no-rivals"
 STAY = '''"""Stay: it stays where it was paid."""
 import numpy as np
 from ad_hypotheses import Hypothesis, embed, logits, node

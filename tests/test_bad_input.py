@@ -37,7 +37,8 @@ def choice(paid, cell):
 
 stay = Hypothesis(choice, model="tiny", accept=0.5)
 '''
-QUICK = ("--samples", "32", "--passes", "1", "--rollouts", "0")
+SMALL = ("--pool", "64", "--data", "source", "--rollouts", "0", "--no-rivals")
+QUICK = ("--samples", "32", "--passes", "1", *SMALL)
 PAID = "    return history.previous_rewards > 0"
 
 
@@ -163,7 +164,7 @@ def test_scrub_refuses_what_check_refuses(cli, claims):
 def test_a_feature_that_nobody_shares(cli, claims):
     text = CLAIMS.replace(PAID, '    return history.task["goal"]')
     claims.write_text(text.replace("np.where(paid, 0, -1)", "np.where(paid[:, :1] + cell[..., 0] >= 0, 0, -1)"))
-    ran = cli("scrub", claims, "--samples", 2, "--passes", 1, "--rollouts", 0)
+    ran = cli("scrub", claims, "--samples", 2, "--passes", 1, *SMALL)
     refused(ran, "paid: each of the 2 histories is alone in its class", "Use more histories (--samples)", "coarser")
 
 
@@ -391,5 +392,5 @@ def test_a_terminal_of_few_letters(claims):
 
 
 def test_a_handful_of_histories_is_said_to_be_too_few(cli, claims):
-    ran = cli("scrub", claims, "--samples", 2, "--passes", 2, "--rollouts", 0)
+    ran = cli("scrub", claims, "--samples", 2, "--passes", 2, *SMALL)
     refused(ran, "2 histories are too few", "--samples")

@@ -48,7 +48,20 @@ def test_the_found_edges_are_a_hypothesis_that_scrub_runs(cli, workplace):
     assert not (workplace / "reports" / ".partial").exists()
     typed = shlex.split(ran.out.rpartition("test it: ")[2])
     assert typed[:4] == ["python", "cli.py", "scrub", FILE]
-    scrubbed = cli(*typed[2:], "--samples", "12", "--passes", "1", "--rollouts", "0")
+    scrubbed = cli(
+        *typed[2:],
+        "--samples",
+        "12",
+        "--passes",
+        "1",
+        "--pool",
+        "48",
+        "--data",
+        "source",
+        "--rollouts",
+        "0",
+        "--no-rivals",
+    )
     assert scrubbed.code == 0, scrubbed.err
     assert (workplace / "reports" / "found_tiny-tiny-samples-12-passes-1-rollouts-0.md").is_file()
 

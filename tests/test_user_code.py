@@ -31,7 +31,7 @@ def choice(paid):
 
 claim = Hypothesis(choice, model="tiny", accept=0.5)
 """
-QUICK = ("--samples", 32, "--passes", 1)
+QUICK = ("--samples", 32, "--passes", 1, "--pool", 64, "--data", "source", "--no-rivals")
 CORRIDOR = next(
     block
     for block in re.findall(

@@ -66,7 +66,7 @@ elsewhere = stay.on(score=mlp(1))
 '''
 
 
-SETTINGS = ScrubSettings(rows=12, passes=1, rollouts=0)
+SETTINGS = ScrubSettings(rows=12, pool=24, data=("source",), passes=1, rollouts=0, rivals=False)
 
 
 @dataclass(frozen=True)

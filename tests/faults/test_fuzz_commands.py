@@ -60,7 +60,7 @@ OPTIONS = {
     "--workers": ("1", "2"), "--written": ("rewarded", "previous_episode"),
 }  # fmt: skip
 CHEAP = {
-    "scrub": ["--samples", "8", "--passes", "1", "--rollouts", "0"],
+    "scrub": ["--samples", "8", "--passes", "1", "--pool", "16", "--data", "source", "--rollouts", "0"],
     "patch": ["--samples", "8"],
     "evaluate": ["--rollouts", "2", "--quick"],
     "sweep": ["--dry-run"],
