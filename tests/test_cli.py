@@ -302,10 +302,7 @@ def test_scrub_writes_the_same_report_for_the_same_seed(cli, claims, workplace):
     names = sorted(path.relative_to("reports") for path in Path("reports").rglob("*") if path.is_file())
     assert {f"{REPORT}.md", f"{REPORT}.json"} <= {str(name) for name in names}
     page = Path(f"reports/{REPORT}.md").read_text()
-    assert (
     assert f"python cli.py scrub hypotheses/stay.py {' '.join(map(str, QUICK))}\n" in page
-        in page
-    )
     for name in names:
         assert Path("reports", name).read_bytes() == Path("other", name).read_bytes()
     assert not Path("reports/.partial").exists()
