@@ -8,9 +8,9 @@ from pathlib import Path
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.known.claims import KnownClaim, claims_of
 from ad_hypotheses.known.network import Known
-from ad_hypotheses.language.claims import chosen
+from ad_hypotheses.progress import Progress
 from ad_hypotheses.storage.scratch import Scratch
-from ad_hypotheses.studies.scrub.bind import ScrubSettings, prepare
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, make_grounds, prepare
 from ad_hypotheses.studies.scrub.record import Claim
 from ad_hypotheses.studies.scrub.study import run_studies
 
@@ -23,13 +23,13 @@ def claims_by_name(known: Known) -> dict[str, KnownClaim]:
 
 
 def verdicts(known: Known, settings: ScrubSettings, scratch: Path, only: set[str] | None = None) -> Iterator[Claim]:
-    """Judge the claims of a known network, or some of them, without the tool's own controls."""
+    """Judge the claims of a known network, or some of them, together; wrong ones are measured as any hypothesis is."""
     checkpoint = load(known.model, MODELS)
-    picked = [claim.hypothesis for claim in claims_of(known, CLAIMS) if only is None or claim.name in only]
-    trials = []
-    for main, controls in chosen(picked, None):
-        trial = prepare(main, controls, checkpoint, settings)
-        trial.bound = [one for one in trial.bound if one[0] != "wrong site"]
-        trials.append(trial)
+    grounds, trials = make_grounds(checkpoint, settings, Progress()), []
+    for claim in claims_of(known, CLAIMS):
+        if only is None or claim.name in only:
+            trial = prepare(claim.hypothesis, (), checkpoint, settings, grounds)
+            trial.claims = trial.claims[:1]  # without the control that the tool makes
+            trials.append(trial)
     for study in run_studies(trials, settings, "", Scratch(scratch)):
         yield from study.claims

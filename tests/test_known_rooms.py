@@ -28,13 +28,13 @@ from ad_hypotheses.tasks.play import play
 
 SIZE, HORIZON, SHARPNESS = 5, 10, 3.0
 MOVES = [(0, 0), (0, -1), (0, 1), (-1, 0), (1, 0)]
-NOT_REJECTED = {  # wrong, but scrubbing the rule's own histories does not reject them
-    "retrieval": {"familiar_places"},
-    "superstition": {"plain_retrieval"},
-    "gate": {"any_reward"},
-    "reflex": {"familiar_places"},
-    "ngram": {"most_often"},
-    "schedule": {"no_schedule", "learns_to_insist"},
+NOT_REFUTED = {  # wrong, but the rule's own histories do not refute them: the verdict that they get instead
+    "retrieval": {"familiar_places": "inconclusive"},
+    "superstition": {"plain_retrieval": "supported in navigate", "only_the_goal": "supported in navigate"},
+    "gate": {"any_reward": "supported"},
+    "reflex": {"familiar_places": "inconclusive"},
+    "ngram": {"most_often": "supported"},
+    "schedule": {"no_schedule": "supported", "learns_to_insist": "supported"},
 }
 by_name = pytest.mark.parametrize("known", ROOMS, ids=lambda known: known.name)
 
@@ -234,7 +234,7 @@ def test_files_hold_the_claims_that_are_judged(known: Known) -> None:
     claims = claims_by_name(known)
     assert {claim.verdict for claim in claims.values() if claim.kind in ("true", "finer than true")} == {"supported"}
     assert sum(claim.verdict == "refuted" for claim in claims.values()) >= 3
-    assert set(claims) > NOT_REJECTED.get(known.name, set())
+    assert set(claims) > set(NOT_REFUTED.get(known.name, ()))
     assert known.file in {one.file.name for one in listing(ROOT / "hypotheses") if not one.error}
 
 
@@ -248,54 +248,50 @@ def test_the_truth_is_the_rule(known: Known) -> None:
 
 @by_name
 def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -> None:
-    (truth,) = verdicts(known, ScrubSettings(32, 1, rollouts=0), tmp_path, {"truth"})
+    settings = ScrubSettings(60, 1, pool=240, data=("source",), rollouts=0)
+    (truth,) = verdicts(known, settings, tmp_path, {"truth"})
     everywhere = truth.regimes[0]
     assert truth.verdict == "supported"
     assert truth.root_movement > 0.2
     assert abs(everywhere.scrubbed.value - everywhere.model.value) < 1e-4
-    assert everywhere.recovered.value == pytest.approx(1, abs=1e-3)
+    assert everywhere.fidelity.value == pytest.approx(1, abs=1e-5)
     assert everywhere.beyond_structure.value == pytest.approx(1, abs=1e-3)
     assert everywhere.kl < 1e-6
 
 
 def test_claims_about_a_clock_are_found_out_only_by_donors_from_other_steps(tmp_path: Path) -> None:
-    known, settings = KNOWN["schedule"], ScrubSettings(30, 1, rollouts=0)
+    known, settings = KNOWN["schedule"], ScrubSettings(36, 1, pool=108, data=("source",), rollouts=0)
     names = {"truth", "no_schedule", "learns_to_insist"}
     claims = list(verdicts(known, settings, tmp_path, names))
-    same_step = {claim.name: claim.regimes[0].recovered.value for claim in claims}
-    any_step = {
-        claim.name: claim.regimes[0].recovered.value
-        for claim in verdicts(known, replace(settings, align="any"), tmp_path, names)
-    }
-    assert list(same_step.values()) == pytest.approx([1, 1, 1], abs=1e-3)
-    assert any_step["truth"] == pytest.approx(1, abs=1e-3)
-    assert max(any_step["no_schedule"], any_step["learns_to_insist"]) < 0.9
     for claim in claims:  # a report on equal steps says so
         assert claim.verdict == "supported"
-        assert claim.any_step == pytest.approx(any_step[claim.name], abs=1e-6)
+        assert claim.regimes[0].fidelity.value == pytest.approx(1, abs=1e-3)
+        assert (claim.any_step > 0.999) == (claim.name == "truth")
         assert any("Test that with `align='any'`" in one for one in claim.warnings) == (claim.name != "truth")
 
 
-def test_what_helps_as_often_as_it_hurts_shows_in_the_divergence_only(tmp_path: Path) -> None:
-    known = KNOWN["superstition"]
-    found = {
-        c.name: c for c in verdicts(known, ScrubSettings(48, 1, rollouts=0), tmp_path, {"truth", "plain_retrieval"})
-    }
-    truth, plain = found["truth"].regimes[0], found["plain_retrieval"].regimes[0]
-    assert plain.recovered.value > 0.95
-    assert plain.kl > 0.05 > 1e-6 > truth.kl
+def test_what_helps_as_often_as_it_hurts_is_no_fidelity(tmp_path: Path) -> None:
+    known, settings = KNOWN["superstition"], ScrubSettings(64, 1, pool=256, data=("source",), rollouts=0)
+    names = {"truth", "plain_retrieval", "only_the_habit", "only_the_goal"}
+    claims = {claim.name: claim for claim in verdicts(known, settings, tmp_path, names)}
+    plain = claims["plain_retrieval"]
+    assert plain.regimes[0].recovered.value > 0.95  # the loss cannot tell
+    explore = next(regime for regime in plain.regimes if regime.name == "explore")
+    assert (explore.status, explore.fidelity.value < 0) == ("refuted", True)
+    assert claims["truth"].verdict == "supported"
+    # of two claims that contradict each other neither is supported
+    assert claims["only_the_habit"].verdict == "refuted"
+    assert claims["only_the_goal"].verdict in ("refuted", "supported in navigate")
 
 
 @pytest.mark.slow
 @by_name
 def test_every_claim_gets_its_verdict_but_those_that_scrubbing_cannot_reject(known: Known, tmp_path: Path) -> None:
-    claims = claims_by_name(known)
-    for claim in verdicts(known, ScrubSettings(128, 3, rollouts=0), tmp_path):
-        expected = claims[claim.name].verdict
-        if claim.name in NOT_REJECTED.get(known.name, set()):
-            assert claim.verdict in ("supported", "inconclusive"), claim.name
-        else:
-            assert claim.verdict == expected, f"{claim.name}: {claim.reason}"
+    claims, through = claims_by_name(known), NOT_REFUTED.get(known.name, {})
+    settings = ScrubSettings(64, 1, data=("source", "own"), rollouts=0)
+    for claim in verdicts(known, settings, tmp_path):
+        expected = through.get(claim.name, claims[claim.name].verdict)
+        assert claim.verdict == expected, f"{claim.name}: {claim.reason}"
 
 
 def test_histories_of_another_rule_are_refused_but_where_they_are_meant(tmp_path: Path) -> None:
