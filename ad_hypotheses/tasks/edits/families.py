@@ -176,12 +176,13 @@ def _steps(order: np.ndarray, length: int) -> np.ndarray:
 
 
 def _after(first: History, second: History) -> History:
-    """Two histories one after the other; the numbers of episodes are those of the first."""
+    """Two histories of whole episodes, one after the other."""
     return replace(
         first,
         observations=np.concatenate([first.observations, second.observations], axis=1),
         actions=np.concatenate([first.actions, second.actions], axis=1),
         rewards=np.concatenate([first.rewards, second.rewards], axis=1),
+        episode=np.concatenate([first.episode, second.episode + first.episode[:, -1:] + 1], axis=1),
     )
 
 

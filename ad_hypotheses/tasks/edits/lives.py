@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -14,6 +14,7 @@ from ad_hypotheses.tasks.play import begin, resume
 from ad_hypotheses.tasks.task import Facts, Task
 
 
+@runtime_checkable
 class Actor(Protocol):
     """Somebody who lives: a model, a policy, or the record of a life."""
 
@@ -203,11 +204,17 @@ def continued(past: History, life: History) -> History:
     )
 
 
-def in_order(history: History, steps: Int[np.ndarray, "row step"]) -> History:
-    """Return each history with its steps in another order; their episodes are numbered as before. [row, step]"""
+def in_order(history: History, steps: Int[np.ndarray, "row position"]) -> History:
+    """Return each history with its steps, or some of them, in another order; episodes are numbered as before.
+
+    Args:
+        history: The histories. [row, earlier step]
+        steps: Which step comes where. [row, step]
+    """
     return replace(
         history,
         observations=np.take_along_axis(history.observations, steps[..., None], axis=1),
         actions=np.take_along_axis(history.actions, steps, axis=1),
         rewards=np.take_along_axis(history.rewards, steps, axis=1),
+        episode=history.episode[:, : steps.shape[1]],
     )
