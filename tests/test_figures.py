@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent

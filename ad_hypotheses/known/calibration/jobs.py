@@ -126,8 +126,8 @@ def coverage_jobs(pairs: Sequence[tuple[str, str]], design: Design) -> list[Job]
         jobs += [Datasets(*pair, *large, first, 1, design.seed, exact=True) for first in range(n_sets)]
     for rows, count in sorted(design.covered.items(), reverse=True):
         for first in range(0, count, AT_ONCE):
-            size, part = (rows, design.pool, design.passes), min(AT_ONCE, count - first)
-            jobs += [Datasets(*pair, *size, first, part, design.seed) for pair in pairs]
+            part = min(AT_ONCE, count - first)
+            jobs += [Datasets(*pair, rows, design.pool, design.passes, first, part, design.seed) for pair in pairs]
     return jobs
 
 
