@@ -87,13 +87,11 @@ def test_a_list_of_data_sets_is_read_against_what_the_task_declares(tiny):
     assert chosen_data("own, edited,source,own", task, 6) == (
         "own",
         "edited:goal-moved",
-        "edited:rewards-swapped",
         "source",
     )
     assert chosen_data("edited:dead,edited", bandit, 1) == (
         "edited:dead",
         "edited:rewards-swapped",
-        "edited:arms-exchanged",
     )
     assert chosen_data("edited:episodes-shuffled", task, 6) == ("edited:episodes-shuffled",)
     with pytest.raises(DataError) as refusal:

@@ -118,6 +118,8 @@ def cell(
         recovered=around(0.99),
         learners=learners,
         positions=1000,
+        all_learners=learners,
+        all_kl_ignorant=stakes["kl_ignorant"],
     )
     return Cell(data, regime, evidence, tested, swapped, labelled)
 

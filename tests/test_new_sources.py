@@ -29,11 +29,11 @@ from ad_hypotheses.sources import (
     write_histories,
 )
 from ad_hypotheses.sources.actor_critic import _Learners
+from ad_hypotheses.sources.learning import Learning
 from ad_hypotheses.sources.recorded import select
 from ad_hypotheses.sources.recording import keep_episodes
 from ad_hypotheses.sources.variants import early, every, expert_only
-from ad_hypotheses.studies.histories.study import draw_source_curve, histories, source_figures
-from ad_hypotheses.studies.train.card import _learned_from
+from ad_hypotheses.studies.histories.study import draw_source_curve, histories, sentence, source_figures
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom, Task, make_task
 
 ROOM = DarkRoom(size=3, horizon=6)
@@ -315,8 +315,7 @@ def test_histories_are_shown(cli, tmp_path: Path) -> None:
     assert "learners that improve" in cli(*command).out
     record = {"source": source_figures(settings, tmp_path)}
     assert draw_source_curve(record["source"], settings) == (tmp_path / "learning.png").read_bytes()
-    assert "36 learners earn" in _learned_from(record)
-    assert _learned_from({}) == ""
+    assert "36 learners earn" in sentence(Learning(**record["source"]))
 
 
 def test_training_refuses_a_source_that_does_not_learn(cli, tmp_path: Path) -> None:

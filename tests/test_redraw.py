@@ -98,10 +98,10 @@ def test_a_parquet_table_is_left_alone(tmp_path, sketches):
         ),
         (b"[1, 2]", "is JSON, but not the record of a study"),
         (b'{"weights_sha256": "a", "config": {}, "command": "train"}', "is JSON, but not the record of a study"),
-        (b'{"claims": [], "curves": [], "schema": 9}', "is not a record of version 3. Run the study again."),
+        (b'{"claims": [], "curves": [], "schema": 9}', "is not a record of version 4. Run the study again."),
         (b'{"claims": [], "curves": [], "schema": 3}', "does not hold what a record holds: .*title is missing"),
         (b'{"patches": [], "donors": "any", "schema": 2}', "does not hold what a record of patches holds"),
-        (b'{"outcomes": [], "claims": [], "schema": 1}', "does not hold what a calibration holds"),
+        (b'{"outcomes": [], "claims": [], "schema": 2}', "does not hold what a calibration holds"),
         (b'{"models": [{}], "command": ""}', "does not hold what an evaluation holds: .*name is missing"),
     ],
 )

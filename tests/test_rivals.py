@@ -312,7 +312,7 @@ def test_nothing_is_needed_beyond_the_truth_about_a_network_set_by_hand(name):
     checkpoint = load(known.model, MODELS)
     history = reference_histories(checkpoint, ScrubSettings(rows=48))
     source = RivalDataset.of("source", history, checkpoint.config.make_task(), checkpoint=checkpoint)
-    truth = ClaimClasses.bound(claims_of(known)["truth"], checkpoint, [source]).labels["source"]
+    truth = ClaimClasses.bound(claims_of(known)[0].hypothesis, checkpoint, [source]).labels["source"]
     rng = np.random.default_rng(0)
     rivals = {
         "noise": rng.integers(0, 2, history.shape),

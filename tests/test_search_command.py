@@ -51,7 +51,7 @@ def test_the_found_edges_are_a_hypothesis_that_scrub_runs(cli, workplace):
     scrubbed = cli(
         *typed[2:],
         "--samples",
-        "12",
+        "32",
         "--passes",
         "1",
         "--pool",
@@ -63,7 +63,9 @@ def test_the_found_edges_are_a_hypothesis_that_scrub_runs(cli, workplace):
         "--no-rivals",
     )
     assert scrubbed.code == 0, scrubbed.err
-    assert (workplace / "reports" / "found_tiny-tiny-samples-12-passes-1-rollouts-0.md").is_file()
+    assert "found_tiny on tiny: inconclusive" in scrubbed.out
+    name = "found_tiny-tiny-samples-32-passes-1-pool-48-data-source-rollouts-0-no-rivals"
+    assert (workplace / "reports" / f"{name}.md").is_file()
 
 
 def test_the_record_says_the_same_and_the_file_goes_where_it_is_told(cli, workplace):

@@ -276,7 +276,7 @@ def runs(
     file.write_bytes(before)
 
 
-@pytest.fixture(params=[6, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.fixture(params=[6, pytest.param(2000, marks=(pytest.mark.slow, pytest.mark.campaign))])
 def attack(request, workplace, monkeypatch, nobody_is_trusted) -> Callable[..., None]:
     """Return what plants payloads; the file that most of them mean can be imported."""
     (workplace / "evil.py").write_text(EVIL, encoding="utf-8")

@@ -289,7 +289,10 @@ def change(path, old, new):
 def test_an_altered_configuration_is_noticed(models):
     change(models / "room" / zoo.CONFIG, "keep_every: 2", "keep_every: 1")
     refused(
-        models, "config.yaml is not what the model was trained with", "histories.keep_every: 1 now, 2 then", "--out"
+        models,
+        "config.yaml is not what the model was trained with",
+        "histories.keep_every: 1 now, 2 then",
+        "another folder",
     )
 
 

@@ -11,7 +11,7 @@ value below 0 or above 1 is news about the claim.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -43,6 +43,8 @@ class Sums:
             that was not measured. [pass, row]
         kl_ignorant_there: As `kl_ignorant`, on those rows. [row]
         clusters: Learner that each row comes from; each row is its own cluster by default. [row]
+        all_counts, all_kl_ignorant: As `counts` and `kl_ignorant`, over all positions of the regime, tested or not; None
+            where all were tested. [row]
     """
 
     counts: Int[np.ndarray, " row"]
@@ -57,6 +59,8 @@ class Sums:
     kl_independent: Float[np.ndarray, "other_pass row"] | None = None
     kl_ignorant_there: Float[np.ndarray, " row"] | None = None
     clusters: Shaped[np.ndarray, " row"] | None = None
+    all_counts: Int[np.ndarray, " row"] | None = None
+    all_kl_ignorant: Float[np.ndarray, " row"] | None = None
 
     def __post_init__(self) -> None:
         assert np.all(self.counts >= 0), "negative counts"
@@ -67,7 +71,8 @@ class Sums:
             if name == "clusters":
                 continue
             assert np.all(np.isfinite(sums)), f"{name} holds NaN or infinite sums"
-            assert np.all(sums[..., self.counts == 0] == 0), f"{name} has a sum in a row that has no position"
+            nowhere = (self.counts if not name.startswith("all_") or self.all_counts is None else self.all_counts) == 0
+            assert np.all(sums[..., nowhere] == 0), f"{name} has a sum in a row that has no position"
 
     @property
     def n_clusters(self) -> int:
@@ -114,6 +119,8 @@ class Evidence:
         gain_on_baseline, gain_on_structure: `E_baseline - E_model`, `E_structure - E_model`, nats a position.
         learners: Number of learners with a position.
         positions: Number of positions.
+        all_learners: Number of learners with a position of the regime, tested or not.
+        all_kl_ignorant: What there is to explain on all positions of the regime, nats a position.
     """
 
     fidelity: Estimate
@@ -133,7 +140,9 @@ class Evidence:
     gain_on_baseline: Estimate
     gain_on_structure: Estimate
     learners: int
-    positions: int = field(compare=False)
+    positions: int
+    all_learners: int
+    all_kl_ignorant: Estimate
 
 
 def estimate(sums: Sums, resampling: Resampling, level: float = 0.95) -> Evidence:
@@ -183,6 +192,8 @@ def estimate(sums: Sums, resampling: Resampling, level: float = 0.95) -> Evidenc
         gain_on_structure=gains["structure"],
         learners=sums.learners,
         positions=int(sums.counts.sum()),
+        all_learners=int(np.count_nonzero(values.get("all_counts", counts))),
+        all_kl_ignorant=ratio(values.get("all_kl_ignorant", values["kl_ignorant"]), values.get("all_counts", counts)),
     )
 
 

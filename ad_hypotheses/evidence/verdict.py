@@ -60,10 +60,10 @@ class Cell:
     @property
     def why_not(self) -> str:
         """Why the regime does not count; empty if it does."""
-        if self.evidence.learners < ENOUGH_LEARNERS:
-            return f"only {self.evidence.learners} learners have a position in it ({ENOUGH_LEARNERS} needed)"
-        if not self.evidence.kl_ignorant.low > ENOUGH_NATS:
-            gap = self.evidence.kl_ignorant
+        if self.evidence.all_learners < ENOUGH_LEARNERS:
+            return f"only {self.evidence.all_learners} learners have a position in it ({ENOUGH_LEARNERS} needed)"
+        gap = self.evidence.all_kl_ignorant
+        if not gap.low > ENOUGH_NATS:
             return f"the model hardly differs from one constant distribution ({gap:.3f} nats; {ENOUGH_NATS} needed)"
         return ""
 

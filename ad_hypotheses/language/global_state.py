@@ -12,7 +12,6 @@ import decimal
 import gc
 import locale
 import os
-import pickle
 import random
 import signal
 import sys
@@ -167,9 +166,9 @@ class _NumpyGenerator:
     """
 
     def __init__(self) -> None:
-        self._memory, self._state, self._normal_left = b"", b"", True
+        self._memory, self._state, self._normal_left = b"", (), True  # type: bytes, Any, bool
 
-    def read(self) -> tuple[Any, bytes]:
+    def read(self) -> tuple[Any, Any]:
         """Return the bit generator, which can be another one, and its state, as :func:`_set_numpy_generator` does."""
         twister = np.random.get_bit_generator()  # type: ignore[attr-defined]  # public, although not listed
         known = isinstance(twister, np.random.MT19937)
@@ -177,14 +176,30 @@ class _NumpyGenerator:
         if not known or self._normal_left or memory != self._memory:
             state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 - as above
             self._memory, self._normal_left = memory, bool(state["has_gauss"])
-            self._state = pickle.dumps(state)
+            self._state = _frozen(state)
         return twister, self._state
 
 
-def _set_numpy_generator(generator: tuple[Any, bytes]) -> None:
+def _frozen(value: Any) -> Any:
+    """Return a state, dictionaries of arrays and numbers, as values that can be compared and do not change."""
+    if isinstance(value, dict):
+        return dict, tuple((name, _frozen(item)) for name, item in value.items())
+    return (np.ndarray, value.dtype.str, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+
+
+def _thawed(value: Any) -> Any:
+    """Return the state that was frozen."""
+    if isinstance(value, tuple) and value[0] is dict:
+        return {name: _thawed(item) for name, item in value[1]}
+    if isinstance(value, tuple) and value[0] is np.ndarray:
+        return np.frombuffer(value[3], dtype=value[1]).reshape(value[2]).copy()
+    return value
+
+
+def _set_numpy_generator(generator: tuple[Any, Any]) -> None:
     twister, state = generator
     np.random.set_bit_generator(twister)  # type: ignore[attr-defined]  # public, although not listed
-    np.random.set_state(pickle.loads(state))  # noqa: NPY002 - as above
+    np.random.set_state(_thawed(state))  # noqa: NPY002 - as above
 
 
 def _set_warnings(filters: list[Any]) -> None:

@@ -27,9 +27,8 @@ _HEAD = '''"""{title}
 
 Nothing is claimed yet about what a node computes: an embedding's value is what it shows, the choice has no opinion,
 and the value of every other node is everything that was shown so far, which is the finest there is. No other history
-shares that, so nothing can be swapped there, and until features are written `scrub` cannot support it, since that takes
-at every node a fifth of the draws from another history. It can refute it: what the edges left out are good for is lost.
-To make a claim, return something coarser, one node at a time, and scrub the file again.
+shares that but for the first steps, so nothing can be swapped there, and until features are written `scrub` tests
+hardly anything. To make a claim, return something coarser, one node at a time, and scrub the file again.
 """
 
 import numpy as np

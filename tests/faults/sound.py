@@ -162,4 +162,6 @@ def require_finite(figures: dict[str, Any]) -> None:
 
 def sizes(few: int, many: int) -> pytest.MarkDecorator:
     """Return the numbers of inputs of a test: few, and with `--runslow` many besides."""
-    return pytest.mark.parametrize("n_inputs", [few, pytest.param(many, marks=pytest.mark.slow)])
+    return pytest.mark.parametrize(
+        "n_inputs", [few, pytest.param(many, marks=(pytest.mark.slow, pytest.mark.campaign))]
+    )

@@ -48,6 +48,7 @@ ARGUMENTS = {
     "patch": ("stay", "base"), "report": ("study.json",),
 }  # fmt: skip
 OPTIONS = {
+    "--against": ("hypotheses/stay.py",), "--data": ("source", "own", "edited"), "--pool": ("16", "20"),
     "--align": ("step", "episode_step", "any"), "--device": ("cpu",), "--direction": ("noising", "denoising"),
     "--donors": ("any", "agree:score", "agree:last"), "--edges": ("all", "mlp(0) -> logits"), "--export-minari": (),
     "--findings": ("1", "2"), "--folder": ("hypotheses", "new"), "--hypotheses": ("hypotheses",),

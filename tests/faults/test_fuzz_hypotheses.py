@@ -102,8 +102,8 @@ def require_unchanged(before: dict[str, Any]) -> None:
     [
         ("small", 40),
         ("shipped", 10),
-        pytest.param("small", 1500, marks=pytest.mark.slow),
-        pytest.param("shipped", 200, marks=pytest.mark.slow),
+        pytest.param("small", 1500, marks=(pytest.mark.slow, pytest.mark.campaign)),
+        pytest.param("shipped", 200, marks=(pytest.mark.slow, pytest.mark.campaign)),
     ],
 )
 def test_each_fits_or_is_refused(campaign, sound, source, n_inputs, capfd):

@@ -159,6 +159,7 @@ def test_a_few_kills_lose_nothing(seed, new_place):
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("verb", VERBS)
 def test_many_kills_lose_nothing(verb, seed, new_place):
     n_moments = 6 if verb == "sweep" else 30  # its workers are processes that import everything
@@ -166,6 +167,7 @@ def test_many_kills_lose_nothing(verb, seed, new_place):
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("verb", ["train", "histories", "scrub", "patch", "evaluate", "calibrate"])
 def test_kills_one_after_another_lose_nothing(verb, seed, new_place):
     stop_and_go_on(verb, ["change", "call"], 8, 4, seed + 2, new_place)

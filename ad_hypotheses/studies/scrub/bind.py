@@ -96,8 +96,7 @@ def reference_histories(checkpoint: Checkpoint, settings: ScrubSettings, data: s
         CapacityError: They would not fit into memory.
     """
     (name,) = chosen_data(data, checkpoint.config.make_task(), checkpoint.config.kept_episodes)
-    dataset = histories(checkpoint, settings.rows, name, settings.seed, settings.tasks, memory=settings.memory)
-    return replace(dataset.history, learner=None)
+    return histories(checkpoint, settings.rows, name, settings.seed, settings.tasks, memory=settings.memory).history
 
 
 @dataclass

@@ -104,6 +104,8 @@ def regime_sums(ground: Ground, measured: Measured, regime: str) -> Sums:
         kl_independent=kl_independent,
         kl_ignorant_there=kl_ignorant_there,
         clusters=ground.learners,
+        all_counts=ground.masks[regime].sum(axis=1),
+        all_kl_ignorant=_row_sums(divergence, ground.masks[regime]),
     )
 
 

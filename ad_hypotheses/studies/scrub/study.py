@@ -15,7 +15,7 @@ from ad_hypotheses.distill.checkpoint import Checkpoint, versions
 from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.estimate import require_estimable
 from ad_hypotheses.evidence.plain_data import Curve
-from ad_hypotheses.evidence.verdict import Judgement, draws_for, judge
+from ad_hypotheses.evidence.verdict import TESTED_AT_LEAST, Judgement, draws_for, judge
 from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.progress import Progress
@@ -181,7 +181,7 @@ def _measure(
         path = _file(scratch, f"{_key(study.checkpoint, bound, ground, extent, settings)}.npz")
         measured = _measured(ground, bound, extent, settings, path, progress.advance)
         evidence, at_stake = weigh(ground, measured, resampling)
-        if is_first:
+        if is_first and at_stake["all"] >= TESTED_AT_LEAST:  # else the verdict says that hardly anything was tested
             require_estimable(evidence["all"])
         policy = bound.hypothesis.policy(ground.references)
         claim.measured.append(MeasuredClaim(ground, bound, measured, policy, evidence, at_stake))
