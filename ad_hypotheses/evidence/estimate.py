@@ -43,7 +43,7 @@ class Sums:
             that was not measured. [pass, row]
         kl_ignorant_there: As `kl_ignorant`, on those rows. [row]
         clusters: Learner that each row comes from; each row is its own cluster by default. [row]
-        all_counts, all_kl_ignorant: As `counts` and `kl_ignorant`, over all positions of the regime, tested or not; None
+        all_counts, all_kl_ignorant: As `counts` and `kl_ignorant`, on all positions of the regime, tested or not; None
             where all were tested. [row]
     """
 
