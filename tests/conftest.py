@@ -47,7 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.fault_seed == "fresh":
         config.option.fault_seed = str(secrets.randbelow(10**9))  # workers are given the options of this process
     if config.getoption("--shapes"):
-        install_import_hook("ad_hypotheses", "beartype.beartype")
+        # the command line has no arrays, and contexts of another type while it is tested
+        packages = ("language", "evidence", "tasks", "sources", "distill", "causal", "studies", "known")
+        install_import_hook([f"ad_hypotheses.{package}" for package in packages], "beartype.beartype")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -152,9 +152,9 @@ class Scrubber:
             n_rows: How many references, the first ones; all by default.
         """
         n_rows = len(range(self.clean.n_rows)[self.clean.references]) if n_rows is None else n_rows
-        result = Pass(np.empty(0), 0.0, 0.0)
+        recorded: dict[TreePath, Movement] = {}
         self._pass, self._shared = number, {}
-        self._movements = result.movements if movements else None
+        self._movements = recorded if movements else None
         visit = Visit(self, (self.root,), torch.arange(n_rows * self.clean.n_steps, device=self.device))
         before = self.clean.seen(self.twin.last_stage)
         log_probs, moved, baseline = [], torch.zeros((), device=self.device), torch.zeros((), device=self.device)
@@ -164,11 +164,11 @@ class Scrubber:
             own = gather(before, chunk.positions)
             moved += (x - own).norm(dim=-1).sum()
             baseline += (gather(before, chunk.other) - own).norm(dim=-1).sum()
-        result.log_probs = torch.cat(log_probs).unflatten(0, (n_rows, self.clean.n_steps)).cpu().numpy()
-        result.root_moved, result.root_moved_by_baseline = (
-            float(total) / (n_rows * self.clean.n_steps) for total in (moved, baseline)
+        return Pass(
+            torch.cat(log_probs).unflatten(0, (n_rows, self.clean.n_steps)).cpu().numpy(),
+            *(float(total) / (n_rows * self.clean.n_steps) for total in (moved, baseline)),
+            recorded,
         )
-        return result
 
     def logits(self, number: int) -> Float[Tensor, "row step action"]:
         """Scrub every row once, as :meth:`run` does, and return the logits: differentiable if the clean run is.
@@ -244,7 +244,7 @@ class Scrubber:
         table, n_steps = torch.from_numpy(donors).to(self.device), self.clean.n_steps
         return table[at // n_steps] * n_steps + at % n_steps if donors.ndim == 1 else table.flatten()[at]
 
-    def measure(self, path: TreePath, arrow: DrawnParent, positions: Int[Tensor, " visited"]) -> None:
+    def measure(self, path: TreePath, arrow: DrawnParent, positions: Int[Tensor, " *visited"]) -> None:
         """Record how far an arrow moved, if this pass is asked to."""
         if self._movements is None:
             return
