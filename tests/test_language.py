@@ -437,8 +437,8 @@ WRONG_FEATURES = {
     "random": ("return np.random.default_rng().integers(9, size=history.actions.shape)",
                "goal() is random: called twice on the same histories it returns different values."),
     "random by step": ("return history.actions * 0 + (np.random.rand(history.n_steps) > 0.5)", "goal() is random"),
-    "random by Python": ("import random\n    return history.actions * 0 + random.randrange(100)", "goal() is random"),
-    "random by torch": ("import torch\n    return history.actions * 0 + torch.randint(100, (1,)).numpy()",
+    "random by Python": ("import random\n    return history.actions * 0 + random.randrange(10**9)", "goal() is random"),
+    "random by torch": ("import torch\n    return history.actions * 0 + torch.randint(10**9, (1,)).numpy()",
                         "goal() is random"),
     "row number": ("return np.arange(history.n_rows)[:, None] + 0 * history.actions",
                    "goal() depends on the order of the rows.\n  file: claim.py:13\n"
