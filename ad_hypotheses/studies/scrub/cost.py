@@ -21,7 +21,7 @@ from ad_hypotheses.report.screen import size
 from ad_hypotheses.studies.scrub.extent import POOL_APART, ROWS_ALONE, ROWS_APART, Extent
 
 FIXED = 16_000_000  # bytes that any study takes: what libraries load and allocate when they are first used
-GAPS = 1.35  # bytes taken for each that is used, since freed blocks leave gaps into which others do not fit
+GAPS = 1.26  # bytes taken for each that is used, since freed blocks leave gaps into which others do not fit
 TABLES = 40  # bytes of the classes of a node at a position: five whole numbers
 GROUPING = 100  # bytes more while they are worked out
 HEADS, PUT_TOGETHER = 7, 3  # vectors while heads are computed, and while what a reader sees is put together
