@@ -1,4 +1,4 @@
-"""Causal scrubbing of a transformer, fast: every tree node is one partial forward pass over the whole dataset.
+"""Causal scrubbing of a transformer, fast: every tree node is at most one partial forward pass over the whole dataset.
 
 Chan et al. 2022, "Causal Scrubbing: a method for rigorously testing interpretability hypotheses". The definition that
 this must agree with, number for number, is :mod:`ad_hypotheses.causal.oracle`. In short, for a node visited at a row:
@@ -7,8 +7,8 @@ this must agree with, number for number, is :mod:`ad_hypotheses.causal.oracle`. 
                      +  the node's own earlier parts, as computed in this visit
                      +  everything else, clean, from one other row
 
-A consumer gathers its donors from the tensor that the parent's visit to *all* rows made, so a node costs one partial
-forward pass a pass, and a node without parents costs nothing.
+A consumer gathers its donors from what the parent's visit made of all positions that are drawn, so a node costs one
+partial forward pass over these, and a node without parents costs nothing.
 """
 
 from __future__ import annotations

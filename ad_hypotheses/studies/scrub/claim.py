@@ -77,7 +77,7 @@ def weigh(ground: Ground, measured: Measured, resampling: Resampling) -> tuple[d
     evidence, at_stake = {}, {}
     for name, regime in ground.masks.items():
         evidence[name] = estimate(regime_sums(ground, measured, name), resampling)
-        divergence = ground.divergence(np.broadcast_to(ground.ignorant(name), ground.log_probs.shape))
+        divergence = ground.divergence_of_ignorant(name)
         everything = float(divergence[regime].sum())
         at_stake[name] = float(divergence[regime & measured.tested].sum()) / everything if everything > 0 else 0.0
     return evidence, at_stake
@@ -86,7 +86,7 @@ def weigh(ground: Ground, measured: Measured, resampling: Resampling) -> tuple[d
 def regime_sums(ground: Ground, measured: Measured, regime: str) -> Sums:
     """Add up losses and divergences over the tested positions of a regime, for each reference."""
     mask, shape = ground.masks[regime] & measured.tested, ground.log_probs.shape
-    divergence = ground.divergence(np.broadcast_to(ground.ignorant(regime), shape))
+    divergence = ground.divergence_of_ignorant(regime)
     independent, kl_independent, kl_ignorant_there = measured.kl.get(INDEPENDENT), None, None
     if independent is not None:
         there = mask & np.isfinite(independent).all(axis=0)  # measured on the first references alone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -41,6 +41,7 @@ class Ground:
     regimes: dict[str, Bool[np.ndarray, "row step"]]
     clean: Clean
     labelled: bool
+    _divergences: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, references: Dataset, pool: Dataset) -> Ground:
@@ -55,7 +56,7 @@ class Ground:
             references.data, references.words, history, n_references, {"all": everywhere, **regimes}, clean, labelled
         )
 
-    @property
+    @cached_property
     def references(self) -> History:
         """The histories whose positions are explained."""
         return self.history[: self.n_references]
@@ -67,7 +68,7 @@ class Ground:
         assert learner is not None, "data sets say who lived their histories"
         return learner
 
-    @property
+    @cached_property
     def masks(self) -> dict[str, Bool[np.ndarray, "row step"]]:
         """Regimes of the references. {name: [row, step]}"""
         return {name: mask[: self.n_references] for name, mask in self.regimes.items()}
@@ -125,6 +126,13 @@ class Ground:
         pool = np.exp(self.clean.log_probs[self.n_references :][mask])
         n_actions = self.log_probs.shape[-1]
         return np.log((pool.sum(axis=0, dtype=np.float64) + 1 / n_actions) / (len(pool) + 1))
+
+    def divergence_of_ignorant(self, regime: str) -> Float[np.ndarray, "row step"]:
+        """Return the KL divergence of the zero of a regime from the model's distribution, in nats; worked out once."""
+        if regime not in self._divergences:
+            zero = np.broadcast_to(self.ignorant(regime), self.log_probs.shape)
+            self._divergences[regime] = self.divergence(zero)
+        return self._divergences[regime]
 
     def label_frequencies(self, regime: str) -> Float[np.ndarray, " action"]:
         """Return log-frequencies of the labels of a regime among the pool, half a label added to each."""

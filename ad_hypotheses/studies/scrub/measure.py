@@ -208,7 +208,7 @@ def _add(
 def _fidelity(ground: Ground, kl: np.ndarray, tested: Bool[np.ndarray, "row step"]) -> float | None:
     """Return the fidelity over the tested positions of the first references; None if there are none."""
     mask = tested[: len(kl)]
-    zero = ground.divergence(np.broadcast_to(ground.ignorant("all"), ground.log_probs.shape))[: len(kl)][mask].sum()
+    zero = ground.divergence_of_ignorant("all")[: len(kl)][mask].sum()
     return float(1 - kl[mask].sum(dtype=np.float64) / zero) if zero > 0 else None
 
 
