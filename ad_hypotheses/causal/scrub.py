@@ -164,11 +164,9 @@ class Scrubber:
             own = gather(before, chunk.positions)
             moved += (x - own).norm(dim=-1).sum()
             baseline += (gather(before, chunk.other) - own).norm(dim=-1).sum()
-        return Pass(
-            torch.cat(log_probs).unflatten(0, (n_rows, self.clean.n_steps)).cpu().numpy(),
-            *(float(total) / (n_rows * self.clean.n_steps) for total in (moved, baseline)),
-            recorded,
-        )
+        n_positions = n_rows * self.clean.n_steps
+        scrubbed = torch.cat(log_probs).unflatten(0, (n_rows, self.clean.n_steps)).cpu().numpy()
+        return Pass(scrubbed, float(moved) / n_positions, float(baseline) / n_positions, recorded)
 
     def logits(self, number: int) -> Float[Tensor, "row step action"]:
         """Scrub every row once, as :meth:`run` does, and return the logits: differentiable if the clean run is.
