@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,13 +10,12 @@ import typer
 
 from ad_hypotheses.cli.options import AsJson, Models, Reports, Seed, check_threads
 from ad_hypotheses.cli.rerun import rerun_command
-from ad_hypotheses.report.screen import out, print_json, say
+from ad_hypotheses.report.screen import out, print_json, say, with_report
 from ad_hypotheses.studies.interrupt import watched
 from ad_hypotheses.studies.machine import keep_freed_memory, require_writable, set_up_torch
 
 if TYPE_CHECKING:
     from ad_hypotheses.known.calibration.record import Calibration
-    from ad_hypotheses.storage.scratch import Scratch
 
 
 def calibrate(
@@ -52,7 +50,7 @@ def calibrate(
     set_up_torch("cpu", 1)
     keep_freed_memory()
     scratch = Scratch(reports / PARTIAL / "calibration")
-    with watched() as meter, meter.stopping(lambda: _stopped(scratch)):
+    with watched() as meter, meter.stopping(lambda: scratch.when_stopped("anything", "done")):
         record = calibrate_networks(
             networks or (),
             replace(QUICK if quick else FULL, seed=seed),
@@ -69,15 +67,9 @@ def calibrate(
     _show(record, page, as_json)
 
 
-def _stopped(scratch: Scratch) -> str:
-    if scratch.is_empty:
-        return "stopped before anything was done; nothing was kept."
-    return f"stopped; what was done is kept in {scratch.folder}; the same command goes on."
-
-
 def _show(record: Calibration, page: Path, as_json: bool) -> None:
     if as_json:
-        print_json({"report": str(page), **json.loads(record.to_json())})
+        print_json(with_report(record, page))
         return
     from ad_hypotheses.known.calibration.page import headline
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -28,13 +27,11 @@ from ad_hypotheses.cli.options import (
 )
 from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.errors import CheckpointError, DataError
-from ad_hypotheses.report.screen import out as results
-from ad_hypotheses.report.screen import print_json
+from ad_hypotheses.report.screen import out, print_json, with_report
 from ad_hypotheses.studies.interrupt import watched
 from ad_hypotheses.studies.machine import keep_freed_memory, require_writable, set_up_torch
 
 if TYPE_CHECKING:
-    from ad_hypotheses.storage.scratch import Scratch
     from ad_hypotheses.studies.patch.record import PatchStudy
     from ad_hypotheses.studies.patch.select import Selection
 
@@ -173,7 +170,7 @@ def patch(
     hypotheses = load_named(subject) if claimed else []
     if not claimed:
         _require_patchable(subject, model, models, selection)
-    with watched() as meter, meter.stopping(lambda: _stopped(scratch)):
+    with watched() as meter, meter.stopping(lambda: scratch.when_stopped("anything", "measured")):
         studies = patch_model(
             hypotheses,
             selection,
@@ -212,19 +209,12 @@ def _require_patchable(subject: str, model: str | None, models: Path, selection:
         )
 
 
-def _stopped(scratch: Scratch) -> str:
-    if scratch.is_empty:
-        return "stopped before anything was measured; nothing was kept."
-    return f"stopped; what was measured is kept in {scratch.folder}; the same command goes on."
-
-
 def _show(studies: list[PatchStudy], pages: list[Path], as_json: bool) -> None:
     if as_json:
-        both = zip(studies, pages, strict=True)
-        print_json([{"report": str(page), **json.loads(study.to_json())} for study, page in both])
+        print_json(list(map(with_report, studies, pages)))
         return
     from ad_hypotheses.studies.patch.summary import show
 
-    console = results()
+    console = out()
     for study, page in zip(studies, pages, strict=True):
         show(study, console, page)

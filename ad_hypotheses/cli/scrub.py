@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -28,12 +27,11 @@ from ad_hypotheses.cli.options import (
 )
 from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.errors import UserError
-from ad_hypotheses.report.screen import out, print_json
+from ad_hypotheses.report.screen import out, print_json, with_report
 from ad_hypotheses.studies.interrupt import watched
 from ad_hypotheses.studies.machine import keep_freed_memory, require_writable, set_up_torch
 
 if TYPE_CHECKING:
-    from ad_hypotheses.storage.scratch import Scratch
     from ad_hypotheses.studies.scrub.record import Study
 
 FINDINGS = 3  # of an adversary that nobody asked for more
@@ -140,7 +138,7 @@ def scrub(
     command = rerun_command(context, shown_file(file), leave_out=("reports", "memory"))
     scratch = Scratch(reports / PARTIAL / Path(file).stem)
     keep_freed_memory()
-    with watched() as meter, meter.stopping(lambda: _stopped(scratch)):
+    with watched() as meter, meter.stopping(lambda: scratch.when_stopped("a claim", "measured")):
         studies = scrub_hypotheses(
             hypotheses,
             settings,
@@ -170,16 +168,9 @@ def _findings(adversary: bool, findings: int | None) -> int | None:
     return (findings or FINDINGS) if adversary else None
 
 
-def _stopped(scratch: Scratch) -> str:
-    if scratch.is_empty:
-        return "stopped before a claim was measured; nothing was kept."
-    return f"stopped; what was measured is kept in {scratch.folder}; the same command goes on."
-
-
 def _show(studies: list[Study], pages: list[Path], as_json: bool) -> None:
     if as_json:
-        both = zip(studies, pages, strict=True)
-        print_json([{"report": str(page), **json.loads(study.to_json())} for study, page in both])
+        print_json(list(map(with_report, studies, pages)))
         return
     from ad_hypotheses.studies.scrub.summary import show
 

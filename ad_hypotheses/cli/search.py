@@ -88,7 +88,7 @@ def search_model(run: SearchCommand, settings: SearchSettings, as_json: bool) ->
         Stopped: The user pressed Ctrl-C.
     """
     file = _usual_place(run) if run.file is None else run.file
-    with watched() as meter, meter.stopping(lambda: _stopped(run.scratch)):
+    with watched() as meter, meter.stopping(lambda: run.scratch.when_stopped("anything", "tried")):
         result = search(
             run.model,
             settings,
@@ -141,9 +141,3 @@ def _doubts(result: SearchResult) -> Sequence[str]:
     if not result.circuit.finished:
         doubts.append(f"the search ended after {BUDGET:,} sets: fewer edges may do")
     return doubts
-
-
-def _stopped(scratch: Scratch) -> str:
-    if scratch.is_empty:
-        return "stopped before anything was tried; nothing was kept."
-    return f"stopped; what was tried is kept in {scratch.folder}; the same command goes on."

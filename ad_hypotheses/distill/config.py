@@ -131,6 +131,11 @@ class Config(_Section):
         return -(-self.histories.episodes // self.histories.keep_every)
 
     @property
+    def history_steps(self) -> int:
+        """Steps of a history."""
+        return self.kept_episodes * self.make_task().horizon
+
+    @property
     def context_episodes(self) -> int:
         """Episodes of a training sample, and so of a context."""
         return self.training.crop or self.kept_episodes

@@ -165,8 +165,8 @@ def estimate(sums: Sums, resampling: Resampling, level: float = 0.95) -> Evidenc
         return crossed_bootstrap(above, below, resampling, level)
 
     def share(above: np.ndarray, below: np.ndarray, gap: Estimate) -> Estimate:
-        found = ratio(above, below).complement()
-        return replace(found, estimable=found.estimable and gap.low > 0)
+        kept_share = ratio(above, below).complement()
+        return replace(kept_share, estimable=kept_share.estimable and gap.low > 0)
 
     counts, model, scrubbed = values["counts"], values["model"], values["scrubbed"]
     losses = {name: ratio(values[name], counts) for name in ("model", "scrubbed", "structure", "baseline", "ignorant")}

@@ -364,6 +364,6 @@ def _sentence(tested: Tested, statuses: Sequence[CellStatus]) -> str:
                 value = f"{fidelity.value:.2f}" if fidelity.estimable else "not estimable"
                 groups.setdefault(words[status], []).append(f"{cell.regime} ({value})")
         if groups:
-            said = ", ".join(f"{word} {_listed(regimes)}" for word, regimes in groups.items())
-            parts.append(f"on {data} {tested.name} {said}")
+            clauses = ", ".join(f"{word} {_listed(regimes)}" for word, regimes in groups.items())
+            parts.append(f"on {data} {tested.name} {clauses}")
     return "; ".join(parts) or f"no regime of any data set counts for {tested.name}"

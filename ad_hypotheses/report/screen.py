@@ -62,6 +62,16 @@ def print_json(content: Any) -> None:
     (_results.get() or sys.stdout).write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+def with_report(record: Any, page: object) -> dict[str, Any]:
+    """Return what a record says, as plain data, and where its page is.
+
+    Args:
+        record: Has `to_json`.
+        page: Path of the page that was written.
+    """
+    return {"report": str(page), **json.loads(record.to_json())}
+
+
 def size(n_bytes: float | int) -> str:
     """Return a number of bytes as a person says it: `640 kB`, `1.2 GB`."""
     for unit in ("bytes", "kB", "MB"):

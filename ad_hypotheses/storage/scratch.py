@@ -42,6 +42,17 @@ class Scratch:
         """Whether this run kept nothing, nor an earlier one that it went on from."""
         return not any((self.folder / name).exists() for name in self.used)
 
+    def when_stopped(self, nothing: str, done: str) -> str:
+        """Say what a run that is stopped leaves.
+
+        Args:
+            nothing: What did not even begin: `"a claim"`, `"anything"`.
+            done: Participle of what is kept: `"measured"`.
+        """
+        if self.is_empty:
+            return f"stopped before {nothing} was {done}; nothing was kept."
+        return f"stopped; what was {done} is kept in {self.folder}; the same command goes on."
+
     def discard(self) -> None:
         """Remove what this run used: it has ended, and nothing has to go on from it."""
         for name in self.used:

@@ -174,14 +174,13 @@ def _lives_of_model(
 ) -> list[EditedLives]:
     """Let the model live, so many rows at once that what it remembers of them fits into caches."""
     task, n_rows, parts = checkpoint.config.make_task(), n_tasks_of(facts), []
-    episodes = checkpoint.config.kept_episodes
-    total = n_rows * episodes * task.horizon
+    episodes, steps = checkpoint.config.kept_episodes, checkpoint.config.history_steps
     for first, generator in zip(range(0, n_rows, ROWS_AT_ONCE), rng.spawn(-(-n_rows // ROWS_AT_ONCE)), strict=True):
         part = {name: fact[first : first + ROWS_AT_ONCE] for name, fact in facts.items()}
 
         def advance(step: int, first: int = first, size: int = n_tasks_of(part)) -> None:
             if progress is not None:
-                progress(first * episodes * task.horizon + size * step, total)
+                progress(first * steps + size * step, n_rows * steps)
 
         lives = Lives(task, part, episodes, generator, ModelActor(checkpoint, generator, advance))
         parts.append(unedited(lives) if kind is None or kind.live is None else kind.live(lives))
@@ -212,8 +211,8 @@ class ModelActor:
 
 def _bytes(checkpoint: Checkpoint, rows: int, data: str) -> int:
     """Bytes that the histories take and, while the model lives, its keys and values."""
-    model, task = checkpoint.model, checkpoint.config.make_task()
-    size = history_bytes(model, rows, checkpoint.config.kept_episodes * task.horizon)
+    model = checkpoint.model
+    size = history_bytes(model, rows, checkpoint.config.history_steps)
     if data == SOURCE:
         return size
     shape = model.shape

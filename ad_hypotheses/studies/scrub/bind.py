@@ -176,9 +176,9 @@ def prepare(
         CapacityError: The study would not fit into memory; raised before there are histories.
     """
     anatomy = checkpoint.model.anatomy
-    made = wrong_sites(hypothesis, anatomy)
+    moved = wrong_sites(hypothesis, anatomy)
     claims = [("hypothesis", hypothesis), *(("control", control) for control in controls)]
-    _refuse_beforehand(checkpoint, [*(claim for _, claim in claims), *made[:1]], settings)
+    _refuse_beforehand(checkpoint, [*(claim for _, claim in claims), *moved[:1]], settings)
     grounds = make_grounds(checkpoint, settings, progress or Progress()) if grounds is None else list(grounds)
     bound_claims = []
     for kind, claim in claims:
@@ -189,7 +189,7 @@ def prepare(
         bound_claims.append(BoundClaim(kind, bounds))
         refuse_untestable(bound_claims[-1].bound, grounds[0], settings.align)
     first = grounds[0]
-    for control in made:
+    for control in moved:
         bound = bind(control, anatomy, first.history, _roles(first), settings.seed)
         if not is_finer(bound, bound_claims[0].bound):
             bound_claims.append(BoundClaim("wrong site", {first.data: bound}))
@@ -208,7 +208,7 @@ def make_grounds(checkpoint: Checkpoint, settings: ScrubSettings, progress: Prog
         DataError: There is no such data set, or too few rows were asked for.
         CapacityError: They would not fit into memory.
     """
-    steps = steps_of(checkpoint)
+    steps = checkpoint.config.history_steps
     rows = settings.rows + settings.donors
     refuse_too_large(Cost(0, history_bytes(checkpoint.model, rows, steps), 0), settings.memory)
     names = data_sets(checkpoint, settings)
@@ -238,17 +238,12 @@ def _refuse_beforehand(checkpoint: Checkpoint, claims: Sequence[Hypothesis], set
 
 def predicted(checkpoint: Checkpoint, claims: Sequence[BoundGraph], settings: ScrubSettings, n_boot: int) -> Cost:
     """Return what testing claims about a checkpoint, the hypothesis first, will cost with so many bootstrap draws."""
-    model, steps = checkpoint.model, steps_of(checkpoint)
+    model, steps = checkpoint.model, checkpoint.config.history_steps
     n_data = len(data_sets(checkpoint, settings))
     extents = [settings.extent(number == 0, first=True) for number in range(len(claims))]
     shape = (settings.rows, settings.donors, steps)
     cost = predict(model, claims, extents, shape, n_data, settings.options, n_boot)
     return replace(cost, work=max(cost.work, history_bytes(model, settings.rollouts, steps)))
-
-
-def steps_of(checkpoint: Checkpoint) -> int:
-    """Return the number of steps of a history."""
-    return checkpoint.config.kept_episodes * checkpoint.config.make_task().horizon
 
 
 def bind_all(

@@ -311,10 +311,10 @@ def _only_as_measured(part: MeasuredClaim, judgement: Judgement) -> list[str]:
 
 def _idle(bits: Mapping[str, Specificity]) -> list[str]:
     return [
-        f"{name} tells nearly all histories apart (it leaves {one.free:.1f} of {one.carried:.1f} bits free): what it "
+        f"{name} tells nearly all histories apart (it leaves {node.free:.1f} of {node.carried:.1f} bits free): what it "
         "says is hardly tested."
-        for name, one in bits.items()
-        if one.share is not None and one.share < HARDLY_FREE
+        for name, node in bits.items()
+        if node.share is not None and node.share < HARDLY_FREE
     ]
 
 

@@ -164,7 +164,7 @@ def make_ground(
         seed: Decides everything.
         reached: Called with the number of steps that were lived.
     """
-    steps = checkpoint.config.kept_episodes * checkpoint.config.make_task().horizon
+    steps = checkpoint.config.history_steps
     references = histories(checkpoint, rows, data, seed, tasks, progress=lambda done, _: reached(done))
     reached(rows * steps)
     pooled = (checkpoint, pool, data, (seed, POOL), tasks)

@@ -163,14 +163,14 @@ def measure(
 def has_donor(scrubber: Scrubber, n_references: int) -> dict[str, Bool[np.ndarray, "row step"]]:
     """Return where each node has another donor, or does not speak, at the references. {node: [row, step]}"""
     steps = scrubber.clean.n_steps
-    found = {}
+    with_donor = {}
     for name, pools in scrubber.classes.items():
         another = ~pools.alone[:n_references]
         if another.ndim == 1:
             another = np.broadcast_to(another[:, None], (n_references, steps))
         selected = scrubber.nodes[name].selected
-        found[name] = np.array(another if selected is None else another | ~selected[:n_references])
-    return found
+        with_donor[name] = np.array(another if selected is None else another | ~selected[:n_references])
+    return with_donor
 
 
 def _scrubbed(
