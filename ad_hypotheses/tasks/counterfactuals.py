@@ -64,7 +64,7 @@ def counterfactuals_of(task: Task) -> Mapping[str, Kind]:
 
 
 def families_of(task: Task, episodes: int) -> Mapping[str, Kind]:
-    """Return those kinds that make lives of so many episodes; the first two are what is tested by default."""
+    """Return those kinds that make lives of so many episodes; the first is what is tested by default."""
     return {
         name: kind
         for name, kind in counterfactuals_of(task).items()
