@@ -128,10 +128,10 @@ def _processes(n_workers: int, scratch: Scratch) -> Iterator[Workers]:
                 f"memory with `workers={max(1, n_workers // 2)}`."
             ) from error
         except BaseException:
-            processes.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()  # else what it has begun would be waited for
-                process.join()
+            # only the executor's own thread joins them: of two threads that wait for one process, one is told nothing
+            processes.shutdown(cancel_futures=True)
             raise
 
 
