@@ -36,8 +36,8 @@ class Measured:
 
     Attributes:
         losses: Cross-entropy by variant, in nats. {variant: [pass, row, step]}
-        kl: KL divergence from the model by variant, in nats; NaN in rows on which a variant was not measured. {variant:
-            [pass, row, step]}
+        kl: KL divergence from the model by variant, in nats; NaN where a variant was not measured or had no donor.
+            {variant: [pass, row, step]}
         tested: Where every node has another donor. [row, step]
         has_donor: Share of the positions that have another donor, by node. {node: [row, step]}
         same_argmax: Share of passes that keep the likeliest action. [row, step]
@@ -173,6 +173,12 @@ def has_donor(scrubber: Scrubber, n_references: int) -> dict[str, Bool[np.ndarra
     return with_donor
 
 
+def _tested(scrubber: Scrubber, n_references: int) -> Bool[np.ndarray, "row step"]:
+    """Return where every node of a claim has another donor."""
+    everywhere = np.ones((n_references, scrubber.clean.n_steps), dtype=bool)
+    return np.logical_and.reduce([everywhere, *has_donor(scrubber, n_references).values()])
+
+
 def _scrubbed(
     ground: Ground, scrubber: Scrubber, passes: int, progress: Callable[[int], None]
 ) -> tuple[Measured, dict[tuple[str, ...], Movement]]:
@@ -182,10 +188,7 @@ def _scrubbed(
         tally.add(scrubber.run(number, movements=number == 0))
         progress(scrubber.bound.n_visits)
     donors = has_donor(scrubber, ground.n_references)
-    tested = np.ones(ground.log_probs.shape[:2], dtype=bool)
-    for another in donors.values():
-        tested &= another
-    return tally.measured(tested, donors), tally.movements
+    return tally.measured(_tested(scrubber, ground.n_references), donors), tally.movements
 
 
 def _add(
@@ -233,7 +236,7 @@ def _half_pool(ground: Ground, bound: BoundGraph, options: Options, seed: int, m
     scrubber = Scrubber(ground.clean, bound, options, seed, pool=first_half)
     n_rows = max(2, ground.n_references // QUARTER)
     kl = ground.divergence(scrubber.run(HALF, n_rows=n_rows).log_probs)
-    tested = np.logical_and.reduce(list(has_donor(scrubber, n_rows).values()) or [np.ones(kl.shape, dtype=bool)])
+    tested = _tested(scrubber, n_rows)
     half, whole = (_fidelity(ground, values, tested) for values in (kl, measured.kl[SCRUBBED][0, :n_rows]))
     return None if half is None or whole is None else half - whole
 
@@ -255,13 +258,14 @@ def _pull_apart(ground: Ground, bound: BoundGraph, options: Options, seed: int, 
     whole = np.full((1, *ground.log_probs.shape[:2]), np.nan, dtype=np.float32)
     for others in ("independent", "joint"):
         scrubber = Scrubber(part.clean, bound_to_part, replace(options, others=others), seed)  # type: ignore[arg-type]
+        tested = _tested(scrubber, few)  # fewer donors: not everywhere where the whole pool has one
         kl = part.divergence(scrubber.run(0).log_probs)
-        fidelity = _fidelity(ground, kl, measured.tested)
+        fidelity = _fidelity(ground, kl, tested)
         if others == "joint":
             measured.together = fidelity
             continue
         measured.independent = fidelity
-        whole[0, :few] = kl
+        whole[0, :few] = np.where(tested, kl, np.nan)
         measured.kl[INDEPENDENT] = whole
     give_back_freed_memory()
 

@@ -37,7 +37,7 @@ from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.measure import Extent, Measured, kept_or_measured, measure
 from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study
 
-MEASURED_AS = 6  # raise it when the engine measures something else: interrupted studies then start anew
+MEASURED_AS = 7  # raise it when the engine measures something else: interrupted studies then start anew
 FEW_DONORS = 4  # donors of each task: with fewer, a feature can be a name for a task
 
 
