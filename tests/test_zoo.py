@@ -323,3 +323,27 @@ def test_a_folder_without_a_configuration(models):
     refused(models, "cannot read the configuration", "Restore it (git checkout")
     (models / "room" / zoo.WEIGHTS).unlink()
     refused(models, "it is no checkpoint", "other-room")
+
+
+# where names are looked up
+
+
+def test_a_name_is_looked_up_beside_then_where_the_environment_says(models, tmp_path, monkeypatch):
+    """Only where no other folder was named."""
+    monkeypatch.chdir(tmp_path / "room")
+    monkeypatch.setenv("AD_HYPOTHESES_MODELS", str(models))
+    assert zoo.load("other-room").name == "other-room"
+    assert "room" in zoo.names()
+    shutil.copytree(models / "room", "models/other-room")
+    assert zoo.find("other-room") == Path("models/other-room")
+    with pytest.raises(CheckpointError, match=r"no model 'other-room' in \S+elsewhere\."):
+        zoo.load("other-room", Path("elsewhere"))
+    with pytest.raises(CheckpointError, match=r"no model 'rom' in \S+models, \S+\. Did you mean 'room'"):
+        zoo.load("rom")
+
+
+def test_a_folder_without_weights_does_not_hide_a_model_elsewhere(models, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "room")
+    monkeypatch.setenv("AD_HYPOTHESES_MODELS", str(models))
+    Path("models/room").mkdir(parents=True)
+    assert zoo.find("room") == models / "room"

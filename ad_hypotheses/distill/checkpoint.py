@@ -27,6 +27,7 @@ from ad_hypotheses.distill.record import RECORD, read_record
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import CheckpointError, did_you_mean
 from ad_hypotheses.storage.files import write_atomically
+from ad_hypotheses.storage.places import MODELS, models_folders
 from ad_hypotheses.storage.reading import read_file
 
 CONFIG, WEIGHTS, CARD, CURVE = "config.yaml", "weights.safetensors", "card.md", "curve.png"
@@ -66,12 +67,12 @@ def build(config: Config) -> ADTransformer:
     return ADTransformer(vocabulary, shape, seed=config.training.seed)
 
 
-def load(name: str | Path, models: Path = Path("models"), device: str = "cpu") -> Checkpoint:
+def load(name: str | Path, models: Path = MODELS, device: str = "cpu") -> Checkpoint:
     """Load a checkpoint by its name or folder.
 
     Args:
         name: `"dark-room"`, `"dark-room-grid/l1-s0"`, or a path to a checkpoint's folder.
-        models: Where named checkpoints lie.
+        models: Where named checkpoints lie, as in :func:`ad_hypotheses.storage.places.models_folders`.
         device: Where to put the weights.
 
     Raises:
@@ -204,13 +205,15 @@ def _misfits(wanted: Mapping[str, tuple[int, ...]], tensors: Mapping[str, torch.
     return words
 
 
-def find(name: str | Path, models: Path = Path("models")) -> Path:
+def find(name: str | Path, models: Path = MODELS) -> Path:
     """Return the folder of a checkpoint.
 
     Raises:
         CheckpointError: There is none of that name, or it has no weights; says which exist.
     """
-    folder = models / name if (models / name).is_dir() else Path(name)
+    named = [root / name for root in models_folders(models) if (root / name).is_dir()]
+    trained = [folder for folder in named if (folder / WEIGHTS).is_file()]
+    folder = next(iter([*trained, *named]), Path(name))
     if (folder / WEIGHTS).is_file():
         return folder
     known = names(models)
@@ -221,22 +224,28 @@ def find(name: str | Path, models: Path = Path("models")) -> Path:
     if folder.is_dir():
         raise CheckpointError(f"{folder} has no {WEIGHTS}: train it first: python cli.py train {folder / CONFIG}")
     listed = ", ".join(known) or "none"
+    where = ", ".join(str(root.resolve()) for root in models_folders(models))
     raise CheckpointError(
-        f"there is no model {str(name)!r} in {models.resolve()}.{did_you_mean(str(name), known)}\n"
-        f"  models there: {listed}"
+        f"there is no model {str(name)!r} in {where}.{did_you_mean(str(name), known)}\n  models there: {listed}"
     )
 
 
-def names(models: Path = Path("models")) -> list[str]:
+def names(models: Path = MODELS) -> list[str]:
     """Names of the checkpoints in a folder and in folders in it: `"dark-room"`, `"dark-room-grid/l1-s0"`."""
-    folders = [path.parent.relative_to(models) for depth in range(1, 4) for path in models.glob("*/" * depth + WEIGHTS)]
+    folders = {
+        path.parent.relative_to(root)
+        for root in models_folders(models)
+        for depth in range(1, 4)
+        for path in root.glob("*/" * depth + WEIGHTS)
+    }
     return sorted(folder.as_posix() for folder in folders if SCRATCH not in folder.parts)
 
 
 def name_of(folder: Path, models: Path) -> str:
     """Return what a checkpoint is called; links are not followed, they may be what gives it its name."""
-    place, root = Path(os.path.abspath(folder)), Path(os.path.abspath(models))  # noqa: PTH100
-    return place.relative_to(root).as_posix() if root in place.parents else place.name
+    place = Path(os.path.abspath(folder))  # noqa: PTH100
+    roots = [Path(os.path.abspath(root)) for root in models_folders(models)]  # noqa: PTH100
+    return next((place.relative_to(root).as_posix() for root in roots if root in place.parents), place.name)
 
 
 def save(

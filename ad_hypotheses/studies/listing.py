@@ -15,6 +15,7 @@ from pathlib import Path
 from ad_hypotheses.distill.config import SCRATCH, Config, read_config
 from ad_hypotheses.distill.record import read_record
 from ad_hypotheses.report.markdown import describe
+from ad_hypotheses.storage.places import models_folders
 from ad_hypotheses.storage.reading import open_file, parse_json
 from ad_hypotheses.tasks.task_file import file_of
 
@@ -49,11 +50,17 @@ class CheckpointListing:
 
 
 def checkpoints(models: Path) -> list[CheckpointListing]:
-    """Return what the checkpoints of a folder say of themselves, by name; a broken one has an error."""
-    rows = []
-    weights = [path for depth in range(1, 4) for path in models.glob("*/" * depth + WEIGHTS)]
-    for folder in sorted(path.parent for path in weights if SCRATCH not in path.relative_to(models).parts):
-        name = folder.relative_to(models).as_posix()
+    """Return what checkpoints say of themselves, by name; a broken one has an error.
+
+    Args:
+        models: Where they lie, as in :func:`ad_hypotheses.storage.places.models_folders`.
+    """
+    rows, folders = [], dict[str, Path]()
+    for root in models_folders(models):
+        for path in (path for depth in range(1, 4) for path in root.glob("*/" * depth + WEIGHTS)):
+            if SCRATCH not in path.relative_to(root).parts:
+                folders.setdefault(path.parent.relative_to(root).as_posix(), path.parent)
+    for name, folder in sorted(folders.items()):
         try:
             rows.append(_read(folder, name))
         except Exception as error:  # whatever is wrong with one must not hide the others

@@ -1,0 +1,29 @@
+"""Where models and hypotheses are looked for by name: the working folder, what the environment names, the package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+MODELS, HYPOTHESES = Path("models"), Path("hypotheses")
+VARIABLE = "AD_HYPOTHESES_MODELS"  # a folder of models, for all working folders
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def models_folders(models: Path = MODELS) -> list[Path]:
+    """Return the folders in which a model is looked for by its name, the first that holds it counts.
+
+    Args:
+        models: A folder that was named, which is then the only one; where it is the usual one, that in the folder
+            `$AD_HYPOTHESES_MODELS` names and that of the models installed with the package come after it.
+    """
+    if models != MODELS:
+        return [models]
+    named = os.environ.get(VARIABLE)
+    return [models, *([Path(named)] if named else []), *installed("models")]
+
+
+def installed(name: str) -> list[Path]:
+    """Return the folder of that name that was installed with the package, or none."""
+    folder = PACKAGE / "installed" / name
+    return [folder] if folder.is_dir() else []
