@@ -26,6 +26,7 @@ ORDER = (
     "evidence",
     "tasks",
     "sources",
+    "ladder",
     "distill",
     "causal",
     "report",
@@ -34,7 +35,7 @@ ORDER = (
     "cli",
     "__main__",
 )
-WITHOUT_TORCH = ("errors", "progress", "storage", "language", "evidence", "tasks", "sources", "report")
+WITHOUT_TORCH = ("errors", "progress", "storage", "language", "evidence", "tasks", "sources", "ladder", "report")
 PLAIN = ("record", "page", "pictures", "tables", "graph", "answer")  # files of these names see records, not tensors
 HOMES = {
     "transformer_lens": {"distill/lens.py"},

@@ -7,7 +7,6 @@ cache, and random numbers are drawn an episode at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -251,7 +250,7 @@ class _Tables:
         self.back_up(places, rewards, next_rows)
         if self.memory is not None:
             self.memory.keep(places, rewards, next_rows)
-            for remembered in self.memory.draw(rng):
+            for remembered in zip(*self.memory.draw(rng), strict=True):
                 self.back_up(*remembered)
 
 
@@ -273,14 +272,17 @@ class _Memory:
         self.tried[self.first[fresh] + self.n_tried[fresh]] = places[fresh]
         self.n_tried[fresh] += 1
 
-    def draw(self, rng: np.random.Generator) -> Iterator[tuple[Any, Any, Any]]:
-        """Draw a transition of every learner, `planning` times, uniformly among those it has tried."""
+    def draw(self, rng: np.random.Generator) -> tuple[Any, Any, Any]:
+        """Draw a transition of every learner, `planning` times, uniformly among those it has tried.
+
+        Returns:
+            Places, rewards and rows that they led to. [draw, learner] each; nothing is remembered while they are
+            replayed, so all are looked up at once.
+        """
         chances = rng.random((self.planning, self.n_learners), dtype=np.float32)
         chances *= self.n_tried
         # float32 can round the greatest chance up to the count itself
         picks = np.minimum(chances.astype(np.intp), self.n_tried - 1)
         picks += self.first
-        for pick in picks:
-            places = self.tried.take(pick, mode="clip").astype(np.intp)
-            next_rows = self.next_row.take(places, mode="clip").astype(np.intp)
-            yield places, self.reward.take(places, mode="clip"), next_rows
+        places = self.tried.take(picks, mode="clip").astype(np.intp)
+        return places, self.reward.take(places, mode="clip"), self.next_row.take(places, mode="clip").astype(np.intp)
