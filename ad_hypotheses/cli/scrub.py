@@ -112,7 +112,7 @@ def scrub(
     hypotheses = load_named(file)
     require_writable(reports, "reports")
     from ad_hypotheses.language.claims import shown_file
-    from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
+    from ad_hypotheses.storage.scratch import LIVES, PARTIAL, Scratch, clear_old
     from ad_hypotheses.studies.scrub.bind import ScrubSettings
     from ad_hypotheses.studies.scrub.page import write_report
     from ad_hypotheses.studies.scrub.study import scrub as scrub_hypotheses
@@ -148,12 +148,14 @@ def scrub(
             against=None if against is None else [claim for path in against for claim in load_named(str(path))],
             command=command,
             scratch=scratch,
+            lives=reports / LIVES,
             progress=meter,
         )
         meter.begin("writing reports", len(studies))
         pages = [write_report(study, reports)[-1] for study in studies]
         scratch.discard()
-        meter.say(clear_old(reports / PARTIAL), "dim")
+        for folder in (PARTIAL, LIVES):
+            meter.say(clear_old(reports / folder), "dim")
     _show(studies, pages, as_json)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
@@ -18,7 +20,7 @@ from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import SOURCES, Source, make_source
 from ad_hypotheses.sources.variants import lived
-from ad_hypotheses.storage.reading import read_text
+from ad_hypotheses.storage.reading import read_file, read_text
 from ad_hypotheses.tasks import OTHERS, TASKS, Facts, Task, make_task, trust
 from ad_hypotheses.tasks.task import as_number
 from ad_hypotheses.tasks.task_file import file_of
@@ -112,6 +114,16 @@ class Config(_Section):
     def make_source(self) -> Source:
         """Return the learner whose histories are distilled."""
         return make_source(**self.source)
+
+    def code_digest(self) -> str:
+        """Return a digest of the files that define the task and the source, which may be a user's own."""
+        digest = hashlib.sha256()
+        for defined in (self.make_task(), self.make_source()):
+            try:
+                digest.update(read_file(Path(inspect.getfile(type(defined)))))
+            except (OSError, TypeError):  # a class that was made by hand has no file
+                digest.update(repr(type(defined)).encode())
+        return digest.hexdigest()
 
     def live(self, facts: Facts, rng: np.random.Generator) -> History:
         """Let the source live on tasks, one learner each, and return what a model of this configuration is trained on.

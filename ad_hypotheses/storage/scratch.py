@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PARTIAL = ".partial"  # folder in the reports for all that interrupted runs go on from
+LIVES = ".lives"  # folder in the reports for lives of models, which every study of a model wants again
 DAYS = 30  # after which nobody comes back
 ROOM = 2 * 10**9  # bytes for all of it; beyond that, the oldest goes
 SPARED = 86400.0  # seconds in which nothing is removed for its size: a run may be using it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,6 @@ from ad_hypotheses.progress import Progress, duration
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.storage.checked import checked_json, read_checked_json
 from ad_hypotheses.storage.files import write_atomically
-from ad_hypotheses.storage.reading import read_file
 from ad_hypotheses.studies.evaluate.ablations import ablation_parts, ablations
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
 from ad_hypotheses.studies.evaluate.curves import TASK_SETS, EvaluationPart, curve_parts, in_context
@@ -267,16 +265,8 @@ def _key(choice: CheckpointChoice, settings: EvaluationSettings) -> str:
     config = choice.checkpoint.config
     asks = {"seed": settings.seed, "rollouts": settings.rollouts, "device": settings.device}
     digest = hashlib.sha256(json.dumps([MEASURED_AS, choice.checkpoint.sha256, config.model_dump(), asks]).encode())
-    for made in (config.make_task(), config.make_source()):
-        digest.update(_bytes(Path(inspect.getfile(type(made)))))  # which may be a file of the user's own
+    digest.update(config.code_digest().encode())
     return digest.hexdigest()
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return read_file(path)
-    except OSError:  # a class that was made by hand has no file
-        return b""
 
 
 def _stopped(kept: Path | None, stores: Sequence[KeptResults]) -> str:

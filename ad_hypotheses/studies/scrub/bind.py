@@ -21,6 +21,7 @@ from ad_hypotheses.language.wrong_site import is_finer, wrong_sites
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.adversary.plan import AttackPlan
 from ad_hypotheses.studies.data import chosen_data, histories
+from ad_hypotheses.studies.kept_lives import NOT_KEPT, LivesOnDisk
 from ad_hypotheses.studies.rivals.choose import default_rivals
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim
 from ad_hypotheses.studies.scrub.cost import Cost, history_bytes, predict, refuse_too_large
@@ -159,6 +160,7 @@ def prepare(
     settings: ScrubSettings,
     grounds: Sequence[Ground] | None = None,
     progress: Progress | None = None,
+    lives: LivesOnDisk = NOT_KEPT,
 ) -> BoundStudy:
     """Bind a hypothesis, the researcher's controls and the tool's wrong-site control to a model and to data sets.
 
@@ -169,6 +171,7 @@ def prepare(
         settings: How the study is made.
         grounds: The data sets, if they were made already.
         progress: Listens while they are made.
+        lives: Where the model's own lives are kept.
 
     Raises:
         HypothesisError: A claim does not fit the model or the data.
@@ -179,7 +182,8 @@ def prepare(
     moved = wrong_sites(hypothesis, anatomy)
     claims = [("hypothesis", hypothesis), *(("control", control) for control in controls)]
     _refuse_beforehand(checkpoint, [*(claim for _, claim in claims), *moved[:1]], settings)
-    grounds = make_grounds(checkpoint, settings, progress or Progress()) if grounds is None else list(grounds)
+    if grounds is None:
+        grounds = make_grounds(checkpoint, settings, progress or Progress(), lives)
     bound_claims = []
     for kind, claim in claims:
         of_claim = grounds if kind == "hypothesis" else grounds[:1]
@@ -201,7 +205,9 @@ def _roles(ground: Ground) -> dict[str, np.ndarray]:
     return {name: mask for name, mask in ground.regimes.items() if name != "all"}
 
 
-def make_grounds(checkpoint: Checkpoint, settings: ScrubSettings, progress: Progress) -> list[Ground]:
+def make_grounds(
+    checkpoint: Checkpoint, settings: ScrubSettings, progress: Progress, lives: LivesOnDisk = NOT_KEPT
+) -> list[Ground]:
     """Make the data sets of a study about a model.
 
     Raises:
@@ -218,7 +224,9 @@ def make_grounds(checkpoint: Checkpoint, settings: ScrubSettings, progress: Prog
         progress.note(name)
         how = (settings.rows, settings.donors, settings.tasks, settings.seed)
         before = number * rows * steps
-        grounds.append(make_ground(checkpoint, name, *how, reached=lambda done, of=before: progress.reach(of + done)))
+        grounds.append(
+            make_ground(checkpoint, name, *how, lambda done, of=before: progress.reach(of + done), lives)  # type: ignore[misc]
+        )
     return grounds
 
 
@@ -254,6 +262,7 @@ def bind_all(
     device: str,
     progress: Progress,
     against: Sequence[Hypothesis] | None = None,
+    lives: LivesOnDisk = NOT_KEPT,
 ) -> list[BoundStudy]:
     """Load the checkpoints that hypotheses are about, and bind each hypothesis with its controls; see `scrub`."""
     groups = chosen(hypotheses, model)
@@ -262,7 +271,7 @@ def bind_all(
     grounds: dict[str, list[Ground]] = {}
     studies = []
     for main, controls in groups:
-        study = prepare(main, controls, checkpoints[main.model], settings, grounds.get(main.model), progress)
+        study = prepare(main, controls, checkpoints[main.model], settings, grounds.get(main.model), progress, lives)
         grounds[main.model] = study.grounds
         if settings.rivals:
             study.rivals, study.unfit = (against, {}) if against is not None else default_rivals(main, hypotheses)

@@ -13,7 +13,8 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.variants import joined
-from ad_hypotheses.studies.data import SOURCE, Dataset, histories
+from ad_hypotheses.studies.data import SOURCE, Dataset
+from ad_hypotheses.studies.kept_lives import NOT_KEPT, LivesOnDisk
 from ad_hypotheses.studies.rivals.classes import RivalDataset
 
 RIVAL_DONORS = 512  # which are enough for exact sums over classes
@@ -152,6 +153,7 @@ def make_ground(
     tasks: str,
     seed: int,
     reached: Callable[[int], None] = lambda steps: None,
+    lives: LivesOnDisk = NOT_KEPT,
 ) -> Ground:
     """Make one data set of a study, donors apart from references.
 
@@ -163,11 +165,12 @@ def make_ground(
         tasks: Which tasks the histories come from.
         seed: Decides everything.
         reached: Called with the number of steps that were lived.
+        lives: Where those of the model are kept.
     """
     steps = checkpoint.config.history_steps
-    references = histories(checkpoint, rows, data, seed, tasks, progress=lambda done, _: reached(done))
+    references = lives.histories(checkpoint, rows, data, seed, tasks, progress=lambda done, _: reached(done))
     reached(rows * steps)
     pooled = (checkpoint, pool, data, (seed, POOL), tasks)
-    donors = histories(*pooled, first_learner=rows, progress=lambda done, _: reached(rows * steps + done))
+    donors = lives.histories(*pooled, first_learner=rows, progress=lambda done, _: reached(rows * steps + done))
     reached((rows + pool) * steps)
     return Ground.of(checkpoint, references, donors)

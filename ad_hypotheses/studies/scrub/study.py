@@ -26,6 +26,7 @@ from ad_hypotheses.studies.adversary.plan import plan
 from ad_hypotheses.studies.data import EDITED
 from ad_hypotheses.studies.evaluate.curves import explanation_curve
 from ad_hypotheses.studies.evaluate.figures import BLOCK
+from ad_hypotheses.studies.kept_lives import LivesOnDisk
 from ad_hypotheses.studies.rivals.choose import differing, fitting
 from ad_hypotheses.studies.rivals.classes import ClaimClasses
 from ad_hypotheses.studies.rivals.record import Rivalry
@@ -51,6 +52,7 @@ def scrub(
     against: Sequence[Hypothesis] | None = None,
     command: str = "",
     scratch: Scratch | None = None,
+    lives: Path | None = None,
     progress: Progress | None = None,
 ) -> list[Study]:
     """Test hypotheses and their controls by causal scrubbing, and judge them together.
@@ -68,6 +70,7 @@ def scrub(
         command: What makes the same study again, for its record.
         scratch: Where to keep what is measured claim by claim, so that an interrupted study goes on where it stopped;
             None to keep nothing.
+        lives: Folder in which lives of the models are kept for the next study; None to keep none.
         progress: Listens on the way.
 
     Returns:
@@ -80,7 +83,7 @@ def scrub(
         CapacityError: A run would not fit into memory; raised before it starts.
     """
     settings, progress = settings or ScrubSettings(), progress or Progress()
-    studies = bind_all(hypotheses, settings, model, models, device, progress, against)
+    studies = bind_all(hypotheses, settings, model, models, device, progress, against, LivesOnDisk(lives))
     return run_studies(studies, settings, command, scratch, progress)
 
 
