@@ -212,6 +212,11 @@ def test_text_is_read_and_written_in_an_encoding_that_is_named():
     assert [f"{path}:{call.lineno}" for path, call in calls if opens_text_without_encoding(call)] == []
 
 
+def test_paths_are_made_real_by_the_function_that_no_circle_of_links_breaks():
+    text = [(path, path.read_text(encoding="utf-8")) for path in FILES]
+    assert [shown(path) for path, code in text if "path.resolve(" in code.lower() or ").resolve()" in code] == []
+
+
 def test_no_file_is_called_something_that_says_nothing():
     assert [
         shown(path) for path in FILES if {path.stem, *path.relative_to(PACKAGE).parts} & NAMES_THAT_SAY_NOTHING

@@ -171,10 +171,21 @@ def test_a_pipe_in_place_of_a_file_is_refused(cli, workplace, no_wait, file, typ
     assert cli("list").code == 0
 
 
+@pytest.mark.parametrize("typed", ["patch circle.py", "scrub circle.py", "check circle.py", "train circle.yaml"])
+def test_a_link_to_itself_in_place_of_a_file_is_refused(cli, workplace, typed):
+    for name in ("circle.py", "circle.yaml"):
+        (workplace / name).symlink_to(name)
+    ran = cli(*typed.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert typed.split()[1] in ran.said
+
+
 WRONG = {
     "seconds": ["long", -1.0, True, [], {}],
     "evaluation": ["good", [], 3, {"summary": []}, {"summary": {"held_out_of_optimum": "all"}},
-                   {"summary": {"held_out_of_optimum": [1]}}, {"held_out": [{"name": 1}]}, {"held_out": {"model": 1}}],
+                   {"summary": {"held_out_of_optimum": [1]}}, {"held_out": [{"name": 1}]}, {"held_out": {"model": 1}},
+                   {"held_out": [{"name": "model", "returns": [1.0]}]},
+                   {"held_out": [{"name": "model", "returns": [1.0], "rollouts": 2, "lows": [0.5]}]}],
     "weights_sha256": [5, [], {}],
     "config": ["dark-room", [1]],
     "parameters": ["many", 1.5],
@@ -227,6 +238,7 @@ def test_arrays_are_read_as_they_were_written(tmp_path):
     assert arrays is not None
     assert list(arrays) == list(ARRAYS)
     assert digest_of(arrays) == digest_of(ARRAYS)
+    assert digest_of({"meta": np.array(["{}"])}) != digest_of({"meta": np.array("{}")})  # which reads as another text
 
 
 def test_no_flipped_bit_changes_a_number_or_raises(tmp_path):

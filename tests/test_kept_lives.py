@@ -57,8 +57,14 @@ def test_lives_are_read_as_they_were_lived(tiny, tmp_path, lived):
 
 @pytest.mark.parametrize(
     "other",
-    [(7, *ASKED[1:]), (6, "own", *ASKED[2:]), (*ASKED[:2], (3, 2), *ASKED[3:]), (*ASKED[:3], "train", 5), (*ASKED[:4], 6)],
-)  # fmt: skip
+    [
+        (7, *ASKED[1:]),
+        (6, "own", *ASKED[2:]),
+        (*ASKED[:2], (3, 2), *ASKED[3:]),
+        (*ASKED[:3], "train", 5),
+        (*ASKED[:4], 6),
+    ],
+)
 def test_other_lives_are_lived(tiny, tmp_path, lived, other):
     lives = LivesOnDisk(tmp_path)
     lives.histories(tiny, *ASKED)
@@ -92,3 +98,14 @@ def test_nothing_is_kept_unless_a_folder_is_given_nor_of_the_source(tiny, tmp_pa
     LivesOnDisk(tmp_path / "lives").histories(tiny, 6, "source", 3, "all", 5)
     assert len(lived) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_models_answers_are_read_as_they_were_worked_out(tiny, tmp_path):
+    lives, history = LivesOnDisk(tmp_path), histories(tiny, *ASKED).history
+    answers = np.random.default_rng(0).random((6, history.n_steps, 5), dtype=np.float32)
+    assert lives.log_probs(tiny, history, lambda: answers) is answers
+    again = lives.log_probs(tiny, history, lambda: pytest.fail("worked out twice"))
+    assert again.dtype == answers.dtype
+    assert np.array_equal(again, answers)
+    assert lives.log_probs(tiny, history[:3], lambda: answers[:3]).shape[0] == 3
+    assert LivesOnDisk().log_probs(tiny, history, lambda: answers) is answers

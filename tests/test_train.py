@@ -20,6 +20,7 @@ from ad_hypotheses.distill.feasible import infeasible
 from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.train import METRICS, STATE, learning_rate, split, train
 from ad_hypotheses.errors import CheckpointError, ConfigError, UserError
+from ad_hypotheses.storage.checked import CHECKSUM
 
 BANDIT = {"task": {"name": "bandit", "arms": 2, "horizon": 6}, "source": {"name": "ucb1"}}
 TRAINING = {"updates": 6, "batch": 4, "warmup": 2, "evaluate_every": 4, "save_every": 2}
@@ -172,9 +173,41 @@ def lose_the_update(path):
     rewrite(path, change)
 
 
+def test_a_state_from_before_there_were_checksums_is_gone_on_from(tmp_path):
+    model, _ = train(tiny(updates=1), tmp_path)
+    rewrite(tmp_path / STATE, lambda tensors, metadata: metadata.pop(CHECKSUM))
+    again, _ = train(tiny(updates=1), tmp_path)
+    for name, weights in model.state_dict().items():
+        assert torch.equal(weights, again.state_dict()[name]), name
+
+
+def change_a_weight(path):
+    rewrite(path, lambda tensors, metadata: tensors["model.W_U"].view(-1)[0].neg_())
+
+
+def rename_a_moment(path):
+    rewrite(path, lambda tensors, metadata: tensors.update({"optimiser.0.exp_": tensors.pop("optimiser.0.exp_avg")}))
+
+
+def change_a_metric(path):
+    rewrite(path, lambda tensors, metadata: metadata.update(metrics=metadata["metrics"].replace("1", "2")))
+
+
 @pytest.mark.parametrize(
     "damage",
-    [truncate, cut_the_head, empty, scribble, forget_metadata, lose_a_weight, other_shape, lose_the_update],
+    [
+        truncate,
+        cut_the_head,
+        empty,
+        scribble,
+        forget_metadata,
+        lose_a_weight,
+        other_shape,
+        lose_the_update,
+        change_a_weight,
+        rename_a_moment,
+        change_a_metric,
+    ],
     ids=lambda damage: damage.__name__,
 )
 def test_a_damaged_state_is_refused_and_left_for_inspection(tmp_path, damage):

@@ -144,7 +144,7 @@ class Clean:
         return self.twin.model.dtype
 
     @contextmanager
-    def prepared(self, stages: Iterable[int] = (), groups: Iterable[Group] = ()) -> Iterator[Clean]:
+    def prepared(self, stages: Collection[int] = (), groups: Collection[Group] = ()) -> Iterator[Clean]:
         """Keep in memory, until the block ends, what is prepared here and inside of it.
 
         Args:
@@ -154,7 +154,8 @@ class Clean:
         before = self._streams, self._written, self._rests
         self._streams, self._written, self._rests = dict(self._streams), dict(self._written), dict(self._rests)
         try:
-            self.prepare(stages, groups)
+            if stages or groups:
+                self.prepare(stages, groups)
             yield self
         finally:
             self._streams, self._written, self._rests = before

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ad_hypotheses.storage.reading import real_path
+
 if TYPE_CHECKING:
     from ad_hypotheses.language.hypothesis import Hypothesis
 
@@ -111,7 +113,7 @@ def is_hypothesis(subject: str, models: Path) -> bool:
 
 def default_name(config: Path) -> str:
     """Return what a model is called: its file, or its folder if the file is called config.yaml."""
-    return config.resolve().parent.name if config.name in ("config.yaml", "config.yml") else config.stem
+    return real_path(config).parent.name if config.name in ("config.yaml", "config.yml") else config.stem
 
 
 def load_named(file: str) -> list[Hypothesis]:

@@ -28,7 +28,7 @@ from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import CheckpointError, did_you_mean
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.places import MODELS, models_folders
-from ad_hypotheses.storage.reading import read_file
+from ad_hypotheses.storage.reading import read_file, real_path
 
 CONFIG, WEIGHTS, CARD, CURVE = "config.yaml", "weights.safetensors", "card.md", "curve.png"
 N_AXES = {"blocks.0.attn.W_Q": 3, "blocks.0.mlp.W_in": 2, "W_pos": 2}  # of the weights that sizes are read off
@@ -224,7 +224,7 @@ def find(name: str | Path, models: Path = MODELS) -> Path:
     if folder.is_dir():
         raise CheckpointError(f"{folder} has no {WEIGHTS}: train it first: python cli.py train {folder / CONFIG}")
     listed = ", ".join(known) or "none"
-    where = ", ".join(str(root.resolve()) for root in models_folders(models))
+    where = ", ".join(str(real_path(root)) for root in models_folders(models))
     raise CheckpointError(
         f"there is no model {str(name)!r} in {where}.{did_you_mean(str(name), known)}\n  models there: {listed}"
     )

@@ -20,9 +20,12 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)  # what else there is, only cards show
 
 
-class _Curve(_Part):
+class _Curve(_Part, extra="forbid"):  # type: ignore[call-arg]
     name: str
     returns: list[Figure]
+    rollouts: Annotated[int, Field(ge=0)]
+    low: list[Figure] = []
+    high: list[Figure] = []
 
 
 class _Evaluation(_Part):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -16,6 +18,7 @@ from safetensors.torch import save as save_tensors
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import CheckpointError
+from ad_hypotheses.storage.checked import CHECKSUM, digest_of
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.reading import parse_json, require_file
 
@@ -50,7 +53,7 @@ def save(config: Config, run: TrainingRun, path: Path) -> None:
         tensors |= {f"optimiser.{number}.{name}": tensor.contiguous() for name, tensor in state.items()}
     meta = {"update": run.update, "seconds": run.seconds, "loss": run.loss, "config": config.model_dump()}
     metadata = {"run": json.dumps(meta), "metrics": json.dumps(run.metrics)}
-    write_atomically(path, save_tensors(tensors, metadata))
+    write_atomically(path, save_tensors(tensors, {**metadata, CHECKSUM: _digest(metadata, tensors)}))
 
 
 def resume(config: Config, path: Path, model: ADTransformer, optimiser: torch.optim.Optimizer) -> TrainingRun:
@@ -71,18 +74,28 @@ def resume(config: Config, path: Path, model: ADTransformer, optimiser: torch.op
     try:
         require_file(path)
         with safe_open(path, framework="pt") as file:
-            meta, metrics = (parse_json(file.metadata()[key]) for key in ("run", "metrics"))
+            metadata = file.metadata()
+            meta, metrics = (parse_json(metadata[key]) for key in ("run", "metrics"))
         if Config.model_validate(meta["config"]) != config:  # which adds what was not there yet when it was written
             raise CheckpointError(
                 f"{path} belongs to another configuration. Train into another folder (`out`), or delete {path.parent}."
             )
         tensors = load_file(path, device=str(model.device))
+        checksum = metadata.pop(CHECKSUM, None)  # which states did not always have
+        if checksum is not None and checksum != _digest(metadata, tensors):
+            raise ValueError("its content does not agree with its checksum")
         model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
         _restore_optimiser(optimiser, tensors)
         run.update, run.seconds, run.loss, run.metrics = meta["update"], meta["seconds"], meta["loss"], metrics
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}). Delete it to train from the start.") from error
     return run
+
+
+def _digest(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:
+    arrays = {name: tensor.detach().cpu().view(torch.uint8).numpy() for name, tensor in tensors.items() if tensor.ndim}
+    single = {name: np.array(tensor.item()) for name, tensor in tensors.items() if not tensor.ndim}
+    return digest_of({**arrays, **single, **{name: np.array(text) for name, text in metadata.items()}})
 
 
 def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:

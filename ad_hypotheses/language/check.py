@@ -119,6 +119,7 @@ def bind(
     history: History,
     roles: Mapping[str, Bool[np.ndarray, "batch step"]] | None = None,
     seed: int = 0,
+    again: bool = True,
 ) -> Bound:
     """Fit a hypothesis to a model and to data.
 
@@ -128,6 +129,7 @@ def bind(
         history: The data, N rows.
         roles: Further step roles by name, the task's regimes; they join :data:`STEP_ROLES`.
         seed: Chooses the changed histories on which features are tried.
+        again: Whether features are tried on changed histories at all; not where they were, on other data of the model.
 
     Raises:
         HypothesisError: It does not fit; lists every problem of the structure and of the features.
@@ -136,7 +138,7 @@ def bind(
     parts, problems = examine_structure(hypothesis, anatomy)
     known = {name: role(history) for name, role in STEP_ROLES.items()} | dict(roles or {})
     problems += _wrong_roles(hypothesis, known)
-    features, more = examine_features(hypothesis.nodes, history, np.random.default_rng(seed))
+    features, more = examine_features(hypothesis.nodes, history, np.random.default_rng(seed), again=again)
     problems += more
     if problems:
         raise failure(problems, subject(hypothesis))

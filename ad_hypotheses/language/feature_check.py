@@ -48,7 +48,7 @@ class Feature:
 
 
 def examine_features(
-    nodes: Sequence[Node], history: History, rng: np.random.Generator
+    nodes: Sequence[Node], history: History, rng: np.random.Generator, *, again: bool = True
 ) -> tuple[dict[str, Feature], list[Problem]]:
     """Return the features of the nodes that could be computed, and everything wrong with them.
 
@@ -56,6 +56,7 @@ def examine_features(
         nodes: Parents before children, the root last.
         history: The data, at least one row of at least one step.
         rng: Chooses rows, cuts and donors of the checks.
+        again: Whether to run them again on changed histories, where that was not done on others like these.
     """
     features: dict[str, Feature] = {}
     problems: list[Problem] = []
@@ -70,6 +71,8 @@ def examine_features(
         else:
             features[node.name] = feature
             problems += _misplaced(node, feature, features, is_root=node is nodes[-1])
+    if not again:
+        return features, problems
     # only features without a problem so far are run again: one message about a node is enough
     blamed = {problem.place for problem in problems}
     sound = [node for node in nodes if node.name in features and node.place not in blamed]
@@ -192,6 +195,7 @@ def _seers(
     """Return the problems of the `sound` nodes that see what lies after their step, or steps at all."""
     # a node is run again with its parents, be they sound or not, as long as they have a value
     names = {node.name for node in sound}
+    whole = {name for name in names if features[name].level == "row"}
     ready = [n for n in nodes if n.name in features and all(p.name in features for p in n.parents)]
     rows = rng.integers(history.n_rows, size=max(CHECKED_ROWS, -(-history.n_steps // ROUNDS)))
     base = history[rows]
@@ -213,9 +217,8 @@ def _seers(
                 peeks[node.name] = (step, cut, donor)
         # a value of the whole history stands at step 0 already, so that it must not move with any step
         nowhere = np.full(len(rows), -1)
-        for node, new in _rerun(ready, _spliced(base, donor, nowhere), original, features, nowhere, {}):
-            if node.name in names and features[node.name].level == "row" and not _same(original[node.name], new):
-                moved_rows.add(node.name)
+        changed = _rerun(ready, _spliced(base, donor, nowhere), original, features, nowhere, {}) if whole else ()
+        moved_rows |= {node.name for node, new in changed if node.name in whole and not _same(original[node.name], new)}
     problems = [_reads_steps(node, history, features[node.name]) for node in sound if node.name in moved_rows]
     for node in sound:
         if node.name in peeks:

@@ -21,7 +21,7 @@ from ad_hypotheses.language.global_state import global_state_kept
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
 from ad_hypotheses.language.user_code import MODULE, EndedProgram, described, frames_of, user_code
-from ad_hypotheses.storage.reading import read_file
+from ad_hypotheses.storage.reading import read_file, real_path
 
 FOLDER = Path("hypotheses")
 _numbers = itertools.count()
@@ -105,7 +105,7 @@ def _find(path: str | Path) -> Path:
         raise HypothesisError(f"{str(path)!r} names no file; in {FOLDER}/ are {listed(_stems(FOLDER))}.")
     files = places(path)
     if len(files) == 1:
-        return files[0].resolve()
+        return real_path(files[0])
     if files:
         names = [file.relative_to(FOLDER).with_suffix("").as_posix() for file in files]
         message = f"There are several hypothesis files {given.name}."

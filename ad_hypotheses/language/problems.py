@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ad_hypotheses.errors import HypothesisError
+from ad_hypotheses.storage.reading import real_path
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def shown_path(file: str | Path) -> str:
     """Return `file` relative to the working directory when it lies below it, as a person would type it."""
     path = Path(file)
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
+        return str(real_path(path).relative_to(Path.cwd()))
     except (ValueError, OSError):
         return str(path)
 

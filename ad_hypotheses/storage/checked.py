@@ -24,7 +24,7 @@ def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
     """Return a checksum of arrays with their names, types and shapes."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name])  # np.ascontiguousarray would make [1] of a single value
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ad_hypotheses.storage.reading import real_path
+
 MODELS, HYPOTHESES = Path("models"), Path("hypotheses")
 VARIABLE = "AD_HYPOTHESES_MODELS"  # a folder of models, for all working folders
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = real_path(Path(__file__)).parents[1]
 
 
 def models_folders(models: Path = MODELS) -> list[Path]:

@@ -13,6 +13,11 @@ from typing import Any
 ENCODING = "utf-8"
 
 
+def real_path(path: Path) -> Path:
+    """Return the absolute path without symbolic links; where those lead in a circle, as far as they can be followed."""
+    return Path(os.path.realpath(path))  # Path.resolve() raises RuntimeError at a circle
+
+
 def open_file(path: Path) -> BufferedReader:
     """Open a file for reading; a pipe or a device, on which a program might wait for ever, is refused.
 

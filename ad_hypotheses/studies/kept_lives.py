@@ -1,15 +1,16 @@
-"""Lives of a model, kept on disk: living them takes a minute, and every study of the model wants the same ones."""
+"""What every study of a model wants again, kept on disk: its lives, which take long to live, and its own answers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from ad_hypotheses.distill.checkpoint import Checkpoint, versions
 from ad_hypotheses.language.history import History
@@ -47,20 +48,46 @@ class LivesOnDisk:
         """
         if self.folder is None or data == SOURCE:
             return histories(checkpoint, rows, data, seed, tasks, first_learner, progress)
-        digest = hashlib.sha256(repr((LIVED_AS, checkpoint.sha256, rows, data, seed, tasks, first_learner)).encode())
-        digest.update(json.dumps([checkpoint.config.model_dump(), versions()], sort_keys=True, default=str).encode())
-        digest.update(checkpoint.config.code_digest().encode())
-        path = self.folder / f"{digest.hexdigest()[:24]}.npz"
+        config = checkpoint.config
+        digest = hashlib.sha256(repr((rows, data, seed, tasks, first_learner)).encode())
+        digest.update(json.dumps(config.model_dump(), sort_keys=True, default=str).encode())
+        digest.update(config.code_digest().encode())
+        path = self._path(checkpoint, digest)
         dataset = _read(path)
         if dataset is None:
             dataset = histories(checkpoint, rows, data, seed, tasks, first_learner, progress)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                write_checked_arrays(file, _arrays(dataset))
+            _write(path, _arrays(dataset))
         return dataset
+
+    def log_probs(
+        self, checkpoint: Checkpoint, history: History, run: Callable[[], Float[np.ndarray, "row step action"]]
+    ) -> Float[np.ndarray, "row step action"]:
+        """Return the model's log-probabilities over histories: read if they are there, else worked out and kept."""
+        if self.folder is None:
+            return run()
+        digest = hashlib.sha256(str(checkpoint.model.device).encode())
+        for array in (history.observations, history.actions, history.rewards):
+            digest.update(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
+        path = self._path(checkpoint, digest)
+        arrays = read_checked_arrays(path)
+        if arrays is None:
+            arrays = {"log_probs": run()}
+            _write(path, arrays)
+        return arrays["log_probs"]
+
+    def _path(self, checkpoint: Checkpoint, digest: hashlib._Hash) -> Path:
+        assert self.folder is not None
+        digest.update(json.dumps([LIVED_AS, checkpoint.sha256, versions()], sort_keys=True).encode())
+        return self.folder / f"{digest.hexdigest()[:24]}.npz"
 
 
 NOT_KEPT = LivesOnDisk()
+
+
+def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        write_checked_arrays(file, arrays)
 
 
 def _arrays(dataset: Dataset) -> dict[str, np.ndarray]:

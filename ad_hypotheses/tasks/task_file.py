@@ -15,7 +15,7 @@ from types import ModuleType
 from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.global_state import global_state_kept
 from ad_hypotheses.language.user_code import MODULE, EndedProgram, described, user_code
-from ad_hypotheses.storage.reading import read_file
+from ad_hypotheses.storage.reading import read_file, real_path
 from ad_hypotheses.tasks.task import missing_members
 
 OF_A_PARAMETER = (int, float, str, bool)
@@ -78,7 +78,7 @@ def _require_trust(path: Path, wanted: str) -> None:
 def _place(path: Path) -> Path | None:
     """Return where a file really is; None for a circle of links, and for what cannot be a path."""
     try:
-        return path.resolve()
+        return real_path(path)
     except (OSError, ValueError, RuntimeError):
         return None
 
@@ -102,7 +102,7 @@ def _run(path: Path) -> ModuleType:
         content = read_file(path)
     except OSError as error:
         raise ConfigError(f"cannot read the task file {path} (from {Path.cwd()}): {error.strerror}.") from error
-    digest = hashlib.sha256(str(path.resolve()).encode() + content).hexdigest()
+    digest = hashlib.sha256(str(real_path(path)).encode() + content).hexdigest()
     name = f"{MODULE}{digest[:16]}"
     if name in sys.modules:
         return sys.modules[name]

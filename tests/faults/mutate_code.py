@@ -216,7 +216,8 @@ SHAPED = (
 )  # fmt: skip
 SAME = (
     "{0}.copy()", "{0} + 0", "np.asfortranarray({0})", "{0}[::-1][::-1]", "np.repeat({0}, 2, axis=0)[::2]",
-    "np.where(True, {0}, 7)", "np.concatenate([{0}])", "np.broadcast_to({0}, np.shape({0}))", "{0}.astype(np.int64)",
+    "np.where(True, {0}, 7)", "np.concatenate([{0}])", "np.broadcast_to({0}, np.shape({0}))",
+    "{0}.astype({0}.dtype)",
     "np.stack([{0}, {0}], axis=-1)[..., 0]", "np.swapaxes(np.swapaxes({0}, 0, 1).copy(), 0, 1)",
 )  # fmt: skip
 UNUSED = (

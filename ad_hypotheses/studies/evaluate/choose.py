@@ -9,6 +9,7 @@ from pathlib import Path
 from ad_hypotheses.distill.checkpoint import WEIGHTS, Checkpoint, find, load
 from ad_hypotheses.errors import CheckpointError, UserError
 from ad_hypotheses.progress import Progress
+from ad_hypotheses.storage.reading import real_path
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def choose(
     folders: dict[Path, Path] = {}
     for text in typed:
         for folder in _meant(text, models, len(typed) == 1, progress or Progress()):
-            folders.setdefault(folder.resolve(), folder)
+            folders.setdefault(real_path(folder), folder)
     if not folders:
         raise CheckpointError(f"none of what was typed is a trained model: {', '.join(typed)}.")
     called = _names(list(folders.values()), models)
@@ -73,7 +74,7 @@ def _meant(text: str, models: Path, alone: bool, progress: Progress) -> list[Pat
         )
         folders = [folder for path in matched for folder in _below(path)]
         if not folders:
-            raise CheckpointError(f"no trained model matches {text!r}, in {models.resolve()} or {Path().resolve()}.")
+            raise CheckpointError(f"no trained model matches {text!r}, in {real_path(models)} or {real_path(Path())}.")
         return folders
     for place in places:
         if folders := _below(place):
@@ -93,14 +94,14 @@ def _below(place: Path) -> list[Path]:
 
 def _names(folders: Sequence[Path], models: Path) -> list[str]:
     """Return what checkpoints are called: their place below the models, else their folder, in full where two agree."""
-    root = models.resolve()
+    root = real_path(models)
     names = [
-        folder.resolve().relative_to(root).as_posix()
-        if folder.resolve().is_relative_to(root)
-        else folder.resolve().name
+        real_path(folder).relative_to(root).as_posix()
+        if real_path(folder).is_relative_to(root)
+        else real_path(folder).name
         for folder in folders
     ]
     return [
-        name if names.count(name) == 1 else folder.resolve().as_posix().strip("/")
+        name if names.count(name) == 1 else real_path(folder).as_posix().strip("/")
         for name, folder in zip(names, folders, strict=True)
     ]

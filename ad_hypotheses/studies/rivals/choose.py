@@ -12,6 +12,7 @@ from ad_hypotheses.errors import HypothesisError, UserError
 from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import listing, load
+from ad_hypotheses.storage.reading import real_path
 from ad_hypotheses.studies.rivals.classes import ClaimClasses, RivalDataset
 
 
@@ -30,7 +31,7 @@ def default_rivals(claim: Hypothesis, siblings: Sequence[Hypothesis]) -> tuple[l
     candidates, broken = list(siblings), {}
     own = Path(claim.root.file)
     for entry in listing(own.parent) if own.is_file() else ():  # a claim that was typed has no files beside it
-        if entry.file.resolve() == own.resolve() or entry.file.parent != own.parent or not entry.hypotheses:
+        if real_path(entry.file) == real_path(own) or entry.file.parent != own.parent or not entry.hypotheses:
             continue
         try:
             candidates += load(entry.file)

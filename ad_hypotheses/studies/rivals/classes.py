@@ -113,10 +113,15 @@ class ClaimClasses:
     ) -> ClaimClasses:
         """Bind a claim to a model and to every data set, and return its classes.
 
+        What features may see is checked on the first data set.
+
         Raises:
             HypothesisError: It does not fit the model or a data set.
         """
         anatomy = checkpoint.model.anatomy
         regimes = {data.name: {name: mask for name, mask in data.regimes.items() if name != "all"} for data in datasets}
-        graphs = {data.name: bind(claim, anatomy, data.history, regimes[data.name], seed) for data in datasets}
+        graphs = {
+            data.name: bind(claim, anatomy, data.history, regimes[data.name], seed, again=data is datasets[0])
+            for data in datasets
+        }
         return cls.of(claim, graphs, datasets)

@@ -21,7 +21,7 @@ class Extent:
         guards: Whether to scrub once more with self-donors, once with independent others and once with half of the
             pool.
         nodes_alone: Whether to replace each node alone too, which costs whole forward passes, and to scrub once with
-            donors from any step.
+            donors from any step, and the references of independent others with joint ones.
     """
 
     passes: int
@@ -32,7 +32,7 @@ class Extent:
         """Return the number of partial forward passes that :func:`measure` needs."""
         whole = 2 * self.passes
         if self.guards:
-            whole += 2 + 2 * (options.others == "joint")
+            whole += 2 + (1 + self.nodes_alone) * (options.others == "joint")
         if self.nodes_alone:
             whole += options.align != "any"
         return whole * bound.n_visits + 2 * self.nodes_alone * (len(bound.nodes) - 1)

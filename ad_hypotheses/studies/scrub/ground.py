@@ -45,13 +45,14 @@ class Ground:
     _divergences: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, references: Dataset, pool: Dataset) -> Ground:
-        """Put references and donors under each other, and set the model up to be run over them."""
+    def of(cls, checkpoint: Checkpoint, references: Dataset, pool: Dataset, lives: LivesOnDisk = NOT_KEPT) -> Ground:
+        """Put references and donors under each other, and run the model over them."""
         history = joined([references.history, pool.history])
         regimes = checkpoint.config.make_task().regimes(history)
         everywhere = np.ones(history.actions.shape, dtype=bool)
         n_references = references.history.n_rows
         clean = Clean.run(checkpoint.model, history, n_references)
+        clean.known_log_probs = lives.log_probs(checkpoint, history, lambda: clean.log_probs)
         labelled = references.data == SOURCE
         return cls(
             references.data, references.words, history, n_references, {"all": everywhere, **regimes}, clean, labelled
@@ -173,4 +174,4 @@ def make_ground(
     pooled = (checkpoint, pool, data, (seed, POOL), tasks)
     donors = lives.histories(*pooled, first_learner=rows, progress=lambda done, _: reached(rows * steps + done))
     reached((rows + pool) * steps)
-    return Ground.of(checkpoint, references, donors)
+    return Ground.of(checkpoint, references, donors, lives)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Measured:
         any_step: Fidelity with donors from any step, in one pass; None where nobody asked, or all are.
         independent: Fidelity on the first references and in one pass if each unimportant input has a history of its
             own; None where nobody asked, or that is so anyway.
-        together: The same if all unimportant inputs of a visit come from one, as is usual.
+        together: The same if all unimportant inputs of a visit come from one, as is usual; on the first data set.
         half_pool: Fidelity with half as many donors, less that with all of them, on some of the references.
     """
 
@@ -155,8 +155,9 @@ def measure(
                 measured.nodes[name] = _node(ground, scrubber, name, movements, extent.nodes_alone)
                 progress(2 * extent.nodes_alone)
     if extent.guards and options.others == "joint":
-        _pull_apart(ground, bound, options, seed, measured)
-        progress(2 * bound.n_visits)
+        ways = ("independent", "joint") if extent.nodes_alone else ("independent",)
+        _pull_apart(ground, bound, options, seed, measured, ways)
+        progress(len(ways) * bound.n_visits)
     return measured
 
 
@@ -241,22 +242,26 @@ def _half_pool(ground: Ground, bound: BoundGraph, options: Options, seed: int, m
     return None if half is None or whole is None else half - whole
 
 
-def _pull_apart(ground: Ground, bound: BoundGraph, options: Options, seed: int, measured: Measured) -> None:
-    """Give each unimportant input of some references a history of its own, and compare with one for all."""
+def _pull_apart(
+    ground: Ground, bound: BoundGraph, options: Options, seed: int, measured: Measured, ways: Sequence[str]
+) -> None:
+    """Give each unimportant input of some references a history of its own; where asked, one for all beside that."""
     few = min(ROWS_APART, ground.n_references)
     rows = np.r_[:few, ground.n_references : min(ground.history.n_rows, ground.n_references + POOL_APART * few)]
+    clean = Clean.run(ground.clean.twin.model, ground.history[rows], few)
+    clean.known_log_probs = ground.clean.log_probs[rows]
     part = Ground(
         ground.data,
         ground.words,
         ground.history[rows],
         few,
         {name: mask[rows] for name, mask in ground.regimes.items()},
-        Clean.run(ground.clean.twin.model, ground.history[rows], few),
+        clean,
         ground.labelled,
     )
     bound_to_part = bound.of_rows(rows)
     whole = np.full((1, *ground.log_probs.shape[:2]), np.nan, dtype=np.float32)
-    for others in ("independent", "joint"):
+    for others in ways:
         scrubber = Scrubber(part.clean, bound_to_part, replace(options, others=others), seed)  # type: ignore[arg-type]
         tested = _tested(scrubber, few)  # fewer donors: not everywhere where the whole pool has one
         kl = part.divergence(scrubber.run(0).log_probs)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.record import read_record
+from ad_hypotheses.storage.reading import real_path
 from ad_hypotheses.studies.evaluate.summary import curve_unit, mean_optimum
 from ad_hypotheses.studies.sweep.grid import GridCell, labels, short_names
 from ad_hypotheses.studies.sweep.page import Earned, Sweep, Trained
@@ -30,7 +31,7 @@ def sweep_record(settings: SweepSettings, command: str, failed: Mapping[str, Seq
         if cell.name not in failed
     ]
     return Sweep(
-        settings.folder.resolve().name,
+        real_path(settings.folder).name,
         command,
         grid.base,
         {short[key]: labels(values) for key, values in grid.axes.items()},
