@@ -14,6 +14,7 @@ class Listener(Progress):
     Attributes:
         phases: Title and total of each.
         done: What was done of the last one.
+        finished: What was done of each, by its title.
         notes: What the study was busy with.
         lines: What it said.
     """
@@ -21,6 +22,7 @@ class Listener(Progress):
     def __init__(self) -> None:
         self.phases: list[tuple[str, int]] = []
         self.done = 0
+        self.finished: dict[str, int] = {}
         self.notes: list[str] = []
         self.lines: list[str] = []
 
@@ -36,11 +38,12 @@ class Listener(Progress):
     ) -> None:
         """Remember a phase."""
         self.phases.append((title, total))
-        self.done = done
+        self.done = self.finished[title] = done
 
     def advance(self, by: int) -> None:
         """Count what is done."""
         self.done += by
+        self.finished[self.phases[-1][0]] = self.done
 
     def note(self, text: str) -> None:
         """Remember a note."""

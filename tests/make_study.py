@@ -8,7 +8,16 @@ from dataclasses import fields, replace
 import numpy as np
 
 from ad_hypotheses.evidence.plain_data import Curve, Number
-from ad_hypotheses.studies.scrub.record import Claim, DataRecord, NodeRecord, Regime, Study, WorstPosition
+from ad_hypotheses.studies.scrub.record import (
+    Claim,
+    DataRecord,
+    NodeRecord,
+    Regime,
+    Study,
+    UndeclaredArrow,
+    UndeclaredArrows,
+    WorstPosition,
+)
 from ad_hypotheses.tasks.dark_room import MOVES, DarkRoom
 
 MOVE_NAMES = ["stay", "up", "down", "left", "right"]
@@ -64,6 +73,7 @@ def regime(
         tested=0.93,
         swapped=0.81,
         status="average" if name == "all" else status,
+        weakest="" if name == "all" else "beyond structure",
     )
 
 
@@ -84,7 +94,7 @@ def untestable(name: str, positions: int, model: float, data: str = "source") ->
 def older(study: Study) -> Study:
     """The study as it would have been recorded in version 3: without data sets and without fidelity."""
     names = {"data", "learners", "fidelity", "fidelity_with_self", "fidelity_independent", "explained", "divergence",
-             "at_stake", "tested", "swapped", "status", "why_not"}  # fmt: skip
+             "at_stake", "tested", "swapped", "status", "why_not", "weakest"}  # fmt: skip
     defaults = {field.name: field.default for field in fields(Regime) if field.name in names}
 
     def regimes(claim: Claim) -> list[Regime]:
@@ -98,7 +108,9 @@ def older(study: Study) -> Study:
             for item in claim.of_data("source")
         ]
 
-    claims = [replace(item, regimes=regimes(item), sentence="", half_pool=None) for item in study.claims]
+    claims = [
+        replace(item, regimes=regimes(item), sentence="", half_pool=None, undeclared=None) for item in study.claims
+    ]
     return replace(study, claims=claims, data=[], schema=3)
 
 
@@ -163,6 +175,33 @@ def claim(name: str, kind: str, recovered: float, beyond: float, verdict: str, *
     return Claim(name=name, kind=kind, verdict=verdict, **(record | fields))  # type: ignore[arg-type]
 
 
+def undeclared() -> UndeclaredArrows:
+    """Arrows that the made-up claim lacks: between nodes, from a component, and one that closes a circle."""
+    reward = 'embed("reward")'
+    return UndeclaredArrows(
+        data="own",
+        rows=17,
+        total=1.25,
+        count=9,
+        arrows=[
+            UndeclaredArrow("goal", "choice", True, False, ["head(1, 2) -> logits"], 0.5, 0.4, True),
+            UndeclaredArrow(reward, "goal", False, False, [f"{reward} -> head(1, 2).k"], 0.3, 0.24, True),
+            UndeclaredArrow("heading", "goal", True, True, ["mlp(0) -> head(1, 2).q"], 0.25, 0.2, True),
+            UndeclaredArrow("mlp(2)", "choice", False, False, ["mlp(2) -> logits"], 0.0625, 0.05, False),
+        ],
+        code=[
+            '@node(at=embed("reward"))',
+            "def reward(history): ...  # the coarsest value that matters",
+            "",
+            "def choice(heading, gate, goal):",
+            "def goal(gate, reward):",
+        ],
+        added=["goal -> choice"],
+        fidelity_before=0.31,
+        fidelity_after=0.72,
+    )
+
+
 def dark_room_study() -> Study:
     """A refuted claim about a Dark Room, with three controls, one of which does as well."""
     rng = np.random.default_rng(0)
@@ -199,7 +238,7 @@ def dark_room_study() -> Study:
     ]
     kinds = ["navigate", "navigate", "explore", "navigate", "stay", "navigate", "navigate"]
     main = claim(
-        "mimic", "hypothesis", 0.66, 0.31, "refuted", half_pool=-0.012,
+        "mimic", "hypothesis", 0.66, 0.31, "refuted", half_pool=-0.012, undeclared=undeclared(),
         sentence="on source mimic does not explain navigate (0.14), may explain stay (0.94); on own mimic does not "
                  "explain navigate (0.10), may explain stay (0.92)",
         nodes=nodes, regimes=regimes, steps=steps,

@@ -426,6 +426,12 @@ def test_one_ratio_below_refutes(name: str) -> None:
     assert judged.reason == f"{RATIOS[name]} 0.62 [0.58, 0.66] in stay (source) lies below the accepted 0.90"
 
 
+def test_the_ratio_that_decides_is_the_first_that_lies_below_else_the_lowest() -> None:
+    assert cell(fidelity=around(0.7), beyond_structure=around(0.4)).weakest(0.9) == "fidelity"
+    assert cell(beyond_structure=around(0.4)).weakest(0.9) == "beyond structure"
+    assert cell(explained=around(0.91)).weakest(0.9) == "explained"
+
+
 def test_what_the_model_knows_must_be_explained_only_where_it_knows_something_of_a_learners_action() -> None:
     low = {"explained": around(0.5)}
     assert verdict_of(cell(**low)) == "refuted"

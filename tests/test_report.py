@@ -31,7 +31,7 @@ from ad_hypotheses.studies.tables import tidy
 PNG = b"\x89PNG\r\n\x1a\n"
 PICTURES = ["fidelity.png", "losses.png", "worst.png", "curves.png"]
 HEADINGS = [
-    "The claim", "The graph", "What was recovered", "How to read this", "Loss along the context",
+    "What to do next", "The claim", "The graph", "What was recovered", "How to read this", "Loss along the context",
     "Position by position", "What was tested", "Where it breaks", "Controls", "The explanation as a policy", "Warnings",
     "Rerun",
 ]  # fmt: skip
@@ -79,22 +79,66 @@ def without_code(text: str) -> str:
 # --- the page ---
 
 
-def test_the_verdict_is_in_the_first_line_and_its_numbers_in_the_next(text: str) -> None:
-    first, second, _, third = [line for line in text.splitlines() if line][:4]
+def test_the_first_screen_says_verdict_reason_controls_and_what_to_do_next_each_number_once(text: str) -> None:
+    top = text.split("\n## ")[0]
+    first, second, terms, why, controls, after = [line for line in top.splitlines() if line][:6]
     assert first == "# mimic on dark-room: refuted"
     assert second == (
         "**On source mimic does not explain navigate (0.14), may explain stay (0.94); on own mimic does not explain "
         "navigate (0.10), may explain stay (0.92).**"
     )
-    assert third == (
-        "Beyond structure 0.31 [0.26, 0.36] in navigate (source) lies below the accepted 0.90. Needed: 0.90, in every "
-        "regime that counts, on every data set."
+    for term in ("*fidelity*: how much", "*regime* is a kind of position, here explore", "*source*: Histories of"):
+        assert term in terms
+    assert why == (
+        "- **Why refuted**: Beyond structure 0.31 [0.26, 0.36] in navigate (source) lies below the accepted 0.90. That "
+        "bar stands in every regime that counts, on every data set."
     )
+    assert controls == "- **Controls**: 1 of 3 did as well as the claim, or better: wrong site 2."
+    assert after.startswith("- **Next**: By an estimate, the strongest of the arrows that the claim lacks: `goal` → ")
+    numbers = re.findall(r"\d\.\d\d", top.split("> [!WARNING]")[0])
+    assert len(numbers) == len(set(numbers)), numbers
+
+
+def test_controls_that_fall_behind_are_said_to_with_the_closest(study: Study) -> None:
+    top = page(replace(study, claims=study.claims[:3]), PICTURES).split("\n## ")[0]
+    assert (
+        "- **Controls**: None of 2 did as well as the claim; the closest, wrong site 1, keeps -0.38 against 0.32 "
+        "(fidelity over all steps of source)."
+    ) in top
+    alone = page(replace(study, claims=study.claims[:1]), PICTURES).split("\n## ")[0]
+    assert "- **Controls**: None were run, so nobody knows whether another claim would do as well." in alone
+
+
+def test_the_arrows_that_a_claim_lacks_come_with_what_to_paste(study: Study, text: str) -> None:
+    section_text = section(text, "What to do next")
+    assert "9 arrows" in section_text
+    assert "| `goal` → `choice` | 0.500 | 40% | yes |" in section_text
+    assert '| `embed("reward")` → `goal` | 0.300 | 24% | yes, as a node of its own |' in section_text
+    assert "`heading` is computed from `goal`; split one of them by layer |" in section_text
+    assert "| 0.062 | 5.0% | if the others are not enough |" in section_text
+    assert "```python\n" + "\n".join(study.claims[0].undeclared.code) + "\n```" in section_text  # type: ignore[union-attr]
+    assert "With `goal → choice` added" in section_text
+    assert "is 0.72 instead of 0.31" in section_text
+    assert "not an exact effect" in section_text
+    complete = with_main(study, undeclared=None)
+    assert "What to do next" not in page(complete, PICTURES)
+    assert "- **Next**" not in page(complete, PICTURES)
+
+
+def test_the_graph_shows_strong_arrows_that_the_claim_lacks_dashed(study: Study) -> None:
+    graph = mermaid(study.claims[0])
+    assert '    n2 -.->|"lacking, 40%"| n4' in graph
+    assert '    u0["<i>embed(#quot;reward#quot;)</i><br/>not in the claim"]:::untested' in graph
+    assert '    u0 -.->|"lacking, 24%"| n2' in graph
+    assert "mlp(2)" not in graph  # not strong
+    assert "-.->" not in mermaid(replace(study.claims[0], undeclared=None))
 
 
 @pytest.mark.parametrize("make", [dark_room_study, bandit_study])
 def test_every_section_is_there_in_order(make) -> None:
-    assert re.findall(r"^## (.*)$", page(make(), PICTURES), flags=re.MULTILINE) == HEADINGS
+    made = make()
+    headings = [name for name in HEADINGS if name != "What to do next" or made.claims[0].undeclared]
+    assert re.findall(r"^## (.*)$", page(made, PICTURES), flags=re.MULTILINE) == headings
 
 
 def test_every_table_has_as_many_cells_in_each_row_as_in_its_head(text: str) -> None:
@@ -129,6 +173,11 @@ def test_a_wrong_site_that_does_as_well_is_a_warning_at_the_top(study: Study, te
     honest = page(replace(study, claims=study.claims[:3]), PICTURES)
     assert "WARNING" not in honest
     assert "No control did as well" in section(honest, "Controls")
+    silent = page(with_main(study, warnings=[]), PICTURES)
+    assert "> [!WARNING]" in silent
+    assert section(silent, "Warnings").strip() == (
+        "- A control at a wrong site does as well as the claim, as said at the top."
+    )
 
 
 def test_controls_say_what_was_moved_and_how_far_they_fall_behind(text: str) -> None:
@@ -170,9 +219,9 @@ def test_what_researchers_write_stays_text(study: Study) -> None:
 
 def test_each_data_set_says_what_it_holds_and_how_many_donors_of_how_many_tasks(text: str) -> None:
     recovered = section(text, "What was recovered")
-    assert "- **source**: Histories of fresh source learners. 256 references, 1,024 donors of 81 tasks." in recovered
+    assert "- On source there are 256 references and, apart from them, 1,024 donors of 81 tasks." in recovered
     assert "1,024 donors of 1 task." in recovered
-    assert "| own | navigate | 0.10 [0.07, 0.13] | 0.20 [0.15, 0.25] | - | refuted |" in recovered
+    assert "| own | navigate | 0.10 [0.07, 0.13] | 0.20 [0.15, 0.25] | - | refuted: beyond structure |" in recovered
     assert "With half as many donors the fidelity of a quarter of the references is 0.012 lower." in recovered
 
 
@@ -188,9 +237,9 @@ def test_a_record_of_the_version_before_is_read_and_drawn(study: Study, tmp_path
     before = older(study)
     content = json.loads(before.to_json())
     newer = ("data", "learners", "fidelity", "explained", "tested", "swapped", "status", "why_not", "divergence",
-             "at_stake", "fidelity_with_self", "fidelity_independent")  # fmt: skip
+             "at_stake", "fidelity_with_self", "fidelity_independent", "weakest")  # fmt: skip
     for item in content["claims"]:
-        for name in ("sentence", "half_pool", "rivals"):
+        for name in ("sentence", "half_pool", "rivals", "undeclared"):
             del item[name]
         for part in item["regimes"]:
             for name in newer:
@@ -515,6 +564,12 @@ def test_a_log_gets_plain_whole_lines(study: Study) -> None:
     unknown = "source explore 30211 not estimable not estimable does not count"
     assert unknown in [" ".join(line.split()) for line in lines]
     assert "wrong site 1 (goal: head(1, 2) -> head(1, 3)): refuted, fidelity -0.38 [-0.41, -0.35]" in lines
+    named = [" ".join(line.split()) for line in lines if line.endswith("refuted: beyond structure")]
+    assert named[0] == "source navigate 41020 0.14 [0.11, 0.17] 0.22 [0.17, 0.27] refuted: beyond structure"
+    assert (
+        'next: 9 arrows undeclared; estimated strongest on own: goal -> choice, embed("reward") -> goal, heading -> goal; '
+        "try def choice(heading, gate, goal), def goal(gate, reward)"
+    ) in lines
     assert next(line for line in lines if line.startswith("wrong site 2")).endswith(
         "as well as the hypothesis, or better"
     )

@@ -26,7 +26,7 @@ from ad_hypotheses.studies.rivals.answer import (
 )
 from ad_hypotheses.studies.rivals.choose import default_rivals, differing, fitting
 from ad_hypotheses.studies.rivals.classes import ClaimClasses, RivalDataset
-from ad_hypotheses.studies.rivals.page import lacks, rests_on, section, sentences
+from ad_hypotheses.studies.rivals.page import outcome, rests_on, section, sentences
 from ad_hypotheses.studies.rivals.record import Comparison, Elsewhere, Need, Rivalry
 from ad_hypotheses.studies.rivals.study import compare, compare_claims, tell_apart
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
@@ -211,16 +211,22 @@ def test_a_verdict_rests_on_the_rival_that_is_closest_and_on_those_that_are_unse
     assert rests_on([rivalry("same", comparison("empty", "empty"))]).endswith("no rival lacks a needed feature.")
 
 
-def test_a_needed_feature_that_the_claim_lacks_is_named_with_the_regime_where_it_is_needed_most():
+def test_a_sentence_says_how_many_rivals_have_what_the_claim_lacks_and_where_it_is_needed_most():
     hidden = rivalry(
         "tried",
         comparison("needed", "empty", 0.038, "all"),
         comparison("needed", "needed", 0.038, "explore"),
         comparison("empty", "needed", 0.9, "stay"),
     )
-    assert lacks([hidden, rivalry("same", comparison("empty", "empty"))]) == [
-        "it lacks what `tried` distinguishes, worth 0.038 [0.028, 0.048] nats on source in *explore*"
-    ]
+    assert outcome([hidden, rivalry("same", comparison("empty", "empty"))]) == (
+        "Of 2 other claims, 1 distinguishes what the model needs and this claim lacks, `tried` most: worth 0.038 "
+        "[0.028, 0.048] nats on source in *explore*; of those that lack what this one has, `tried` comes closest: on "
+        "source in *stay* it is worth 0.900 [0.890, 0.910]."
+    )
+    assert outcome([rivalry("same", comparison("empty", "empty"))]) == (
+        "None of 1 other claim distinguishes what the model needs and this claim lacks."
+    )
+    assert outcome([]) == ""
 
 
 def test_other_data_are_named_where_most_learners_would_tell():
@@ -254,8 +260,12 @@ def test_the_page_has_a_sentence_for_each_answer_and_a_table():
     assert "- `main` and `a\\|b` are the same end to end on own\\* in *stay*." in page
     assert "- `main` and `equal` are the same end to end on source." in page
     assert page.count("They differ in sites or graph only: compare what they recover.") == 1
-    assert "| source | explore | `a\\|b` | 25%, 50 | 0.500 [0.490, 0.510] | needed |" in page.splitlines()
-    assert "| source | explore | `main` | 25%, 50 | - | empty |" in page.splitlines()
+    assert "| source | explore | 0.500 [0.490, 0.510] | nothing | `a\\|b` |" in page.splitlines()
+    assert "1 comparison is left out, where nothing differs or too few learners show it." in page
+    assert "| own\\* |" not in page, "a row in which nothing differs"
+    assert page.count("| Data | Regime |") == 1, "no table without rows"
+    thin = section([rivalry("thin", comparison("untested", "open", 0.3))])
+    assert "| source | explore | untested, 50 learners | 0.300 [0.290, 0.310], open | cannot tell |" in thin
     assert "Intervals are so wide that all 7 of them hold together in 95% of cases." in page
     assert "Intervals are so wide" not in section([replace(record, questions=0) for record in records])
     assert "above 0.02, not needed" in page

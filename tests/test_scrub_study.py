@@ -56,18 +56,19 @@ def test_a_study_returns_its_record_and_writes_and_prints_nothing(claim, trained
 def test_a_listener_hears_the_cost_beforehand_and_every_forward(claim, trained):
     listener = Listener()
     (record,) = scrub([claim], SETTINGS, models=trained, progress=listener)
-    assert [title for title, _ in listener.phases] == ["generating histories", "scrubbing"]
-    assert listener.done == listener.phases[-1][1] > 0
+    titles = ["generating histories", "scrubbing", "screening undeclared arrows"]
+    assert [title for title, _ in listener.phases] == titles
+    assert listener.finished["scrubbing"] == dict(listener.phases)["scrubbing"] > 0
     assert listener.notes == ["source", *(f"{item.name} on source" for item in record.claims)]
     assert listener.lines[0].startswith("2 claims over 32 histories, with 64 donors, of 1 data sets (source): ")
-    assert f"{listener.phases[-1][1]:,} partial forward passes" in listener.lines[0]
+    assert f"{listener.finished['scrubbing']:,} partial forward passes" in listener.lines[0]
 
 
 def test_a_hypothesis_is_tested_on_every_data_set_and_controls_on_the_first(claim, trained):
     listener = Listener()
     settings = replace(SETTINGS, data=("source", "own", "edited:goal-moved"))
     (record,) = scrub([claim], settings, models=trained, progress=listener)
-    assert listener.done == listener.phases[-1][1]
+    assert listener.finished["scrubbing"] == dict(listener.phases)["scrubbing"]
     main, *controls = record.claims
     assert main.data_sets == [item.name for item in record.data] == list(settings.data)
     assert [(regime.data, regime.name) for regime in main.regimes] == [
@@ -118,7 +119,7 @@ def test_a_resumed_study_is_that_of_one_that_was_not_interrupted(claim, trained,
         measured.append(ground.data) or measure(ground, bound, *rest, **options)))  # fmt: skip
     (resumed,) = scrub([claim], settings, models=trained, scratch=scratch, progress=listener)
     assert resumed.to_json() == whole.to_json()
-    assert listener.done == listener.phases[-1][1]
+    assert listener.finished["scrubbing"] == dict(listener.phases)["scrubbing"]
     assert len(measured) == 3 - len(kept)  # the claim on two data sets and its control on one
     assert all(path.read_bytes() == content for path, content in kept.items())
 

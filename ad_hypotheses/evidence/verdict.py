@@ -93,6 +93,13 @@ class Cell:
             ratios["explained"] = evidence.explained
         return ratios
 
+    def weakest(self, accept: float) -> str:
+        """Return the name of the ratio that decides: the first that lies below `accept`, else the lowest."""
+        for name, ratio in self.ratios.items():
+            if ratio.estimable and ratio.high < accept:
+                return name
+        return min(self.ratios, key=lambda name: self.ratios[name].value if self.ratios[name].estimable else -np.inf)
+
 
 @dataclass(frozen=True)
 class Tested:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from ad_hypotheses.language.anatomy import Anatomy, Part, Reader
-from ad_hypotheses.language.check import Bound, BoundNode
+from ad_hypotheses.language.check import Bound, BoundGraph, BoundNode
 from ad_hypotheses.language.edges import Edge, all_edges
 
 
@@ -77,6 +77,95 @@ def undeclared(anatomy: Anatomy, arrows: list[Arrow]) -> list[Edge]:
     """Return the edges of the model of which no arrow speaks."""
     spoken = {edge for arrow in arrows if arrow.single for edge in arrow.edges}
     return [edge for edge in all_edges(anatomy) if edge not in spoken]
+
+
+@dataclass(frozen=True)
+class MissingArrow:
+    """What a node of a hypothesis reads in the model and does not declare.
+
+    Attributes:
+        source: Name of the node that writes, or the component as it is typed where no node sits there.
+        target: Name of the node that reads.
+        edges: Edges of the model, each with one writer.
+        from_node: Whether the source is a node.
+        circular: Whether the source is computed from the target, so that the arrow would close a circle.
+    """
+
+    source: str
+    target: str
+    edges: tuple[Edge, ...]
+    from_node: bool
+    circular: bool
+
+
+def missing_arrows(graph: BoundGraph, anatomy: Anatomy) -> list[MissingArrow]:
+    """Return the arrows that a hypothesis lacks: what scrubbing swaps because no arrow speaks of it.
+
+    They end at the nodes that read others. What a node without parents reads is left open, not swapped. Edges from one
+    node, or from one component of no node, are one arrow.
+
+    Args:
+        graph: The nodes of the hypothesis, bound to a model.
+        anatomy: Sites of that model.
+
+    Returns:
+        Arrows in the order in which their targets read.
+    """
+    arrows: dict[tuple[str, str], list[Edge]] = {}
+    for child in graph.nodes.values():
+        if child.parents:
+            for edge in _swapped(graph, child, anatomy):
+                arrows.setdefault((_source(graph, edge), child.name), []).append(edge)
+    return [
+        MissingArrow(source, target, tuple(edges), source in graph.nodes, target in ancestors(graph.nodes, source))
+        for (source, target), edges in arrows.items()
+    ]
+
+
+def with_arrows(graph: BoundGraph, arrows: Iterable[tuple[str, str]]) -> BoundGraph:
+    """Return a graph with arrows added, from one node to another each; the features stay as they are.
+
+    Args:
+        graph: The nodes of a hypothesis, bound to a model.
+        arrows: Pairs (parent, child); those that would close a circle are left out.
+    """
+    nodes = dict(graph.nodes)
+    for parent, child in arrows:
+        if parent != child and child not in ancestors(nodes, parent):
+            nodes[child] = replace(nodes[child], parents=(*nodes[child].parents, parent))
+    ordered: dict[str, BoundNode] = {}
+    for name in nodes:  # parents before children, as they stand in any graph
+        for before in (*ancestors(nodes, name), name):
+            ordered.setdefault(before, nodes[before])
+    return BoundGraph(ordered, graph.root)
+
+
+def ancestors(nodes: Mapping[str, BoundNode], name: str) -> list[str]:
+    """Return the names of the nodes that one is computed from, parents before children; none of what is no node."""
+    above: dict[str, None] = {}
+    for parent in nodes[name].parents if name in nodes else ():
+        above |= dict.fromkeys((*ancestors(nodes, parent), parent))
+    return list(above)
+
+
+def _swapped(graph: BoundGraph, child: BoundNode, anatomy: Anatomy) -> list[Edge]:
+    """The edges into a node of which neither an arrow nor the node itself speaks."""
+    parents = [graph.nodes[name] for name in child.parents]
+    given = {reader for parent in parents for part in parent.parts if part.writer is None for reader in part.readers}
+    readers = _readers(child) - given
+    spoken = {edge for node in (*parents, child) for edge in _between(node.parts, sorted(readers))}
+    return [edge for edge in all_edges(anatomy) if edge.reader in readers and edge not in spoken]
+
+
+def _source(graph: BoundGraph, edge: Edge) -> str:
+    """Name of the node that writes what an edge carries, else of the component."""
+    (writer,) = edge.writers
+    owners = (
+        node.name
+        for node in graph.nodes.values()
+        if any(part.writer == writer and part.feeds(edge.reader) for part in node.parts)
+    )
+    return next(owners, str(writer))
 
 
 def unsaid(bound: Bound) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from ad_hypotheses.report.templates import render
-from ad_hypotheses.report.words import Markdown, code, interval, literal
+from ad_hypotheses.report.words import Markdown, code, counted, interval, literal, sentence
 from ad_hypotheses.studies.rivals.answer import (
     FEWEST_LEARNERS,
     LEVEL,
@@ -15,9 +15,10 @@ from ad_hypotheses.studies.rivals.answer import (
     closest_won,
     most_telling,
 )
-from ad_hypotheses.studies.rivals.record import Comparison, Rivalry
+from ad_hypotheses.studies.rivals.record import Comparison, Need, Rivalry
 
 DIGITS = 3
+SILENT = {"empty", "untested"}  # answers of a question that has no figure
 MEANINGS: Mapping[str, str] = {
     "rival's": "what {rival} distinguishes is needed, and {claim} lacks it",
     "claim's": "what {claim} distinguishes is needed, and {rival} lacks it",
@@ -37,10 +38,43 @@ def section(rivalries: Sequence[Rivalry]) -> Markdown:
         rivalries=rivalries,
         rests_on=rests_on(rivalries),
         sentences=sentences,
+        telling_rows=_telling,
+        silent_rows=_silent,
+        need=_need,
+        needed=_needed,
         trifle=TRIFLE,
         fewest=FEWEST_LEARNERS,
         level=LEVEL,
     )
+
+
+def _telling(rivalry: Rivalry) -> list[Comparison]:
+    """Return the comparisons in which at least one of the two questions has an answer."""
+    return [item for item in rivalry.comparisons if not {item.rival.answer, item.claim.answer} <= SILENT]
+
+
+def _silent(rivalry: Rivalry) -> str:
+    """Return how many comparisons a table leaves out, as a clause; empty if it has them all."""
+    count = len(rivalry.comparisons) - len(_telling(rivalry))
+    if not count:
+        return ""
+    verb = "is" if count == 1 else "are"
+    return f"{counted(count, 'comparison')} {verb} left out, where nothing differs or too few learners show it"
+
+
+def _need(need: Need) -> Markdown:
+    """Return what one claim adds to another, as a cell of a table."""
+    if need.answer == "empty":
+        return Markdown("nothing")
+    if need.answer == "untested":
+        return Markdown(f"untested, {counted(need.learners, 'learner')}")
+    return Markdown(interval(need.kl, DIGITS) + (", open" if need.answer == "open" else ""))
+
+
+def _needed(answer: str, rivalry: Rivalry) -> Markdown:
+    """Return whose feature is needed, in a word."""
+    words = {"rival's": code(rivalry.rival), "claim's": code(rivalry.claim)}
+    return Markdown(words.get(answer, answer))
 
 
 def sentences(rivalry: Rivalry) -> list[Markdown]:
@@ -66,17 +100,41 @@ def sentences(rivalry: Rivalry) -> list[Markdown]:
     return [Markdown(line) for line in lines]
 
 
-def lacks(rivalries: Sequence[Rivalry]) -> list[Markdown]:
-    """Return a clause for each rival that has a needed feature which the claim lacks; an average may hide it."""
-    clauses = []
-    for rivalry in rivalries:
-        needed = by_answer(rivalry, "rival's", "both")
-        if needed:
-            # over all steps the same need shows as in a regime: the regime says more
-            most = max(needed, key=lambda comparison: (comparison.rival.kl.value, comparison.regime != "all"))
-            worth = f"{interval(most.rival.kl, DIGITS)} nats"
-            clauses.append(f"it lacks what {code(rivalry.rival)} distinguishes, worth {worth} {_places([most])}")
-    return [Markdown(clause) for clause in clauses]
+def outcome(rivalries: Sequence[Rivalry]) -> Markdown:
+    """Return in a sentence how a claim stands to all of its rivals, with the figure of the most telling of each kind.
+
+    Returns:
+        Empty if nothing was compared.
+    """
+    if not rivalries:
+        return Markdown()
+    parts = []
+    needs = [(rivalry, most) for rivalry in rivalries if (most := _most_needed(rivalry)) is not None]
+    if needs:
+        rivalry, most = max(needs, key=lambda pair: pair[1].rival.kl.value)
+        worth = f"worth {interval(most.rival.kl, DIGITS)} nats {_places([most])}"
+        parts.append(
+            f"of {counted(len(rivalries), 'other claim')}, {len(needs)} distinguish{'es' if len(needs) == 1 else ''} "
+            f"what the model needs and this claim lacks, {code(rivalry.rival)} most: {worth}"
+        )
+    else:
+        compared = counted(len(rivalries), "other claim")
+        parts.append(f"none of {compared} distinguishes what the model needs and this claim lacks")
+    closest = closest_won(rivalries)
+    if closest is not None:
+        rivalry, comparison = closest
+        parts.append(
+            f"of those that lack what this one has, {code(rivalry.rival)} comes closest: {_places([comparison])} it is "
+            f"worth {interval(comparison.claim.kl, DIGITS)}"
+        )
+    return Markdown(sentence("; ".join(parts)))
+
+
+def _most_needed(rivalry: Rivalry) -> Comparison | None:
+    """Return where a rival has the need most that the claim lacks; an average over regimes may hide it."""
+    needed = by_answer(rivalry, "rival's", "both")
+    # over all steps the same need shows as in a regime: the regime says more
+    return max(needed, key=lambda comparison: (comparison.rival.kl.value, comparison.regime != "all"), default=None)
 
 
 def rests_on(rivalries: Sequence[Rivalry]) -> Markdown:

@@ -211,6 +211,7 @@ def _regime(part: MeasuredClaim, name: str, cell: Cell | None, status: str) -> R
         swapped=part.swapped(name),
         status=status if cell is not None or len(ground.regimes) > 1 else None,
         why_not="" if cell is None else cell.why_not,
+        weakest=cell.weakest(part.bound.hypothesis.accept) if cell is not None and cell.counts else "",
     )
 
 

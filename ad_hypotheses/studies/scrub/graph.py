@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ad_hypotheses.report.words import NOT_ESTIMABLE, figure
+from ad_hypotheses.report.words import NOT_ESTIMABLE, figure, percent
 from ad_hypotheses.studies.scrub.record import Claim, NodeRecord, kept
 
 MAX_EDGES = 500  # GitHub refuses to draw more
@@ -42,9 +42,24 @@ def mermaid(claim: Claim) -> str:
     lines += [f"    {ids[source]} --> {ids[target]}" for source, target in edges[:MAX_EDGES]]
     if len(edges) > MAX_EDGES:
         lines.append(f'    more["and {len(edges) - MAX_EDGES} more arrows"]:::untested')
+    else:
+        lines += _undeclared(claim, ids)
     used = [name for name in CLASSES if any(line.endswith(f":::{name}") for line in lines)]
     lines += [f"    classDef {name} {_STYLES[name]}" for name in used]
     return "\n".join(lines)
+
+
+def _undeclared(claim: Claim, ids: dict[str, str]) -> list[str]:
+    """Return dashed lines for the strong arrows that a claim lacks, and boxes for components that it does not name."""
+    lines, boxes = [], dict(ids)
+    for arrow in claim.undeclared.arrows if claim.undeclared else []:
+        if arrow.strong and arrow.target in ids:
+            if arrow.source not in boxes:
+                boxes[arrow.source] = f"u{len(boxes) - len(ids)}"
+                label = f"<i>{escape(arrow.source)}</i><br/>not in the claim"
+                lines.append(f'    {boxes[arrow.source]}["{label}"]:::untested')
+            lines.append(f'    {boxes[arrow.source]} -.->|"lacking, {percent(arrow.share)}"| {ids[arrow.target]}')
+    return lines
 
 
 def node_class(node: NodeRecord, claim: Claim) -> str:

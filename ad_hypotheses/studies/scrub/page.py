@@ -11,13 +11,14 @@ from ad_hypotheses.evidence.plain_data import as_recorded
 from ad_hypotheses.evidence.verdict import ENOUGH_LEARNERS, ENOUGH_NATS, SWAPPED_AT_LEAST, VACUOUS_BELOW
 from ad_hypotheses.report import draw
 from ad_hypotheses.report.templates import render
-from ad_hypotheses.report.words import NOT_ESTIMABLE, Markdown, code, prose
+from ad_hypotheses.report.words import NOT_ESTIMABLE, Markdown, code, figure, prose
 from ad_hypotheses.storage.files import report_files, write_report_files
 from ad_hypotheses.studies.adversary.page import at_stake, section
 from ad_hypotheses.studies.rivals import page as rival_page
 from ad_hypotheses.studies.scrub import pictures as plots
 from ad_hypotheses.studies.scrub import position_pictures as places
 from ad_hypotheses.studies.scrub.graph import CLASSES, mermaid, node_class
+from ad_hypotheses.studies.scrub.opening import controls_outcome, next_step, status, undeclared_section
 from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well, kept, report_name
 from ad_hypotheses.studies.tables import tidy_csv
 
@@ -104,8 +105,14 @@ def page(study: Study, pictures: Iterable[str], name: str = "") -> str:
         class_sizes=_class_sizes,
         adversary=section(claim),
         rivals=rival_page.section(claim.rivals),
-        rests_on=rival_page.rests_on(claim.rivals),
-        lacking=rival_page.lacks(claim.rivals),
+        regime_names=[regime.name for regime in claim.of_data(claim.regimes[0].data) if regime.name != "all"],
+        names_bar=figure(claim.accept) in claim.reason,
+        controls_outcome=controls_outcome(claim, controls),
+        rivals_outcome=rival_page.outcome(claim.rivals),
+        next_step=None if claim.undeclared is None else next_step(claim.undeclared),
+        undeclared=undeclared_section(study),
+        status=status,
+        names_ratio=any(status(regime) != regime.status for regime in claim.regimes if regime.status),
         n_drawn=min(len(claim.worst), places.MAX_DRAWN),
         moved_sites=_moved_sites,
         difference=_difference,

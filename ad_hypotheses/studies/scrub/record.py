@@ -50,6 +50,8 @@ class Regime:
         swapped: Share of the positions that have another donor, at the node where it is smallest.
         status: `"supported"`, `"refuted"`, `"open"`, `"untested"`, `"does not count"`, or `"average"` over regimes.
         why_not: Why the regime does not count.
+        weakest: Name of the ratio that decides there, the first that lies below `accept`, else the lowest:
+            `"beyond structure"`; empty in older records, and where the regime does not count.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Regime:
     swapped: float | None = None
     status: str | None = None
     why_not: str = ""
+    weakest: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,59 @@ class WorstPosition:
 
 
 @dataclass(frozen=True)
+class UndeclaredArrow:
+    """An arrow that the model has and a claim lacks.
+
+    Attributes:
+        source: Name of the node that writes, or the component as it is typed where no node sits there.
+        target: Name of the node that reads.
+        from_node: Whether the source is a node.
+        circular: Whether the source is computed from the target, so that the arrow would close a circle.
+        edges: Edges of the model that it stands for, as they are typed.
+        size: What swapping it does to the KL divergence, to first order, in nats; mean of its size over histories.
+        share: That, as a share of the sizes of all undeclared arrows.
+        strong: Whether it is one of the few that are at least half as strong as the strongest.
+    """
+
+    source: str
+    target: str
+    from_node: bool
+    circular: bool
+    edges: list[str]
+    size: float
+    share: float
+    strong: bool
+
+
+@dataclass(frozen=True)
+class UndeclaredArrows:
+    """The strongest arrows that a claim lacks, ranked to first order on the data set where it keeps least.
+
+    Attributes:
+        data: Data set on which the claim keeps least over all steps.
+        rows: Number of references that were looked at.
+        total: Sizes of all undeclared arrows together, in nats.
+        count: Number of undeclared arrows that carry anything.
+        arrows: The strongest, in order.
+        code: Lines that add the strong ones to the hypothesis file; none where they would close circles.
+        added: Arrows between nodes among these, `"goal -> choice"`, with which the claim was scrubbed once more.
+        fidelity_before: Fidelity over all steps of that data set on the first references, in one pass; None where
+            nothing was added.
+        fidelity_after: The same with these arrows added, and features as they are.
+    """
+
+    data: str
+    rows: int
+    total: float
+    count: int
+    arrows: list[UndeclaredArrow]
+    code: list[str]
+    added: list[str] = field(default_factory=list)
+    fidelity_before: float | None = None
+    fidelity_after: float | None = None
+
+
+@dataclass(frozen=True)
 class Claim:
     """A hypothesis, or a control, and what scrubbing said about it.
 
@@ -192,6 +248,8 @@ class Claim:
         sentence: What the claim explains and what not, by data set and regime; empty in older records.
         half_pool: How much fidelity changes with half as many donors, on a quarter of the references.
         rivals: How it stands to other claims about the same model.
+        undeclared: The strongest arrows that it lacks; None for controls, in older records, and where nothing is left
+            to look for.
     """
 
     name: str
@@ -220,6 +278,7 @@ class Claim:
     sentence: str = ""
     half_pool: float | None = None
     rivals: list[Rivalry] = field(default_factory=list)
+    undeclared: UndeclaredArrows | None = None
 
     def of_data(self, data: str) -> list[Regime]:
         """Return the regimes of one data set, `"all"` first."""

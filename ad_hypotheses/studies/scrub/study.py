@@ -36,7 +36,8 @@ from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, teste
 from ad_hypotheses.studies.scrub.cost import Cost, refuse_too_large
 from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.measure import Extent, Measured, kept_or_measured, measure
-from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study
+from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study, UndeclaredArrows
+from ad_hypotheses.studies.scrub.undeclared import undeclared_arrows
 
 MEASURED_AS = 7  # raise it when the engine measures something else: interrupted studies then start anew
 FEW_DONORS = 4  # donors of each task: with fewer, a feature can be a name for a task
@@ -126,7 +127,10 @@ def run_studies(
     for study in studies:
         rivalries = _rivalries(study, settings, progress)
         of_study = list(islice(judgements, len(study.claims)))
-        records.append(_study(study, of_study, rivalries, settings, command))
+        progress.begin("screening undeclared arrows", 1)
+        undeclared = undeclared_arrows(study.claims[0].measured, of_study[0], settings.options, settings.seed)
+        progress.advance(1)
+        records.append(_study(study, of_study, rivalries, undeclared, settings, command))
     return records
 
 
@@ -261,6 +265,7 @@ def _study(
     study: BoundStudy,
     judgements: Sequence[Judgement],
     rivalries: list[Rivalry],
+    undeclared: UndeclaredArrows | None,
     settings: ScrubSettings,
     command: str,
 ) -> Study:
@@ -269,7 +274,7 @@ def _study(
         claim_record(claim.kind, claim.measured, judgement, settings.align)
         for claim, judgement in zip(study.claims, judgements, strict=True)
     ]
-    claims[0] = replace(claims[0], challenge=study.challenge, rivals=rivalries)
+    claims[0] = replace(claims[0], challenge=study.challenge, rivals=rivalries, undeclared=undeclared)
     claims[0].warnings.extend(_warnings(study, settings))
     config, task, shape = checkpoint.config, checkpoint.config.make_task(), checkpoint.model.shape
     title, _, text = hypothesis.doc.partition("\n")

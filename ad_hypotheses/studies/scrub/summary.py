@@ -13,7 +13,8 @@ from rich.text import Text
 
 from ad_hypotheses.report.words import figure, interval, sentence
 from ad_hypotheses.studies.adversary.page import at_stake, sentences
-from ad_hypotheses.studies.rivals.page import lacks
+from ad_hypotheses.studies.rivals.page import outcome
+from ad_hypotheses.studies.scrub.opening import status, undeclared_line
 from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well, kept
 
 _COLOURS = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "vacuous": "magenta"}
@@ -47,6 +48,11 @@ def show(study: Study, console: Console, report: Path | None = None) -> None:
         _print(console, Text(f"report: {report}"))
 
 
+def plain_text(markdown: str) -> str:
+    """Return Markdown of one line without its marks."""
+    return re.sub(r"[`*\\]", "", markdown)
+
+
 def _print(console: Console, text: Text) -> None:
     console.print(text, soft_wrap=not console.is_terminal)
 
@@ -62,10 +68,11 @@ def _reason(claim: Claim) -> list[Text]:
     stake = at_stake(claim)
     return [
         *([Text(sentence(claim.sentence))] if claim.sentence else []),
-        *(Text(sentence(re.sub(r"[`*]", "", f"but {clause}"))) for clause in lacks(claim.rivals)),
         Text(sentence(claim.reason)),
         Text(_overall(claim)),
         *([Text(stake)] if stake else []),
+        *(Text(line) for line in [plain_text(outcome(claim.rivals))] if line),
+        *([Text(f"next: {undeclared_line(claim.undeclared)}")] if claim.undeclared else []),
     ]
 
 
@@ -87,7 +94,7 @@ def _rows(claim: Claim) -> list[list[str]]:
             str(regime.positions),
             interval(regime.fidelity or regime.recovered),
             interval(regime.beyond_structure),
-            regime.status or "-",
+            status(regime),
         ]
         for regime in claim.regimes
     ]
