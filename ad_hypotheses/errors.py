@@ -51,3 +51,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def nearest(word: str, known: Iterable[str], count: int = 5) -> list[str]:
+    """Return those of `known` that are most like a word, the nearest first.
+
+    Args:
+        word: What the user wrote.
+        known: What exists.
+        count: How many, at most.
+    """
+    return difflib.get_close_matches(word, list(known), n=count, cutoff=0.0)

@@ -113,6 +113,20 @@ def test_list_shows_models_hypotheses_and_what_is_broken(cli, claims, workplace)
         assert fragment in ran.out
 
 
+def test_a_list_has_hypotheses_first_and_a_line_for_a_grid_and_for_known_networks(cli):
+    shipped = ("--models", ROOT / "models", "--hypotheses", ROOT / "hypotheses")
+    short, whole = cli("list", *shipped).out, cli("list", "--all", *shipped).out
+    assert short.index("mimic.py") < short.index("dark-room-grid/  18 models  (--all lists them)")
+    for text in ("known-*  18 models", f"{ROOT / 'hypotheses' / 'known'}/  18 files with "):
+        assert text in short
+        assert text not in whole
+    for name in ("dark-room-grid/", "known-win-stay", "win_stay_trained.py"):
+        assert name in whole
+    assert "known-win-stay" not in short
+    assert len(short.splitlines()) < len(whole.splitlines()) / 2
+    assert len(json.loads(cli("list", "--json", *shipped).out)["models"]) > 40
+
+
 def test_list_as_json(cli, claims):
     content = json.loads(cli("list", "--json").out)
     (model,), (file,) = content["models"], content["hypotheses"]
@@ -276,7 +290,15 @@ def test_new_then_check(cli, workplace):
     assert "python cli.py check hypotheses/win_stay.py" in ran.out
     ran = cli("check", "win_stay", "--model", "tiny")
     assert ran.code == 0
-    for fragment in ("✓ win_stay fits tiny", "a control of win_stay", 'embed("x") + embed("y")', "each step", "policy"):
+    undeclared = "not declared, so swapped: cell -> choice, paid -> choice"
+    for fragment in (
+        undeclared,
+        "✓ win_stay fits tiny",
+        "a control of win_stay",
+        'embed("x") + embed("y")',
+        "each step",
+        "policy",
+    ):
         assert fragment in ran.out
 
 
@@ -286,6 +308,7 @@ def test_check_as_json(cli, claims):
     assert [one["name"] for one in content["hypotheses"]] == ["stay", "control"]
     paid = content["hypotheses"][0]["nodes"][0]
     assert (paid["node"], paid["level"], paid["classes"]) == ("paid", "each step", 2)
+    assert content["hypotheses"][0]["undeclared"] == []
 
 
 # scrub

@@ -567,8 +567,8 @@ def test_a_log_gets_plain_whole_lines(study: Study) -> None:
     named = [" ".join(line.split()) for line in lines if line.endswith("refuted: beyond structure")]
     assert named[0] == "source navigate 41020 0.14 [0.11, 0.17] 0.22 [0.17, 0.27] refuted: beyond structure"
     assert (
-        'next: 9 arrows undeclared; estimated strongest on own: goal -> choice, embed("reward") -> goal, heading -> goal; '
-        "try def choice(heading, gate, goal), def goal(gate, reward)"
+        'next: 9 arrows undeclared; estimated strongest on own: goal -> choice, embed("reward") -> goal, '
+        "heading -> goal; try def choice(heading, gate, goal), def goal(gate, reward)"
     ) in lines
     assert next(line for line in lines if line.startswith("wrong site 2")).endswith(
         "as well as the hypothesis, or better"

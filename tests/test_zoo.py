@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -199,6 +200,15 @@ def test_an_unknown_name_is_answered_with_those_that_exist(models):
     )
     with pytest.raises(CheckpointError, match="models there: none"):
         zoo.load("room", models / "nowhere")
+
+
+def test_of_many_models_the_five_nearest_to_a_misspelt_name_are_listed():
+    with pytest.raises(CheckpointError) as error:
+        zoo.load("dark-romm", Path(__file__).parents[1] / "models")
+    assert "Did you mean 'dark-room'?" in str(error.value)
+    (listed,) = re.findall(r"nearest of the \d+ models there: (.*)$", str(error.value))
+    assert len(listed.split(", ")) == 5
+    assert listed.startswith("dark-room, dark-room-hard")
 
 
 # writing

@@ -60,7 +60,13 @@ def _plain(claim: CheckedClaim) -> dict[str, Any]:
         }
         for node in claim.nodes
     ]
-    return {"name": claim.name, "model": claim.model, "nodes": nodes, "warnings": claim.warnings}
+    return {
+        "name": claim.name,
+        "model": claim.model,
+        "nodes": nodes,
+        "warnings": claim.warnings,
+        "undeclared": claim.undeclared,
+    }
 
 
 def _show(claim: CheckedClaim, rows: int) -> None:
@@ -81,6 +87,9 @@ def _show(claim: CheckedClaim, rows: int) -> None:
             say(console, f"warning: {alone}: nothing could be swapped there", "yellow")
     for warning in claim.warnings:
         say(console, f"warning: {warning}", "yellow")
+    if claim.undeclared:
+        arrows = ", ".join(claim.undeclared)
+        say(console, f"not declared, so swapped: {arrows}; if one matters, make it a parameter of the node that reads")
 
 
 def _cells(node: CheckedNode) -> list[Text]:

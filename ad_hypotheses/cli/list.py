@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +16,7 @@ from rich.text import Text
 from ad_hypotheses.cli.options import AsJson, Hypotheses, Models
 from ad_hypotheses.progress import duration
 from ad_hypotheses.report.screen import out, print_json, say
+from ad_hypotheses.report.words import counted
 
 if TYPE_CHECKING:
     from ad_hypotheses.language.load import FileListing
@@ -23,11 +26,15 @@ NUMBERS = ("layers", "heads", "width", "weights", "held-out", "trained", "nodes"
 
 
 def list_all(
-    hypotheses: Hypotheses = Path("hypotheses"), models: Models = Path("models"), as_json: AsJson = False
+    hypotheses: Hypotheses = Path("hypotheses"),
+    models: Models = Path("models"),
+    whole: Annotated[bool, typer.Option("--all", help="A line for each, none left out.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List the checkpoints and the hypotheses.
+    """List the hypotheses and the checkpoints.
 
-    Hypothesis files are read, not run.
+    Hypothesis files are read, not run. Folders in the two folders, such as a grid of models, and known networks have a
+    line each.
     """
     from ad_hypotheses.language.load import listing
     from ad_hypotheses.studies.listing import checkpoints
@@ -39,18 +46,22 @@ def list_all(
         print_json({"models": [asdict(row) for row in rows], "hypotheses": files})
         return
     console = out()
-    _show_models(rows, models, console)
-    _show_hypotheses(listings, hypotheses, console)
+    _show_hypotheses(listings, hypotheses, console, whole)
+    _show_models(rows, models, console, whole)
 
 
-def _show_models(rows: list[CheckpointListing], models: Path, console: Console) -> None:
-    from ad_hypotheses.studies.listing import shortened
+def _show_models(rows: list[CheckpointListing], models: Path, console: Console, whole: bool) -> None:
+    from ad_hypotheses.studies.listing import model_folds, shortened
 
+    folds = {} if whole else model_folds(rows)
+    folded = {row.name for members in folds.values() for row in members}
     if not rows:
         say(console, f"no checkpoints in {models}/; make one: python cli.py train CONFIG.yaml", "dim")
         return
     table = _table("model", "task", "layers", "heads", "width", "weights", "held-out", "trained")
     for row in rows:
+        if row.name in folded:
+            continue
         if row.error is not None:
             _add_broken(table, row.name, row.error)
             continue
@@ -61,6 +72,7 @@ def _show_models(rows: list[CheckpointListing], models: Path, console: Console) 
         task = Text.assemble(row.task, "\nembed: ", (channels, "dim"))
         table.add_row(Text(row.name), task, *map(Text, (*sizes, share, seconds)))
     console.print(table)
+    _say_folded({name: counted(len(members), "model") for name, members in folds.items()}, console)
     say(
         console,
         "held-out: return of the last three episodes (or of the only one) on tasks never trained on, of the optimum",
@@ -68,18 +80,33 @@ def _show_models(rows: list[CheckpointListing], models: Path, console: Console) 
     )
 
 
-def _show_hypotheses(listings: list[FileListing], folder: Path, console: Console) -> None:
+def _show_hypotheses(listings: list[FileListing], folder: Path, console: Console, whole: bool) -> None:
     if not listings:
         say(console, f"no hypotheses in {folder}/; begin one: python cli.py new win_stay", "dim")
         return
     table = _table("file", "hypotheses", "nodes", "what it says")
+    folds: dict[str, list[FileListing]] = {}
     for file in listings:
         if file.error is not None:
             _add_broken(table, str(file.file), file.error)
+        elif not whole and file.file.parent != folder:
+            folds.setdefault(f"{file.file.parent}/", []).append(file)
         else:
             names = ", ".join(file.hypotheses) or "none"
             table.add_row(*map(Text, (str(file.file), names, str(file.n_nodes), file.title)))
     console.print(table)
+    _say_folded({name: _contents(files) for name, files in folds.items()}, console)
+
+
+def _contents(files: Sequence[FileListing]) -> str:
+    n_hypotheses = sum(len(file.hypotheses) for file in files)
+    return f"{counted(len(files), 'file')} with {counted(n_hypotheses, 'hypothesis', 'hypotheses')}"
+
+
+def _say_folded(contents: Mapping[str, str], console: Console) -> None:
+    """Print a line for each group of things that a table leaves out."""
+    for name, content in contents.items():
+        console.print(Text.assemble((name, "cyan"), f"  {content}", ("  (--all lists them)", "dim")), soft_wrap=True)
 
 
 def _table(*heads: str) -> Table:

@@ -25,12 +25,13 @@ from ad_hypotheses.distill.finite import require_finite_weights
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.record import RECORD, read_record
 from ad_hypotheses.distill.tokens import Vocabulary
-from ad_hypotheses.errors import CheckpointError, did_you_mean
+from ad_hypotheses.errors import CheckpointError, did_you_mean, nearest
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.places import MODELS, models_folders
 from ad_hypotheses.storage.reading import read_file, real_path
 
 CONFIG, WEIGHTS, CARD, CURVE = "config.yaml", "weights.safetensors", "card.md", "curve.png"
+FEW_NAMES = 5  # models that a message lists; of more, the nearest so many
 N_AXES = {"blocks.0.attn.W_Q": 3, "blocks.0.mlp.W_in": 2, "W_pos": 2}  # of the weights that sizes are read off
 
 
@@ -223,11 +224,17 @@ def find(name: str | Path, models: Path = MODELS) -> Path:
         raise CheckpointError(f"{folder} has no {WEIGHTS} and no {CONFIG}: it is no checkpoint. {advice}")
     if folder.is_dir():
         raise CheckpointError(f"{folder} has no {WEIGHTS}: train it first: python cli.py train {folder / CONFIG}")
-    listed = ", ".join(known) or "none"
     where = ", ".join(str(real_path(root)) for root in models_folders(models))
     raise CheckpointError(
-        f"there is no model {str(name)!r} in {where}.{did_you_mean(str(name), known)}\n  models there: {listed}"
+        f"there is no model {str(name)!r} in {where}.{did_you_mean(str(name), known)}\n  {_some_of(known, str(name))}"
     )
+
+
+def _some_of(known: Sequence[str], name: str) -> str:
+    """Return which models there are; of many, those whose names are nearest to one."""
+    if len(known) <= FEW_NAMES:
+        return f"models there: {', '.join(known) or 'none'}"
+    return f"nearest of the {len(known)} models there: {', '.join(nearest(name, known, FEW_NAMES))}"
 
 
 def names(models: Path = MODELS) -> list[str]:

@@ -19,6 +19,7 @@ from ad_hypotheses.storage.places import models_folders
 from ad_hypotheses.storage.reading import open_file, parse_json
 from ad_hypotheses.tasks.task_file import file_of
 
+KNOWN = "known-"  # how the names of known networks begin
 WEIGHTS, CONFIG = "weights.safetensors", "config.yaml"  # as in distill.checkpoint, which needs torch
 
 
@@ -66,6 +67,20 @@ def checkpoints(models: Path) -> list[CheckpointListing]:
         except Exception as error:  # whatever is wrong with one must not hide the others
             rows.append(CheckpointListing(name, error=(str(error).splitlines() or [type(error).__name__])[0]))
     return rows
+
+
+def model_folds(rows: Sequence[CheckpointListing]) -> dict[str, list[CheckpointListing]]:
+    """Return the checkpoints that a list shows in one line, by the name of the line; broken ones are shown alone.
+
+    They are those of each folder of checkpoints, such as a grid, and the known networks.
+    """
+    folds: dict[str, list[CheckpointListing]] = {}
+    for row in rows:
+        folder, _, name = row.name.rpartition("/")
+        group = f"{folder}/" if folder else f"{KNOWN}*" if name.startswith(KNOWN) else ""
+        if group and row.error is None:
+            folds.setdefault(group, []).append(row)
+    return {group: members for group, members in folds.items() if len(members) > 1}
 
 
 def n_parameters(weights: Path) -> int:

@@ -36,6 +36,8 @@ class CheckedClaim:
         control_of: Name of the hypothesis that it is a control of, if it is one.
         nodes: Its nodes, in order.
         warnings: Sentences about what may not be meant.
+        undeclared: Arrows from one of its nodes to another that the model has and the claim lacks, `"goal -> choice"`;
+            those that would close a circle are left out.
     """
 
     name: str | None
@@ -43,6 +45,7 @@ class CheckedClaim:
     control_of: str | None
     nodes: tuple[CheckedNode, ...]
     warnings: tuple[str, ...]
+    undeclared: tuple[str, ...]
 
 
 @dataclass(frozen=True)

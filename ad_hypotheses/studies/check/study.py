@@ -13,6 +13,7 @@ from ad_hypotheses.distill.checkpoint import Checkpoint, load
 from ad_hypotheses.errors import HypothesisError
 from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.claims import chosen
+from ad_hypotheses.language.declared import missing_arrows
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.studies.check.record import CheckedClaim, CheckedNode, CheckRecord
@@ -72,7 +73,12 @@ def _checked(claim: Hypothesis, bound: Bound) -> CheckedClaim:
         parents = tuple(parent.name for parent in node.parents)
         nodes.append(CheckedNode(node.name, str(node.site), parents, level, *_sizes(bound, node.name)))
     main = None if claim.control_of is None else claim.control_of.name
-    return CheckedClaim(claim.name, claim.model, main, tuple(nodes), tuple(bound.warnings))
+    undeclared = [
+        f"{arrow.source} -> {arrow.target}"
+        for arrow in missing_arrows(bound, bound.anatomy)
+        if arrow.from_node and not arrow.circular
+    ]
+    return CheckedClaim(claim.name, claim.model, main, tuple(nodes), tuple(bound.warnings), tuple(undeclared))
 
 
 def _sizes(bound: Bound, name: str) -> tuple[int | None, float | None]:

@@ -61,8 +61,8 @@ def undeclared_section(study: Study) -> Markdown:
         advice=_advice,
         code_lines=Markdown("\n".join(found.code)),
         added=joined([code(arrow.replace(" -> ", " → ")) for arrow in found.added], " and "),
-        patch=f"{program} patch {study.file}",
-        adversary=f"{program} scrub {study.file} --adversary",
+        program=program,
+        file=study.file,
     )
 
 
