@@ -34,6 +34,16 @@ def test_earlier_visits_and_what_was_tried_there(seed, channels):
         assert set(np.flatnonzero(tried[row, step])) == set(history.actions[row, before].tolist())
 
 
+def test_observations_of_more_channels_than_a_number_holds_are_told_apart():
+    rng = np.random.default_rng(0)
+    views = np.repeat(rng.integers(2, size=(4, 1, 76)), 8, axis=1).astype(np.int8)
+    views[:, ::2, 0] ^= 1  # only the first channel differs between odd and even steps
+    actions = rng.integers(3, size=(4, 8))
+    history = History(views, actions, np.zeros((4, 8)), np.zeros((4, 8), int), tuple(map(str, range(76))), 3)
+    assert history.previous_visit().tolist() == [[-1, -1, 0, 1, 2, 3, 4, 5]] * 4
+    assert history.tried_here()[:, 2].tolist() == np.eye(3, dtype=bool)[actions[:, 0]].tolist()
+
+
 def test_tokens_show_the_step_before_and_rewards_add_up():
     history = histories(0, 2)
     assert (history.previous_actions[:, 0] == -1).all()

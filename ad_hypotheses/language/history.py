@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 NO_ACTION = -1  # the previous action of the first step
+MOST_CELLS = 2**62  # numbers of observations that int64 holds
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
@@ -200,9 +201,13 @@ class History:
 
     def _by_observation(self) -> tuple[Int[np.ndarray, "batch step"], Bool[np.ndarray, "batch step"]]:
         """Steps in an order in which those with the same observation are neighbours, and where a new one begins."""
-        sizes = self.observations.max(axis=(0, 1), initial=0).astype(np.int64) + 1
-        weights = np.append(np.cumprod(sizes[::-1])[::-1][1:], 1)[: len(sizes)]
-        cell = self.observations @ weights  # all 0 where there is nothing to observe
+        cell, size = np.zeros(self.actions.shape, dtype=np.int64), 1
+        for channel in np.moveaxis(self.observations, -1, 0):
+            n_values = int(channel.max(initial=0)) + 1
+            if size * n_values > MOST_CELLS:  # number those that occur anew, before the numbers leave their range
+                occurring, numbers = np.unique(cell, return_inverse=True)
+                cell, size = numbers.reshape(cell.shape).astype(np.int64), len(occurring)
+            cell, size = cell * n_values + channel, size * n_values
         order = np.argsort(cell, axis=1, kind="stable")
         cells = np.take_along_axis(cell, order, axis=1)
         return order, np.concatenate([np.ones_like(cells[:, :1], bool), cells[:, 1:] != cells[:, :-1]], axis=1)
