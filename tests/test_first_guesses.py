@@ -1,0 +1,165 @@
+"""Twenty guesses that a user of TransformerLens would type, written down before any of it was built.
+
+Each is a test of its own that says what comes of it. Two are refused, with what to type instead.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch.testing import assert_close
+from transformer_lens import patching, utils
+
+import ad_hypotheses as adh
+
+REFUSED = "refused with what to type instead"
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Return a trained model, in single precision."""
+    return adh.load("bandit")
+
+
+@pytest.fixture(scope="module")
+def history(model):
+    return model.histories(3, seed=0)
+
+
+@pytest.fixture(scope="module")
+def logits_and_cache(model, history):
+    with torch.no_grad():
+        return model.run_with_cache(history)
+
+
+def test_01_load_a_model_by_its_name(model):
+    assert (model.name, model.task.name, model.training) == ("bandit", "bandit", False)
+
+
+def test_02_from_pretrained():
+    with pytest.raises(AttributeError, match=r"HookedTransformer.*load\(\"dark-room\"\)"):
+        _ = adh.HookedTransformer.from_pretrained("dark-room")
+
+
+def test_03_sizes_are_in_cfg(model):
+    assert model.cfg.n_layers == len(model.blocks)
+    assert model.cfg.d_head * model.cfg.n_heads == model.cfg.d_model
+    assert model.cfg.d_vocab_out == model.task.n_actions
+
+
+def test_04_run_with_cache(model, logits_and_cache):
+    logits, cache = logits_and_cache
+    assert logits.shape == (3, 100, 5)
+    assert cache["pattern", 0].shape == (3, model.cfg.n_heads, 100, 100)
+    assert cache["blocks.0.attn.hook_pattern"] is cache["pattern", 0]
+
+
+def test_05_the_loss(model, history):
+    loss = model(history, return_type="loss")
+    assert loss.shape == ()
+    assert 0 < loss.item() < 1.6
+
+
+def test_06_the_loss_at_each_position(model, history):
+    each = model(history, return_type="loss", loss_per_token=True)
+    assert each.shape == (3, 100)
+    assert_close(each.mean(), model(history, return_type="loss"))
+
+
+def test_07_ablate_a_head_with_a_hook(model, history, logits_and_cache):
+    def zero(z, hook, head):
+        z[:, :, head] = 0
+        return z
+
+    hooks = [(utils.get_act_name("z", 0), partial(zero, head=1))]
+    ablated = model.run_with_hooks(history, fwd_hooks=hooks, return_type="loss")
+    assert ablated > model(history, return_type="loss")
+    assert_close(model(history), logits_and_cache[0])  # no hook outlives the call
+
+
+def test_08_a_context_of_hooks(model, history):
+    seen = []
+    with model.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", lambda x, hook: seen.append(hook.name))]):
+        model(history)
+    model(history)
+    assert seen == ["blocks.0.hook_resid_pre"]
+
+
+def test_09_tokens_and_their_texts(model, history):
+    tokens = model.to_tokens(history)
+    assert tokens.shape[:2] == (3, 100)
+    assert model.to_str_tokens(history[0])[0] == "action=none reward=0"
+
+
+def test_10_one_history(history):
+    assert len(history) == 3
+    assert len(history[1]) == 1
+    assert (history[1].actions == history.actions[1]).all()
+
+
+def test_11_weights_of_all_layers(model):
+    sizes = (model.cfg.n_layers, model.cfg.n_heads, model.cfg.d_model)
+    assert model.W_Q.shape[:3] == model.W_K.shape[:3] == model.W_V.shape[:3] == sizes
+    assert model.W_O.shape[-1] == model.W_U.shape[0] == model.W_pos.shape[1] == model.W_E.shape[1]
+    assert model.b_Q.shape == model.b_K.shape == model.b_V.shape
+    assert model.b_O.shape == model.b_out.shape
+
+
+def test_12_circuits_of_weights(model):
+    assert model.OV.AB.shape == model.QK.AB.shape == (*model.W_Q.shape[:3], model.cfg.d_model)
+
+
+def test_13_direct_logit_attribution(model, history):
+    model = model.folded()
+    with torch.no_grad():
+        logits, cache = model.run_with_cache(history)
+        stack, labels = cache.decompose_resid(layer=-1, return_labels=True)
+        shares = cache.logit_attrs(stack, tokens=2).sum(0)
+    assert labels[0] == "embed"
+    assert_close(shares + model.b_U[2], logits[..., 2], atol=1e-4, rtol=0)
+
+
+def test_14_a_token_by_its_name(model):
+    name = model.task.action_names[3]
+    assert model.to_single_token(name) == 3
+    assert_close(model.tokens_to_residual_directions(name), model.W_U[:, 3])
+
+
+def test_15_every_head_and_a_logit_lens(model, logits_and_cache):
+    _, cache = logits_and_cache
+    heads, labels = cache.stack_head_results(layer=-1, pos_slice=-1, return_labels=True)
+    assert labels[:2] == ["L0H0", "L0H1"]
+    assert heads.shape == (model.cfg.n_layers * model.cfg.n_heads, 3, model.cfg.d_model)
+    assert cache.accumulated_resid(layer=-1, incl_mid=True).shape[-1] == model.cfg.d_model
+
+
+def test_16_activation_patching(model, history):
+    clean, corrupted = history[:2], history[1:]
+    _, cache = model.run_with_cache(clean)
+    patched = patching.get_act_patch_resid_pre(model, corrupted, cache, lambda logits: logits[:, -1, 0].mean())
+    assert patched.shape == (model.cfg.n_layers, 100)
+    assert_close(patched[0, -1], patched[0, -1])
+
+
+def test_17_results_of_heads_are_asked_for(model, history):
+    model.set_use_attn_result(True)  # they are there whenever a hook or a cache asks for them
+    _, cache = model.run_with_cache(history)
+    assert_close(cache["result", 0].sum(2) + model.blocks[0].attn.b_O, cache["attn_out", 0], atol=1e-5, rtol=1e-4)
+
+
+def test_18_only_some_activations(model, history):
+    _, cache = model.run_with_cache(history, names_filter=lambda name: name.endswith("hook_pattern"))
+    assert set(cache) == {f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)}
+
+
+def test_19_generate(model, history):
+    with pytest.raises(AttributeError, match=r"generate.*rollout\(model"):
+        model.generate(history)
+
+
+def test_20_how_large_it_is(model):
+    assert model.cfg.n_params == sum(weight.numel() for weight in model.parameters())
+    assert "bandit" in repr(model)
+    assert len(repr(model)) <= 200
