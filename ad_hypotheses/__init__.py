@@ -9,27 +9,116 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ad_hypotheses.known.calibration.record import Calibration
     from ad_hypotheses.language.history import History
     from ad_hypotheses.language.hypothesis import Hypothesis, node
     from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
+    from ad_hypotheses.library.data import counterfactual, edit, histories, rollout
+    from ad_hypotheses.library.listings import hypotheses, models, reports
+    from ad_hypotheses.library.look import attention, attribution
+    from ad_hypotheses.library.model import Model, load
+    from ad_hypotheses.library.patch import patch
+    from ad_hypotheses.library.scrub import scrub, scrub_at
+    from ad_hypotheses.library.studies import calibrate, evaluate, read, sweep, train
+    from ad_hypotheses.studies.edits import Pair
+    from ad_hypotheses.studies.evaluate.record import Evaluation
+    from ad_hypotheses.studies.look import AttentionPattern, Attribution
+    from ad_hypotheses.studies.patch.record import PatchStudy
+    from ad_hypotheses.studies.scrub.context import ScrubbedContext
+    from ad_hypotheses.studies.scrub.record import Study
+    from ad_hypotheses.studies.sweep.page import Sweep
 
 _HOMES = {
+    "AttentionPattern": "studies.look",
+    "Attribution": "studies.look",
+    "Calibration": "known.calibration.record",
+    "Evaluation": "studies.evaluate.record",
     "History": "language.history",
     "Hypothesis": "language.hypothesis",
+    "Model": "library.model",
+    "Pair": "studies.edits",
+    "PatchStudy": "studies.patch.record",
+    "ScrubbedContext": "studies.scrub.context",
+    "Study": "studies.scrub.record",
+    "Sweep": "studies.sweep.page",
+    "attention": "library.look",
+    "attribution": "library.look",
+    "calibrate": "library.studies",
+    "counterfactual": "library.data",
+    "edit": "library.data",
     "embed": "language.sites",
+    "evaluate": "library.studies",
     "head": "language.sites",
+    "histories": "library.data",
+    "hypotheses": "library.listings",
+    "load": "library.model",
     "logits": "language.sites",
     "mlp": "language.sites",
+    "models": "library.listings",
     "node": "language.hypothesis",
+    "patch": "library.patch",
     "pos": "language.sites",
+    "read": "library.studies",
+    "reports": "library.listings",
+    "rollout": "library.data",
+    "scrub": "library.scrub",
+    "scrub_at": "library.scrub",
+    "sweep": "library.studies",
+    "train": "library.studies",
 }
+_ELSEWHERE = {
+    "HookedTransformer": 'load("dark-room")',
+    "load_model": 'load("dark-room")',
+    "from_pretrained": 'load("dark-room")',
+    "generate": "rollout(model)",
+}  # names that another library taught
 
-__all__ = ["History", "Hypothesis", "embed", "head", "logits", "mlp", "node", "pos"]
+__all__ = [
+    "AttentionPattern",
+    "Attribution",
+    "Calibration",
+    "Evaluation",
+    "History",
+    "Hypothesis",
+    "Model",
+    "Pair",
+    "PatchStudy",
+    "ScrubbedContext",
+    "Study",
+    "Sweep",
+    "attention",
+    "attribution",
+    "calibrate",
+    "counterfactual",
+    "edit",
+    "embed",
+    "evaluate",
+    "head",
+    "histories",
+    "hypotheses",
+    "load",
+    "logits",
+    "mlp",
+    "models",
+    "node",
+    "patch",
+    "pos",
+    "read",
+    "reports",
+    "rollout",
+    "scrub",
+    "scrub_at",
+    "sweep",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ad_hypotheses.errors import did_you_mean
+
+        meant = f" Write ad_hypotheses.{_ELSEWHERE[name]}." if name in _ELSEWHERE else did_you_mean(name, __all__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{meant}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from ad_hypotheses.cli.options import default_name, parse_memory
-from ad_hypotheses.language.claims import chosen
-from ad_hypotheses.language.load import load
+from ad_hypotheses.language.load import chosen, load
 from ad_hypotheses.progress import Pace, duration
 from ad_hypotheses.report import progress
 from ad_hypotheses.report import screen as terminal

@@ -10,11 +10,10 @@ from functools import partial
 import pytest
 import torch
 from torch.testing import assert_close
-from transformer_lens import patching, utils
+from transformer_lens import patching
+from transformer_lens import utilities as utils
 
 import ad_hypotheses as adh
-
-REFUSED = "refused with what to type instead"
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +139,13 @@ def test_16_activation_patching(model, history):
     _, cache = model.run_with_cache(clean)
     patched = patching.get_act_patch_resid_pre(model, corrupted, cache, lambda logits: logits[:, -1, 0].mean())
     assert patched.shape == (model.cfg.n_layers, 100)
-    assert_close(patched[0, -1], patched[0, -1])
+
+    def put(stream, hook):
+        stream[:, -1] = cache[hook.name][:, -1]
+        return stream
+
+    by_hand = model.run_with_hooks(corrupted, fwd_hooks=[("blocks.1.hook_resid_pre", put)])
+    assert_close(patched[1, -1], by_hand[:, -1, 0].mean(), atol=1e-5, rtol=0)
 
 
 def test_17_results_of_heads_are_asked_for(model, history):

@@ -144,12 +144,15 @@ class Clean:
         return self.twin.model.dtype
 
     @contextmanager
-    def prepared(self, stages: Collection[int] = (), groups: Collection[Group] = ()) -> Iterator[Clean]:
+    def prepared(
+        self, stages: Collection[int] = (), groups: Collection[Group] = (), stays_below: int = 0
+    ) -> Iterator[Clean]:
         """Keep in memory, until the block ends, what is prepared here and inside of it.
 
         Args:
             stages: Stages whose readers' input is needed.
             groups: Groups of parts whose writing is needed.
+            stays_below: Bytes up to which it stays after the block.
         """
         before = self._streams, self._written, self._rests
         self._streams, self._written, self._rests = dict(self._streams), dict(self._written), dict(self._rests)
@@ -158,8 +161,15 @@ class Clean:
                 self.prepare(stages, groups)
             yield self
         finally:
-            self._streams, self._written, self._rests = before
+            if self.bytes > stays_below:
+                self._streams, self._written, self._rests = before
             give_back_freed_memory()
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of what is kept of the run."""
+        kept = (*self._streams.values(), *self._written.values(), *self._rests.values())
+        return sum(stream.nbytes for stream in kept)
 
     def prepare(self, stages: Iterable[int], groups: Iterable[Group], rests: Iterable[Rest] = ()) -> None:
         """Cache what a claim needs, in one run of the model.

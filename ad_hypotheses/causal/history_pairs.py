@@ -111,20 +111,26 @@ def make_pairs(donors: str, task: Task, history: History, seed: int, bound: Boun
     counterfactual = make_counterfactual(donors, task, history, np.random.default_rng([seed, len(donors)]))
     words = f"each history reads from itself with one thing changed: {counterfactual.words}"
     pairs = _kept(history, counterfactual.history, counterfactual.changed, donors, words)
-    return replace(
-        pairs, first_step=counterfactual.first_step[pairs.rows], towards=_towards(task, pairs, counterfactual)
-    )
+    towards = towards_of(task, pairs.reference, counterfactual, pairs.rows)
+    return replace(pairs, first_step=counterfactual.first_step[pairs.rows], towards=towards)
 
 
-def _towards(
-    task: Task, pairs: HistoryPairs, counterfactual: Counterfactual
+def towards_of(
+    task: Task, reference: History, counterfactual: Counterfactual, rows: Int[np.ndarray, " row"]
 ) -> dict[str, Bool[np.ndarray, "row step action"]]:
-    """Which actions lead to where was paid before and after the change, if it moved that and the task has ways."""
+    """Return which actions lead to where was paid before and after a change, if it moved that and the task has ways.
+
+    Args:
+        task: The family.
+        reference: The histories that have a donor.
+        counterfactual: The change of all histories.
+        rows: Which of them those are.
+    """
     if counterfactual.old is None or counterfactual.new is None:
         return {}
     try:
         return {
-            name: moves_towards(task, pairs.reference, cells[pairs.rows])
+            name: moves_towards(task, reference, cells[rows])
             for name, cells in (("old", counterfactual.old), ("new", counterfactual.new))
         }
     except DataError:  # no rooms: there are no ways

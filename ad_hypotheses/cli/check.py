@@ -30,7 +30,7 @@ def check(
     Sites, arrows and features are tried on the model's anatomy and on 64 fresh histories.
     """
     hypotheses = load_named(file)
-    from ad_hypotheses.language.claims import shown_file
+    from ad_hypotheses.language.load import shown_file
     from ad_hypotheses.studies.check.study import check as check_hypotheses
 
     record = check_hypotheses(hypotheses, model=model, models=models)

@@ -138,7 +138,7 @@ def patch(
         raise DataError("--screen-steps says how edges are screened. Add --screen N, the number to measure.")
     if out is not None and search is None:
         raise DataError("--out says where --search writes what it finds. Add --search; for reports there is --reports.")
-    from ad_hypotheses.language.claims import shown_file
+    from ad_hypotheses.language.load import shown_file
     from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
     from ad_hypotheses.studies.patch.bind import PatchSettings
     from ad_hypotheses.studies.patch.page import write_patch_report

@@ -111,7 +111,7 @@ def scrub(
     """
     hypotheses = load_named(file)
     require_writable(reports, "reports")
-    from ad_hypotheses.language.claims import shown_file
+    from ad_hypotheses.language.load import shown_file
     from ad_hypotheses.storage.scratch import LIVES, PARTIAL, Scratch, clear_old
     from ad_hypotheses.studies.scrub.bind import ScrubSettings
     from ad_hypotheses.studies.scrub.page import write_report

@@ -171,6 +171,52 @@ class LensModel(HookedRootModule):
         """What is written where something is attended to, `W_V W_O` [layer, head, d_model, d_model]."""
         return FactoredMatrix(self.W_V, self.W_O)
 
+    @property
+    def W_E(self) -> Float[Tensor, "token d_model"]:
+        """Embeddings of all parts of the tokens, channel below channel in the order of `vocabulary.channels`."""
+        return torch.cat([self.get_parameter(f"embed.{name}") for name in self.vocabulary.channels])
+
+    @property
+    def b_Q(self) -> Float[Tensor, "layer head d_head"]:
+        """Biases of the queries of all layers."""
+        return self._stacked("attn.b_Q")
+
+    @property
+    def b_K(self) -> Float[Tensor, "layer head d_head"]:
+        """Biases of the keys of all layers."""
+        return self._stacked("attn.b_K")
+
+    @property
+    def b_V(self) -> Float[Tensor, "layer head d_head"]:
+        """Biases of the values of all layers."""
+        return self._stacked("attn.b_V")
+
+    @property
+    def b_O(self) -> Float[Tensor, "layer d_model"]:
+        """Biases that the attention of all layers writes."""
+        return self._stacked("attn.b_O")
+
+    @property
+    def b_in(self) -> Float[Tensor, "layer d_mlp"]:
+        """Biases with which the MLPs of all layers read.
+
+        Raises:
+            UserError: There are no MLPs.
+        """
+        return self._stacked("mlp.b_in")
+
+    @property
+    def b_out(self) -> Float[Tensor, "layer d_model"]:
+        """Biases that the MLPs of all layers write.
+
+        Raises:
+            UserError: There are no MLPs.
+        """
+        return self._stacked("mlp.b_out")
+
+    def set_use_attn_result(self, use_attn_result: bool) -> None:
+        """Do nothing: what each head writes can always be hooked, and is only computed where somebody looks."""
+
     def _stacked(self, name: str) -> Tensor:
         if name.startswith("mlp") and self.shape.attention_only:
             raise UserError(f"the model has no MLPs (attention_only), and so no {name.partition('.')[2]}.")
@@ -256,7 +302,7 @@ class LensModel(HookedRootModule):
 
 def lens_config(vocabulary: Vocabulary, shape: Shape) -> TransformerLensConfig:
     """Describe a model as TransformerLens does."""
-    return TransformerLensConfig(
+    config = TransformerLensConfig(
         d_model=shape.d_model,
         d_head=shape.d_head,
         n_heads=shape.n_heads,
@@ -271,3 +317,5 @@ def lens_config(vocabulary: Vocabulary, shape: Shape) -> TransformerLensConfig:
         attn_only=shape.attention_only,
         device="cpu",
     )
+    config.d_vocab_out = vocabulary.n_actions  # type: ignore[attr-defined]  # as HookedTransformerConfig has it
+    return config

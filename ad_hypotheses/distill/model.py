@@ -225,6 +225,7 @@ class ADTransformer(LensModel):
         self.ln_final = LayerNorm(shape)
         self.W_U = nn.Parameter(torch.empty(shape.d_model, vocabulary.n_actions))
         self.b_U = nn.Parameter(torch.zeros(vocabulary.n_actions))
+        self.cfg.n_params = sum(weight.numel() for weight in self.parameters())
         self._initialise(seed)
         self.setup()
         self.name = ""
@@ -277,7 +278,8 @@ class ADTransformer(LensModel):
         cache: KVCache | None = None,
         unmasked: Bool[Tensor, "batch step channel"] | None = None,
         return_type: str = "logits",
-    ) -> Float[Tensor, "batch step action"] | Float[Tensor, ""] | tuple[Tensor, Tensor]:
+        loss_per_token: bool = False,
+    ) -> Float[Tensor, "batch step action"] | Float[Tensor, ""] | Float[Tensor, "batch step"] | tuple[Tensor, Tensor]:
         """Return the logits of the action at every step, or how badly they predict what a history did.
 
         Args:
@@ -285,6 +287,7 @@ class ADTransformer(LensModel):
             cache: Keys and values of earlier steps; the tokens then continue them, and are added to it.
             unmasked: Which parts of the tokens are read; all of them unless in training.
             return_type: `"logits"`; `"loss"`, the mean cross-entropy of the history's actions, in nats; or `"both"`.
+            loss_per_token: Whether the loss is that of every step, [batch, step], instead of their mean.
 
         Raises:
             ValueError: There are more steps than the context holds, and no window.
@@ -300,7 +303,7 @@ class ADTransformer(LensModel):
         if return_type == "logits":
             return logits
         actions = torch.tensor(tokens.actions, dtype=torch.long, device=logits.device)
-        loss = F.cross_entropy(logits.flatten(0, 1), actions.flatten())
+        loss = F.cross_entropy(logits.transpose(1, 2), actions, reduction="none" if loss_per_token else "mean")
         return loss if return_type == "loss" else (logits, loss)
 
     def residual(

@@ -121,12 +121,27 @@ def read_record(kind: type[Record], path: Path, schemas: Sequence[int | None], n
         content = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the record {path}: {error}. {again}") from error
+    return record_of(kind, content, str(path), schemas, noun, again)
+
+
+def record_of(
+    kind: type[Record], content: Any, place: str, schemas: Sequence[int | None], noun: str, again: str
+) -> Record:
+    """Return the record that JSON held; arguments as for :func:`read_record`.
+
+    Args:
+        content: What JSON held.
+        place: Where it was, for messages.
+
+    Raises:
+        DataError: It is damaged or of another version.
+    """
     if not isinstance(content, dict) or content.get("schema") not in schemas:
-        raise DataError(f"{path} is not {noun} of version {schemas[-1]}. {again}")
+        raise DataError(f"{place} is not {noun} of version {schemas[-1]}. {again}")
     try:
         return build(kind, content)  # type: ignore[no-any-return]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} does not hold what {noun} holds: {error}. {again}") from error
+        raise DataError(f"{place} does not hold what {noun} holds: {error}. {again}") from error
 
 
 def build(kind: Any, value: Any, place: str = "") -> Any:
@@ -145,6 +160,8 @@ def build(kind: Any, value: Any, place: str = "") -> Any:
         return _build_record(kind, _require(value, dict, place), place)
     if origin in (list, collections.abc.Sequence):
         return [build(arguments[0], item, f"{place}[{i}]") for i, item in enumerate(_require(value, list, place))]
+    if origin is tuple and arguments[1:] == (...,):
+        return tuple(build(list[arguments[0]], value, place))  # type: ignore[valid-type]
     if origin in (dict, collections.abc.Mapping):
         return {key: build(arguments[1], item, f"{place}.{key}") for key, item in _require(value, dict, place).items()}
     if origin is types.UnionType:

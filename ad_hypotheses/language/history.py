@@ -11,6 +11,7 @@ index `t` come after the decision at `t`::
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from ad_hypotheses.errors import DataError, did_you_mean
 
 NO_ACTION = -1  # the previous action of the first step
 MOST_CELLS = 2**62  # numbers of observations that int64 holds
@@ -42,7 +45,7 @@ def computed_once(compute: Callable[[Any], np.ndarray]) -> cached_property[np.nd
     return cached_property(compute_read_only)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class History:
     """A batch of learning histories (whole, or windows of them), all of the same number of steps.
 
@@ -58,6 +61,7 @@ class History:
         n_actions: How many actions exist.
         task: Facts about the task that the agent cannot see, e.g. `{"goal": [batch, 2]}`. [batch, ...]
         learner: Which learner lived the history; windows of one learner share it. [batch]
+        family: Task family that the tasks are from, None where nobody has said.
     """
 
     observations: Int[np.ndarray, "batch step channel"]
@@ -68,6 +72,7 @@ class History:
     n_actions: int
     task: Mapping[str, np.ndarray] = field(default_factory=dict)
     learner: Int[np.ndarray, " batch"] | None = None
+    family: Any = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("observations", "actions", "rewards", "episode"):
@@ -92,8 +97,91 @@ class History:
         """Number of histories and of steps of each, as those who sweep steps ask of tokens."""
         return self.n_rows, self.n_steps
 
-    def __getitem__(self, rows: slice | np.ndarray) -> History:
-        """Return the histories at `rows` (a slice, or an array of row numbers or booleans)."""
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def __bool__(self) -> bool:
+        return True  # there is one, whatever the number of its rows
+
+    def __repr__(self) -> str:
+        episodes = int(self.episode[:, -1].max(initial=0)) + 1 if self.n_steps else 0
+        size = f"{self.n_rows} x {self.n_steps} steps" + (f" of {self.family.name}" if self.family is not None else "")
+        seen = f"sees {', '.join(self.channels):.60}" if self.channels else "sees nothing"
+        return f"History({size}, episodes: {episodes}, actions: {self.n_actions}, {seen})"
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what is meant, where an attribute does not exist."""
+        known = [known for known in {*dir(type(self)), *self.__dataclass_fields__} if not known.startswith("_")]
+        hint = "" if name.startswith("_") else did_you_mean(name, known)
+        hint = hint.replace("'?", "()'?") if callable(getattr(type(self), hint.split("'")[1], None)) else hint
+        raise AttributeError(f"a History has no {name!r}.{hint}")
+
+    def _repr_html_(self) -> str:
+        """Return pictures of the first histories, for a notebook."""
+        from ad_hypotheses.language.history_view import drawing
+
+        return drawing(self)
+
+    def plain(self) -> dict[str, Any]:
+        """Return everything but the family as plain data, as :meth:`of_plain` takes it."""
+        arrays = {name: getattr(self, name).tolist() for name in ("observations", "actions", "rewards", "episode")}
+        learner = None if self.learner is None else self.learner.tolist()
+        facts = {name: np.asarray(fact).tolist() for name, fact in self.task.items()}
+        rest = {"channels": list(self.channels), "n_actions": self.n_actions, "task": facts, "learner": learner}
+        return arrays | rest
+
+    @classmethod
+    def of_plain(cls, content: Mapping[str, Any]) -> History:
+        """Return the history that :meth:`plain` wrote out.
+
+        Raises:
+            KeyError: Something is missing.
+            ValueError: Something is not an array of numbers.
+        """
+        whole = {name: np.array(content[name], dtype=np.int64) for name in ("actions", "episode")}
+        seen = np.array(content["observations"], dtype=np.int64).reshape(*whole["actions"].shape, -1)
+        return cls(
+            **whole,
+            observations=seen,
+            rewards=np.array(content["rewards"], dtype=np.float32),
+            channels=tuple(content["channels"]),
+            n_actions=int(content["n_actions"]),
+            task={name: np.array(fact) for name, fact in content["task"].items()},
+            learner=None if content["learner"] is None else np.array(content["learner"]),
+        )
+
+    def to_json(self) -> str:
+        """Return the histories with the facts of their tasks as JSON."""
+        return json.dumps(self.plain())
+
+    @classmethod
+    def from_json(cls, text: str) -> History:
+        """Return the histories that :meth:`to_json` wrote.
+
+        Raises:
+            DataError: The text is not such a record.
+        """
+        try:
+            return cls.of_plain(json.loads(text))
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise DataError(f"`text` does not hold what a History holds: {error!r}.") from error
+
+    def to_frame(self) -> Any:
+        """Return a pandas.DataFrame with a line for every step of every row, and the facts of its task."""
+        from ad_hypotheses.language.history_view import frame
+
+        return frame(self)
+
+    def __getitem__(self, rows: int | slice | np.ndarray) -> History:
+        """Return the histories at `rows`: a number, a slice, or an array of numbers or booleans.
+
+        Raises:
+            IndexError: There is no such row.
+        """
+        if isinstance(rows, int | np.integer) and not isinstance(rows, bool):
+            if not -self.n_rows <= rows < self.n_rows:
+                raise IndexError(f"there is no history {rows}: there are {self.n_rows}, from 0.")
+            rows = slice(rows % self.n_rows, rows % self.n_rows + 1)
         return replace(
             self,
             observations=self.observations[rows],

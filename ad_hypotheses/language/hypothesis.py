@@ -100,6 +100,17 @@ def node(at: Any = None) -> Callable[[Callable[..., Any]], Node]:
 
     Args:
         at: A site: `embed(...)`, `pos`, `head(...)`, `mlp(...)`, `logits`, or several joined by `+`.
+
+    Example:
+        >>> from ad_hypotheses import Hypothesis, head, logits, node
+        >>> @node(at=head(0))
+        ... def paid(history):
+        ...     return history.previous_rewards
+        >>> @node(at=logits)
+        ... def choice(paid, history):
+        ...     return history.previous_actions
+        >>> Hypothesis(choice, model="bandit")
+        Hypothesis(choice on bandit: paid at head(0), choice at logits)
     """
     if inspect.isfunction(at) and not _is_maker(at):
         return _define(at, None, _caller())  # type: ignore[return-value]  # `@node` without parentheses
@@ -142,7 +153,8 @@ class Hypothesis:
         problems = list(_wrong_arguments(root, model, accept))
         if problems:
             raise failure(problems)
-        doc = doc or inspect.cleandoc(getattr(root.function, "__globals__", {}).get("__doc__") or "")
+        scope = getattr(root.function, "__globals__", {})  # of a notebook, which is no file, the text is not about it
+        doc = doc or inspect.cleandoc((scope.get("__doc__") if "__file__" in scope else "") or "")
         fields = {"root": root, "model": model, "accept": float(accept), "name": name, "doc": doc, "origin": origin}
         for field, value in fields.items():
             object.__setattr__(self, field, value)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
+from ad_hypotheses.causal.history_pairs import towards_of
 from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
+from ad_hypotheses.report.result import Result
+from ad_hypotheses.storage.reading import parse_json
 from ad_hypotheses.studies.data import Dataset, ModelActor
 from ad_hypotheses.tasks.counterfactuals import make_counterfactual
 from ad_hypotheses.tasks.edits.kinds import lacks_whole_lives
@@ -20,8 +25,8 @@ from ad_hypotheses.tasks.task import Task
 Then = Literal["world", "model", "nothing"]
 
 
-@dataclass(frozen=True)
-class Pair:
+@dataclass(frozen=True, repr=False)
+class Pair(Result):
     """Histories, and beside each the same one with one thing changed; both have the same rows.
 
     Attributes:
@@ -30,6 +35,9 @@ class Pair:
         first_step: The first step at which the tokens of the two differ. [row]
         rows: Which of the histories that were given these are: the change was possible there. [row]
         words: What was changed.
+        name: Name of the counterfactual.
+        towards: Which actions lead to the cell that paid before a change, and to the one that pays after it,
+            `{"old" | "new": [row, step, action]}`; empty where none was moved.
     """
 
     reference: History
@@ -37,6 +45,42 @@ class Pair:
     first_step: Int[np.ndarray, " row"]
     rows: Int[np.ndarray, " row"]
     words: str
+    name: str = ""
+    towards: Mapping[str, Bool[np.ndarray, "row step action"]] = field(default_factory=dict)
+
+    @property
+    def headline(self) -> str:
+        """What was changed, in how many histories and from which step on."""
+        return f"{self.name}: {self.words}; {len(self.rows)} histories, first at step {int(self.first_step.min())}"
+
+    def to_frame(self) -> Any:
+        """Return the steps of the references, and what the donors show there, as a pandas.DataFrame."""
+        reference, donor = self.reference.to_frame(), self.donor.to_frame()
+        seen = [*self.reference.channels, "action", "reward"]
+        return reference.join(donor[seen].add_prefix("donor_"))
+
+    def to_json(self) -> str:
+        """Return the pair as JSON that :meth:`from_json` reads; facts of the tasks with it."""
+        histories = {name: history.plain() for name, history in (("reference", self.reference), ("donor", self.donor))}
+        arrays = {"first_step": self.first_step.tolist(), "rows": self.rows.tolist()}
+        towards = {name: actions.tolist() for name, actions in self.towards.items()}
+        return json.dumps({**histories, **arrays, "words": self.words, "name": self.name, "towards": towards})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the pair that :meth:`to_json` wrote.
+
+        Raises:
+            DataError: The text is not such a record.
+        """
+        try:
+            content = parse_json(text)
+            histories = (History.of_plain(content[name]) for name in ("reference", "donor"))
+            arrays = (np.array(content[name], dtype=np.int64) for name in ("first_step", "rows"))
+            towards = {name: np.array(actions, dtype=bool) for name, actions in content["towards"].items()}
+            return cls(*histories, *arrays, content["words"], content["name"], towards)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise DataError(f"`text` does not hold what a {cls.__name__} holds: {error!r}.") from error
 
 
 def counterfactual(name: str, histories: History | Dataset, task: Task, seed: int = 0) -> Pair:
@@ -57,7 +101,9 @@ def counterfactual(name: str, histories: History | Dataset, task: Task, seed: in
     rows = np.flatnonzero(change.changed)
     if not len(rows):
         raise DataError(f"none of the {history.n_rows} histories can be changed by {name}: {change.words}.")
-    return Pair(history[rows], change.history[rows], change.first_step[rows], rows, change.words)
+    reference = history[rows]
+    towards = towards_of(task, reference, change, rows)
+    return Pair(reference, change.history[rows], change.first_step[rows], rows, change.words, name, towards)
 
 
 def edit(

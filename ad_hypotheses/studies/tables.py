@@ -49,9 +49,19 @@ def calibration_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return str(pd.DataFrame(list(rows)).to_csv(index=False, float_format="%.6g"))
 
 
+def evaluation_table(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    """Return the figures of an evaluation, a row each in the order of `EVALUATION_COLUMNS`."""
+    return pd.DataFrame(list(rows), columns=EVALUATION_COLUMNS)
+
+
 def evaluation_csv(rows: Sequence[Sequence[Any]]) -> str:
-    """Return the figures of an evaluation, a row each in the order of `EVALUATION_COLUMNS`, as CSV."""
-    return str(pd.DataFrame(list(rows), columns=EVALUATION_COLUMNS).to_csv(index=False, float_format="%.6g"))
+    """Return that table as CSV."""
+    return str(evaluation_table(rows).to_csv(index=False, float_format="%.6g"))
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a table of rows that name their columns."""
+    return pd.DataFrame(list(rows))
 
 
 def _figures(claim: Claim) -> Iterator[tuple[str, str, str, str, Any, float | None, float | None]]:

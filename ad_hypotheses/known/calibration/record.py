@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ad_hypotheses.evidence.plain_data import Number, plain, read_record
+from ad_hypotheses.report.result import Result
 
 SCHEMA = 2
 IN_PART = "supported in part"  # in some regimes
@@ -187,8 +188,8 @@ class Network:
     words: str
 
 
-@dataclass(frozen=True)
-class Calibration:
+@dataclass(frozen=True, repr=False)
+class Calibration(Result):
     """Everything that a report on error rates says.
 
     Attributes:
@@ -222,6 +223,28 @@ class Calibration:
         """The trials of a size; of the standard one by default."""
         rows = rows or self.rows
         return [outcome for outcome in self.outcomes if outcome.rows == rows]
+
+    @property
+    def headline(self) -> str:
+        """How much was tested."""
+        return f"{len(self.claims)} claims about {len(self.networks)} networks, {len(self.outcomes)} trials"
+
+    def to_frame(self) -> Any:
+        """Return a line for each claim, size of study, data set and regime, as a pandas.DataFrame."""
+        from ad_hypotheses.known.calibration.page import rows
+        from ad_hypotheses.studies.tables import table_of
+
+        return table_of(rows(self))
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write the report, its pictures, record and table; returns the files, the page last.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        from ad_hypotheses.known.calibration.page import write_calibration
+
+        return write_calibration(self, Path(folder))
 
     def to_json(self) -> str:
         """Return the record as JSON; NaN and infinity are null."""

@@ -12,10 +12,10 @@ from ad_hypotheses.causal.draws import classes
 from ad_hypotheses.distill.checkpoint import Checkpoint, load
 from ad_hypotheses.errors import HypothesisError
 from ad_hypotheses.language.check import Bound, bind
-from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.declared import missing_arrows
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.language.load import chosen
 from ad_hypotheses.studies.check.record import CheckedClaim, CheckedNode, CheckRecord
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
 

@@ -15,6 +15,7 @@ import numpy as np
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.plain_data import Number, read_record
+from ad_hypotheses.report.result import Result
 from ad_hypotheses.report.words import NONE, amount, options_of, points, share
 from ad_hypotheses.studies.evaluate.learners import SETS, judged_on, sets_of
 from ad_hypotheses.studies.evaluate.results import require_results
@@ -101,8 +102,8 @@ class Evaluated:
         return self.optimum[tasks] * steps
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Result):
     """Everything that a report on models says.
 
     Attributes:
@@ -118,9 +119,39 @@ class Evaluation:
         """Name of the report's files without their ending, `"evaluate-dark-room"`."""
         return report_name([model.name for model in self.models], self.command)
 
+    @property
+    def headline(self) -> str:
+        """The models, and what share of the optimum each earns in its last episodes."""
+        return "; ".join(
+            f"{model.name}: {share_text} of the optimum" if (share_text := _last_share(model)) else model.name
+            for model in self.models
+        )
+
+    def to_frame(self) -> Any:
+        """Return every figure, a line each, as a pandas.DataFrame."""
+        from ad_hypotheses.studies.tables import evaluation_table
+
+        return evaluation_table(figure_rows(self.models))
+
     def to_json(self) -> str:
         """Return the record as JSON."""
         return json.dumps(dataclasses.asdict(self), indent=1)
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write the report, its pictures, record and table; returns the files, the page last.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        from ad_hypotheses.studies.evaluate.page import write_evaluation
+
+        return write_evaluation(self, Path(folder))
+
+
+def _last_share(model: Evaluated) -> str:
+    """Return the share of the optimum in the last episodes on the tasks that a model is judged by, if it is known."""
+    number = Number.read(model.results["figures"][judged_on(model.results)]["model"].get("share"))
+    return "" if number is None else f"{number.value:.0%}"
 
 
 def read_evaluation(path: Path) -> Evaluation:

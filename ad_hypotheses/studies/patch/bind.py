@@ -18,11 +18,11 @@ from ad_hypotheses.causal.history_pairs import HistoryPairs, make_pairs
 from ad_hypotheses.distill.checkpoint import Checkpoint, load
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.check import Bound, bind
-from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.declared import Arrow, declared, left_open, undeclared
 from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.language.load import chosen
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.patch.screen import Screened, default_steps
 from ad_hypotheses.studies.patch.select import Item, Selection
@@ -134,12 +134,17 @@ def bind_all(
     for name, claim in subjects:
         items = selection.items(checkpoints[name].model.anatomy, claim is not None)
         trials.append(prepare(checkpoints[name], settings, items, claim))
-        _require_edges(trials[-1], settings)
+        require_edges(trials[-1], settings)
         progress.advance(1)
     return trials
 
 
-def _require_edges(trial: BoundPatches, settings: PatchSettings) -> None:
+def require_edges(trial: BoundPatches, settings: PatchSettings) -> None:
+    """Refuse to screen where there is nothing to choose from.
+
+    Raises:
+        DataError: No single edge stands outside of the declared arrows.
+    """
     if settings.screen is not None and not trial.to_screen():
         raise DataError(
             "`screen` picks among single edges that no arrow declares, and there are none. Add `edges='all'`."
@@ -147,7 +152,11 @@ def _require_edges(trial: BoundPatches, settings: PatchSettings) -> None:
 
 
 def prepare(
-    checkpoint: Checkpoint, settings: PatchSettings, items: Sequence[Item], hypothesis: Hypothesis | None = None
+    checkpoint: Checkpoint,
+    settings: PatchSettings,
+    items: Sequence[Item],
+    hypothesis: Hypothesis | None = None,
+    given: HistoryPairs | None = None,
 ) -> BoundPatches:
     """Generate histories, find their donors, and list what to patch.
 
@@ -156,18 +165,20 @@ def prepare(
         settings: How.
         items: What is selected.
         hypothesis: Whose arrows are patched too, or None.
+        given: The histories and their donors, where they are there already.
 
     Raises:
         HypothesisError: The hypothesis does not fit the model or the data.
         DataError: There are no such donors, or nothing to patch.
     """
-    history = settings.histories(checkpoint)
+    history = settings.histories(checkpoint) if given is None else given.reference
     task = checkpoint.config.make_task()
     anatomy, regimes = checkpoint.model.anatomy, task.regimes(history)
     bound = None if hypothesis is None else bind(hypothesis, anatomy, history, regimes, settings.seed)
-    pairs = make_pairs(settings.donors, task, history, settings.seed, bound)
+    pairs = make_pairs(settings.donors, task, history, settings.seed, bound) if given is None else given
     regimes = {"all": np.ones_like(history.actions, dtype=bool), **regimes}
-    regimes = {name: steps[pairs.rows] for name, steps in regimes.items() if steps[pairs.rows].any()}
+    of_pairs = pairs.rows if given is None else slice(None)
+    regimes = {name: steps[of_pairs] for name, steps in regimes.items() if steps[of_pairs].any()}
     arrows = [] if bound is None else declared(bound)
     free = [] if bound is None else left_open(bound, arrows)
     listed = [] if bound is None else _from_arrows(arrows, free, undeclared(anatomy, [*arrows, *free]))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ad_hypotheses.evidence.effects import Effect
-from ad_hypotheses.evidence.plain_data import Number, plain, read_record
+from ad_hypotheses.evidence.plain_data import Number, read_record
+from ad_hypotheses.report.result import Result
+from ad_hypotheses.report.words import counted
 
 SCHEMA = 2
 
@@ -78,8 +78,8 @@ class Screening:
         return set(self.sampled) - set(self.picked)
 
 
-@dataclass(frozen=True)
-class PatchStudy:
+@dataclass(frozen=True, repr=False)
+class PatchStudy(Result):
     """Everything a report on patches says.
 
     Attributes:
@@ -140,9 +140,71 @@ class PatchStudy:
         """The patches of some kinds."""
         return [patch for patch in self.patches if patch.kind in kinds]
 
-    def to_json(self) -> str:
-        """Return the record as JSON; what JSON does not know is null."""
-        return json.dumps(plain(dataclasses.asdict(self)), indent=1)
+    @property
+    def headline(self) -> str:
+        """Claim, model, number of patches, and the strongest edge."""
+        edges, metric = self.strongest(1), self.metrics[0]
+        best = f"; most: {edges[0].name} {edges[0].value(metric):+.3g} {metric}" if edges else ""
+        subject = f"{self.name} on {self.model}" if self.name else self.model
+        return f"{subject}: {len(self.patches)} patches in {counted(self.rows, 'history', 'histories')}{best}"
+
+    def strongest(self, n: int) -> list[PatchRecord]:
+        """Return the edges with the largest effects on the first metric over all steps, largest first."""
+        edges = [edge for edge in self.of_kind("edge") if edge.value(self.metrics[0]) == edge.value(self.metrics[0])]
+        return sorted(edges, key=lambda edge: -abs(edge.value(self.metrics[0])))[:n]
+
+    def to_frame(self) -> Any:
+        """Return every effect, a line each, as a pandas.DataFrame."""
+        from ad_hypotheses.studies.tables import patch_table
+
+        return patch_table(self)
+
+    def top(self, n: int = 20) -> Any:
+        """Return the edges that matter most to the first metric over all steps, as a pandas.DataFrame."""
+        names = [edge.name for edge in self.strongest(n)]
+        table = self.to_frame()
+        table = table[(table["metric"] == self.metrics[0]) & (table["regime"] == "all")]
+        return table[table["kind"] == "edge"].set_index("patch").loc[names].reset_index()
+
+    def graph(self, n: int = 20) -> Any:
+        """Return the edges that matter most as a networkx.DiGraph between components.
+
+        Its edges have `weight`, the strongest effect on the first metric, and `read`, how the reader reads that.
+        """
+        import networkx as nx
+
+        graph = nx.DiGraph()
+        for edge in reversed(self.strongest(n)):
+            component, _, part = (
+                edge.reader.rpartition(".") if edge.reader[-2:] in (".q", ".k", ".v") else (edge.reader, "", "")
+            )
+            for writer in edge.writers:
+                graph.add_edge(writer, component, weight=edge.value(self.metrics[0]), read=part)
+        return graph
+
+    def to_hypothesis(self, name: str, n: int = 20) -> str:
+        """Return the text of a hypothesis file that says: the edges that matter most, and no others.
+
+        Args:
+            name: What to call the hypothesis, which is also the best name of the file.
+            n: How many edges.
+
+        Raises:
+            HypothesisError: The name cannot be used, or there is no way from an embedding to the logits among them.
+        """
+        from ad_hypotheses.studies.patch.written import hypothesis_of
+
+        return hypothesis_of(self, name, n)
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write the report, its pictures, record and table; returns the files, the page last.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        from ad_hypotheses.studies.patch.page import write_patch_report
+
+        return write_patch_report(self, Path(folder))
 
 
 def read_patch_study(path: Path) -> PatchStudy:

@@ -9,13 +9,16 @@ from pathlib import Path
 from ad_hypotheses.causal.effects import (
     measure,
 )
+from ad_hypotheses.causal.history_pairs import HistoryPairs
+from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.report.screen import size
 from ad_hypotheses.storage.scratch import Scratch
-from ad_hypotheses.studies.patch.bind import BoundPatches, PatchSettings, bind_all
+from ad_hypotheses.studies.edits import Pair
+from ad_hypotheses.studies.patch.bind import BoundPatches, PatchSettings, bind_all, prepare, require_edges
 from ad_hypotheses.studies.patch.record import PatchStudy
 from ad_hypotheses.studies.patch.results import patch_study
 from ad_hypotheses.studies.patch.screen import attribute_or_resume, pick
@@ -66,6 +69,41 @@ def patch(
     trials = _screen_all(trials, settings, scratch, progress)
     _announce(trials, settings, progress)
     return [run_patches(trial, settings, command, scratch, progress) for trial in trials]
+
+
+def patch_pair(
+    checkpoint: Checkpoint,
+    pair: Pair,
+    selection: Selection,
+    settings: PatchSettings | None = None,
+    hypothesis: Hypothesis | None = None,
+    progress: Progress | None = None,
+) -> PatchStudy:
+    """Patch a model in histories whose donors are there already.
+
+    Args:
+        checkpoint: The model.
+        pair: The histories, and beside each the same one with one thing changed.
+        selection: Edges, nodes and paths to patch.
+        settings: How; its data and donors do not count.
+        hypothesis: Whose arrows are patched too, or None.
+        progress: Listens on the way.
+
+    Raises:
+        HypothesisError: The claim does not fit the model or the data, or a text is not a part of the model.
+        DataError: There is nothing to patch, or a metric does not fit the pair.
+        CapacityError: Not even one history fits into memory.
+    """
+    settings, progress = settings or PatchSettings(), progress or Progress()
+    settings = replace(settings, donors=pair.name, memory=settings.memory or free_memory(str(checkpoint.model.device)))
+    words = f"each history reads from itself with one thing changed: {pair.words}"
+    given = HistoryPairs(pair.reference, pair.donor, pair.name, words, pair.rows, 0, pair.first_step, pair.towards)
+    items = selection.items(checkpoint.model.anatomy, hypothesis is not None)
+    trials = [prepare(checkpoint, settings, items, hypothesis, given)]
+    require_edges(trials[0], settings)
+    trials = _screen_all(trials, settings, None, progress)
+    _announce(trials, settings, progress)
+    return run_patches(trials[0], settings, progress=progress)
 
 
 def run_patches(

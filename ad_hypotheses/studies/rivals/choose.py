@@ -9,9 +9,8 @@ from ad_hypotheses.causal.draws import Align
 from ad_hypotheses.causal.rival_classes import same_classes
 from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.errors import HypothesisError, UserError
-from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.language.load import listing, load
+from ad_hypotheses.language.load import chosen, listing, load
 from ad_hypotheses.storage.reading import real_path
 from ad_hypotheses.studies.rivals.classes import ClaimClasses, RivalDataset
 

@@ -15,9 +15,9 @@ from ad_hypotheses.causal.rivals import Regimes
 from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.check import BoundGraph, bind
-from ad_hypotheses.language.claims import shown_file
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.language.load import shown_file
 from ad_hypotheses.sources.variants import joined
 from ad_hypotheses.tasks.task import Task
 

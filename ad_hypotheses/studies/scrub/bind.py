@@ -14,9 +14,9 @@ from ad_hypotheses.distill.checkpoint import Checkpoint, load
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.verdict import draws_for
 from ad_hypotheses.language.check import Bound, BoundGraph, bind, outline
-from ad_hypotheses.language.claims import chosen
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.language.load import chosen
 from ad_hypotheses.language.wrong_site import is_finer, wrong_sites
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.adversary.plan import AttackPlan
@@ -27,6 +27,7 @@ from ad_hypotheses.studies.scrub.claim import MeasuredClaim
 from ad_hypotheses.studies.scrub.cost import Cost, history_bytes, predict, refuse_too_large
 from ad_hypotheses.studies.scrub.extent import Extent
 from ad_hypotheses.studies.scrub.ground import Ground, make_ground
+from ad_hypotheses.studies.scrub.kept import Kept
 from ad_hypotheses.studies.scrub.record import Challenge
 
 DATA = ("source", "own", "edited")
@@ -161,6 +162,8 @@ def prepare(
     grounds: Sequence[Ground] | None = None,
     progress: Progress | None = None,
     lives: LivesOnDisk = NOT_KEPT,
+    kept: Kept | None = None,
+    kind: str = "hypothesis",
 ) -> BoundStudy:
     """Bind a hypothesis, the researcher's controls and the tool's wrong-site control to a model and to data sets.
 
@@ -172,6 +175,8 @@ def prepare(
         grounds: The data sets, if they were made already.
         progress: Listens while they are made.
         lives: Where the model's own lives are kept.
+        kept: What this process made already.
+        kind: What the claim is recorded as; only a `"hypothesis"` gets a wrong-site control.
 
     Raises:
         HypothesisError: A claim does not fit the model or the data.
@@ -179,18 +184,18 @@ def prepare(
         CapacityError: The study would not fit into memory; raised before there are histories.
     """
     anatomy = checkpoint.model.anatomy
-    moved = wrong_sites(hypothesis, anatomy)
-    claims = [("hypothesis", hypothesis), *(("control", control) for control in controls)]
+    moved = wrong_sites(hypothesis, anatomy) if kind == "hypothesis" else []
+    claims = [(kind, hypothesis), *(("control", control) for control in controls)]
     _refuse_beforehand(checkpoint, [*(claim for _, claim in claims), *moved[:1]], settings)
     if grounds is None:
-        grounds = make_grounds(checkpoint, settings, progress or Progress(), lives)
+        grounds = make_grounds(checkpoint, settings, progress or Progress(), lives, kept)
     bound_claims = []
-    for kind, claim in claims:
-        of_claim = grounds if kind == "hypothesis" else grounds[:1]
+    for kind_of_claim, claim in claims:
+        of_claim = grounds if kind_of_claim == "hypothesis" else grounds[:1]
         bounds = {
             ground.data: bind(claim, anatomy, ground.history, _roles(ground), settings.seed) for ground in of_claim
         }
-        bound_claims.append(BoundClaim(kind, bounds))
+        bound_claims.append(BoundClaim(kind_of_claim, bounds))
         refuse_untestable(bound_claims[-1].bound, grounds[0], settings.align)
     first = grounds[0]
     for control in moved:
@@ -206,9 +211,13 @@ def _roles(ground: Ground) -> dict[str, np.ndarray]:
 
 
 def make_grounds(
-    checkpoint: Checkpoint, settings: ScrubSettings, progress: Progress, lives: LivesOnDisk = NOT_KEPT
+    checkpoint: Checkpoint,
+    settings: ScrubSettings,
+    progress: Progress,
+    lives: LivesOnDisk = NOT_KEPT,
+    kept: Kept | None = None,
 ) -> list[Ground]:
-    """Make the data sets of a study about a model.
+    """Make the data sets of a study about a model, as far as this process has not made them already.
 
     Raises:
         DataError: There is no such data set, or too few rows were asked for.
@@ -223,10 +232,13 @@ def make_grounds(
     for number, name in enumerate(names):
         progress.note(name)
         how = (settings.rows, settings.donors, settings.tasks, settings.seed)
-        before = number * rows * steps
-        grounds.append(
-            make_ground(checkpoint, name, *how, lambda done, of=before: progress.reach(of + done), lives)  # type: ignore[misc]
-        )
+
+        def make(name: str = name, before: int = number * rows * steps, how: tuple[int, int, str, int] = how) -> Ground:
+            return make_ground(checkpoint, name, *how, lambda done: progress.reach(before + done), lives)
+
+        config, device = checkpoint.config, str(checkpoint.model.device)
+        model = (checkpoint.sha256, config.model_dump_json(), config.code_digest(), device)
+        grounds.append(make() if kept is None else kept.get((*model, name, *how), make, lambda ground: ground.bytes))
     return grounds
 
 
@@ -257,21 +269,23 @@ def predicted(checkpoint: Checkpoint, claims: Sequence[BoundGraph], settings: Sc
 def bind_all(
     hypotheses: Sequence[Hypothesis],
     settings: ScrubSettings,
-    model: str | None,
+    model: str | Checkpoint | None,
     models: Path,
     device: str,
     progress: Progress,
     against: Sequence[Hypothesis] | None = None,
     lives: LivesOnDisk = NOT_KEPT,
+    kept: Kept | None = None,
 ) -> list[BoundStudy]:
     """Load the checkpoints that hypotheses are about, and bind each hypothesis with its controls; see `scrub`."""
-    groups = chosen(hypotheses, model)
+    groups = chosen(hypotheses, model.name if isinstance(model, Checkpoint) else model)
     names = dict.fromkeys(main.model for main, _ in groups)
-    checkpoints = {name: load(name, models, device) for name in names}
+    checkpoints = {name: model if isinstance(model, Checkpoint) else load(name, models, device) for name in names}
     grounds: dict[str, list[Ground]] = {}
     studies = []
     for main, controls in groups:
-        study = prepare(main, controls, checkpoints[main.model], settings, grounds.get(main.model), progress, lives)
+        checkpoint = checkpoints[main.model]
+        study = prepare(main, controls, checkpoint, settings, grounds.get(main.model), progress, lives, kept)
         grounds[main.model] = study.grounds
         if settings.rivals:
             study.rivals, study.unfit = (against, {}) if against is not None else default_rivals(main, hypotheses)

@@ -16,6 +16,7 @@ from ad_hypotheses.sources.variants import joined
 from ad_hypotheses.studies.data import SOURCE, Dataset
 from ad_hypotheses.studies.kept_lives import NOT_KEPT, LivesOnDisk
 from ad_hypotheses.studies.rivals.classes import RivalDataset
+from ad_hypotheses.studies.scrub.kept import array_bytes
 
 RIVAL_DONORS = 512  # which are enough for exact sums over classes
 POOL = 1  # joins the seed of the references, so that donors are other learners
@@ -57,6 +58,13 @@ class Ground:
         return cls(
             references.data, references.words, history, n_references, {"all": everywhere, **regimes}, clean, labelled
         )
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the histories and of what is kept of the model's run."""
+        history = self.history
+        arrays = (history.observations, history.actions, history.rewards, self.clean.known_log_probs)
+        return self.clean.bytes + array_bytes(*arrays, *self.regimes.values())
 
     @cached_property
     def references(self) -> History:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arr
 from ad_hypotheses.storage.files import replacing
 from ad_hypotheses.studies.scrub.extent import POOL_APART, ROWS_ALONE, ROWS_APART, Extent
 from ad_hypotheses.studies.scrub.ground import Ground
+from ad_hypotheses.studies.scrub.kept import Remembered, Value, array_bytes, graph_digest
 
 SCRUBBED, STRUCTURE, WITH_SELF, INDEPENDENT = "scrubbed", "structure", "self-donors", "independent"
 SAID = ("nodes", "root_movement", "any_step", "independent", "together", "half_pool")
 EXACT_BELOW = 1e-5  # relative norm under which a site is a function of its feature, up to rounding
 REPEATS = 10_000  # first pass of the constant-feature runs, so that they share no draw with the hypothesis
 HALF = 20_000  # pass with half of the pool
+ALONE = ("recovered", "resampled")  # figures of a node alone: with donors that agree, and with any
 QUARTER = 4  # one in so many references is scrubbed again with half of the pool
 
 
@@ -63,6 +65,12 @@ class Measured:
     independent: float | None = None
     together: float | None = None
     half_pool: float | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the arrays."""
+        single = (self.tested, self.same_argmax, self.probabilities)
+        return array_bytes(*single, *self.losses.values(), *self.kl.values(), *self.has_donor.values())
 
     @property
     def least_swapped(self) -> float:
@@ -123,6 +131,7 @@ def measure(
     options: Options,
     seed: int,
     progress: Callable[[int], None] = lambda done: None,
+    memory: Remembered | None = None,
 ) -> Measured:
     """Scrub one claim on one data set, in all the ways that a verdict needs.
 
@@ -133,15 +142,26 @@ def measure(
         options: Self-donors apart, which are measured both ways.
         seed: Of all draws.
         progress: Called with the number of partial forwards that were done.
+        memory: What this process measured already of other claims: the same structure, the same node.
     """
     options = replace(options, self_donors=False)
-    with ground.clean.prepared():
+    with ground.clean.prepared(stays_below=0 if memory is None else memory.stays_below):
         scrubber = Scrubber(ground.clean, bound, options, seed)
         measured, movements = _scrubbed(ground, scrubber, extent.passes, progress)
-        structure = Scrubber(ground.clean, bound.without_features(), options, seed)
-        _add(measured, STRUCTURE, ground, structure, range(REPEATS, REPEATS + extent.passes), progress)
+        structure = bound.without_features()
+        numbers = range(REPEATS, REPEATS + extent.passes)
+        runs = remembered(
+            memory,
+            ("structure", extent.passes, graph_digest(structure)),
+            lambda: _runs(ground, Scrubber(ground.clean, structure, options, seed), numbers),
+            lambda runs: array_bytes(*runs),
+        )
+        measured.losses[STRUCTURE], measured.kl[STRUCTURE] = runs
+        progress(extent.passes * bound.n_visits)
         if extent.guards:
-            _add(measured, WITH_SELF, ground, scrubber.with_self_donors(), range(1), progress)
+            runs = _runs(ground, scrubber.with_self_donors(), range(1))
+            measured.losses[WITH_SELF], measured.kl[WITH_SELF] = runs
+            progress(bound.n_visits)
             measured.half_pool = _half_pool(ground, bound, options, seed, measured)
             progress(bound.n_visits)
         if extent.nodes_alone and options.align != "any":
@@ -152,7 +172,16 @@ def measure(
         give_back_freed_memory()
         for name in bound.nodes:
             if name != bound.root:
-                measured.nodes[name] = _node(ground, scrubber, name, movements, extent.nodes_alone)
+                measured.nodes[name] = _node(scrubber, name, movements) | (
+                    remembered(
+                        memory,
+                        ("alone", graph_digest(bound, name)),
+                        lambda name=name: _alone(ground, scrubber, name),  # type: ignore[misc]
+                        lambda figures: 1,
+                    )
+                    if extent.nodes_alone
+                    else dict.fromkeys(ALONE)
+                )
                 progress(2 * extent.nodes_alone)
     if extent.guards and options.others == "joint":
         ways = ("independent", "joint") if extent.nodes_alone else ("independent",)
@@ -192,21 +221,20 @@ def _scrubbed(
     return tally.measured(_tested(scrubber, ground.n_references), donors), tally.movements
 
 
-def _add(
-    measured: Measured,
-    variant: str,
-    ground: Ground,
-    scrubber: Scrubber,
-    numbers: range,
-    progress: Callable[[int], None],
-) -> None:
-    """Scrub in another way, and put its losses and divergences beside the others."""
-    runs = []
-    for number in numbers:
-        runs.append(scrubber.run(number).log_probs)
-        progress(scrubber.bound.n_visits)
-    measured.losses[variant] = np.stack([ground.loss(run) for run in runs]).astype(np.float32)
-    measured.kl[variant] = np.stack([ground.divergence(run) for run in runs]).astype(np.float32)
+def remembered(
+    memory: Remembered | None, key: tuple[Hashable, ...], make: Callable[[], Value], size: Callable[[Value], int]
+) -> Value:
+    """Return what this process measured already, or measure it."""
+    return make() if memory is None else memory.get(key, make, size)
+
+
+def _runs(
+    ground: Ground, scrubber: Scrubber, numbers: range
+) -> tuple[Float[np.ndarray, "pass row step"], Float[np.ndarray, "pass row step"]]:
+    """Return the losses and the divergences of some passes."""
+    runs = [scrubber.run(number).log_probs for number in numbers]
+    losses, divergences = [ground.loss(run) for run in runs], [ground.divergence(run) for run in runs]
+    return np.stack(losses).astype(np.float32), np.stack(divergences).astype(np.float32)
 
 
 def _fidelity(ground: Ground, kl: np.ndarray, tested: Bool[np.ndarray, "row step"]) -> float | None:
@@ -304,21 +332,22 @@ class _Tally:
         return Measured(losses, kl, tested, donors, self.same / n, self.probabilities / n, movement)
 
 
-def _node(
-    ground: Ground, scrubber: Scrubber, name: str, movements: Mapping[tuple[str, ...], Movement], alone: bool
-) -> dict[str, Any]:
-    """What the record of a node says of its draws, and of the node alone."""
+def _node(scrubber: Scrubber, name: str, movements: Mapping[tuple[str, ...], Movement]) -> dict[str, Any]:
+    """What the record of a node says of its draws."""
     arrows = [movement for path, movement in movements.items() if path[-1] == name]
     swapped, moved, spread = (
         float(np.mean([getattr(movement, key) for movement in arrows])) for key in ("swapped", "moved", "spread")
     )
     exact = float(max(spread, moved) < EXACT_BELOW < swapped)
-    figures: dict[str, Any] = {"swapped": swapped, "moved": moved, "spread": spread, "exact": exact}
-    if not alone:
-        return figures | {"recovered": None, "resampled": None}
+    return {"swapped": swapped, "moved": moved, "spread": spread, "exact": exact}
+
+
+def _alone(ground: Ground, scrubber: Scrubber, name: str) -> dict[str, float]:
+    """What the record of a node says of the node alone."""
+    figures: dict[str, float] = {}
     model = ground.loss(ground.log_probs[:ROWS_ALONE]).mean(dtype=np.float64)
     nothing = ground.baseline[:ROWS_ALONE].mean()
-    for key, agreeing in (("recovered", True), ("resampled", False)):
+    for key, agreeing in zip(ALONE, (True, False), strict=True):
         loss = ground.loss(scrub_alone(scrubber, name, agreeing, ROWS_ALONE)).mean(dtype=np.float64)
         figures[key] = share_recovered(loss, model, nothing)
     return figures

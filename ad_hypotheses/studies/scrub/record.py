@@ -6,14 +6,14 @@ Losses are cross-entropies in nats; `steps` are positions in the context, from 0
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from ad_hypotheses.evidence.plain_data import Curve, Number, plain, read_record
+from ad_hypotheses.evidence.plain_data import Curve, Number, read_record, record_of
+from ad_hypotheses.report.result import Result
 from ad_hypotheses.report.words import file_name, options_of
+from ad_hypotheses.storage.reading import parse_json
 from ad_hypotheses.studies.adversary.findings import Challenge
 from ad_hypotheses.studies.rivals.record import Rivalry
 
@@ -309,8 +309,8 @@ class DataRecord:
     tasks: int
 
 
-@dataclass(frozen=True)
-class Study:
+@dataclass(frozen=True, repr=False)
+class Study(Result):
     """Everything a report says.
 
     Attributes:
@@ -357,9 +357,63 @@ class Study:
     data: list[DataRecord] = field(default_factory=list)
     schema: int = SCHEMA
 
-    def to_json(self) -> str:
-        """Return the record as JSON; NaN and infinity, which JSON does not know, are null."""
-        return json.dumps(plain(dataclasses.asdict(self)), indent=1)
+    @property
+    def verdict(self) -> str:
+        """Verdict on the hypothesis."""
+        return self.claims[0].verdict
+
+    @property
+    def recovered(self) -> Number:
+        """Share of the loss that the hypothesis recovers, over all steps of the first data set."""
+        return self.claims[0].regimes[0].recovered
+
+    @property
+    def fidelity(self) -> Number:
+        """How much of what the model does the hypothesis keeps, over all steps of the first data set."""
+        return kept(self.claims[0])
+
+    @property
+    def headline(self) -> str:
+        """Claim, model, verdict and fidelity."""
+        claim = self.claims[0]
+        return f"{claim.name} on {self.model}: {claim.verdict}, fidelity {self.fidelity}, {self.rows} histories"
+
+    def to_frame(self, of: str = "regimes") -> Any:
+        """Return a table of the hypothesis and its controls as a pandas.DataFrame.
+
+        Args:
+            of: `"regimes"`: figures of every data set and regime. `"nodes"`: of every node. `"positions"`: where
+                scrubbing did most harm. `"donors"`: how many references have a class of how many donors, by node.
+
+        Raises:
+            UserError: There is no such table.
+        """
+        from ad_hypotheses.studies.scrub.frames import frame
+
+        return frame(self, of)
+
+    def worst(self, n: int = 6) -> Any:
+        """Return the positions where scrubbing did most harm, a line each, as a pandas.DataFrame."""
+        return self.to_frame("positions").head(n)
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write the report `<hypothesis>-<model>.md`, its pictures, record and table; returns the files, the page last.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        from ad_hypotheses.studies.scrub.page import write_report
+
+        return write_report(self, Path(folder))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the record that :meth:`to_json` wrote.
+
+        Raises:
+            DataError: The text is not such a record, or one of another version.
+        """
+        return record_of(cls, parse_json(text), "`text`", READABLE, "a record", "Run the study again.")
 
 
 def read_study(path: Path) -> Study:

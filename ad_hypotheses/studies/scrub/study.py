@@ -20,6 +20,7 @@ from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.report.screen import size
+from ad_hypotheses.storage.places import MODELS
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.adversary.attack import challenge
 from ad_hypotheses.studies.adversary.plan import plan
@@ -31,15 +32,17 @@ from ad_hypotheses.studies.rivals.choose import differing, fitting
 from ad_hypotheses.studies.rivals.classes import ClaimClasses
 from ad_hypotheses.studies.rivals.record import Rivalry
 from ad_hypotheses.studies.rivals.study import compare
-from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all, predicted
+from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all, predicted, prepare
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, tested, weigh
 from ad_hypotheses.studies.scrub.cost import Cost, refuse_too_large
 from ad_hypotheses.studies.scrub.ground import Ground
+from ad_hypotheses.studies.scrub.kept import Kept, Remembered, graph_digest
 from ad_hypotheses.studies.scrub.measure import Extent, Measured, kept_or_measured, measure
 from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study, UndeclaredArrows
 from ad_hypotheses.studies.scrub.undeclared import undeclared_arrows
 
 MEASURED_AS = 7  # raise it when the engine measures something else: interrupted studies then start anew
+QUICK = "quick look"  # kind of a claim that is measured without guards, controls and rivals
 FEW_DONORS = 4  # donors of each task: with fewer, a feature can be a name for a task
 
 
@@ -47,14 +50,15 @@ def scrub(
     hypotheses: Sequence[Hypothesis],
     settings: ScrubSettings | None = None,
     *,
-    model: str | None = None,
-    models: Path = Path("models"),
+    model: str | Checkpoint | None = None,
+    models: Path = MODELS,
     device: str = "cpu",
     against: Sequence[Hypothesis] | None = None,
     command: str = "",
     scratch: Scratch | None = None,
     lives: Path | None = None,
     progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> list[Study]:
     """Test hypotheses and their controls by causal scrubbing, and judge them together.
 
@@ -63,7 +67,7 @@ def scrub(
     Args:
         hypotheses: All claims of a file, controls among them.
         settings: How; the defaults if None.
-        model: Name of the checkpoint to test on; None for those that the hypotheses name.
+        model: The checkpoint to test on, or its name; None for those that the hypotheses name.
         models: Folder of the checkpoints.
         device: Where to compute.
         against: Claims to compare each hypothesis with, end to end; None for all others about the same model, in the
@@ -73,6 +77,7 @@ def scrub(
             None to keep nothing.
         lives: Folder in which lives of the models are kept for the next study; None to keep none.
         progress: Listens on the way.
+        kept: What this process made already, to which is added.
 
     Returns:
         One record for each hypothesis that is not a control of another.
@@ -84,8 +89,8 @@ def scrub(
         CapacityError: A run would not fit into memory; raised before it starts.
     """
     settings, progress = settings or ScrubSettings(), progress or Progress()
-    studies = bind_all(hypotheses, settings, model, models, device, progress, against, LivesOnDisk(lives))
-    return run_studies(studies, settings, command, scratch, progress)
+    studies = bind_all(hypotheses, settings, model, models, device, progress, against, LivesOnDisk(lives), kept)
+    return run_studies(studies, settings, command, scratch, progress, kept)
 
 
 def run_studies(
@@ -94,6 +99,7 @@ def run_studies(
     command: str = "",
     scratch: Scratch | None = None,
     progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> list[Study]:
     """Measure hypotheses that are bound to data, and judge them together.
 
@@ -103,6 +109,7 @@ def run_studies(
         command: What makes the same study again.
         scratch: Where to keep what is measured claim by claim; None to keep nothing.
         progress: Listens on the way.
+        kept: What this process made already, to which is added.
 
     Raises:
         DataError: The model does no better than the baseline: there is nothing to explain.
@@ -116,7 +123,7 @@ def run_studies(
     _announce(studies, settings, n_boot, progress)
     for study in studies:
         for ground in study.grounds:
-            _measure(study, ground, settings, scratch, n_boot, progress)
+            _measure(study, ground, settings, scratch, n_boot, progress, kept)
         if study.attack is not None:
             study.challenge = _attacked(study, settings, scratch, progress)
     family = [
@@ -132,6 +139,35 @@ def run_studies(
         progress.advance(1)
         records.append(_study(study, of_study, rivalries, undeclared, settings, command))
     return records
+
+
+def quick_look(
+    hypothesis: Hypothesis,
+    checkpoint: Checkpoint,
+    settings: ScrubSettings,
+    kept: Kept | None = None,
+    progress: Progress | None = None,
+) -> Study:
+    """Scrub a hypothesis alone, without controls, guards and rivals: first figures, and no verdict.
+
+    Args:
+        hypothesis: The claim.
+        checkpoint: The model.
+        settings: How; of its data sets the first counts.
+        kept: What this process made already, to which is added.
+        progress: Listens on the way.
+
+    Raises:
+        HypothesisError: The claim does not fit the model or the data.
+        DataError: The histories leave nothing to test.
+        CapacityError: It would not fit into memory.
+    """
+    study = prepare(hypothesis, (), checkpoint, settings, progress=progress, kept=kept, kind=QUICK)
+    (record,) = run_studies([study], settings, progress=progress, kept=kept)
+    claim, ground = record.claims[0], study.grounds[0]
+    reason = f"{settings.rows} histories of {ground.data} alone, {settings.passes} pass, no controls: a look, no test."
+    said = replace(claim, verdict=f"{QUICK}: no verdict", reason=reason, p_supported=1.0, p_refuted=1.0, sentence="")
+    return replace(record, claims=[said])
 
 
 def _rivalries(study: BoundStudy, settings: ScrubSettings, progress: Progress) -> list[Rivalry]:
@@ -175,6 +211,7 @@ def _measure(
     scratch: Scratch | None,
     n_boot: int,
     progress: Progress,
+    kept: Kept | None,
 ) -> None:
     """Measure the claims of a study on one data set."""
     learners = len(np.unique(ground.learners))
@@ -186,8 +223,9 @@ def _measure(
         bound = claim.bounds[ground.data]
         progress.note(f"{bound.hypothesis.name or bound.root} on {ground.data}")
         extent = settings.extent(claim.kind == "hypothesis", is_first)
-        path = _file(scratch, f"{_key(study.checkpoint, bound, ground, extent, settings)}.npz")
-        measured = _measured(ground, bound, extent, settings, path, progress.advance)
+        key = _key(study.checkpoint, bound, ground, extent, settings)
+        memory = None if kept is None else Remembered(kept, data_key(study.checkpoint, ground, settings))
+        measured = _measured(ground, bound, extent, settings, _file(scratch, f"{key}.npz"), progress.advance, memory)
         evidence, at_stake = weigh(ground, measured, resampling)
         if is_first and at_stake["all"] >= TESTED_AT_LEAST:  # else the verdict says that hardly anything was tested
             require_estimable(evidence["all"])
@@ -237,28 +275,35 @@ def _measured(
     settings: ScrubSettings,
     path: Path | None,
     done: Callable[[int], None],
+    memory: Remembered | None,
 ) -> Measured:
-    return kept_or_measured(
-        path,
-        lambda: measure(ground, bound, extent, settings.options, settings.seed, progress=done),
-        lambda: done(extent.forwards(bound, settings.options)),
-    )
+    def make() -> Measured:
+        return kept_or_measured(
+            path, lambda: measure(ground, bound, extent, settings.options, settings.seed, done, memory), known
+        )
+
+    def known() -> None:
+        done(extent.forwards(bound, settings.options))
+
+    if memory is None:
+        return make()
+    return memory.get(("claim", extent, graph_digest(bound)), make, lambda measured: measured.bytes)
 
 
 def _key(checkpoint: Checkpoint, bound: Bound, ground: Ground, extent: Extent, settings: ScrubSettings) -> str:
     """Name of what was measured: changes with the weights, the data, the claim, the settings and the engine."""
-    how = (MEASURED_AS, checkpoint.sha256, ground.data, ground.n_references, extent, settings.options, settings.seed)
-    digest = hashlib.sha256(repr((*how, bound.root)).encode())
+    whole = repr((data_key(checkpoint, ground, settings), extent, graph_digest(bound)))
+    return hashlib.sha256(whole.encode()).hexdigest()[:24]
+
+
+def data_key(checkpoint: Checkpoint, ground: Ground, settings: ScrubSettings) -> str:
+    """Return a digest of the weights, the data, the settings of the engine and the engine."""
+    how = (MEASURED_AS, checkpoint.sha256, ground.data, ground.n_references, settings.options, settings.seed)
+    digest = hashlib.sha256(repr(how).encode())
     history = ground.history
     for array in (history.observations, history.actions, history.rewards):
         digest.update(np.ascontiguousarray(array).tobytes())
-    for node in bound.nodes.values():
-        digest.update(repr((node.name, [str(part) for part in node.parts], node.parents)).encode())
-        for part in node.parts:
-            digest.update(b"" if part.directions is None else part.directions.tobytes())
-        for values in (node.labels, node.selected):
-            digest.update(b"-" if values is None else np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()[:24]
+    return digest.hexdigest()
 
 
 def _study(
@@ -322,7 +367,7 @@ def _tasks(ground: Ground) -> int:
 def _warnings(study: BoundStudy, settings: ScrubSettings) -> list[str]:
     """What the whole study could not test."""
     warnings = []
-    if all(claim.kind != "wrong site" for claim in study.claims):
+    if all(claim.kind not in ("wrong site", QUICK) for claim in study.claims):
         warnings.append(
             "No wrong-site control could be made: no other place of the model fits the claim, or a node would say more "
             "there than the claim does."

@@ -16,10 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from ad_hypotheses.report.draw import BLACK, BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, array, picture
+from ad_hypotheses.report.result import Result
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import Markdown, code, count, table
 from ad_hypotheses.storage.files import write_files
-from ad_hypotheses.studies.tables import sweep_csv
+from ad_hypotheses.studies.tables import sweep_csv, table_of
 
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY)
 LOG_FROM = 8  # largest number of an axis over its smallest, from which on it is drawn on a logarithmic scale
@@ -68,8 +69,8 @@ class Trained:
         return self.held_out or self.train
 
 
-@dataclass(frozen=True)
-class Sweep:
+@dataclass(frozen=True, repr=False)
+class Sweep(Result):
     """What a sweep found.
 
     Attributes:
@@ -93,6 +94,24 @@ class Sweep:
     models: Sequence[Trained]
     failed: Mapping[str, Sequence[str]]
     unit: str = "episode"
+
+    @property
+    def headline(self) -> str:
+        """Name, axes and number of models."""
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        return f"{self.name}: {len(self.models)} models by {', '.join(self.axes)}{failed}"
+
+    def to_frame(self) -> Any:
+        """Return a line for each model, as a pandas.DataFrame."""
+        return table_of(rows(self))
+
+    def write(self, folder: str | Path) -> Path:
+        """Write the page with its plot and its table; returns the page.
+
+        Raises:
+            UserError: They cannot be written.
+        """
+        return write_sweep(self, Path(folder))
 
     @property
     def settings(self) -> list[str]:

@@ -1,0 +1,1 @@
+"""What a researcher types in Python: one function for one question, each thin above a study."""

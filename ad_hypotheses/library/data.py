@@ -1,0 +1,174 @@
+"""Learning histories to look at: fresh, edited, or in pairs that differ in one thing, and lives of models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ad_hypotheses.distill.config import Config
+from ad_hypotheses.errors import DataError, UserError
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.library.model import Model, load
+from ad_hypotheses.library.scrub import model_of
+from ad_hypotheses.studies import edits
+from ad_hypotheses.studies.data import ModelActor, facts_of
+from ad_hypotheses.studies.edits import Pair, Then
+from ad_hypotheses.studies.evaluate.curves import spread
+from ad_hypotheses.tasks.play import play
+from ad_hypotheses.tasks.task import Task
+
+
+def histories(
+    model: Model | str | Path,
+    rows: int = 64,
+    data: str = "source",
+    tasks: str = "held-out",
+    seed: int = 0,
+    progress: bool = False,
+) -> History:
+    """Generate learning histories that a model was never trained on, one learner a row.
+
+    Args:
+        model: The model, or its name.
+        rows: As for :meth:`Model.histories`.
+        data: As for :meth:`Model.histories`.
+        tasks: As for :meth:`Model.histories`.
+        seed: Decides everything.
+        progress: Whether to show how far it is.
+
+    Raises:
+        DataError: There is no such data set, there are no such tasks, or too few rows were asked for.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> adh.histories("bandit", 8, data="own").shape
+        (8, 100)
+    """
+    return _model(model).histories(rows, data, tasks, seed, progress)
+
+
+def edit(
+    history: History,
+    step: int,
+    *,
+    action: str | int | None = None,
+    reward: float | None = None,
+    observation: tuple[int, ...] | None = None,
+    then: Then = "world",
+    model: Model | str | Path | None = None,
+    seed: int = 0,
+) -> History:
+    """Change what was done, paid or seen at a step of every history.
+
+    Args:
+        history: The histories; they stay as they are.
+        step: Number of the step, from 0.
+        action: What is done instead, by name or number.
+        reward: What is paid instead.
+        observation: What is seen instead, a number for each channel; only with `then="nothing"`.
+        then: Who decides what follows: `"world"` answers the recorded actions, `"model"` goes on from there, or
+            `"nothing"` else changes.
+        model: The model that goes on, or its name; also says of which tasks histories are that were made by hand.
+        seed: Of what chance decides, and of the model's actions.
+
+    Raises:
+        DataError: There is no such step, action or reward, a model is missing, or the histories cannot be lived again.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> history = adh.load("bandit").histories(2)
+        >>> adh.edit(history, step=3, reward=1, then="nothing").rewards[:, 3]
+        array([1., 1.], dtype=float32)
+    """
+    task = _task(history, model)
+    checkpoint = None if model is None else _model(model).checkpoint
+    changed = edits.edit(history, step, task, action, reward, observation, then, checkpoint, seed)
+    return replace(changed, family=task)
+
+
+def counterfactual(name: str, history: History, *, model: Model | str | Path | None = None, seed: int = 0) -> Pair:
+    """Pair histories with the same ones but for one thing, the actions as recorded.
+
+    Args:
+        name: A kind of counterfactual of the task, e.g. `"goal-moved"`, `"arms-swapped"`.
+        history: At least one history.
+        model: Model of whose tasks histories are that were made by hand, or its name.
+        seed: Decides on places, episodes and actions.
+
+    Raises:
+        ConfigError: There is no such counterfactual.
+        DataError: It does not fit the histories, or none of them can be changed.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> pair = adh.counterfactual("rewards-swapped", adh.load("bandit").histories(8))
+        >>> bool((pair.reference.actions == pair.donor.actions).all())
+        True
+    """
+    pair = edits.counterfactual(name, history, _task(history, model), seed)
+    return replace(pair, donor=replace(pair.donor, family=pair.reference.family))
+
+
+def rollout(
+    actor: Model | Hypothesis | str | Path,
+    *,
+    tasks: int = 8,
+    episodes: int | None = None,
+    of: str = "held-out",
+    model: Model | str | Path | None = None,
+    seed: int = 0,
+) -> History:
+    """Let a model live in its tasks with frozen weights, or a hypothesis as the policy that its last node is.
+
+    Args:
+        actor: A model, its name, or a hypothesis.
+        tasks: How many lives, each in a task of its own as far as there are so many.
+        episodes: Of each life; None for as many as the model was trained on.
+        of: Which tasks: `"train"`, `"held-out"` or `"all"`.
+        model: Model in whose tasks a hypothesis lives, or its name; None for the model that it names.
+        seed: Decides everything.
+
+    Raises:
+        DataError: There are no such tasks.
+        UserError: There is not a single life or episode.
+        CapacityError: So many episodes do not fit into the model's context.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> adh.rollout(adh.load("bandit"), tasks=4)
+        History(4 x 100 steps of bandit, episodes: 1, actions: 5, sees nothing)
+    """
+    lived = model_of(actor, model) if isinstance(actor, Hypothesis) else _model(actor)
+    config: Config = lived.config
+    n_episodes = config.kept_episodes if episodes is None else episodes
+    for parameter, number in (("tasks", tasks), ("episodes", n_episodes)):
+        if number < 1:
+            raise UserError(f"`{parameter}` is {number}, but it must be at least 1.")
+    rng = np.random.default_rng([seed, tasks])
+    facts = spread(facts_of(lived.checkpoint, of), tasks, rng)
+    if isinstance(actor, Hypothesis):
+        history = play(lived.task, facts, lambda so_far: actor.policy(so_far)[:, -1], n_episodes, rng)
+    else:
+        history = ModelActor(lived.checkpoint, rng)(lived.task, facts, None, n_episodes * lived.task.horizon)
+    return replace(history, family=lived.task)
+
+
+def _model(model: Model | str | Path) -> Model:
+    return model if isinstance(model, Model) else load(model)
+
+
+def _task(history: History, model: Model | str | Path | None) -> Task:
+    """Return of which tasks histories are.
+
+    Raises:
+        DataError: Nobody has said.
+    """
+    if model is not None:
+        return _model(model).task
+    if history.family is None:
+        raise DataError("these histories do not say of which tasks they are: give the model (`model`) whose they are.")
+    task: Task = history.family
+    return task

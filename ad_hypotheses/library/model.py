@@ -1,0 +1,168 @@
+"""A trained model as a researcher has it in hand: the hooked transformer with everything that made it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as save_tensors
+
+from ad_hypotheses.distill.checkpoint import CARD, Checkpoint
+from ad_hypotheses.distill.checkpoint import load as load_checkpoint
+from ad_hypotheses.distill.config import Config
+from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.errors import UserError, did_you_mean
+from ad_hypotheses.language.history import History
+from ad_hypotheses.library.listening import listening
+from ad_hypotheses.storage.reading import read_text
+from ad_hypotheses.studies.data import chosen_data, histories
+from ad_hypotheses.tasks.task import Task
+
+ELSEWHERE = {"generate": "let it live in its tasks: ad_hypotheses.rollout(model, tasks=8)"}
+
+
+class Model(ADTransformer):
+    """A trained transformer with TransformerLens's hooks, cache and names, and with what it was trained on.
+
+    Returned by :func:`load`. Wherever TransformerLens asks for tokens, give a :class:`History`.
+
+    Attributes:
+        checkpoint_as_read: What was read from disk.
+        name: Name of the checkpoint.
+        task: Task family that it was trained on.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> model = adh.load("bandit")
+        >>> logits, cache = model.run_with_cache(model.histories(2))
+        >>> logits.shape, cache["pattern", 0].shape
+        (torch.Size([2, 100, 5]), torch.Size([2, 4, 100, 100]))
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(checkpoint.model.vocabulary, checkpoint.model.shape)
+        self.load_state_dict(checkpoint.model.state_dict())
+        self.to(checkpoint.model.device, checkpoint.model.dtype).eval()
+        self.name, self.checkpoint_as_read = checkpoint.name, checkpoint
+        self.task: Task = checkpoint.config.make_task()
+
+    @property
+    def config(self) -> Config:
+        """What it was trained with: task, source, histories, model, training."""
+        return self.checkpoint_as_read.config
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the weights as they are now, which is that of their file until they are changed."""
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}
+        return hashlib.sha256(save_tensors(weights)).hexdigest()
+
+    @property
+    def card(self) -> str:
+        """What is known about it, as Markdown; empty if it has no card."""
+        path = self.checkpoint_as_read.folder / CARD
+        return read_text(path) if path.is_file() else ""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """How its training went, and how it learns in its context, as plain data."""
+        return self.checkpoint_as_read.record
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What studies take: this very model, by the digest of its weights as they are now."""
+        return replace(self.checkpoint_as_read, model=self, record={**self.record, "weights_sha256": self.sha256})
+
+    def histories(
+        self, rows: int = 64, data: str = "source", tasks: str = "held-out", seed: int = 0, progress: bool = False
+    ) -> History:
+        """Generate learning histories that the model was never trained on, one learner a row.
+
+        Args:
+            rows: Number of histories, at least 2.
+            data: `"source"`: of the learners that it was distilled from; `"own"`: it lives itself; `"edited:<name>"`:
+                it lives, with one thing changed.
+            tasks: `"train"`, `"held-out"` or `"all"`.
+            seed: Decides everything.
+            progress: Whether to show how far it is.
+
+        Raises:
+            DataError: There is no such data set, there are no such tasks, or too few rows were asked for.
+            CapacityError: They would not fit into memory.
+
+        Example:
+            >>> import ad_hypotheses as adh
+            >>> adh.load("bandit").histories(3).actions.shape
+            (3, 100)
+        """
+        (name, *others) = chosen_data(data, self.task, self.config.kept_episodes)
+        if others:
+            raise UserError(f"`data` is {data!r}, but these are {1 + len(others)} data sets: name one.")
+        with listening(progress) as listener:
+            listener.begin("generating histories", rows * self.config.history_steps, "steps")
+            reached = (lambda done, total: listener.reach(done)) if progress else None
+            dataset = histories(self.checkpoint, rows, name, seed, tasks, progress=reached)
+        return replace(dataset.history, family=self.task)
+
+    def folded(self) -> Model:
+        """Return an exact copy with gains and biases of the layer norms in the weights that read them.
+
+        TransformerLens's helpers (`apply_ln_to_stack`, `logit_attrs`) and circuits of weights assume so.
+
+        Example:
+            >>> import ad_hypotheses as adh
+            >>> model = adh.load("bandit").folded()
+            >>> cache = model.run_with_cache(model.histories(2))[1]
+            >>> cache.logit_attrs(cache.decompose_resid(), tokens=0).shape[1:]
+            torch.Size([2, 100])
+        """
+        return Model(replace(self.checkpoint_as_read, model=super().folded()))
+
+    def to_single_token(self, action: str) -> int:
+        """Return the number of an action of the task by its name.
+
+        Raises:
+            UserError: There is no such action.
+        """
+        names = list(self.task.action_names)
+        if action not in names:
+            raise UserError(
+                f"there is no action {action!r}.{did_you_mean(action, names)} {self.task.name} has: {', '.join(names)}."
+            )
+        return names.index(action)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ELSEWHERE:
+            raise AttributeError(f"a model has no {name!r}: {ELSEWHERE[name]}.")
+        return super().__getattr__(name)
+
+    def __repr__(self) -> str:
+        shape = self.shape
+        return (
+            f"Model({self.name!r:.60} of {self.task.name}: {shape.n_layers} layers, {shape.n_heads} heads, width "
+            f"{shape.d_model}, context {shape.n_ctx} steps, {self.cfg.n_params:,} parameters)"
+        )
+
+
+def load(name: str | Path, device: str = "cpu") -> Model:
+    """Load a trained model by its name, or from a folder.
+
+    A name is looked for in `./models`, then in the folder that `$AD_HYPOTHESES_MODELS` names, then among the models
+    that are installed with the package.
+
+    Args:
+        name: `"dark-room"`, `"dark-room-grid/l1-s0"`, or the path to the folder of a checkpoint.
+        device: Where to put the weights.
+
+    Raises:
+        CheckpointError: There is no such model, or it is incomplete, truncated or altered.
+        ConfigError: Its task is in a Python file that was not trusted (`ad_hypotheses.tasks.trust`).
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> adh.load("bandit")
+        Model('bandit' of bandit: 2 layers, 4 heads, width 32, context 100 steps, 29,093 parameters)
+    """
+    return Model(load_checkpoint(name, device=device))

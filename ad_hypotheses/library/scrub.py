@@ -1,0 +1,200 @@
+"""Test a hypothesis by causal scrubbing, as a whole or on one context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from ad_hypotheses.errors import HypothesisError, did_you_mean
+from ad_hypotheses.language.history import History
+from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.language.load import chosen
+from ad_hypotheses.language.load import load as load_hypotheses
+from ad_hypotheses.library.listening import listening
+from ad_hypotheses.library.model import Model, load
+from ad_hypotheses.studies.data import EDITED, OWN, SOURCE
+from ad_hypotheses.studies.scrub.bind import ScrubSettings
+from ad_hypotheses.studies.scrub.context import ScrubbedContext, scrub_context
+from ad_hypotheses.studies.scrub.kept import Kept
+from ad_hypotheses.studies.scrub.record import Study
+from ad_hypotheses.studies.scrub.study import quick_look
+from ad_hypotheses.studies.scrub.study import scrub as scrub_all
+
+QUICK_ROWS, QUICK_DONORS = 32, 128
+
+
+@cache
+def kept() -> Kept:
+    """Return what this process generated and measured already."""
+    return Kept()
+
+
+def scrub(
+    hypothesis: Hypothesis | str | Path,
+    *,
+    model: Model | str | Path | None = None,
+    controls: Sequence[Hypothesis] | None = None,
+    against: Sequence[Hypothesis] | None = None,
+    rows: int | None = None,
+    passes: int | None = None,
+    pool: int | None = None,
+    data: str | Sequence[str] = (SOURCE, OWN, EDITED.rstrip(":")),
+    tasks: str = "all",
+    others: str = "joint",
+    align: str = "step",
+    shared: bool = False,
+    seed: int = 0,
+    rollouts: int = 64,
+    rivals: bool = True,
+    findings: int | None = None,
+    memory: int | None = None,
+    quick: bool = False,
+    name: str | None = None,
+    progress: bool = False,
+) -> Study:
+    """Test a hypothesis and its controls by causal scrubbing, and judge them together.
+
+    Chan et al. 2022, "Causal Scrubbing: a method for rigorously testing interpretability hypotheses".
+
+    Histories, the model's own run and whatever of a claim did not change are kept in this process (1.5 GB at most), so
+    that testing a claim again after an edit of one node is quick. Nothing is written to disk.
+
+    Args:
+        hypothesis: A claim, or the path or name of a file that holds one.
+        model: What to test it on, or its name; None for the model that the hypothesis names.
+        controls: Claims that should do worse; None for those of the file, or none.
+        against: Claims to compare with, end to end; None for all others about the same model in the file and beside it.
+        rows: References of each data set; None for 256, or 32 of a quick look.
+        passes: How often every reference is scrubbed; None for 2, or 1 of a quick look.
+        pool: Donors of each data set, which are other learners; None for four times the references, at least 1024, or
+            128 of a quick look.
+        data: Data sets: `"source"`, `"own"`, `"edited"` or `"edited:<name>"`, in a list or with commas between.
+        tasks: `"train"`, `"held-out"` or `"all"`.
+        others: `"joint"`: unimportant inputs come from one random history; `"independent"`: each from its own.
+        align: Which steps may stand in for a step: `"step"`, `"episode_step"` or `"any"`.
+        shared: Whether a node is drawn once for all its readers: cheaper, and less strict.
+        seed: Of the histories, all draws and the bootstrap.
+        rollouts: Lives of the explanation as a learner; 0 for none.
+        rivals: Whether to compare with other claims at all.
+        findings: How many features an adversary reports that the hypothesis leaves out; None for no adversary.
+        memory: Bytes that may be used; None for what is free.
+        quick: Give first figures and no verdict: few histories of the source's data alone, no controls, no rivals.
+        name: Which hypothesis of a file that holds several.
+        progress: Whether to show how far it is.
+
+    Returns:
+        The study: `verdict`, `fidelity`, `to_frame()`, `worst()`, `write("reports")`.
+
+    Raises:
+        HypothesisError: The claim does not fit the model or the data, or a file does not hold it.
+        CheckpointError: There is no such model.
+        DataError: There are no such data, or they leave nothing to test.
+        CapacityError: It would not fit into memory; raised before it starts.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> study = adh.scrub("win_stay", quick=True)
+        >>> study.verdict
+        'quick look: no verdict'
+        >>> list(study.to_frame("nodes")["node"])
+        ['last', 'rule', 'choice']
+    """
+    claims = claims_of(hypothesis, name, controls)
+    chosen_model = model_of(claims[0], model)
+    settings = ScrubSettings(
+        rows=rows or (QUICK_ROWS if quick else 256),
+        passes=passes or (1 if quick else 2),
+        pool=pool or (QUICK_DONORS if quick else None),
+        data=(SOURCE,) if quick else tuple(data.split(",")) if isinstance(data, str) else tuple(data),
+        tasks=tasks,
+        others=others,
+        align=align,  # type: ignore[arg-type]
+        shared=shared,
+        seed=seed,
+        rollouts=0 if quick else rollouts,
+        memory=memory,
+        findings=findings,
+        rivals=rivals and not quick,
+    )
+    with listening(progress) as listener:
+        if quick:
+            return quick_look(claims[0], chosen_model.checkpoint, settings, kept(), listener)
+        options = {"model": chosen_model.checkpoint, "against": against, "progress": listener, "kept": kept()}
+        return scrub_all(claims, settings, **options)[0]  # type: ignore[arg-type]
+
+
+def scrub_at(
+    hypothesis: Hypothesis | str | Path,
+    history: History,
+    among: History,
+    *,
+    model: Model | str | Path | None = None,
+    passes: int = 1,
+    others: str = "joint",
+    align: str = "step",
+    shared: bool = False,
+    seed: int = 0,
+    name: str | None = None,
+) -> ScrubbedContext:
+    """Scrub one context, whoever lived it, and say who stood in for what.
+
+    Args:
+        hypothesis: A claim, or the path or name of a file that holds one.
+        history: The context, one row: of :meth:`Model.histories`, edited, or made by hand.
+        among: Histories that donors come from, of as many steps; rows that show the same as the context are left out.
+        model: What is scrubbed, or its name; None for the model that the hypothesis names.
+        passes: How often.
+        others: As for :func:`scrub`.
+        align: As for :func:`scrub`.
+        shared: As for :func:`scrub`.
+        seed: Of all draws.
+        name: Which hypothesis of a file that holds several.
+
+    Returns:
+        Log-probabilities of every pass, and the donor (row of `among`, and step) of every arrow at every step.
+
+    Raises:
+        HypothesisError: The claim does not fit the model or the data.
+        DataError: The context is not a single row, or does not go with the others.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> histories = adh.load("bandit").histories(64)
+        >>> adh.scrub_at("win_stay", histories[0], among=histories).to_frame().columns.to_list()
+        ['pass', 'arrow', 'step', 'donor_row', 'donor_step']
+    """
+    claim = claims_of(hypothesis, name)[0]
+    checkpoint = model_of(claim, model).checkpoint
+    settings = ScrubSettings(passes=passes, others=others, align=align, shared=shared, seed=seed)  # type: ignore[arg-type]
+    return scrub_context(claim, checkpoint, history, among, settings)
+
+
+def claims_of(
+    hypothesis: Hypothesis | str | Path, name: str | None = None, controls: Sequence[Hypothesis] | None = None
+) -> list[Hypothesis]:
+    """Return a hypothesis and its controls.
+
+    Raises:
+        HypothesisError: A file does not hold it, or several and it was not said which.
+    """
+    if isinstance(hypothesis, Hypothesis):
+        return [hypothesis, *(controls or ())]
+    if not isinstance(hypothesis, str | Path):
+        raise HypothesisError(
+            f"`hypothesis` is a {type(hypothesis).__name__}, but it must be a Hypothesis, or the name of a file that "
+            "holds one."
+        )
+    groups = {str(main.name): (main, of_file) for main, of_file in chosen(load_hypotheses(hypothesis), None)}
+    if name is not None and name not in groups:
+        hint = did_you_mean(name, groups)
+        raise HypothesisError(f"`name` is {name!r}, but {hypothesis} holds {', '.join(groups)}.{hint}")
+    if name is None and len(groups) > 1:
+        raise HypothesisError(f"{hypothesis} holds several hypotheses, {', '.join(groups)}: choose one (`name`).")
+    main, of_file = groups[name or next(iter(groups))]
+    return [main, *(of_file if controls is None else controls)]
+
+
+def model_of(claim: Hypothesis, model: Model | str | Path | None) -> Model:
+    """Return the model that a claim is tested on."""
+    return model if isinstance(model, Model) else load(claim.model if model is None else model)
