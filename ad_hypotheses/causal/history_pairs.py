@@ -111,6 +111,7 @@ def make_pairs(donors: str, task: Task, history: History, seed: int, bound: Boun
     counterfactual = make_counterfactual(donors, task, history, np.random.default_rng([seed, len(donors)]))
     words = f"each history reads from itself with one thing changed: {counterfactual.words}"
     pairs = _kept(history, counterfactual.history, counterfactual.changed, donors, words)
+    assert pairs.rows is not None
     towards = towards_of(task, pairs.reference, counterfactual, pairs.rows)
     return replace(pairs, first_step=counterfactual.first_step[pairs.rows], towards=towards)
 

@@ -225,7 +225,7 @@ class ADTransformer(LensModel):
         self.ln_final = LayerNorm(shape)
         self.W_U = nn.Parameter(torch.empty(shape.d_model, vocabulary.n_actions))
         self.b_U = nn.Parameter(torch.zeros(vocabulary.n_actions))
-        self.cfg.n_params = sum(weight.numel() for weight in self.parameters())
+        self.cfg.n_params = sum(weight.numel() for weight in self.parameters())  # type: ignore[attr-defined]
         self._initialise(seed)
         self.setup()
         self.name = ""

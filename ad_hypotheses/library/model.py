@@ -41,6 +41,8 @@ class Model(ADTransformer):
         (torch.Size([2, 100, 5]), torch.Size([2, 4, 100, 100]))
     """
 
+    name: str
+
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint.model.vocabulary, checkpoint.model.shape)
         self.load_state_dict(checkpoint.model.state_dict())
@@ -139,10 +141,10 @@ class Model(ADTransformer):
         return super().__getattr__(name)
 
     def __repr__(self) -> str:
-        shape = self.shape
+        shape, n_parameters = self.shape, sum(weight.numel() for weight in self.parameters())
         return (
             f"Model({self.name!r:.60} of {self.task.name}: {shape.n_layers} layers, {shape.n_heads} heads, width "
-            f"{shape.d_model}, context {shape.n_ctx} steps, {self.cfg.n_params:,} parameters)"
+            f"{shape.d_model}, context {shape.n_ctx} steps, {n_parameters:,} parameters)"
         )
 
 

@@ -75,10 +75,10 @@ class Pair(Result):
         """
         try:
             content = parse_json(text)
-            histories = (History.of_plain(content[name]) for name in ("reference", "donor"))
-            arrays = (np.array(content[name], dtype=np.int64) for name in ("first_step", "rows"))
+            reference, donor = (History.of_plain(content[name]) for name in ("reference", "donor"))
+            first_step, rows = (np.array(content[name], dtype=np.int64) for name in ("first_step", "rows"))
             towards = {name: np.array(actions, dtype=bool) for name, actions in content["towards"].items()}
-            return cls(*histories, *arrays, content["words"], content["name"], towards)
+            return cls(reference, donor, first_step, rows, content["words"], content["name"], towards)
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise DataError(f"`text` does not hold what a {cls.__name__} holds: {error!r}.") from error
 

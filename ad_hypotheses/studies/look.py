@@ -172,7 +172,8 @@ def attend(model: ADTransformer, name: str, history: History, step: int) -> Atte
     """Return where every head looks at one step; arguments and errors as for :func:`attribute`."""
     step = _step(history, step)
     seen = history.window(stop=step + 1)
-    _, cache = model.run_with_cache(seen, names_filter=lambda hook: hook.endswith("hook_pattern"))
+    cache = model.run_with_cache(seen, names_filter=lambda hook: hook.endswith("hook_pattern"))[1]
+    assert isinstance(cache, Cache)
     roles = {role: holds(seen)[0, -1] for role, holds in PAIR_ROLES.items()}
     return AttentionPattern(
         name,
