@@ -8,16 +8,8 @@ from dataclasses import fields, replace
 import numpy as np
 
 from ad_hypotheses.evidence.plain_data import Curve, Number
-from ad_hypotheses.studies.scrub.record import (
-    Claim,
-    DataRecord,
-    NodeRecord,
-    Regime,
-    Study,
-    UndeclaredArrow,
-    UndeclaredArrows,
-    WorstPosition,
-)
+from ad_hypotheses.studies.scrub.claim_parts import NodeRecord, Regime, UndeclaredArrow, UndeclaredArrows, WorstPosition
+from ad_hypotheses.studies.scrub.record import Claim, DataRecord, Study
 from ad_hypotheses.tasks.dark_room import MOVES, DarkRoom
 
 MOVE_NAMES = ["stay", "up", "down", "left", "right"]

@@ -156,11 +156,11 @@ def test_lists_are_tables():
     assert adh.read(line["file"]).verdict == "refuted"
 
 
-def test_what_is_read_is_written_again_byte_for_byte(tmp_path):
-    path = Path("reports/examples/win_stay-bandit.json")
-    pages = adh.read(path).write(tmp_path)
-    assert (tmp_path / path.name).read_bytes() == path.read_bytes()
-    assert pages[-1].suffix == ".md"
+def test_what_is_read_is_written_again(tmp_path, sketches):
+    record = adh.read("reports/examples/win_stay-bandit.json")
+    pages = record.write(tmp_path)
+    assert adh.read(tmp_path / "win_stay-bandit.json").to_json() == record.to_json()
+    assert pages[-1] == tmp_path / "win_stay-bandit.md"
 
 
 # scrubbing from a cell

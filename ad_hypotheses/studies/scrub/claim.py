@@ -16,9 +16,10 @@ from ad_hypotheses.evidence.specificity import Specificity, of_claim, specificit
 from ad_hypotheses.evidence.verdict import Cell, Judgement, Tested
 from ad_hypotheses.language.check import Bound, BoundNode
 from ad_hypotheses.language.history import History
+from ad_hypotheses.studies.scrub.claim_parts import NodeRecord, Regime, WorstPosition
 from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.measure import INDEPENDENT, SCRUBBED, STRUCTURE, WITH_SELF, Measured
-from ad_hypotheses.studies.scrub.record import Claim, NodeRecord, Regime, WorstPosition
+from ad_hypotheses.studies.scrub.record import Claim
 
 WORST = 6  # positions that a report draws
 HARDLY_FREE = 0.05  # specificity of a node under which it is as good as injective

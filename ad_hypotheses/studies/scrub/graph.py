@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from ad_hypotheses.report.words import NOT_ESTIMABLE, figure, percent
-from ad_hypotheses.studies.scrub.record import Claim, NodeRecord, kept
+from ad_hypotheses.studies.scrub.claim_parts import NodeRecord
+from ad_hypotheses.studies.scrub.record import Claim, kept
 
 MAX_EDGES = 500  # GitHub refuses to draw more
 MAX_LABEL = 60  # longer sites would make boxes that no page holds

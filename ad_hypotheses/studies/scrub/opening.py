@@ -6,15 +6,8 @@ from collections.abc import Sequence
 
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import Markdown, code, counted, figure, joined, literal
-from ad_hypotheses.studies.scrub.record import (
-    Claim,
-    Regime,
-    Study,
-    UndeclaredArrow,
-    UndeclaredArrows,
-    did_as_well,
-    kept,
-)
+from ad_hypotheses.studies.scrub.claim_parts import Regime, UndeclaredArrow, UndeclaredArrows
+from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well, kept
 
 
 def controls_outcome(claim: Claim, controls: Sequence[Claim]) -> str:

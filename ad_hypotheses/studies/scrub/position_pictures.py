@@ -14,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from ad_hypotheses.report.draw import BLACK, BLUE, FAINT, GREEN, GREY, INK, YELLOW, picture
-from ad_hypotheses.studies.scrub.record import WorstPosition
+from ad_hypotheses.studies.scrub.claim_parts import WorstPosition
 
 MAX_DRAWN = 6
 MAX_BARS = 10  # of more actions, those that matter most are shown

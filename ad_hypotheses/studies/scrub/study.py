@@ -34,11 +34,12 @@ from ad_hypotheses.studies.rivals.record import Rivalry
 from ad_hypotheses.studies.rivals.study import compare
 from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all, predicted, prepare
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, tested, weigh
+from ad_hypotheses.studies.scrub.claim_parts import UndeclaredArrows
 from ad_hypotheses.studies.scrub.cost import Cost, refuse_too_large
 from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.kept import Kept, Remembered, graph_digest
 from ad_hypotheses.studies.scrub.measure import Extent, Measured, kept_or_measured, measure
-from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study, UndeclaredArrows
+from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study
 from ad_hypotheses.studies.scrub.undeclared import undeclared_arrows
 
 MEASURED_AS = 7  # raise it when the engine measures something else: interrupted studies then start anew
@@ -134,9 +135,11 @@ def run_studies(
     for study in studies:
         rivalries = _rivalries(study, settings, progress)
         of_study = list(islice(judgements, len(study.claims)))
-        progress.begin("screening undeclared arrows", 1)
-        undeclared = undeclared_arrows(study.claims[0].measured, of_study[0], settings.options, settings.seed)
-        progress.advance(1)
+        undeclared = None
+        if study.claims[0].kind != QUICK:
+            progress.begin("screening undeclared arrows", 1)
+            undeclared = undeclared_arrows(study.claims[0].measured, of_study[0], settings.options, settings.seed)
+            progress.advance(1)
         records.append(_study(study, of_study, rivalries, undeclared, settings, command))
     return records
 

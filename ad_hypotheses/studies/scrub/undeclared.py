@@ -24,8 +24,8 @@ from ad_hypotheses.language.declared import MissingArrow, missing_arrows, with_a
 from ad_hypotheses.language.hypothesis import HISTORY, Hypothesis, Node
 from ad_hypotheses.language.write import NAMES_IN_USE
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim
+from ad_hypotheses.studies.scrub.claim_parts import UndeclaredArrow, UndeclaredArrows
 from ad_hypotheses.studies.scrub.measure import SCRUBBED
-from ad_hypotheses.studies.scrub.record import UndeclaredArrow, UndeclaredArrows
 
 METRIC = "kl"  # as fidelity has it: on every data set, and no cancellation hides in it
 POSITIONS = 8192  # of the references that are looked at: about 3 s of processor time on the largest shipped models
