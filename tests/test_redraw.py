@@ -94,7 +94,7 @@ def test_a_parquet_table_is_left_alone(tmp_path, sketches):
     [
         (
             b"# a page",
-            r"record\.json is not a record: .*Name a \.json file that one of scrub, patch, evaluate, calibrate",
+            r"record\.json is not a record: .*Name a \.json file that one of scrub, patch, evaluate, behave, calibrate",
         ),
         (b"[1, 2]", "is JSON, but not the record of a study"),
         (b'{"weights_sha256": "a", "config": {}, "command": "train"}', "is JSON, but not the record of a study"),
@@ -102,6 +102,7 @@ def test_a_parquet_table_is_left_alone(tmp_path, sketches):
         (b'{"claims": [], "curves": [], "schema": 3}', "does not hold what a record holds: .*title is missing"),
         (b'{"patches": [], "donors": "any", "schema": 2}', "does not hold what a record of patches holds"),
         (b'{"outcomes": [], "claims": [], "schema": 2}', "does not hold what a calibration holds"),
+        (b'{"subjects": [], "contexts": 2, "schema": 1}', "does not hold what a record of behaviour holds"),
         (b'{"models": [{}], "command": ""}', "does not hold what an evaluation holds: .*name is missing"),
     ],
 )

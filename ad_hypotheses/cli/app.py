@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ad_hypotheses.cli.behave import behave
 from ad_hypotheses.cli.calibrate import calibrate
 from ad_hypotheses.cli.check import check
 from ad_hypotheses.cli.evaluate import evaluate
@@ -81,6 +82,7 @@ _verb("train", train, "models/dark-room/config.yaml")
 _verb("sweep", sweep, "sweep.yaml --workers 4")
 _verb("known", known, "win-stay")
 _verb("evaluate", evaluate, "dark-room --rollouts 1000")
+_verb("behave", behave, "dark-room --quick")
 _verb("new", new, "win_stay")
 _verb("check", check, "hypotheses/win_stay.py")
 _verb("scrub", scrub, "hypotheses/win_stay.py --model dark-room --samples 512")

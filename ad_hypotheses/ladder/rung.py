@@ -130,6 +130,8 @@ class Rung:
         fit: Given the background, returns what begins a context; numbers of its own are fitted here, once.
         lacks: Says what a background lacks for it, or nothing.
         rows_at_once: Rows that are run side by side, so that what a learner remembers of them fits into caches.
+        needs_worlds: Whether it looks at the worlds of a context; one that does not is run on contexts of several
+            worlds at once.
     """
 
     name: str
@@ -139,3 +141,4 @@ class Rung:
     fit: Callable[[Background], Begin]
     lacks: Callable[[Background], str] = _nothing
     rows_at_once: int = 256
+    needs_worlds: bool = False

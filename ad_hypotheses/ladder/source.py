@@ -180,7 +180,8 @@ def source_rung(seeds: int = SEEDS) -> Rung:
         return begin
 
     words = "is the source itself, run on what is visible and averaged over its own chance"
-    return Rung("source", 8, words, "nothing", fit, _lacks, rows_at_once=max(1, AT_ONCE // seeds))
+    rows_at_once = max(1, AT_ONCE // seeds)
+    return Rung("source", 8, words, "nothing", fit, _lacks, rows_at_once, needs_worlds=True)
 
 
 RUNGS = (source_rung(),)

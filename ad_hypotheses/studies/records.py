@@ -48,6 +48,7 @@ KINDS = (
     RecordKind("scrub", frozenset({"claims", "curves"}), "ad_hypotheses.studies.scrub", "read_study"),
     RecordKind("patch", frozenset({"patches", "donors"}), "ad_hypotheses.studies.patch", "read_patch_study"),
     RecordKind("evaluate", frozenset({"models", "command"}), "ad_hypotheses.studies.evaluate", "read_evaluation"),
+    RecordKind("behave", frozenset({"subjects", "contexts"}), "ad_hypotheses.studies.behave", "read_behaviour"),
     RecordKind("calibrate", frozenset({"outcomes", "claims"}), "ad_hypotheses.known.calibration", "read_calibration"),
 )
 
@@ -56,10 +57,10 @@ def read(path: Path) -> Any:
     """Read the record of a study, of whichever kind it is.
 
     Args:
-        path: A JSON file that `scrub`, `patch`, `evaluate` or `calibrate` wrote beside its page.
+        path: A JSON file that `scrub`, `patch`, `evaluate`, `behave` or `calibrate` wrote beside its page.
 
     Returns:
-        A `Study`, `PatchStudy`, `Evaluation` or `Calibration`.
+        A `Study`, `PatchStudy`, `Evaluation`, `Behaviour` or `Calibration`.
 
     Raises:
         DataError: The file is missing, damaged, of another version or not such a record.

@@ -61,6 +61,10 @@ class TwoGoals(ChangedWorld):
         assert np.array_equal(seen, same), "the ways of this family depend on the goal"
         return seen, np.maximum(rewards, second_rewards), (first, second)
 
+    def state_index(self, state: Any) -> Int[np.ndarray, " batch"]:
+        """Return the numbers of the states, as of a world in which the first goal is the only one."""
+        return self.task.state_index(state[0])
+
 
 class ExchangedActions(ChangedWorld):
     """Two actions do what the other one does: the fact `exchanged`, `[row, 2]`."""
@@ -84,6 +88,16 @@ class ExchangedActions(ChangedWorld):
         exchanged, inner = state
         seen, rewards, after = self.task.step(inner, exchange(actions[:, None], exchanged)[:, 0], rng)
         return seen, rewards, (exchanged, after)
+
+    def state_index(self, state: Any) -> Int[np.ndarray, " batch"]:
+        """Return the numbers of the states."""
+        return self.task.state_index(state[1])
+
+    def expert(self, state: Any) -> Float[np.ndarray, "batch action"]:
+        """Return the best actions by their exchanged names."""
+        exchanged, inner = state
+        names = np.tile(np.arange(self.task.n_actions), (len(exchanged), 1))
+        return np.take_along_axis(self.task.expert(inner), exchange(names, exchanged), axis=1)
 
 
 def exchange(

@@ -1,0 +1,115 @@
+"""`behave`: show models what simpler learners and their source would take differently."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ad_hypotheses.cli.options import AsJson, Device, Models, Seed, Threads, Trust, at_least
+from ad_hypotheses.cli.rerun import rerun_command
+from ad_hypotheses.errors import CheckpointError, UserError
+from ad_hypotheses.report.screen import out, print_json, say
+from ad_hypotheses.studies.machine import require_writable, set_up_torch
+
+if TYPE_CHECKING:
+    from ad_hypotheses.studies.behave.record import ModelBehaviour
+
+
+def behave(
+    context: typer.Context,
+    model: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL", help="Names or folders, or patterns such as 'grid/*'.", show_default=False),
+    ],
+    models: Models = Path("models"),
+    test: Annotated[
+        list[str] | None,
+        typer.Option("--test", metavar="NAME", help="Do only this test; repeatable.", show_default="all"),
+    ] = None,
+    rung: Annotated[
+        list[Path] | None,
+        typer.Option("--rung", metavar="FILE", help="Python file with rungs of your own, which is run; repeatable."),
+    ] = None,
+    contexts: Annotated[
+        int | None,
+        typer.Option(
+            "--contexts", metavar="N", callback=at_least(2), help="Contexts a cell.", show_default="200; quick 12"
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--source-seeds",
+            metavar="N",
+            callback=at_least(1),
+            help="Learners that the source is averaged over in each context.",
+            show_default="24; quick 8",
+        ),
+    ] = None,
+    data: Annotated[
+        str, typer.Option("--data", metavar="NAMES", help="Data sets to take a model apart on, with commas.")
+    ] = "source,own,edited",
+    seed: Seed = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Few contexts, for a first look.")] = False,
+    trust: Trust = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    reports: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write the report.")] = Path(
+        "reports"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Ask whether models do reinforcement learning in their context, or something simpler.
+
+    Shows each model, its source and a ladder of simpler learners the same contexts, on which they disagree.
+
+    Ctrl-C stops it; the same command goes on.
+    """
+    from ad_hypotheses.storage.scratch import clear_old
+    from ad_hypotheses.studies.behave.page import write_behaviour
+    from ad_hypotheses.studies.behave.study import CONTEXTS, FEW_CONTEXTS, FEW_SEEDS, KEPT, SEEDS
+    from ad_hypotheses.studies.behave.study import behave as study
+    from ad_hypotheses.studies.evaluate.choose import choose
+    from ad_hypotheses.studies.interrupt import watched
+
+    set_up_torch(device, threads)
+    damaged: dict[str, UserError] = {}
+    command = rerun_command(context, *model, leave_out=("threads",), always=("seed",))
+    with watched() as meter:
+        chosen = choose(model, models, device, damaged, meter)
+        require_writable(reports, "reports")
+        behaviour = study(
+            chosen,
+            contexts=contexts or (FEW_CONTEXTS if quick else CONTEXTS),
+            seeds=seeds or (FEW_SEEDS if quick else SEEDS),
+            seed=seed,
+            tests=test or (),
+            rungs=rung or (),
+            data=data,
+            command=command,
+            kept=reports / KEPT,
+            progress=meter,
+        )
+        page = write_behaviour(behaviour, reports)[-1]
+        meter.say(clear_old(reports / KEPT), "dim")
+    if as_json:
+        print_json({"report": page.as_posix(), "record": page.with_suffix(".json").as_posix()})
+    else:
+        _show(behaviour.subjects, page)
+    if damaged:
+        listed = "\n".join(f"  {name}: {error}" for name, error in damaged.items())
+        raise CheckpointError(f"the others were asked; these are damaged:\n{listed}")
+
+
+def _show(models: Sequence[ModelBehaviour], page: Path) -> None:
+    console = out()
+    for model in models:
+        say(console, model.name, "bold")
+        for test in model.tests:
+            say(console, f"  {test.name}: {test.sentence}")
+        for name, reason in model.left_out.items():
+            say(console, f"  {name}: not done, {reason}", "dim")
+    say(console, f"report: {page}")

@@ -1,0 +1,1 @@
+"""What does a model do where simpler learners and its source would do different things?"""

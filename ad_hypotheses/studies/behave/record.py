@@ -1,0 +1,200 @@
+"""What was found of the behaviour of models, as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ad_hypotheses.evidence.plain_data import Number, as_recorded, plain, read_record
+
+SCHEMA = 1
+MODEL, UNTRAINED, NOVICE, SOURCE, GATE = "model", "untrained", "novice", "source", "gate"
+
+
+@dataclass(frozen=True)
+class RungRecord:
+    """A rung that was run: its name, its place on the ladder, what it does and what it ignores."""
+
+    name: str
+    level: int
+    words: str
+    ignores: str
+
+
+@dataclass(frozen=True)
+class BehaviourCell:
+    """One cell of a test: contexts that are alike in what matters.
+
+    Attributes:
+        label: What was shown.
+        x: Its place on the axis of the figure; NaN where cells have no order.
+        contexts: How many.
+        values: The critical quantity of the model, of every rung, and of an untrained network. {who: number}
+    """
+
+    label: str
+    x: float
+    contexts: int
+    values: dict[str, Number]
+
+
+@dataclass(frozen=True)
+class TestRecord:
+    """One test of the battery.
+
+    Attributes:
+        name: Name of the test.
+        question: What it asks.
+        quantity: What is measured.
+        axis: What `x` of the cells is; empty where cells have no order.
+        effect: How the cells become one figure, in words.
+        cells: The cells, in order.
+        effects: The one figure, of the model, every rung and the untrained network.
+        control: Which rung had to show the effect, and whether it and the untrained network did as they should.
+        reported: Whether the controls hold; where they do not, nothing is concluded.
+        sentence: What came out.
+    """
+
+    name: str
+    question: str
+    quantity: str
+    axis: str
+    effect: str
+    cells: list[BehaviourCell]
+    effects: dict[str, Number]
+    control: str
+    reported: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class TrackingRecord:
+    """How the log-odds of the critical action follow those of a rung, context by context.
+
+    Attributes:
+        rung: Which rung.
+        contexts: Decisions that are compared.
+        slope, intercept, r2: Over all contexts; a slope of 1 and an intercept of 0 is the rung itself.
+        within: Slope within a cell: equal averages alone leave it at 0.
+        within_r2: Share of the variance within cells.
+    """
+
+    rung: str
+    contexts: int
+    slope: Number
+    intercept: Number
+    r2: Number
+    within: Number
+    within_r2: Number
+
+
+@dataclass(frozen=True)
+class MixtureRecord:
+    """Which rungs a model is a mixture of, in one regime of one data set.
+
+    Attributes:
+        data: Name of the data set.
+        regime: Name of the regime.
+        positions: Decisions of the half that weights are judged on.
+        weights: Share of each rung, fitted on the other half; of rungs that do the same there, the simplest stands for
+            all. {rung: number}
+        entropy: Mean entropy of the model's own decisions, in nats: the least cross-entropy that anything can have.
+        cross_entropy: Mean cross-entropy of the mixture.
+        unexplained: Kullback-Leibler divergence from the model to the mixture: what no rung explains.
+        alone: The same for each rung alone. {rung: number}
+        uniform: The same for chance.
+    """
+
+    data: str
+    regime: str
+    positions: int
+    weights: dict[str, Number]
+    entropy: float
+    cross_entropy: float
+    unexplained: Number
+    alone: dict[str, Number]
+    uniform: float
+
+
+@dataclass(frozen=True)
+class ModelBehaviour:
+    """What was found of one model.
+
+    Attributes:
+        name: Name of the checkpoint.
+        sha256: Of its weights.
+        task: Its family of tasks, with parameters.
+        source: What it was distilled from, with parameters.
+        layers: Layers of the transformer.
+        train_tasks: Tasks that it was trained on.
+        rungs: Rungs that were run.
+        absent: Why other rungs were not. {rung: reason}
+        tests: The battery.
+        left_out: Why other tests were not done. {test: reason}
+        tracking: By rung.
+        mixtures: By data set and regime; `all` is every regime.
+        untrained: The same for an untrained network of the same size, over all regimes: a control.
+    """
+
+    name: str
+    sha256: str
+    task: str
+    source: str
+    layers: int
+    train_tasks: int
+    rungs: list[RungRecord]
+    absent: dict[str, str]
+    tests: list[TestRecord]
+    left_out: dict[str, str]
+    tracking: list[TrackingRecord]
+    mixtures: list[MixtureRecord]
+    untrained: list[MixtureRecord]
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """The behaviour of some models.
+
+    Attributes:
+        command: What makes the same record again.
+        contexts: Contexts a cell.
+        seeds: Learners that the source is averaged over in each context.
+        seed: Of everything random.
+        versions: Of what the figures may depend on.
+        subjects: What was found of each model.
+        schema: Version of the format.
+    """
+
+    command: str
+    contexts: int
+    seeds: int
+    seed: int
+    versions: dict[str, str]
+    subjects: list[ModelBehaviour]
+    schema: int = field(default=SCHEMA)
+
+    @property
+    def name(self) -> str:
+        """Name of the report."""
+        names = [model.name.replace("/", "-") for model in self.subjects]
+        return "behave-" + (names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}-more")
+
+    def to_json(self) -> str:
+        """Return the record as JSON, with six digits a number."""
+        return json.dumps(plain(dataclasses.asdict(self)), indent=1)
+
+    def recorded(self) -> Behaviour:
+        """Return the record as it comes back from its file."""
+        return as_recorded(self)
+
+
+def read_behaviour(path: Path) -> Behaviour:
+    """Read a record.
+
+    Raises:
+        DataError: The file is missing, damaged or of another version.
+    """
+    again = "Run python cli.py behave again."
+    return read_record(Behaviour, path, (SCHEMA,), "a record of behaviour", again)

@@ -1,0 +1,301 @@
+"""Show models what simpler learners and their source would take differently, and see whom they follow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ad_hypotheses.distill.checkpoint import Checkpoint, build, versions
+from ad_hypotheses.errors import DataError, did_you_mean
+from ad_hypotheses.evidence.plain_data import build as from_plain
+from ad_hypotheses.evidence.plain_data import plain
+from ad_hypotheses.ladder.catalogue import LADDER, fitting, rungs_in_file
+from ad_hypotheses.ladder.run import predict
+from ad_hypotheses.ladder.rung import Background, Begin, Context, Rung
+from ad_hypotheses.ladder.source import SEEDS, source_rung
+from ad_hypotheses.progress import Progress, duration
+from ad_hypotheses.report.markdown import describe
+from ad_hypotheses.report.words import counted
+from ad_hypotheses.studies.behave.battery import BATTERY, TESTS, BehaviourTest
+from ad_hypotheses.studies.behave.condition import Subject
+from ad_hypotheses.studies.behave.measure import Everybody, judged, measure, probabilities
+from ad_hypotheses.studies.behave.mixture import Shown, mixtures
+from ad_hypotheses.studies.behave.record import (
+    MODEL,
+    SOURCE,
+    UNTRAINED,
+    Behaviour,
+    MixtureRecord,
+    ModelBehaviour,
+    RungRecord,
+    TestRecord,
+    TrackingRecord,
+)
+from ad_hypotheses.studies.behave.tracking import track
+from ad_hypotheses.studies.data import FRESH, chosen_data, facts_of, histories
+from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
+from ad_hypotheses.studies.evaluate.curves import spread
+from ad_hypotheses.studies.evaluate.figures import task_numbers
+from ad_hypotheses.studies.evaluate.study import KeptResults
+from ad_hypotheses.tasks.task import n_tasks_of
+
+KEPT = ".behaved"  # folder in the reports for what was measured, so that no run measures it again
+MEASURED_AS = 1  # raise it when a test or a rung becomes another: what was measured is then measured again
+CONTEXTS, FEW_CONTEXTS, FEW_SEEDS = 200, 12, 8
+LIVES, FEWEST_LIVES = 512, 112  # of the source, from which rungs take their numbers; fewer for few contexts
+DATA_ROWS = 64  # lives of a data set that a model is taken apart on
+USUAL_CELLS = 40  # conditions of a battery, for what it costs
+FOLLOWED = ("source", "counting", "belief")  # rungs that decisions are regressed on
+
+
+@dataclass(frozen=True)
+class BehaviourSettings:
+    """How to ask.
+
+    Attributes:
+        contexts: Contexts a cell.
+        seeds: Learners that the source is averaged over.
+        seed: Of everything random.
+        tests: Tests to do.
+        ladder: Rungs to run, where they fit.
+        data: Data sets that a model is taken apart on.
+    """
+
+    contexts: int
+    seeds: int
+    seed: int
+    tests: tuple[BehaviourTest, ...]
+    ladder: tuple[Rung, ...]
+    data: str
+
+
+def behave(
+    checkpoints: Sequence[CheckpointChoice],
+    *,
+    contexts: int = CONTEXTS,
+    seeds: int = SEEDS,
+    seed: int = 0,
+    tests: Sequence[str] = (),
+    rungs: Sequence[Path] = (),
+    data: str = "source,own,edited",
+    command: str = "",
+    kept: Path | None = None,
+    progress: Progress | None = None,
+) -> Behaviour:
+    """Ask how models behave where the rungs of the ladder disagree.
+
+    Args:
+        checkpoints: From :func:`ad_hypotheses.studies.evaluate.choose.choose`.
+        contexts: Contexts a cell, at least 2; 200 is a good number.
+        seeds: Learners that the source is averaged over in each context.
+        seed: Of everything random.
+        tests: Names of the tests to do; all by default.
+        rungs: Python files with rungs of the user's own, which are run.
+        data: Data sets that a model is taken apart on, as a mixture of rungs.
+        command: What makes the same record again.
+        kept: Folder for what is measured part by part, so that no later run measures it again; None to keep nothing.
+        progress: Listens on the way.
+
+    Returns:
+        What was found of each model.
+
+    Raises:
+        DataError: There is no such test or data set, or too few contexts are asked for.
+        ConfigError: A file of rungs cannot be used.
+    """
+    progress = progress or Progress()
+    settings = _settings(contexts, seeds, seed, tests, rungs, data)
+    models = []
+    for choice in checkpoints:
+        work = _Work.of(choice, settings, rungs, kept)
+        with progress.stopping(lambda: _stopped(kept)):
+            models.append(work.run(progress))
+    return Behaviour(command, contexts, seeds, seed, versions(), models)
+
+
+def background_of(checkpoint: Checkpoint, lives: int = LIVES, seed: int = 0) -> Background:
+    """Return what rungs may know beside a model: its tasks, its source, and fresh lives of that on training tasks."""
+    config = checkpoint.config
+    rng = np.random.default_rng([config.histories.seed + FRESH, seed, 2])
+    trained = facts_of(checkpoint, "train")
+    fresh = config.live(spread(trained, lives, rng), rng)
+    settings = config.histories
+    return Background(config.make_task(), config.make_source(), trained, fresh, settings.episodes,
+                      settings.keep_every, settings.skip)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Work:
+    """All that is asked of one model."""
+
+    choice: CheckpointChoice
+    subject: Subject
+    everybody: Everybody
+    absent: Mapping[str, str]
+    settings: BehaviourSettings
+    kept: KeptResults
+
+    @classmethod
+    def of(
+        cls, choice: CheckpointChoice, settings: BehaviourSettings, files: Sequence[Path], kept: Path | None
+    ) -> _Work:
+        checkpoint = choice.checkpoint
+        lives = min(LIVES, FEWEST_LIVES + 2 * settings.contexts)
+        background = background_of(checkpoint, lives, settings.seed)
+        rungs, absent = fitting(background, settings.ladder)
+        begins = {rung.name: rung.fit(background) for rung in rungs}
+        single: dict[str, Begin] = {**begins}
+        if SOURCE in begins:
+            single[SOURCE] = source_rung(1).fit(background)
+        untrained = build(checkpoint.config).to(checkpoint.model.device).eval()
+        everybody = Everybody(checkpoint.model, untrained, rungs, begins, single, lambda steps: None)
+        subject = Subject(checkpoint, background, settings.contexts, settings.seed)
+        return cls(choice, subject, everybody, absent, settings, _store(choice, settings, files, kept))
+
+    def run(self, progress: Progress) -> ModelBehaviour:
+        reasons = {test.name: test.lacks(self.subject) for test in self.settings.tests}
+        tests = [test for test in self.settings.tests if not reasons[test.name]]
+        data = chosen_data(self.settings.data, self.subject.task, self.subject.config.kept_episodes)
+        parts = [*(test.name for test in tests), *(f"data {name}" for name in data)]
+        left = [part for part in parts if part not in self.kept.results]
+        progress.say(self._cost(len(left), len(parts)))
+        progress.begin(f"asking {self.choice.name}", len(parts), "parts", done=len(parts) - len(left))
+        for number, part in enumerate(left, len(parts) - len(left) + 1):
+            progress.note(part)
+            began = time.monotonic()
+            result = self._test(TESTS[part]) if part in TESTS else self._data(part.removeprefix("data "))
+            self.kept.add(part, result)
+            progress.reach(number, f"{part} took {duration(time.monotonic() - began)}")
+        return self._found(tests, {name: reason for name, reason in reasons.items() if reason}, data)
+
+    def _cost(self, left: int, parts: int) -> str:
+        """Say beforehand what is to be done."""
+        subject, known = self.subject, parts - left
+        steps = subject.episodes * subject.task.horizon
+        learners = subject.rows * self.settings.seeds if SOURCE in self.everybody.begins else 0
+        lived = USUAL_CELLS * steps * learners * subject.background.keep_every * left // max(parts, 1)
+        words = (
+            f"{self.choice.name}: {counted(left, 'part')}, each with up to {counted(subject.rows, 'context')} a cell"
+        )
+        words += f" and {counted(len(self.everybody.rungs), 'rung')}"
+        if lived:
+            words += (
+                f"; learners of the source take up to {lived / 1e6:,.0f} million steps, a few hundred thousand a second"
+            )
+        return words + (f"; {known} more are known from an earlier run" if known else "")
+
+    def _test(self, test: BehaviourTest) -> dict[str, Any]:
+        cells = measure(test, self.subject, self.everybody)
+        if not cells:
+            return {"record": None, "decisions": []}
+        decisions = [
+            {
+                "cell": number,
+                "clusters": cell.clusters.tolist(),
+                "chances": {who: (above / below).round(6).tolist() for who, (above, below) in cell.sums.items()},
+            }
+            for number, cell in enumerate(cells)
+            if cell.decision
+        ]
+        return {"record": plain(asdict(judged(test, cells))), "decisions": decisions}
+
+    def _data(self, name: str) -> dict[str, Any]:
+        """Take the model apart on a data set, and an untrained network on the source's own lives."""
+        subject, rows = self.subject, min(self.settings.contexts, DATA_ROWS)
+        tasks = "held-out" if subject.config.histories.held_out else "train"
+        life = histories(subject.checkpoint, rows, name, [self.settings.seed, 2], tasks).history
+        life = life.window(stop=subject.episodes * subject.task.horizon)
+        plain_life = not name.startswith("edited:")
+        names = [rung for rung in self.everybody.rungs if plain_life or rung.name != SOURCE]
+        shown = {
+            rung.name: predict(self.everybody.begins[rung.name], Context(life), subject.task, subject.seed,
+                               rung.rows_at_once, self.everybody.advance)
+            for rung in names
+        }  # fmt: skip
+        regimes, clusters = subject.task.regimes(life), task_numbers(life.task)
+        model = Shown(name, probabilities(self.everybody.model, life), shown, regimes, clusters)
+        result = {MODEL: [plain(asdict(record)) for record in mixtures(model, subject.seed)]}
+        if name == "source":
+            untrained = Shown(name, probabilities(self.everybody.untrained, life), shown, {}, clusters)
+            result[UNTRAINED] = [plain(asdict(record)) for record in mixtures(untrained, subject.seed)]
+        return result
+
+    def _found(self, tests: Sequence[BehaviourTest], left_out: dict[str, str], data: Sequence[str]) -> ModelBehaviour:
+        results, checkpoint = self.kept.results, self.choice.checkpoint
+        for test in tests:
+            if results[test.name]["record"] is None:
+                left_out[test.name] = "no context can be built in which rungs disagree"
+        mixed = [results[f"data {name}"] for name in data]
+        return ModelBehaviour(
+            name=self.choice.name,
+            sha256=checkpoint.sha256,
+            task=describe(self.subject.task),
+            source=describe(self.subject.background.source),
+            layers=checkpoint.config.model.n_layers,
+            train_tasks=n_tasks_of(self.subject.background.trained),
+            rungs=[RungRecord(rung.name, rung.level, rung.words, rung.ignores) for rung in self.everybody.rungs],
+            absent=dict(self.absent),
+            tests=[from_plain(TestRecord, results[test.name]["record"]) for test in tests if test.name not in left_out],
+            left_out=left_out,
+            tracking=self._tracking(tests),
+            mixtures=[from_plain(MixtureRecord, record) for part in mixed for record in part[MODEL]],
+            untrained=[from_plain(MixtureRecord, record) for part in mixed for record in part.get(UNTRAINED, [])],
+        )
+
+    def _tracking(self, tests: Sequence[BehaviourTest]) -> list[TrackingRecord]:
+        """Regress decisions of all tests together."""
+        chances: dict[str, list[float]] = {}
+        cells, clusters = [], []
+        for number, test in enumerate(tests):
+            for cell in self.kept.results[test.name]["decisions"]:
+                cells += [1000 * number + cell["cell"]] * len(cell["clusters"])
+                clusters += [f"{number} {cluster}" for cluster in cell["clusters"]]
+                for who, values in cell["chances"].items():
+                    chances.setdefault(who, []).extend(values)
+        if not cells:
+            return []
+        cell_numbers, cluster_numbers = (np.unique(values, return_inverse=True)[1] for values in (cells, clusters))
+        model = np.array(chances[MODEL])
+        return [
+            track(rung, model, np.array(chances[rung]), cell_numbers, cluster_numbers, self.settings.seed)
+            for rung in FOLLOWED
+            if rung in chances
+        ]
+
+
+def _settings(
+    contexts: int, seeds: int, seed: int, tests: Sequence[str], rungs: Sequence[Path], data: str
+) -> BehaviourSettings:
+    if contexts < 2:
+        raise DataError(f"`contexts` is {contexts}, but an interval needs at least 2; {CONTEXTS} is a good number.")
+    if seeds < 1:
+        raise DataError(f"`seeds` is {seeds}, but the source needs at least 1 learner; {SEEDS} is a good number.")
+    for name in tests:
+        if name not in TESTS:
+            raise DataError(f"there is no test {name!r}.{did_you_mean(name, TESTS)} Known: {', '.join(TESTS)}.")
+    own = [rung for file in rungs for rung in rungs_in_file(file)]
+    ladder = (*(source_rung(seeds) if rung.name == SOURCE else rung for rung in LADDER), *own)
+    chosen = tuple(test for test in BATTERY if not tests or test.name in tests)
+    return BehaviourSettings(contexts, seeds, seed, chosen, ladder, data)
+
+
+def _store(
+    choice: CheckpointChoice, settings: BehaviourSettings, files: Sequence[Path], kept: Path | None
+) -> KeptResults:
+    """Return what is known of a model; what was measured with other settings has a file of its own, and stays."""
+    asks = [MEASURED_AS, choice.checkpoint.sha256, choice.checkpoint.config.model_dump(), settings.contexts]
+    asks += [settings.seeds, settings.seed, *(file.read_text(encoding="utf-8") for file in files)]
+    key = hashlib.sha256(json.dumps(asks).encode()).hexdigest()
+    return KeptResults(None, key) if kept is None else KeptResults.open(kept / f"{choice.name}-{key[:12]}.json", key)
+
+
+def _stopped(kept: Path | None) -> str:
+    where = "nothing was written" if kept is None else f"what was measured is kept in {kept}"
+    return f"stopped; {where}; the same command goes on."

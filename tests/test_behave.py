@@ -1,0 +1,359 @@
+"""The battery on contexts whose answer is known, its controls, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ad_hypotheses.distill.checkpoint import load
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.ladder.catalogue import LADDER, fitting
+from ad_hypotheses.ladder.run import predict
+from ad_hypotheses.language.history import History
+from ad_hypotheses.progress import Progress
+from ad_hypotheses.studies import records
+from ad_hypotheses.studies.behave import arms, rooms, study
+from ad_hypotheses.studies.behave.battery import BATTERY, TESTS
+from ad_hypotheses.studies.behave.condition import Condition, Subject, at_last, divergence, kept, over_steps
+from ad_hypotheses.studies.behave.graphs import known_ways
+from ad_hypotheses.studies.behave.living import moved, remapped
+from ad_hypotheses.studies.behave.measure import MeasuredCell, judged, probabilities
+from ad_hypotheses.studies.behave.mixture import Shown, distinct, fitted_weights, mixtures
+from ad_hypotheses.studies.behave.page import draw_report, write_behaviour
+from ad_hypotheses.studies.behave.record import Behaviour, ModelBehaviour, RungRecord, read_behaviour
+from ad_hypotheses.studies.behave.study import background_of, behave
+from ad_hypotheses.studies.behave.tracking import log_odds, track
+from ad_hypotheses.studies.data import histories
+from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
+from ad_hypotheses.studies.evaluate.figures import task_numbers
+from ad_hypotheses.tasks import GraphWorld
+from ad_hypotheses.tasks.edits.lives import answered
+
+ROOT = Path(__file__).parents[1]
+MODELS = ROOT / "models"
+
+
+@pytest.fixture(autouse=True)
+def few_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let rungs take their numbers from fewer lives than they would; a rule takes long to live."""
+    monkeypatch.setattr(study, "FEWEST_LIVES", 8)
+    monkeypatch.setattr(study, "LIVES", 16)
+
+
+@cache
+def subject_of(name: str, rows: int = 6, lives: int = 8) -> Subject:
+    checkpoint = load(name, MODELS)
+    return Subject(checkpoint, background_of(checkpoint, lives), rows, 0)
+
+
+@pytest.fixture(scope="module")
+def gate() -> Subject:
+    return subject_of("known-gate")
+
+
+@pytest.fixture(scope="module")
+def win_stay() -> Subject:
+    return subject_of("known-win-stay")
+
+
+def arrivals(condition: Condition, cells: np.ndarray, subject: Subject) -> np.ndarray:
+    """How often each life came to a cell, as its tokens show."""
+    history = condition.contexts[0].history
+    here = subject.task.square.cells(history.observations.reshape(-1, 2)).reshape(history.shape)
+    return ((here == cells[:, None]) & ~history.episode_start).sum(axis=1)
+
+
+def test_a_dose_is_so_many_paid_visits_and_nothing_else(gate: Subject):
+    conditions = rooms.dose(gate)
+    assert [condition.x for condition in conditions] == [0, 1, 2, 3, 4]
+    for condition in conditions:
+        history = condition.contexts[0].history
+        assert history.rewards.sum(axis=1).tolist() == [condition.x] * 6
+        assert arrivals(condition, condition.places, gate).tolist() == [condition.x] * 6
+        assert (history.observations[:, -1] == gate.task.square.centre).all()
+        assert history.n_steps == 5 * gate.task.horizon + 1
+        assert bool(history.episode_start[:, -1].all())
+    # the later episodes are the same life, whatever came before
+    first, second = (condition.contexts[0].history for condition in conditions[1:3])
+    assert (first.actions[:, :30] == second.actions[:, :30]).all()
+
+
+@pytest.mark.parametrize("name", ["known-gate", "key-to-door", pytest.param("dark-room-hard", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("test", ["dose", "failure", "which"])
+def test_the_world_answers_as_a_built_life_says(name: str, test: str):
+    subject = subject_of(name, 3)
+    for condition in TESTS[test].conditions(subject):
+        history, spans = condition.contexts[0].history, condition.contexts[0].spans
+        for number, span in enumerate(spans):
+            last = spans[number + 1].first if number + 1 < len(spans) else history.episode[0, -1]
+            steps = slice(span.first * subject.task.horizon, int(last) * subject.task.horizon)
+            if steps.start < steps.stop:
+                part = history.window(steps.start, steps.stop)
+                answer = answered(span.world, span.facts, part, np.random.default_rng(0))
+                assert (answer.observations == part.observations).all()
+                assert (answer.rewards == part.rewards).all()
+
+
+def test_failures_come_after_the_pay_and_two_cells_are_told_apart(gate: Subject):
+    for condition in rooms.failure(gate):
+        assert condition.contexts[0].history.rewards.sum(axis=1).tolist() == [1.0] * 6
+        assert arrivals(condition, condition.places, gate).tolist() == [condition.x + 1] * 6
+    towards = [condition.measure([np.full((6, 51, 5), 0.2)])[0] for condition in rooms.which(gate)]
+    assert all((chance < 0.5).all() for chance in towards)
+    paid = [condition.contexts[0].history.rewards.sum(axis=1)[0] for condition in rooms.which(gate)]
+    assert paid == [2, 3, 2, 3, 2]
+
+
+def test_pulls_are_put_together_as_they_are_called(win_stay: Subject):
+    for condition in arms.dose(win_stay):
+        history = condition.contexts[0].history
+        assert history.rewards.sum(axis=1).tolist() == [condition.x + 4] * 6  # each of the other arms once
+        counts = np.sort(history.action_counts()[:, -1], axis=1)
+        assert (counts == np.sort([condition.x, 2, 2, 2, 2])).all()
+    failures = arms.failure(win_stay)[2].contexts[0].history
+    assert (failures.actions[:, -3:-1] == failures.actions[:, -2:-1]).all()
+    assert (failures.rewards[:, -3:-1] == 0).all()
+    assert arms.lacks_values(win_stay) == "its tasks pay 0 and 1 only"
+
+
+def test_figures_of_cells_by_hand():
+    chance = np.array([[[0.5, 0.25, 0.25], [0.1, 0.6, 0.3]]])
+    other = np.array([[[0.5, 0.25, 0.25], [0.6, 0.1, 0.3]]])
+    critical = np.array([[False, True, True]])
+    assert at_last(critical)([chance])[0] == pytest.approx([0.9])
+    inside = np.array([[True, True]])
+    above, below = over_steps(np.tile(critical[:, None], (1, 2, 1)), inside)([chance])
+    assert (above.tolist(), below.tolist()) == ([pytest.approx(1.4)], [2.0])
+    assert divergence(inside)([chance, other])[0] == pytest.approx([0.1 * np.log(1 / 6) + 0.6 * np.log(6)])
+    same, steps = kept(inside)([chance, other])
+    assert (same.tolist(), steps.tolist()) == ([1.0], [2.0])
+
+
+def test_a_way_is_whole_if_one_episode_went_it():
+    world = GraphWorld(states=4, actions=2, horizon=4)
+    # 0 -0-> 1 -0-> 2, where it is paid; then 0 -1-> 3 -0-> 0; then from 1 the other way, 1 -1-> 3 and 3 -1-> 2, paid
+    seen = [0, 1, 2, 0, 0, 3, 0, 1, 0, 1, 3, 2]
+    done = [0, 0, 0, 0, 1, 0, 0, 1, 0, 1, 1, 0]
+    paid = [0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]
+    life = History(np.array(seen)[None, :, None], np.array([done]), np.array([paid], dtype=np.float32),
+                   np.repeat(np.arange(3), 4)[None], ("state",), 2)  # fmt: skip
+    length, best, whole = known_ways(life, world)
+    # at step 6, in state 0: two steps by way 0 and four by way 1; the first episode went the two
+    assert length[0, 6] == 2
+    assert best[0, 6].tolist() == [True, False]
+    assert whole[0, 6]
+    # at step 7 the other way out of state 1 has not been tried
+    assert length[0, 7] == 0
+
+
+def test_weights_are_those_that_a_mixture_was_made_of():
+    rng = np.random.default_rng(0)
+    rungs = rng.dirichlet(np.ones(4), size=(3, 500))
+    model = np.tensordot([0.6, 0.0, 0.4], rungs, axes=1)
+    assert fitted_weights(model, rungs, np.ones(500)) == pytest.approx([0.6, 0, 0.4], abs=0.01)
+    shown = Shown("source", model.reshape(20, 25, 4), dict(zip("abc", rungs.reshape(3, 20, 25, 4), strict=True)),
+                  {"few": np.eye(20, 25, dtype=bool)}, np.arange(20))  # fmt: skip
+    (record,) = mixtures(shown, 0)  # the regime of 20 decisions is too small
+    assert record.regime == "all"
+    assert record.weights["a"].value == pytest.approx(0.6, abs=0.03)
+    assert record.unexplained.value == pytest.approx(0, abs=1e-3)
+    assert record.alone["b"].value > 0.1
+    entropy = -(model * np.log(model)).sum(axis=1).mean()
+    assert record.uniform + record.entropy == pytest.approx(np.log(4))
+    assert record.entropy == pytest.approx(entropy, abs=0.1)
+
+
+def test_rungs_that_do_the_same_count_once():
+    one = np.full((2, 3, 2), 0.5)
+    assert distinct({"belief": one, "gate": one * 0.9, "source": one.copy()}) == {"source": "belief"}
+
+
+def test_tracking_by_hand():
+    rung = np.array([0.3, 0.4, 0.6, 0.7])
+    cells, clusters = np.array([0, 0, 1, 1]), np.arange(4)
+    exact = track("source", rung, rung, cells, clusters, 0)
+    assert (exact.slope.value, exact.intercept.value, exact.r2.value) == pytest.approx((1, 0, 1))
+    assert exact.within.value == pytest.approx(1)
+    # equal averages alone: no slope within cells
+    odds = log_odds(rung)
+    averages = 1 / (1 + np.exp(-np.repeat([odds[:2].mean(), odds[2:].mean()], 2)))
+    alike = track("source", averages, rung, cells, clusters, 0)
+    assert alike.slope.value > 0.8
+    assert (alike.within.value, alike.within_r2.value) == pytest.approx((0, 0))
+
+
+def cells(**values: tuple[float, float]) -> list[MeasuredCell]:
+    """Two cells of ten rows, with what everybody does in them."""
+    return [
+        MeasuredCell(label, number, {who: (np.full(10, pair[number]), np.ones(10)) for who, pair in values.items()},
+                     np.arange(10))
+        for number, label in enumerate(("0 paid visits", "4 paid visits"))
+    ]  # fmt: skip
+
+
+def test_a_test_is_reported_if_its_controls_hold():
+    sound = judged(TESTS["dose"], cells(model=(0.4, 0.7), untrained=(0.4, 0.41), novice=(0.3, 0.3), gate=(0.3, 1.0),
+                                        source=(0.4, 0.75)))  # fmt: skip
+    assert sound.reported
+    assert sound.effects["model"].value == pytest.approx(0.3)
+    assert "source is nearest" in sound.sentence
+    assert sound.control == "gate shows it (0.70), and an untrained network does not"
+    blunt = judged(TESTS["dose"], cells(model=(0.4, 0.7), untrained=(0.4, 0.4), novice=(0.3, 0.3), gate=(0.3, 0.35)))
+    assert not blunt.reported
+    assert blunt.sentence.startswith("Nothing is concluded: gate, which should, does not show it (0.05")
+    leaky = judged(TESTS["dose"], cells(model=(0.4, 0.7), untrained=(0.2, 0.5), novice=(0.3, 0.3), gate=(0.3, 1.0)))
+    assert not leaky.reported
+    assert leaky.control == "an untrained network shows it too (0.30)"
+    absent = judged(TESTS["dose"], cells(model=(0.4, 0.7), untrained=(0.4, 0.4), novice=(0.3, 0.3)))
+    assert "none of the rungs that could show the effect (gate, counting) can be run" in absent.control
+
+
+TOLD_APART = [
+    ("known-gate", "gate"),
+    ("known-ngram", "habit-often"),
+    ("known-reflex", "reflex"),
+    pytest.param("known-retrieval", "gate", marks=pytest.mark.slow),
+    pytest.param("known-superstition", "gate", marks=pytest.mark.slow),
+    pytest.param("known-schedule", "novice", marks=pytest.mark.slow),
+    pytest.param("known-win-stay", "reflex", marks=pytest.mark.slow),
+    pytest.param("known-leader", "counting", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "expected"), TOLD_APART)
+def test_known_networks_are_told_apart_by_their_greatest_share(name: str, expected: str):
+    """Without the highest rung, which is the rule of a known network itself."""
+    subject = subject_of(name, 64, 128)
+    life = histories(subject.checkpoint, 64, "source", [0, 2], "held-out").history
+    rungs, _ = fitting(subject.background, tuple(rung for rung in LADDER if rung.name != "source"))
+    shown = {rung.name: predict(rung.fit(subject.background), life, subject.task) for rung in rungs}
+    model = Shown("source", probabilities(subject.checkpoint.model, life), shown, {}, task_numbers(life.task))
+    (record,) = mixtures(model, 0)
+    assert max(record.weights, key=lambda rung: record.weights[rung].value) == expected
+
+
+def test_a_gate_behaves_as_a_gate():
+    found = gate_found()
+    dose, failure, which, _ = found.tests
+    assert dose.reported
+    model, rung = ([cell.values[who].value for cell in dose.cells] for who in ("model", "gate"))
+    assert model[1] - model[0] > 0.3  # a step,
+    assert np.ptp(model[1:]) < 0.05  # and no slope
+    assert np.ptp(rung[1:]) == 0
+    assert failure.effects["model"].value == pytest.approx(0, abs=0.05)  # the goal is remembered
+    assert [cell.values["model"].value > 0.5 for cell in which.cells] == [True, False, False, False, False]
+    assert found.left_out == {}
+
+
+@cache
+def gate_found() -> ModelBehaviour:
+    return asked("known-gate", "dose", "failure", "which", "planted")
+
+
+def asked(name: str, *tests: str, **settings: Any) -> ModelBehaviour:
+    choice = CheckpointChoice(name, subject_of(name).checkpoint)
+    (found,) = behave([choice], contexts=8, seeds=2, tests=tests, data="source", **settings).subjects
+    return found
+
+
+def test_what_is_moved_and_what_is_remapped(gate: Subject):
+    lives = moved(gate)
+    before, after = lives.segments
+    assert (before.facts["goal"] != after.facts["goal"]).any(axis=1).all()
+    assert [label for label, *_ in lives.measure(blank(gate))] == ["episode 1", "episode 2", "episode 3"]
+    assert all(x == number + 1 for number, (_, x, _) in enumerate(lives.measure(blank(gate))))
+    (segment,) = remapped(gate).segments
+    needs = (segment.facts["goal"][:, 0] != gate.task.square.centre[0]).sum()
+    labels = {label: int((sums[1] > 0).sum()) for label, _, sums in remapped(gate).measure(blank(gate))}
+    assert labels.get("needed", needs) == needs
+
+
+def blank(subject: Subject) -> History:
+    own = subject.own
+    return replace(own, rewards=np.zeros_like(own.rewards))
+
+
+def test_every_test_says_why_it_cannot_be_done(gate: Subject, win_stay: Subject):
+    assert {test.name: reason for test in BATTERY if (reason := test.lacks(gate))} == {
+        "stitched": "the ways of its tasks are not unknown",
+        "value": "its tasks are not bandits",
+    }
+    reasons = {test.name: test.lacks(win_stay) for test in BATTERY if test.lacks(win_stay)}
+    assert set(reasons) == {"remapped", "stitched", "detour", "foreign", "reversed", "planted", "value"}
+    assert reasons["remapped"].startswith("its actions have no meaning across tasks")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"contexts": 1}, "`contexts` is 1, but an interval needs at least 2"),
+        ({"seeds": 0}, "`seeds` is 0, but the source needs at least 1 learner"),
+        ({"tests": ["doses"]}, "there is no test 'doses'. Did you mean 'dose'"),
+        ({"data": "sources"}, "there is no data set 'sources'"),
+    ],
+)
+def test_settings_that_cannot_be_used(settings: dict[str, Any], message: str):
+    choice = CheckpointChoice("known-gate", load("known-gate", MODELS))
+    with pytest.raises(DataError, match=message):
+        behave([choice], **{"contexts": 4, "seeds": 1, "tests": ["dose"], **settings})
+
+
+class Parts(Progress):
+    """Counts the parts that were done, and may stop after so many."""
+
+    def __init__(self, stop_after: int = 99) -> None:
+        self.done, self.stop_after = 0, stop_after
+
+    def reach(self, done: int, note: str = "") -> None:
+        self.done += 1
+        if self.done == self.stop_after:
+            raise KeyboardInterrupt
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path: Path):
+    whole = asked("known-gate", "order", "detour", kept=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        asked("known-gate", "order", "detour", kept=tmp_path / "parts", progress=Parts(stop_after=2))
+    rest = Parts()
+    resumed = asked("known-gate", "order", "detour", kept=tmp_path / "parts", progress=rest)
+    assert rest.done == 1
+    assert repr(resumed) == repr(whole)
+
+
+def made_up() -> Behaviour:
+    model = gate_found()
+    return Behaviour("python cli.py behave known-gate", 8, 2, 0, {"numpy": "2"}, [model, replace(model, name="a/b")])
+
+
+@pytest.mark.pictures
+def test_a_record_comes_back_and_draws_the_same_report(tmp_path: Path):
+    behaviour = made_up()
+    page = write_behaviour(behaviour, tmp_path)[-1]
+    record = page.with_suffix(".json")
+    assert read_behaviour(record).to_json() == behaviour.to_json()
+    text = page.read_text(encoding="utf-8")
+    assert "| known-gate | source |" in text.replace("`", "")  # a known network is its rule
+    assert "How does the pull of a place grow" in text
+    assert "python cli.py behave known-gate" in text
+    files = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert records.redraw(record, tmp_path / "again")[-1].read_bytes() == page.read_bytes()
+    again = tmp_path / "again"
+    assert {
+        path.relative_to(again).as_posix(): path.read_bytes() for path in again.rglob("*") if path.is_file()
+    } == files
+    assert draw_report(behaviour).keys() == files.keys()
+
+
+def test_a_report_says_what_was_not_done():
+    model = ModelBehaviour("m", "0" * 64, "room", "rule", 1, 4, [RungRecord("gate", 4, "walks", "failures")],
+                           {"library": "there are no goals"}, [], {"value": "it pays 0 and 1"}, [], [], [])  # fmt: skip
+    files = draw_report(Behaviour("behave m", 2, 1, 0, {}, [model]))
+    text = files["behave-m.md"].decode()
+    assert "- value: it pays 0 and 1" in text
+    assert "- library was not run: there are no goals." in text
+    assert "- 4 gate: walks; it ignores failures." in text
