@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ad_hypotheses.distill.checkpoint import load
+from ad_hypotheses.distill.checkpoint import Checkpoint, build, load
+from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.ladder.catalogue import LADDER, fitting
 from ad_hypotheses.ladder.run import predict
@@ -31,7 +34,7 @@ from ad_hypotheses.studies.behave.tracking import log_odds, track
 from ad_hypotheses.studies.data import histories
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
 from ad_hypotheses.studies.evaluate.figures import task_numbers
-from ad_hypotheses.tasks import GraphWorld
+from ad_hypotheses.tasks import GraphWorld, trust
 from ad_hypotheses.tasks.edits.lives import answered
 
 ROOT = Path(__file__).parents[1]
@@ -357,3 +360,73 @@ def test_a_report_says_what_was_not_done():
     assert "- value: it pays 0 and 1" in text
     assert "- library was not run: there are no goals." in text
     assert "- 4 gate: walks; it ignores failures." in text
+
+
+OWN_RUNG = """
+import numpy as np
+from ad_hypotheses.ladder.rung import Rung
+
+class Stays:
+    def __init__(self, n_rows, n_actions):
+        self.policy = np.tile(np.eye(n_actions)[0], (n_rows, 1))
+    def decide(self, sight):
+        return self.policy
+
+def fit(background):
+    return lambda spans, n_rows, rng: Stays(n_rows, background.task.n_actions)
+
+RUNGS = [Rung("stays", 9, "does the first action", "everything", fit)]
+"""
+FEW = ("--contexts", 4, "--source-seeds", 2, "--data", "source")
+
+
+def test_the_command_line_asks_a_model_and_a_rung_of_the_users_own(cli, workplace):
+    (workplace / "mine.py").write_text(OWN_RUNG, encoding="utf-8")
+    ran = cli("behave", "tiny", "--test", "planted", "--rung", "mine.py", *FEW, "--json")
+    assert ran.code == 0, ran.err
+    record = read_behaviour(Path(json.loads(ran.out)["record"]))
+    (model,) = record.subjects
+    assert [rung.name for rung in model.rungs][-1] == "stays"
+    assert model.tests[0].cells[0].values["stays"].value in (0.0, pytest.approx(0.0))
+    assert record.command.endswith(
+        "behave tiny --test planted --rung mine.py --contexts 4 --source-seeds 2 --data source --seed 0"
+    )
+    assert (workplace / json.loads(ran.out)["report"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (("--test", "plant"), "there is no test 'plant'. Did you mean 'planted'"),
+        (("--rung", "mine.py"), "cannot read the file of rungs mine.py"),
+        (("--contexts", 1), "1 is too few: at least 2"),
+        (("--source-seeds", 0), "0 is too few: at least 1"),
+        (("--data", "sauce"), "there is no data set 'sauce'"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(cli, typed, message):
+    ran = cli("behave", "tiny", *typed)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in " ".join(ran.err.split())
+
+
+def test_a_task_of_the_users_own_is_asked_about_without_more(tmp_path, monkeypatch):
+    """The example of the documentation: a corridor, of which the ladder knows nothing but what a task declares."""
+    docs = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    code = next(block for block in re.findall(r"```python\n(.*?)```", docs, re.DOTALL) if "class " in block)
+    (tmp_path / "corridor.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    trust("corridor.py")
+    content = {
+        "task": {"name": "corridor.py:Corridor", "length": 7, "horizon": 6},
+        "source": {"name": "dyna-q", "planning": 4},
+        "histories": {"held_out": 2, "learners": 8, "episodes": 12, "keep_every": 2, "check": False},
+        "model": {"n_layers": 1, "n_heads": 2, "d_model": 16},
+    }
+    config = check_config(content, "corridor.yaml")
+    checkpoint = Checkpoint("corridor", tmp_path, config, build(config).eval(), {"weights_sha256": "0" * 64})
+    (model,) = behave([CheckpointChoice("corridor", checkpoint)], contexts=4, seeds=2, data="source").subjects
+    assert {"gate", "counting", "source"} <= {rung.name for rung in model.rungs}
+    assert set(model.absent) == {"library", "belief"}
+    assert {"moved", "dead", "erased", "order", "foreign", "reversed", "planted"} <= {test.name for test in model.tests}
+    assert model.left_out["dose"] == "its tasks are not rooms"

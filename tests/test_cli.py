@@ -25,7 +25,7 @@ from ad_hypotheses.storage.owner import Owner
 from ad_hypotheses.studies import listing
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("list", "train", "sweep", "evaluate", "new", "check", "scrub", "report")
+VERBS = ("list", "train", "sweep", "evaluate", "behave", "new", "check", "scrub", "report")
 CLAIMS = '''"""Stay: it stays where it was paid."""
 import numpy as np
 from ad_hypotheses import Hypothesis, embed, logits, mlp, node
