@@ -472,7 +472,8 @@ def test_the_page_is_whole(tmp_path):
         "Every claim",
         "Make it again",
     ]
-    assert "| `net: claim` | all | fidelity | 256 | 0.5000 ± 0.0010 | 0.900 [0.850, 0.938] | below |" in text
+    assert "| `net: claim` | all | fidelity | 256 | 0.5000 ± 0.0010 | 0.900 [0.850, 0.938] |" in text
+    assert "| `net: claim` | all | fidelity | 256 | below | 10, 10 |" in text
     assert "*Intervals* of 2 of 2 figures are too narrow at 256 histories" in text
     assert "scatter 1.5 times as much as intervals claim, and lie 0.000 too high" in text
     assert "python cli.py calibrate" in text

@@ -130,7 +130,7 @@ def test_one_model_is_told_in_a_sentence_and_compared_with_everyone():
     assert said.startswith("# one, evaluated\n")
     assert "earns 10% of the optimum in its first episode and 90% [88%, 92%] in its last three" in said
     assert "**It improves within its context: +80 [+78, +82] points of the optimum" in said
-    assert "| source | 1.00 | 9.50 | 95% [93%, 97%] | 1.00 | 9.50 | 95% [93%, 97%] |" in said
+    assert said.count("| source | 1.00 | 9.50 | 95% [93%, 97%] |") == 2  # on train tasks, and on held-out ones
     for picture in ("report.png", "report-memory.png", "report-starts.png"):
         assert f"]({picture})" in said
     assert "report-size" not in said
@@ -217,7 +217,7 @@ def test_memory_and_starts_have_tables():
 def test_a_bandit_is_told_by_its_regret():
     said = text([evaluated(once=True, full=False, task=BANDIT)])
     assert "Its regret on held-out tasks is 8.00 [7.70, 8.30], 0.50 times that of UCB1." in said
-    assert "| model | 5.40 | 90% [88%, 92%] | 8.00 | 5.40 | 90% [88%, 92%] | 8.00 |" in said
+    assert said.count("| model | 5.40 | 90% [88%, 92%] | 8.00 |") == 2  # on train tasks, and on held-out ones
     assert "| `one` | 20 [20, 30] | 20 [20, 30] | 40 [30, never] |" in said
     assert "in its first episode" not in said
 
@@ -261,7 +261,9 @@ def test_a_learner_table_has_a_line_for_everyone():
 def test_many_models_come_as_a_table_first_and_as_a_plot_by_size():
     said = text(GRID)
     assert said.startswith("# 12 models compared\n\n| model | layers | width | train tasks | held-out: first |")
-    assert said.count("| `grid/l1-g4-s0` |") == 4  # in the overview, against its source, by memory and by start
+    assert (
+        said.count("| `grid/l1-g4-s0` |") == 5
+    )  # in both halves of the overview, against its source, by memory, by start
     assert "12 of 12 improve within their context" in said
     assert "](report-size.png)" in said
     heads, rows = overview_rows(GRID, brief=True)

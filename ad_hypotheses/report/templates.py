@@ -2,7 +2,8 @@
 
 In a template `{{ value }}` is written so that Markdown shows it as it is, unless it is :class:`Markdown` already; a
 filter says how a figure, an interval or a piece of code is spelt. A tag that stands alone on its line leaves no line
-behind, and however many blank lines there are between two parts, the page has one.
+behind, and however many blank lines there are between two parts, the page has one. A table that no page holds is cut
+into several.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ad_hypotheses.report import words
+from ad_hypotheses.report.narrow import narrow_tables
 from ad_hypotheses.report.words import Markdown
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def render(template: str, **values: Any) -> Markdown:
         TypeError: It shows something that is neither text nor a whole number without a filter that spells it.
     """
     text = _environment().get_template(template).render(values)
-    text = re.sub(r"\n{3,}", "\n\n", text).strip("\n")
+    text = narrow_tables(re.sub(r"\n{3,}", "\n\n", text).strip("\n"))
     return Markdown(f"{text}\n" if text else "")
 
 
