@@ -301,6 +301,21 @@ def test_new_then_check(cli, workplace):
         assert fragment in ran.out
 
 
+def test_new_for_a_model_passes_check_at_once(cli, workplace):
+    assert cli("new", "idea", "--model", "tiny").code == 0
+    text = (workplace / "hypotheses" / "idea.py").read_text()
+    assert "# task: dark-room (size 5, horizon 8)" in text
+    assert "# actions: 0 stay, 1 up, 2 down, 3 left, 4 right" in text
+    ran = cli("check", "idea")
+    assert ran.code == 0
+    assert "✓ idea fits tiny" in ran.out
+    assert "warning" not in ran.out
+    ran = cli("new", "other", "--model", "tinny")
+    assert ran.code == 2
+    assert "Did you mean 'tiny'?" in ran.said
+    assert not (workplace / "hypotheses" / "other.py").exists()
+
+
 def test_check_as_json(cli, claims):
     content = json.loads(cli("check", claims, "--json").out)
     assert content["problems"] == []

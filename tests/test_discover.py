@@ -15,7 +15,7 @@ from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.check import bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.load import FOLDER, listing, load
-from ad_hypotheses.language.template import template, write_template
+from ad_hypotheses.language.template import template, template_for, write_template
 
 GOOD = '''"""Mimic: act as the learner did.
 
@@ -220,6 +220,31 @@ def test_the_template_runs_as_it_is(folder: Path, n_layers: int) -> None:
     history = lives()
     stays = claim.policy(history)[..., 0] == 1
     assert np.array_equal(stays, history.previous_rewards > 0)
+
+
+@pytest.mark.parametrize(
+    "anatomy",
+    [
+        Anatomy(("x", "y", "action", "reward"), 3, 4),
+        Anatomy(("x", "y", "action", "reward"), 1, 1),
+        Anatomy(("x", "y", "action", "reward"), 2, 1, has_positions=False, has_mlps=False),
+        Anatomy(("x", "y", "action", "reward"), 1, 2, has_mlps=False),
+        Anatomy(("x", "y", "action", "reward"), 1, 1, has_mlps=False),
+    ],
+    ids=lambda anatomy: f"{anatomy.n_layers} layers, {anatomy.n_heads} heads, MLPs: {anatomy.has_mlps}",
+)
+def test_the_template_for_a_model_runs_as_it_is(folder: Path, anatomy: Anatomy) -> None:
+    text = template_for("idea", 'grid/"odd"', {"task": "a task " * 30, "actions": "0 stay"}, anatomy)
+    assert max(map(len, text.splitlines())) <= 120
+    write_template("idea", text=text)
+    claim, *controls = load("idea")
+    assert claim.model == 'grid/"odd"'
+    assert bool(controls) is (anatomy.n_layers > 1 or anatomy.n_heads > 1 or anatomy.has_mlps)
+    for one in (claim, *controls):
+        assert bind(one, anatomy, lives(), roles={}).warnings == ()
+    history = lives()
+    paid = history.previous_rewards > 0
+    assert np.array_equal(claim.policy(history).argmax(-1)[paid], history.previous_actions[paid])
 
 
 def test_the_template_never_overwrites(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 WIDEST = 6  # columns
 _BAR = re.compile(r"(?<!\\)\|")
@@ -22,8 +22,12 @@ def narrow_tables(text: str) -> str:
     """
     lines: list[str] = []
     for in_code, block in _blocks(text.split("\n")):
-        for is_row, rows in groupby(block, key=lambda line: not in_code and line.startswith("|")):
-            lines += _narrow(list(rows)) if is_row else rows
+        if in_code:
+            lines += block
+            continue
+        for is_row, group in groupby(block, key=lambda line: line.startswith("|")):
+            part = list(group)
+            lines += _narrow(part) if is_row else part
     return "\n".join(lines)
 
 
@@ -55,7 +59,7 @@ def _narrow(table: list[str]) -> list[str]:
     n_tables = -(-n_others // (WIDEST - n_keys))
     ends = [n_keys + -(-n_others * number // n_tables) for number in range(n_tables + 1)]
     lines: list[str] = []
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in pairwise(ends):
         cells = ([*row[:n_keys], *row[start:end]] for row in rows)
         lines += [*([""] if lines else []), *(f"| {' | '.join(row)} |" for row in cells)]
     return lines
