@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ad_hypotheses.causal.patch import patch_edges
 from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.twin import Twin
+from ad_hypotheses.distill.lens import HookedADTransformer, hooked
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.language.anatomy import Writer
@@ -151,7 +152,7 @@ def our_engine(model: ADTransformer) -> Engine:
 class Clean:
     """What hooks need of two plain runs: streams of the reference, and how each writer's output differs."""
 
-    def __init__(self, model: ADTransformer, runs: Runs) -> None:
+    def __init__(self, model: HookedADTransformer, runs: Runs) -> None:
         wanted = ("_embed", "resid_pre", "resid_mid", "resid_post", "hook_z", "mlp_out")
         keep = {"names_filter": lambda name: name.endswith(wanted), "return_cache_object": False}
         caches = [model.run_with_cache(tokens, **keep)[1] for tokens in runs.tokens]
@@ -199,10 +200,11 @@ def hooks_of(clean: Clean, edge: Edge) -> Hooks:
 
 def hooks(model: ADTransformer) -> Engine:
     """One hook and one whole forward an edge."""
+    watched = hooked(model)
 
     def run(runs: Runs, edges: Sequence[Edge]) -> list[float]:
-        clean, tokens = Clean(model, runs), runs.tokens[0]
-        return [runs.loss(model.run_with_hooks(tokens, fwd_hooks=hooks_of(clean, edge))) for edge in edges]
+        clean, tokens = Clean(watched, runs), runs.tokens[0]
+        return [runs.loss(watched.run_with_hooks(tokens, fwd_hooks=hooks_of(clean, edge))) for edge in edges]
 
     return run
 

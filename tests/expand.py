@@ -89,7 +89,7 @@ def components(
         if model.shape.positions == "rotary":
             q, k = turned(q), turned(k)
         within = slice(None if model.shape.window is None else -model.shape.window, None)
-        scores = k[within] @ q[-1] / np.sqrt(model.cfg.d_head)
+        scores = k[within] @ q[-1] / np.sqrt(model.shape.d_head)
         pattern = np.exp(scores - scores.max())
         return pattern / pattern.sum() @ v[within] @ weights[f"{block}.attn.W_O"][head]
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from ad_hypotheses.causal.patch import patch_edges
 from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.twin import Twin
+from ad_hypotheses.distill.lens import hooked
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.language.anatomy import Reader, Writer
 from ad_hypotheses.language.edges import Edge, Path
@@ -101,9 +102,11 @@ class Naive:
     """Hooks on a model, for the runs of a reference and of a donor."""
 
     def __init__(self, model: ADTransformer, reference: Tensor, donor: Tensor) -> None:
-        self.model, self.tokens = model, reference
+        self.model, self.tokens = hooked(model), reference
         with torch.no_grad():
-            (self.plain, self.cache), (self.other, self.donor) = (model.run_with_cache(t) for t in (reference, donor))
+            (self.plain, self.cache), (self.other, self.donor) = (
+                self.model.run_with_cache(t) for t in (reference, donor)
+            )
 
     def edge(self, edge: Edge, roles: Roles | None = None) -> Tensor:
         """The logits when an edge is patched. [batch, step, action]"""

@@ -49,7 +49,6 @@ HOMES = {
     "matplotlib": {"report/", "studies/", "known/calibration/"},
     "networkx": {"language/hypothesis.py", "studies/patch/record.py"},
     "scipy": {
-        "studies/evaluate/curves.py",
         "evidence/effects.py",
         "evidence/jackknife.py",
         "known/calibration/error_rates.py",

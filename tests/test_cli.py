@@ -85,6 +85,22 @@ def test_listing_needs_no_torch(workplace):
     assert ran.stdout.endswith("False\n")
 
 
+def test_a_verb_loads_only_what_it_uses(claims, workplace):
+    """Of what takes longer than a tenth of a second; torch alone takes two thirds of what a scrub loads."""
+    slow = ("torch", "matplotlib.figure", "jinja2", "transformer_lens", "transformers", "scipy.stats", "pandas")
+    slow += ("networkx", "minigrid", "pygame")
+    code = "import sys; from ad_hypotheses.cli.app import main\n"
+    code += "for verb in (['list'], ['check', 'stay'], ['scrub', 'stay', *sys.argv[1:]]):\n"
+    code += f"    try: main(verb)\n    except SystemExit: print('LOADED', *[m for m in {slow} if m in sys.modules])"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    options = list(map(str, QUICK))
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *options], cwd=workplace, capture_output=True, text=True, env=env, check=True
+    )
+    loaded = [line.split()[1:] for line in ran.stdout.splitlines() if line.startswith("LOADED")]
+    assert loaded == [[], ["torch"], ["torch", "matplotlib.figure", "jinja2"]], ran.stderr
+
+
 def test_version(cli):
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert cli("--version").out == f"ad-hypotheses {declared}\n"

@@ -17,6 +17,7 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.distill.checkpoint import build, load
 from ad_hypotheses.distill.config import Config, check_config
+from ad_hypotheses.distill.lens import hooked
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.known import interchange
 from ad_hypotheses.known.agreement import probabilities
@@ -233,6 +234,7 @@ def test_the_truth_of_a_trained_network_says_what_its_rule_does(known):
 
 def with_others(model, tokens: Tensor, writers: Iterable[Writer]) -> np.ndarray:
     """Log probabilities where the whole output of some parts comes from the row before, by TransformerLens's hooks."""
+    model = hooked(model)
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens)
         hooks = []

@@ -14,6 +14,7 @@ from transformer_lens import ActivationCache, patching
 from transformer_lens.tools.analysis import direct_logit_attribution
 
 from ad_hypotheses.distill.checkpoint import load
+from ad_hypotheses.distill.lens import hooked
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.errors import UserError
 
@@ -34,7 +35,7 @@ def history():
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS)
 def setting(request, history):
     """A model of each kind, its folded copy, and what that one computes."""
-    model = tiny_model(2, STEPS, **request.param)
+    model = hooked(tiny_model(2, STEPS, **request.param))
     folded = model.folded()
     with torch.no_grad():
         return model, folded, *folded.run_with_cache(history)
@@ -62,7 +63,7 @@ def test_the_folded_copy_computes_the_same_everywhere(setting, history):
 
 
 def test_a_folded_copy_keeps_mode_and_number_type_and_shares_nothing():
-    model = tiny_model(0, STEPS).float().train()
+    model = hooked(tiny_model(0, STEPS)).float().train()
     folded = model.folded()
     assert (folded.dtype, folded.training, folded.eval().folded().training) == (torch.float32, True, False)
     assert {weight.data_ptr() for weight in model.parameters()}.isdisjoint(
@@ -72,7 +73,7 @@ def test_a_folded_copy_keeps_mode_and_number_type_and_shares_nothing():
 
 @pytest.mark.parametrize("name", ["dark-room", "key-to-door", "graph-world", "gaussian-bandit"])
 def test_folding_a_shipped_model_keeps_its_logits(name):
-    model = load(str(MODELS / name)).model
+    model = hooked(load(str(MODELS / name)).model)
     rng = np.random.default_rng(0)
     tokens = torch.from_numpy(np.stack([rng.integers(n, size=(2, 20)) for n in model.vocabulary.sizes], -1))
     with torch.no_grad():
@@ -179,7 +180,7 @@ HELPERS = {
 @pytest.mark.parametrize("helper", HELPERS.values(), ids=HELPERS)
 @pytest.mark.parametrize("weight", ["w", "b"])
 def test_helpers_that_leave_a_gain_out_refuse_it(helper, weight, history):
-    model = tiny_model(2, STEPS).folded()
+    model = hooked(tiny_model(2, STEPS)).folded()
     with torch.no_grad():
         _, cache = model.run_with_cache(history)
         helper(cache)
@@ -191,7 +192,7 @@ def test_helpers_that_leave_a_gain_out_refuse_it(helper, weight, history):
 
 
 def test_what_is_refused_would_have_been_wrong(history):
-    model = tiny_model(2, STEPS)
+    model = hooked(tiny_model(2, STEPS))
     with torch.no_grad():
         logits, activations = model.run_with_cache(history, return_cache_object=False)
         unguarded = ActivationCache(activations, model)
@@ -224,7 +225,7 @@ def test_weights_are_stacked_and_circuits_multiply_them(setting):
 
 
 def test_accumulated_biases_are_what_was_written_of_them():
-    model = tiny_model(0, STEPS)
+    model = hooked(tiny_model(0, STEPS))
     first, second = model.blocks
     assert model.accumulated_bias(0).abs().max() == 0
     assert_close(model.accumulated_bias(0, mlp_input=True), first.attn.b_O)
@@ -237,7 +238,7 @@ def test_accumulated_biases_are_what_was_written_of_them():
 
 
 def test_histories_are_read_as_their_tokens_and_the_loss_is_that_of_their_actions(history):
-    model = tiny_model(0, STEPS)
+    model = hooked(tiny_model(0, STEPS))
     logits = model(model.to_tokens(history))
     assert torch.equal(model(history), logits)
     loss = model(history, return_type="loss")
@@ -256,7 +257,7 @@ def test_histories_are_read_as_their_tokens_and_the_loss_is_that_of_their_action
 
 
 def test_what_has_no_loss_or_no_such_action_is_refused(history):
-    model = tiny_model(0, STEPS)
+    model = hooked(tiny_model(0, STEPS))
     with pytest.raises(UserError, match="give the history for its loss"):
         model(model.to_tokens(history), return_type="loss")
     for wrong in (history, model.to_tokens(history)):
@@ -274,7 +275,7 @@ def test_what_has_no_loss_or_no_such_action_is_refused(history):
 
 
 def test_tokens_have_texts(history):
-    model = tiny_model(0, STEPS)
+    model = hooked(tiny_model(0, STEPS))
     texts = model.to_str_tokens(history)
     assert [len(row) for row in texts] == [STEPS] * 3
     assert texts[1][0] == f"x={history.observations[1, 0, 0]} action=none reward=0"
@@ -292,7 +293,7 @@ def shipped():
     checkpoint = load(str(MODELS / "dark-room"))
     task = checkpoint.config.make_task()
     lives = rollout(checkpoint.model, task, {"goal": np.array([[4, 4], [2, 6]])}, 1, np.random.default_rng(0))
-    return checkpoint.model, lives.window(0, 8)
+    return hooked(checkpoint.model), lives.window(0, 8)
 
 
 def test_the_gain_that_the_recipe_leaves_out_matters_on_a_shipped_model(shipped):

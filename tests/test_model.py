@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from transformer_lens import ActivationCache, patching
 from transformer_lens.model_protocol import TransformerLensModel
 
+from ad_hypotheses.distill.lens import HookedADTransformer, hooked
 from ad_hypotheses.distill.model import ADTransformer, KVCache, Shape
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.distill.tokens import Vocabulary
@@ -48,8 +49,8 @@ LAYER_HOOKS = [
 
 
 @pytest.fixture(scope="module")
-def model() -> ADTransformer:
-    return tiny_model(0, STEPS)
+def model() -> HookedADTransformer:
+    return hooked(tiny_model(0, STEPS))
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +267,25 @@ def test_it_is_a_transformer_lens_model_with_its_hook_names(model, tokens):
     assert set(cache) == set(expected)
 
 
+def test_the_hooked_model_shares_its_weights_with_the_plain_one(tokens):
+    plain = tiny_model(3, STEPS).train()
+    plain.name = "tiny"
+    model = hooked(plain)
+    assert torch.equal(model(tokens), plain(tokens))
+    assert (model.name, model.training, model.dtype) == ("tiny", True, torch.float64)
+    assert [id(weight) for weight in model.parameters()] == [id(weight) for weight in plain.parameters()]
+    assert hooked(model) is model
+    assert not isinstance(plain, HookedADTransformer)
+
+
+def test_a_hook_on_the_hooked_model_leaves_the_plain_one_alone(tokens):
+    plain = tiny_model(3, STEPS)
+    model, before = hooked(plain), plain(tokens)
+    model.add_hook("hook_embed", lambda tensor, hook: tensor * 2)
+    assert not torch.equal(model(tokens), before)
+    assert torch.equal(plain(tokens), before)
+
+
 def test_caching_changes_no_logits_and_leaves_no_hook(model, tokens, cached):
     assert_close(cached[0], model(tokens), **EXACT)
     assert not any(point.has_hooks() for point in model.hook_dict.values())
@@ -322,7 +342,7 @@ def different_before_the_end(model, tokens):
 
 
 def test_activation_patching_restores_the_clean_run_through_its_only_head(tokens):
-    model = tiny_model(2, STEPS, n_layers=1, n_heads=1)
+    model = hooked(tiny_model(2, STEPS, n_layers=1, n_heads=1))
     clean, cache = model.run_with_cache(tokens)
     corrupted = different_before_the_end(model, tokens)
     assert (last_logit(model(corrupted)) - last_logit(clean)).abs() > 0.1

@@ -24,6 +24,7 @@ from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.config import check_config
+from ad_hypotheses.distill.lens import hooked
 from ad_hypotheses.distill.model import ADTransformer, KVCache, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import ConfigError, HypothesisError
@@ -221,7 +222,7 @@ def test_only_a_window_makes_a_context_endless():
 
 @every_variant
 def test_hooks_and_activation_caches_work_on_every_variant(variant):
-    model = tiny_model(1, STEPS, **variant)
+    model = hooked(tiny_model(1, STEPS, **variant))
     tokens = tokens_of(model)
     result, cache = model.run_with_cache(tokens)
     assert_close(result, model(tokens), **EXACT)
@@ -243,7 +244,7 @@ def test_hooks_and_activation_caches_work_on_every_variant(variant):
 
 
 def test_queries_are_hooked_before_they_are_turned_and_after():
-    model = tiny_model(1, STEPS, positions="rotary")
+    model = hooked(tiny_model(1, STEPS, positions="rotary"))
     tokens = tokens_of(model)
     names = list(model.hook_dict)
     assert {"hook_rot_q", "hook_rot_k"} <= {name.rpartition(".")[2] for name in names}
@@ -256,7 +257,7 @@ def test_queries_are_hooked_before_they_are_turned_and_after():
         for name in (letter, f"rot_{letter}"):
             hook = (f"blocks.0.attn.hook_{name}", lambda tensor, hook: tensor * 2)
             assert (model.run_with_hooks(tokens, fwd_hooks=[hook]) - model(tokens)).abs()[:, -1].max() > 1e-6
-    assert not any("rot" in name for name in tiny_model(1, STEPS).hook_dict)
+    assert not any("rot" in name for name in hooked(tiny_model(1, STEPS)).hook_dict)
 
 
 # many channels
@@ -273,7 +274,7 @@ def many_channels(n=60, seed=0):
 def test_channels_together_are_channels_one_by_one(with_mask, large, monkeypatch):
     if large:
         monkeypatch.setattr(distill.model, "LARGE_VOCABULARY", 0)
-    model = many_channels()
+    model = hooked(many_channels())
     tokens = tokens_of(model)
     kept = torch.from_numpy(np.random.default_rng(1).random(tokens.shape) < 0.7) if with_mask else None
     found = []

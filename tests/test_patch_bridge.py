@@ -38,7 +38,7 @@ def bridge(model):
         n_embd=D_MODEL,
         n_layer=N_LAYERS,
         n_head=N_HEADS,
-        n_inner=model.cfg.d_mlp,
+        n_inner=model.shape.d_mlp,
         activation_function="gelu",
         layer_norm_epsilon=model.shape.eps,
         tie_word_embeddings=False,

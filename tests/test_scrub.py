@@ -18,6 +18,7 @@ from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.twin import Twin
+from ad_hypotheses.distill.lens import hooked
 from ad_hypotheses.known.shares import expected_baseline, mean_loss
 from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
@@ -122,7 +123,7 @@ def test_twin_is_the_model_and_writers_sum_to_what_readers_see():
     twin = Twin(model)
     seen = twin.streams(tokens)
     assert torch.allclose(twin.logits(seen[-1]), model(tokens), atol=1e-12, rtol=0)
-    _, cache = model.run_with_cache(tokens)
+    _, cache = hooked(model).run_with_cache(tokens)
     for reader in model.anatomy.readers:
         total = sum(twin.write(writer, tokens, seen) for writer in model.anatomy.writers if writer.feeds(reader))
         total = total + sum(twin.attention_bias(layer) for layer in range(reader.stage // 2))

@@ -1,6 +1,7 @@
 """What a transformer needs for TransformerLens's own recipes to be right on it: its names, its weights, its cache.
 
-This is the only module that imports transformer_lens. Tokens are what the model reads, but what it predicts are
+This is the only module that imports transformer_lens, which takes longer to load than torch: the engines compute with
+the plain :class:`ADTransformer`, and do not import it. Tokens are what the model reads, but what it predicts are
 actions: where TransformerLens's helpers ask for the token whose logit is meant, give the number of an action.
 """
 
@@ -16,22 +17,15 @@ from transformer_lens import ActivationCache, FactoredMatrix, HookedRootModule
 from transformer_lens.config import TransformerLensConfig
 from transformer_lens.hook_points import HookPoint
 
+from ad_hypotheses.distill.model import ADTransformer, Point
 from ad_hypotheses.distill.shape import Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.language.history import History
 
 
-class Point(HookPoint):
-    """A hook point that costs nothing while nobody looks: a step of a rollout passes a dozen in every layer."""
-
-    @property
-    def hooked(self) -> bool:
-        """Whether anybody looks."""
-        return bool(self._forward_hooks or self._backward_hooks)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return super().__call__(x) if self.hooked else x
+class LensPoint(Point, HookPoint):
+    """A place that TransformerLens's hooks can be put at."""
 
 
 class Cache(ActivationCache):
@@ -319,3 +313,43 @@ def lens_config(vocabulary: Vocabulary, shape: Shape) -> TransformerLensConfig:
     )
     config.d_vocab_out = vocabulary.n_actions  # type: ignore[attr-defined]  # as HookedTransformerConfig has it
     return config
+
+
+class HookedADTransformer(ADTransformer, LensModel):
+    """An :class:`ADTransformer` that is a `HookedRootModule` too.
+
+    Satisfies TransformerLens's model protocol, so `run_with_cache`, `ActivationCache` and `transformer_lens.patching`
+    work on it. Give histories rather than tokens to the patching functions that sweep positions: tokens have a third
+    axis, which they take for the steps.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, shape: Shape, seed: int = 0) -> None:
+        super().__init__(vocabulary, shape, seed)
+        self.cfg: Any = lens_config(vocabulary, shape)
+        self.cfg.n_params = sum(weight.numel() for weight in self.parameters())
+        for name, module in list(self.named_modules()):
+            if isinstance(module, Point):
+                self.set_submodule(name, LensPoint())
+        self._embed_hooks = tuple(self.hook_embeds.values())
+        self.setup()
+        self.name = ""  # which `setup` leaves to the modules inside
+
+    def to(self, *args: Any, **kwargs: Any) -> HookedADTransformer:
+        """Move or cast the weights, and tell TransformerLens where they are."""
+        super().to(*args, **kwargs)
+        self.cfg.device, self.cfg.dtype = str(self.device), self.dtype
+        return self
+
+    def folded(self) -> HookedADTransformer:
+        """Return a copy that computes the same, with gains and biases of the layer norms in the weights."""
+        return hooked(super().folded())
+
+
+def hooked(model: ADTransformer) -> HookedADTransformer:
+    """Return the same model as TransformerLens knows models: it shares its weights with `model`, and is in its mode."""
+    if isinstance(model, HookedADTransformer):
+        return model
+    lens_model = HookedADTransformer(model.vocabulary, model.shape).to(model.device, model.dtype)
+    lens_model.load_state_dict(model.state_dict(keep_vars=True), assign=True)
+    lens_model.name = model.name
+    return lens_model.train(model.training)

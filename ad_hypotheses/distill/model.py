@@ -1,17 +1,17 @@
-"""The transformer that learns in its context, with TransformerLens's hooks.
+"""The transformer that learns in its context.
 
 Axes: batch, step (position in the context), head, d_model, d_head, d_mlp, action; channel = part of a token.
 
 The residual stream is a sum of named writers: one embedding for each part of the token, the position (where it is
-learned), every head of every layer (through its own `W_O`), and every MLP (where there are any). All hooks have
-TransformerLens's names (`blocks.0.attn.hook_q`, `blocks.1.hook_resid_pre`, ...), plus `hook_embeds.<channel>` for the
-parts of the embedding.
+learned), every head of every layer (through its own `W_O`), and every MLP (where there are any). The points at which
+it can be watched have TransformerLens's names (`blocks.0.attn.hook_q`, `blocks.1.hook_resid_pre`, ...), plus
+`hook_embeds.<channel>` for the parts of the embedding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ad_hypotheses.distill.kv_cache import KVCache, LayerCache
-from ad_hypotheses.distill.lens import LensModel, Point, lens_config
 from ad_hypotheses.distill.positions import Angles, angles, plainly_causal, rotate, visible
 from ad_hypotheses.distill.shape import Shape
 from ad_hypotheses.distill.tokens import Vocabulary
@@ -27,7 +26,23 @@ from ad_hypotheses.errors import UserError
 from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.history import History
 
+Model = TypeVar("Model", bound="ADTransformer")
 LARGE_VOCABULARY = 4096  # embeddings of all channels together; beyond it zeros cost more than gathering
+
+
+class Point(nn.Module):
+    """A place where the computation can be watched; it costs nothing while nobody does, and a step passes dozens."""
+
+    @property
+    def hooked(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self._forward_hooks or self._backward_hooks)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return super().__call__(x) if self.hooked else x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
 
 
 class LayerNorm(nn.Module):
@@ -187,14 +202,11 @@ class Block(nn.Module):
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
-class ADTransformer(LensModel):
+class ADTransformer(nn.Module):
     """A decoder-only transformer that predicts the next action of a learning history.
 
-    `name` is that of its checkpoint, empty where there is none.
-
-    Satisfies TransformerLens's model protocol, so `run_with_cache`, `ActivationCache` and `transformer_lens.patching`
-    work on it. Give histories rather than tokens to the patching functions that sweep positions: tokens have a third
-    axis, which they take for the steps.
+    `name` is that of its checkpoint, empty where there is none. `lens.hooked` returns the same model with
+    TransformerLens's methods, such as `run_with_cache`.
 
     Args:
         vocabulary: What the tokens are made of.
@@ -207,7 +219,6 @@ class ADTransformer(LensModel):
     def __init__(self, vocabulary: Vocabulary, shape: Shape, seed: int = 0) -> None:
         super().__init__()
         self.vocabulary, self.shape = vocabulary, shape
-        self.cfg = lens_config(vocabulary, shape)
         self.embed = nn.ParameterDict(
             {
                 name: torch.empty(size, shape.d_model)
@@ -225,9 +236,7 @@ class ADTransformer(LensModel):
         self.ln_final = LayerNorm(shape)
         self.W_U = nn.Parameter(torch.empty(shape.d_model, vocabulary.n_actions))
         self.b_U = nn.Parameter(torch.zeros(vocabulary.n_actions))
-        self.cfg.n_params = sum(weight.numel() for weight in self.parameters())  # type: ignore[attr-defined]
         self._initialise(seed)
-        self.setup()
         self.name = ""
 
     def _initialise(self, seed: int) -> None:
@@ -262,10 +271,9 @@ class ADTransformer(LensModel):
         """Number type of the weights."""
         return self.W_U.dtype
 
-    def to(self, *args: Any, **kwargs: Any) -> ADTransformer:
-        """Move or cast the weights, and tell TransformerLens where they are."""
+    def to(self: Model, *args: Any, **kwargs: Any) -> Model:
+        """Move or cast the weights."""
         super().to(*args, **kwargs)
-        self.cfg.device, self.cfg.dtype = str(self.device), self.dtype
         return self
 
     def to_tokens(self, history: History) -> Int[Tensor, "batch step channel"]:
@@ -360,7 +368,7 @@ class ADTransformer(LensModel):
                 x = chosen.scatter_(1, rows, weights.to(tables.dtype)) @ tables
         return x.view(*tokens.shape[:2], -1)
 
-    def double(self) -> ADTransformer:
+    def double(self: Model) -> Model:
         """Cast the weights to float64."""
         return self.to(torch.float64)
 

@@ -9,9 +9,8 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 from jaxtyping import Float
 
@@ -21,6 +20,9 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.language.policy import as_policy, policy_problem
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
 from ad_hypotheses.language.sites import SiteSet, embed, head, mlp
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 ARROWS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -199,6 +201,8 @@ class Hypothesis:
 
     def graph(self) -> nx.DiGraph:
         """Return the claim as a graph, arrows from parent to child, with `site` and `doc` on every node."""
+        import networkx as nx  # loads slowly, and nothing else here needs it
+
         graph = nx.DiGraph()
         for node in self.nodes:
             graph.add_node(node.name, site=str(node.site), doc=node.doc)

@@ -12,7 +12,7 @@ from safetensors.torch import save as save_tensors
 from ad_hypotheses.distill.checkpoint import CARD, Checkpoint
 from ad_hypotheses.distill.checkpoint import load as load_checkpoint
 from ad_hypotheses.distill.config import Config
-from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.lens import HookedADTransformer
 from ad_hypotheses.errors import UserError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.library.listening import listening
@@ -23,7 +23,7 @@ from ad_hypotheses.tasks.task import Task
 ELSEWHERE = {"generate": "let it live in its tasks: ad_hypotheses.rollout(model, tasks=8)"}
 
 
-class Model(ADTransformer):
+class Model(HookedADTransformer):
     """A trained transformer with TransformerLens's hooks, cache and names, and with what it was trained on.
 
     Returned by :func:`load`. Wherever TransformerLens asks for tokens, give a :class:`History`.

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ad_hypotheses.distill.lens import Cache
+from ad_hypotheses.distill.lens import Cache, HookedADTransformer
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import DataError, did_you_mean
 from ad_hypotheses.language.anatomy import Writer
@@ -101,7 +101,7 @@ class AttentionPattern(Result):
 
 @torch.no_grad()
 def attribute(
-    folded: ADTransformer, task: Task, name: str, history: History, step: int, of: str | int | None
+    folded: HookedADTransformer, task: Task, name: str, history: History, step: int, of: str | int | None
 ) -> Attribution:
     """Return what every writer adds to a logit at one step.
 
@@ -168,7 +168,7 @@ def _signs(of: str | int, task: Task) -> dict[int, float]:
 
 
 @torch.no_grad()
-def attend(model: ADTransformer, name: str, history: History, step: int) -> AttentionPattern:
+def attend(model: HookedADTransformer, name: str, history: History, step: int) -> AttentionPattern:
     """Return where every head looks at one step; arguments and errors as for :func:`attribute`."""
     step = _step(history, step)
     seen = history.window(stop=step + 1)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.studies.adversary import page as challenge
 from ad_hypotheses.studies.patch.record import PatchStudy
 from ad_hypotheses.studies.scrub.record import Claim, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ["claim", "kind", "scope", "data", "of", "figure", "value", "low", "high"]
 PATCH_COLUMNS = [
@@ -30,38 +35,70 @@ def tidy(study: Study) -> pd.DataFrame:
         and which one it is `of`; `figure`, its `value`, and the bounds `low` and `high` of its interval where it has
         one. What is not estimable is missing.
     """
-    rows = [(claim.name, claim.kind, *row) for claim in study.claims for row in _figures(claim)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    import pandas as pd  # loads as slowly as half of torch, and CSV needs none of it
+
+    return pd.DataFrame(list(_tidy_rows(study)), columns=COLUMNS)
 
 
 def tidy_csv(study: Study) -> str:
     """Return the table as CSV."""
-    return str(tidy(study).to_csv(index=False, float_format="%.6g"))
+    return _csv(COLUMNS, _tidy_rows(study))
 
 
 def sweep_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the models of a sweep, a row each, as CSV."""
-    return str(pd.DataFrame(list(rows)).to_csv(index=False, float_format="%.6g"))
+    return _csv(*_columns(rows))
 
 
 def calibration_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the claims of a calibration, a row for each and each size of study, as CSV."""
-    return str(pd.DataFrame(list(rows)).to_csv(index=False, float_format="%.6g"))
+    return _csv(*_columns(rows))
 
 
 def evaluation_table(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     """Return the figures of an evaluation, a row each in the order of `EVALUATION_COLUMNS`."""
+    import pandas as pd
+
     return pd.DataFrame(list(rows), columns=EVALUATION_COLUMNS)
 
 
 def evaluation_csv(rows: Sequence[Sequence[Any]]) -> str:
     """Return that table as CSV."""
-    return str(evaluation_table(rows).to_csv(index=False, float_format="%.6g"))
+    return _csv(EVALUATION_COLUMNS, rows)
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return a table of rows that name their columns."""
+    import pandas as pd
+
     return pd.DataFrame(list(rows))
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Write a table as pandas does with six digits: nothing where a figure is missing."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return "" if math.isnan(float(value)) else f"{float(value):.6g}"
+    return "" if value is None else value
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Return the keys of all rows in the order in which they come first, and what each row has there."""
+    columns = list({key: None for row in rows for key in row})
+    return columns, [[row.get(column) for column in columns] for row in rows]
+
+
+def _tidy_rows(study: Study) -> Iterator[tuple[Any, ...]]:
+    for claim in study.claims:
+        for row in _figures(claim):
+            yield claim.name, claim.kind, *row
 
 
 def _figures(claim: Claim) -> Iterator[tuple[str, str, str, str, Any, float | None, float | None]]:
@@ -93,6 +130,13 @@ def patch_table(study: PatchStudy) -> pd.DataFrame:
         Where edges were screened, what `attribution` says of the first metric over all steps, and the mean of its
         size over histories; edges that were left out have nothing else.
     """
+    import pandas as pd
+
+    numbers = dict.fromkeys(PATCH_COLUMNS[PATCH_COLUMNS.index("value") :], float)  # also where all are missing
+    return pd.DataFrame(_patch_rows(study), columns=PATCH_COLUMNS).astype(numbers)
+
+
+def _patch_rows(study: PatchStudy) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
     ranked = (study.metrics[0], "all")
     for record in study.patches:
@@ -106,13 +150,12 @@ def patch_table(study: PatchStudy) -> pd.DataFrame:
     for record in study.screening.unmeasured if study.screening else ():
         identity = (record.name, record.kind, " + ".join(record.writers), record.reader, record.arrow, record.n_edges)
         rows.append((*identity, *ranked, *[None] * 6, record.attribution, record.attribution_size))
-    numbers = dict.fromkeys(PATCH_COLUMNS[PATCH_COLUMNS.index("value") :], float)  # also where all are missing
-    return pd.DataFrame(rows, columns=PATCH_COLUMNS).astype(numbers)
+    return rows
 
 
 def patch_csv(study: PatchStudy) -> str:
     """Return that table as CSV."""
-    return str(patch_table(study).to_csv(index=False, float_format="%.6g"))
+    return _csv(PATCH_COLUMNS, _patch_rows(study))
 
 
 def patch_parquet(study: PatchStudy) -> bytes:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import bootstrap
 
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.model import ADTransformer
@@ -37,6 +36,7 @@ from ad_hypotheses.tasks.play import baselines, play, play_expert
 from ad_hypotheses.tasks.task import n_tasks_of
 
 TASK_SETS = ("train", "held_out")
+RESAMPLES = 1000  # of the tasks, for an interval
 SUMMARISED = {"model": "", "model, argmax": "argmax_", "source": "source_"}
 OF_MODEL = {"first_of_optimum": "first_share", "mean_of_optimum": "mean_share", "improvement": "improvement"}
 
@@ -194,9 +194,9 @@ def _by_task(returns: Float[np.ndarray, "row episode"], facts: Facts) -> Float[n
 def _interval(means: Float[np.ndarray, "task episode"]) -> tuple[list[float], list[float]]:
     if len(means) < FEWEST:
         return [], []
-    resampled = bootstrap((means,), np.mean, n_resamples=1000, method="percentile", rng=np.random.default_rng(0))
-    bounds = resampled.confidence_interval
-    return [round(float(v), 4) for v in bounds.low], [round(float(v), 4) for v in bounds.high]
+    rows = np.random.default_rng(0).integers(0, len(means), size=(RESAMPLES, len(means)))
+    low, high = np.percentile(means.T[:, rows].mean(axis=-1), [2.5, 97.5], axis=-1)
+    return [round(float(v), 4) for v in low], [round(float(v), 4) for v in high]
 
 
 def _summary(by_learner: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

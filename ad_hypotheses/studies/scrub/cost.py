@@ -103,7 +103,7 @@ class _Room:
         self.positions, self.references, self.n_actions = (
             (self.rows + self.pool) * steps,
             self.rows * steps,
-            model.cfg.d_vocab,
+            model.vocabulary.n_actions,
         )
         self.of_head = cfg.d_head / cfg.d_model
         hidden = 0 if cfg.attention_only else 2 * (cfg.d_mlp or 4 * cfg.d_model) / cfg.d_model
