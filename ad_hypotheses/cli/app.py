@@ -29,6 +29,7 @@ from ad_hypotheses.cli.train import train
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.language.user_code import described, failed, user_code
 from ad_hypotheses.report.screen import aside, results_alone, say, say_error
+from ad_hypotheses.storage.places import program
 from ad_hypotheses.studies.interrupt import STOPPED, Stopped, leaving_at_once
 
 TRACEBACK = "AD_HYPOTHESES_TRACEBACK"
@@ -37,7 +38,7 @@ SUPPORTED = ("linux", "darwin")
 
 app = typer.Typer(
     help="Write down how a model learns in context, and test it by causal scrubbing.",
-    epilog="Start with: python cli.py list",
+    epilog=f"Start with: {program()} list",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -47,7 +48,7 @@ app = typer.Typer(
 
 
 def _verb(name: str, function: Callable[..., None], example: str) -> None:
-    app.command(name, epilog=f"Example: python cli.py {name} {example}".rstrip())(_guarded(function))
+    app.command(name, epilog=f"Example: {program()} {name} {example}".rstrip())(_guarded(function))
 
 
 def _guarded(function: Callable[..., None]) -> Callable[..., None]:

@@ -9,6 +9,7 @@ import typer
 
 from ad_hypotheses.cli.options import Models, Threads
 from ad_hypotheses.report.screen import out, say
+from ad_hypotheses.storage.places import program
 from ad_hypotheses.studies.machine import set_up_torch
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def known(
 
     set_up_torch("cpu", threads)
     with watched() as meter:
-        built = build(names or (), models, command="python cli.py known", progress=meter)
+        built = build(names or (), models, command=f"{program()} known", progress=meter)
     _show(built, models)
 
 

@@ -17,6 +17,7 @@ from ad_hypotheses.cli.options import AsJson, Hypotheses, Models
 from ad_hypotheses.progress import duration
 from ad_hypotheses.report.screen import out, print_json, say
 from ad_hypotheses.report.words import counted
+from ad_hypotheses.storage.places import hypotheses_folders, program
 
 if TYPE_CHECKING:
     from ad_hypotheses.language.load import FileListing
@@ -40,6 +41,7 @@ def list_all(
     from ad_hypotheses.studies.listing import checkpoints
 
     rows = checkpoints(models)
+    hypotheses = next((folder for folder in hypotheses_folders(hypotheses) if folder.exists()), hypotheses)
     listings = listing(hypotheses) if hypotheses.exists() else []
     if as_json:
         files = [{**asdict(file), "file": str(file.file)} for file in listings]
@@ -56,7 +58,7 @@ def _show_models(rows: list[CheckpointListing], models: Path, console: Console, 
     folds = {} if whole else model_folds(rows)
     folded = {row.name for members in folds.values() for row in members}
     if not rows:
-        say(console, f"no checkpoints in {models}/; make one: python cli.py train CONFIG.yaml", "dim")
+        say(console, f"no checkpoints in {models}/; make one: {program()} train CONFIG.yaml", "dim")
         return
     table = _table("model", "task", "layers", "heads", "width", "weights", "held-out", "trained")
     for row in rows:
@@ -82,18 +84,21 @@ def _show_models(rows: list[CheckpointListing], models: Path, console: Console, 
 
 def _show_hypotheses(listings: list[FileListing], folder: Path, console: Console, whole: bool) -> None:
     if not listings:
-        say(console, f"no hypotheses in {folder}/; begin one: python cli.py new win_stay", "dim")
+        say(console, f"no hypotheses in {folder}/; begin one: {program()} new win_stay", "dim")
         return
+    from ad_hypotheses.language.load import shown_file
+
     table = _table("file", "hypotheses", "nodes", "what it says")
     folds: dict[str, list[FileListing]] = {}
     for file in listings:
+        typed = shown_file(str(file.file))
         if file.error is not None:
-            _add_broken(table, str(file.file), file.error)
+            _add_broken(table, typed, file.error)
         elif not whole and file.file.parent != folder:
-            folds.setdefault(f"{file.file.parent}/", []).append(file)
+            folds.setdefault(f"{Path(typed).parent}/", []).append(file)
         else:
             names = ", ".join(file.hypotheses) or "none"
-            table.add_row(*map(Text, (str(file.file), names, str(file.n_nodes), file.title)))
+            table.add_row(*map(Text, (typed, names, str(file.n_nodes), file.title)))
     console.print(table)
     _say_folded({name: _contents(files) for name, files in folds.items()}, console)
 

@@ -26,6 +26,7 @@ def new(
     from ad_hypotheses.language.problems import shown_path
     from ad_hypotheses.language.template import write_template
     from ad_hypotheses.report.screen import out, say
+    from ad_hypotheses.storage.places import program
 
     text = None
     if model is not None:
@@ -34,4 +35,4 @@ def new(
         text = template_of(name, model, models)
     file = shown_path(write_template(name, folder, text))
     say(out(), f"wrote {file}", "green")
-    say(out(), f"change it, then: python cli.py check {file}")
+    say(out(), f"change it, then: {program()} check {file}")

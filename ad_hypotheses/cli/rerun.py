@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import typer
+
+from ad_hypotheses.storage.places import program
 
 NEVER = ("as_json", "parquet")  # options that change only what is shown
 
@@ -15,7 +17,7 @@ def rerun_command(
     *arguments: str,
     leave_out: Collection[str] = (),
     always: Collection[str] = (),
-    program: Sequence[str] = ("python",),
+    ranks: int = 1,
 ) -> str:
     """Return what makes the same study again: the options that do not have their default, in the order of the help.
 
@@ -24,9 +26,9 @@ def rerun_command(
         arguments: Arguments that are no options, as they are to be typed.
         leave_out: Names of parameters that change no number.
         always: Names of parameters that are stated even where they have their default.
-        program: What runs `cli.py`.
+        ranks: Processes that torchrun starts; it is left out for a single one.
     """
-    words = [*program, "cli.py", str(context.info_name), *arguments]
+    words = [*program(ranks).split(), str(context.info_name), *arguments]
     for parameter in context.command.params:
         name = parameter.name
         if parameter.param_type_name != "option" or name is None or name in (*leave_out, *NEVER):

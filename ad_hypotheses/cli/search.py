@@ -18,6 +18,7 @@ from ad_hypotheses.language.load import FOLDER
 from ad_hypotheses.language.problems import shown_path
 from ad_hypotheses.report.screen import out, print_json, say
 from ad_hypotheses.report.words import figure, interval
+from ad_hypotheses.storage.places import program
 from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
 from ad_hypotheses.studies.interrupt import watched
 from ad_hypotheses.studies.patch.search import SearchResult, SearchSettings, search
@@ -64,7 +65,7 @@ def refuse_other_options(context: typer.Context, claimed: bool) -> None:
     if claimed:
         raise DataError(
             f"--search looks for edges in a model, and {given['subject']} is a hypothesis, whose edges are declared.\n"
-            "  Name its model instead: python cli.py patch MODEL --search 0.9"
+            f"  Name its model instead: {program()} patch MODEL --search 0.9"
         )
     others = [f"`{name}`" for name in NOT_WITH if given[name]]
     others += ["`direction='denoising'`"] if given["direction"] != "noising" else []
@@ -114,7 +115,7 @@ def _usual_place(run: SearchCommand) -> Path:
 
 def _scrub(result: SearchResult, file: Path, run: SearchCommand) -> str:
     """Return the command that tests the hypothesis of the edges."""
-    words = ["python", "cli.py", "scrub", shown_path(file)]
+    words = [*program().split(), "scrub", shown_path(file)]
     words += ["--models", str(run.models)] if run.models != Path("models") else []
     words += [word for trusted in run.trusted for word in ("--trust", str(trusted))]
     words += ["--shared"] if result.deep else []

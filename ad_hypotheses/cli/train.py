@@ -46,8 +46,7 @@ def train(
         with following():
             train_model(settings, folder, device=device)
         return
-    program = ["python"] if ranks.count == 1 else ["torchrun", "--nproc-per-node", str(ranks.count)]
-    command = rerun_command(context, config.as_posix(), program=program)
+    command = rerun_command(context, config.as_posix(), ranks=ranks.count)
     with watched() as meter:
         trained = train_model(settings, folder, device=device, command=command, progress=meter)
     _show(trained, folder)

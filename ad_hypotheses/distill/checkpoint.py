@@ -27,7 +27,7 @@ from ad_hypotheses.distill.record import RECORD, read_record
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import CheckpointError, did_you_mean, nearest
 from ad_hypotheses.storage.files import write_atomically
-from ad_hypotheses.storage.places import MODELS, models_folders
+from ad_hypotheses.storage.places import MODELS, models_folders, program
 from ad_hypotheses.storage.reading import read_file, real_path
 
 CONFIG, WEIGHTS, CARD, CURVE = "config.yaml", "weights.safetensors", "card.md", "curve.png"
@@ -88,13 +88,13 @@ def load(name: str | Path, models: Path = MODELS, device: str = "cpu") -> Checkp
     if not isinstance(recorded, str):
         raise CheckpointError(
             f"{folder / RECORD} is at fault: it holds no weights_sha256, the SHA-256 of the weights.\n"
-            f"  Restore it (git checkout -- {folder}), or train again: python cli.py train {folder / CONFIG}"
+            f"  Restore it (git checkout -- {folder}), or train again: {program()} train {folder / CONFIG}"
         )
     if digest != recorded:
         raise CheckpointError(
             f"{folder / WEIGHTS} is not the file that was trained: it is truncated or was altered.\n"
             f"  SHA-256 recorded: {recorded}\n  SHA-256 found:    {digest}\n"
-            f"  Restore it (git checkout -- {folder}), or train it again: python cli.py train {folder / CONFIG}"
+            f"  Restore it (git checkout -- {folder}), or train it again: {program()} train {folder / CONFIG}"
         )
     altered = alterations(folder, config)
     if altered:
@@ -223,7 +223,7 @@ def find(name: str | Path, models: Path = MODELS) -> Path:
         advice = f"Models in it: {', '.join(inside)}." if inside else f"Models there: {', '.join(known) or 'none'}."
         raise CheckpointError(f"{folder} has no {WEIGHTS} and no {CONFIG}: it is no checkpoint. {advice}")
     if folder.is_dir():
-        raise CheckpointError(f"{folder} has no {WEIGHTS}: train it first: python cli.py train {folder / CONFIG}")
+        raise CheckpointError(f"{folder} has no {WEIGHTS}: train it first: {program()} train {folder / CONFIG}")
     where = ", ".join(str(real_path(root)) for root in models_folders(models))
     raise CheckpointError(
         f"there is no model {str(name)!r} in {where}.{did_you_mean(str(name), known)}\n  {_some_of(known, str(name))}"

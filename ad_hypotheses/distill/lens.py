@@ -325,8 +325,8 @@ class HookedADTransformer(ADTransformer, LensModel):
 
     def __init__(self, vocabulary: Vocabulary, shape: Shape, seed: int = 0) -> None:
         super().__init__(vocabulary, shape, seed)
-        self.cfg: Any = lens_config(vocabulary, shape)
-        self.cfg.n_params = sum(weight.numel() for weight in self.parameters())
+        self.cfg = lens_config(vocabulary, shape)
+        self.cfg.n_params = sum(weight.numel() for weight in self.parameters())  # type: ignore[attr-defined]
         for name, module in list(self.named_modules()):
             if isinstance(module, Point):
                 self.set_submodule(name, LensPoint())

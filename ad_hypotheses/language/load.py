@@ -21,9 +21,10 @@ from ad_hypotheses.language.global_state import global_state_kept
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
 from ad_hypotheses.language.user_code import MODULE, EndedProgram, described, frames_of, user_code
+from ad_hypotheses.storage.places import HYPOTHESES, hypotheses_folders, installed
 from ad_hypotheses.storage.reading import read_file, real_path
 
-FOLDER = Path("hypotheses")
+FOLDER = HYPOTHESES
 _numbers = itertools.count()
 
 
@@ -50,13 +51,13 @@ def listing(folder: str | Path = FOLDER) -> list[FileListing]:
     """Return what the Python files of a folder, and of folders in it, say of themselves, without running them.
 
     By name, those of the folder itself first. Files and folders whose name begins with `_` or `.` are left out; a
-    broken file is an entry with an error.
+    broken file is an entry with an error. Where there is no `hypotheses/`, those installed with the package are listed.
 
     Raises:
         HypothesisError: There is no such folder.
     """
-    path = Path(folder)
-    if not path.is_dir():
+    path = next((root for root in hypotheses_folders(Path(folder)) if root.is_dir()), None)
+    if path is None:
         raise HypothesisError(f"{folder} is no folder; hypotheses are plain Python files in {FOLDER}/.")
     files = [*sorted(path.glob("*.py")), *sorted(path.glob("*/*.py"))]
     return [_read(file) for file in files if not any(part[0] in "._" for part in file.relative_to(path).parts)]
@@ -68,7 +69,8 @@ def load(path: str | Path, name: str | None = None) -> list[Hypothesis]:
     While the file runs, its own folder is searched for modules first, so helpers may lie beside it.
 
     Args:
-        path: A file, or the bare name of one in `hypotheses/` or, if only one is called so, in a folder of it.
+        path: A file, or the bare name of one in `hypotheses/` or, if only one is called so, in a folder of it; what is
+            not in the working folder is looked for among the hypotheses installed with the package.
         name: Return only the hypothesis of this name.
 
     Raises:
@@ -121,8 +123,13 @@ def chosen(hypotheses: Sequence[Hypothesis], model: str | None) -> list[tuple[Hy
 
 
 def shown_file(file: str) -> str:
-    """Return the path of a hypothesis file that was loaded, by its path or by its name; relative if it can be."""
-    return shown_path(next(iter(places(file)), Path(file)))
+    """Return what to type for a hypothesis file that was named: its path, relative if it can be.
+
+    For a file that is installed with the package, that is its name: `mimic`, `known/win_stay`.
+    """
+    place = next(iter(places(file)), Path(file))
+    root = next((root for root in installed("hypotheses") if root in place.parents), None)
+    return shown_path(place) if root is None else place.relative_to(root).with_suffix("").as_posix()
 
 
 def _grouped(hypotheses: Sequence[Hypothesis]) -> list[tuple[Hypothesis, list[Hypothesis]]]:
@@ -154,58 +161,67 @@ def _moved(main: Hypothesis, controls: Sequence[Hypothesis], model: str) -> tupl
 def _find(path: str | Path) -> Path:
     given = Path(path)
     if not given.name:
-        raise HypothesisError(f"{str(path)!r} names no file; in {FOLDER}/ are {listed(_stems(FOLDER))}.")
+        raise HypothesisError(f"{str(path)!r} names no file; in {FOLDER}/ are {listed(_stems(*hypotheses_folders()))}.")
     files = places(path)
     if len(files) == 1:
         return real_path(files[0])
     if files:
-        names = [file.relative_to(FOLDER).with_suffix("").as_posix() for file in files]
+        names = [file.relative_to(file.parents[1]).with_suffix("").as_posix() for file in files]
         message = f"There are several hypothesis files {given.name}."
         raise failure([Problem(message, facts=((f"in {FOLDER}/", listed(names)),), advice="name one with its folder")])
     bare = given.parent == Path() and given.suffix != ".py"
     if given.is_dir() and not bare:
         raise HypothesisError(f"{path} is a folder: name one of its files, {listed(_stems(given))}.")
-    folder = FOLDER if given.parent == Path() else given.parent
-    facts = ((f"in {folder}/", listed(_stems(folder))),) if folder.is_dir() else ((f"{folder}/", "no such folder"),)
+    usual = given.parent in (Path(), FOLDER)
+    folder = FOLDER if usual else given.parent
+    folders = [root for root in (hypotheses_folders() if usual else [folder]) if root.is_dir()]
+    facts = ((f"in {folder}/", listed(_stems(*folders))),) if folders else ((f"{folder}/", "no such folder"),)
     message = f"There is no hypothesis file {_candidates(given)[0]}."
-    raise failure([Problem(message, facts=facts, advice=_nearest(given, folder))])
+    raise failure([Problem(message, facts=facts, advice=_nearest(given, folders))])
 
 
 def _candidates(given: Path) -> list[Path]:
-    """Where a file may be, the likeliest first: as it was typed, and in `hypotheses/`."""
+    """Where a file may be, the likeliest first: as it was typed, in `hypotheses/`, and with the package."""
     if not given.name:
         return []
     name = given if given.suffix == ".py" else given.with_name(f"{given.name}.py")
-    if given.parent == Path():
-        return [FOLDER / name] if given.suffix != ".py" else [given, FOLDER / name]
-    return [given, name, *([] if given.is_absolute() else [FOLDER / name])]
+    if given.is_absolute():
+        return [given, name]
+    within = name.relative_to(FOLDER) if FOLDER in name.parents else name
+    named = [FOLDER / name, *(root / within for root in installed("hypotheses"))]
+    return named if given.parent == Path() and given.suffix != ".py" else [given, name, *named]
 
 
 def _deeper(given: Path) -> list[Path]:
-    """The files of a bare name in the folders of `hypotheses/`."""
+    """The files of a bare name in the folders of `hypotheses/`, or of the hypotheses installed with the package."""
     if given.parent != Path() or not given.name or given.name[0] in "._":
         return []
     stem = given.name.removesuffix(".py")
-    return [file for file in sorted(FOLDER.glob("*/*.py")) if file.stem == stem and file.parent.name[0] not in "._"]
+    files = ([file for file in sorted(root.glob("*/*.py")) if file.stem == stem] for root in hypotheses_folders())
+    shown = ([file for file in group if file.parent.name[0] not in "._"] for group in files)
+    return next((group for group in shown if group), [])
 
 
-def _nearest(given: Path, folder: Path) -> str:
-    """Which file was meant: one of the same folder, or of any folder of `hypotheses/`."""
-    beside = _stems(folder) if folder.is_dir() else []
+def _nearest(given: Path, folders: Sequence[Path]) -> str:
+    """Which file was meant: one of the same folders, or of any folder of `hypotheses/`."""
+    beside, roots = _stems(*folders), hypotheses_folders()
     inner = [
-        directory for directory in sorted(FOLDER.glob("*")) if directory.is_dir() and directory.name[0] not in "._"
+        directory
+        for root in roots
+        for directory in sorted(root.glob("*"))
+        if directory.is_dir() and directory.name[0] not in "._"
     ]
     elsewhere = {name: f"{directory.name}/{name}" for directory in inner for name in _stems(directory)}
     stem = given.name.removesuffix(".py")
-    nearest = did_you_mean(stem, beside) or did_you_mean(stem, [*_stems(FOLDER), *elsewhere])
+    nearest = did_you_mean(stem, beside) or did_you_mean(stem, [*_stems(*roots), *elsewhere])
     for name, whole in elsewhere.items():
         if name not in beside:
             nearest = nearest.replace(repr(name), repr(whole))
     return nearest.strip()
 
 
-def _stems(folder: Path) -> list[str]:
-    return sorted(file.stem for file in folder.glob("*.py") if file.name[0] not in "._")
+def _stems(*folders: Path) -> list[str]:
+    return sorted({file.stem for folder in folders for file in folder.glob("*.py") if file.name[0] not in "._"})
 
 
 def _read(file: Path) -> FileListing:

@@ -25,6 +25,28 @@ def models_folders(models: Path = MODELS) -> list[Path]:
     return [models, *([Path(named)] if named else []), *installed("models")]
 
 
+def hypotheses_folders(hypotheses: Path = HYPOTHESES) -> list[Path]:
+    """Return the folders in which a hypothesis file is looked for by its name, the first that holds it counts.
+
+    Args:
+        hypotheses: A folder that was named, which is then the only one; where it is the usual one, that of the
+            hypotheses installed with the package comes after it.
+    """
+    return [hypotheses, *(installed("hypotheses") if hypotheses == HYPOTHESES else [])]
+
+
+def program(ranks: int = 1) -> str:
+    """Return what starts the command line, as a person would type it: `python cli.py` in a clone.
+
+    Args:
+        ranks: Processes that torchrun is to start; it is not needed for a single one.
+    """
+    cloned = (PACKAGE.parent / "cli.py").is_file()
+    if ranks > 1:
+        return f"torchrun --nproc-per-node {ranks} {'cli.py' if cloned else '-m ad_hypotheses'}"
+    return "python cli.py" if cloned else "ad-hypotheses"
+
+
 def installed(name: str) -> list[Path]:
     """Return the folder of that name that was installed with the package, or none."""
     folder = PACKAGE / "installed" / name

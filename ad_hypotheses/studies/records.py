@@ -11,6 +11,7 @@ from typing import Any
 from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.language.user_code import described
 from ad_hypotheses.storage.files import write_files
+from ad_hypotheses.storage.places import program
 from ad_hypotheses.storage.reading import read_file, read_json
 
 
@@ -91,7 +92,7 @@ def redraw(path: Path, folder: Path | None = None) -> list[Path]:
     except Exception as error:  # each entry is of its type, but what one says of another is wrong
         raise DataError(
             f"{path} does not hold what a report can be drawn from: {described(error)}. "
-            f"Run the command again that wrote it: python cli.py {kind.verb} ..."
+            f"Run the command again that wrote it: {program()} {kind.verb} ..."
         ) from error
     if (folder / path.name).exists() and (folder / path.name).samefile(path):
         del files[path.name]
