@@ -72,7 +72,5 @@ def test_messages_say_what_to_type_there(installed, capsys):
 
 def test_what_starts_the_command_line(installed, monkeypatch):
     assert places.program() == "ad-hypotheses"
-    assert places.program(2) == "torchrun --nproc-per-node 2 -m ad_hypotheses"
     monkeypatch.setattr(places, "PACKAGE", ROOT / "ad_hypotheses")
     assert places.program() == "python cli.py"
-    assert places.program(2) == "torchrun --nproc-per-node 2 cli.py"

@@ -16,7 +16,6 @@ from rich.text import Text
 from ad_hypotheses.cli.options import AsJson, Hypotheses, Models
 from ad_hypotheses.progress import duration
 from ad_hypotheses.report.screen import out, print_json, say
-from ad_hypotheses.report.words import counted
 from ad_hypotheses.storage.places import hypotheses_folders, program
 
 if TYPE_CHECKING:
@@ -53,6 +52,7 @@ def list_all(
 
 
 def _show_models(rows: list[CheckpointListing], models: Path, console: Console, whole: bool) -> None:
+    from ad_hypotheses.report.words import counted
     from ad_hypotheses.studies.listing import model_folds, shortened
 
     folds = {} if whole else model_folds(rows)
@@ -104,6 +104,8 @@ def _show_hypotheses(listings: list[FileListing], folder: Path, console: Console
 
 
 def _contents(files: Sequence[FileListing]) -> str:
+    from ad_hypotheses.report.words import counted  # loads numpy
+
     n_hypotheses = sum(len(file.hypotheses) for file in files)
     return f"{counted(len(files), 'file')} with {counted(n_hypotheses, 'hypothesis', 'hypotheses')}"
 

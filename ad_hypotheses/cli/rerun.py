@@ -28,7 +28,7 @@ def rerun_command(
         always: Names of parameters that are stated even where they have their default.
         ranks: Processes that torchrun starts; it is left out for a single one.
     """
-    words = [*program(ranks).split(), str(context.info_name), *arguments]
+    words = [*(program().split() if ranks == 1 else _torchrun(ranks)), str(context.info_name), *arguments]
     for parameter in context.command.params:
         name = parameter.name
         if parameter.param_type_name != "option" or name is None or name in (*leave_out, *NEVER):
@@ -43,3 +43,8 @@ def rerun_command(
             for text in value if isinstance(value, list | tuple) else [value]:
                 words += [option, str(text)]
     return shlex.join(words)
+
+
+def _torchrun(ranks: int) -> list[str]:
+    script = ["cli.py"] if program() == "python cli.py" else ["-m", "ad_hypotheses"]
+    return ["torchrun", "--nproc-per-node", str(ranks), *script]

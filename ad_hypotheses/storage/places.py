@@ -35,16 +35,9 @@ def hypotheses_folders(hypotheses: Path = HYPOTHESES) -> list[Path]:
     return [hypotheses, *(installed("hypotheses") if hypotheses == HYPOTHESES else [])]
 
 
-def program(ranks: int = 1) -> str:
-    """Return what starts the command line, as a person would type it: `python cli.py` in a clone.
-
-    Args:
-        ranks: Processes that torchrun is to start; it is not needed for a single one.
-    """
-    cloned = (PACKAGE.parent / "cli.py").is_file()
-    if ranks > 1:
-        return f"torchrun --nproc-per-node {ranks} {'cli.py' if cloned else '-m ad_hypotheses'}"
-    return "python cli.py" if cloned else "ad-hypotheses"
+def program() -> str:
+    """Return what starts the command line, as a person would type it: `python cli.py` in a clone."""
+    return "python cli.py" if (PACKAGE.parent / "cli.py").is_file() else "ad-hypotheses"
 
 
 def installed(name: str) -> list[Path]:
