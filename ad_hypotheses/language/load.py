@@ -25,6 +25,7 @@ from ad_hypotheses.storage.places import HYPOTHESES, hypotheses_folders, install
 from ad_hypotheses.storage.reading import read_file, real_path
 
 FOLDER = HYPOTHESES
+NAMES = ("History", "Hypothesis", "embed", "head", "logits", "mlp", "node", "pos")  # what a file needs of the package
 _numbers = itertools.count()
 
 
@@ -358,7 +359,7 @@ def _broken(error: Exception, file: Path) -> HypothesisError:
     if isinstance(error, ModuleNotFoundError):
         advice = f"install {error.name}, or put {error.name}.py beside the file"
     elif isinstance(error, ImportError) and (error.name or "").startswith("ad_hypotheses"):
-        advice = "from ad_hypotheses come: " + listed(sys.modules["ad_hypotheses"].__all__)
+        advice = "from ad_hypotheses come: " + listed(NAMES)
     elif isinstance(error, NameError) and error.name in sys.modules["ad_hypotheses"].__all__:
         advice = f"add at the top: from ad_hypotheses import {error.name}"
     message = f"{shown_path(file)} fails while it is loaded: {described(error)}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ad_hypotheses.evidence.plain_data import Number, as_recorded, plain, read_record
+from ad_hypotheses.storage.places import program
 
 SCHEMA = 1
 MODEL, UNTRAINED, NOVICE, SOURCE, GATE = "model", "untrained", "novice", "source", "gate"
@@ -196,5 +197,5 @@ def read_behaviour(path: Path) -> Behaviour:
     Raises:
         DataError: The file is missing, damaged or of another version.
     """
-    again = "Run python cli.py behave again."
+    again = f"Run {program()} behave again."
     return read_record(Behaviour, path, (SCHEMA,), "a record of behaviour", again)
