@@ -15,7 +15,7 @@ from ad_hypotheses.evidence import Resampling
 from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.language.sites import embed, logits, mlp
 from ad_hypotheses.studies.scrub import measure as measure_module
-from ad_hypotheses.studies.scrub.claim import MeasuredClaim, weigh
+from ad_hypotheses.studies.scrub.claim import MeasuredClaim, _worst, weigh
 from ad_hypotheses.studies.scrub.extent import Extent
 from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.measure import HALF, INDEPENDENT, SCRUBBED, STRUCTURE, WITH_SELF, Measured, measure
@@ -297,3 +297,16 @@ def test_what_was_kept_is_what_was_measured(measured, tmp_path):
         else:
             np.testing.assert_equal(other, value)
     assert Measured.load(tmp_path / "elsewhere.npz") is None
+
+
+def test_the_worst_positions_list_facts_of_any_shape(ground, measured):
+    """Those of a graph are a table: where each action leads from each state."""
+    ways = np.arange((REFERENCES + POOL) * 6).reshape(-1, 3, 2)
+    task = {"goal": np.arange(REFERENCES + POOL), "next": ways}
+    with_facts = replace(ground, history=replace(ground.history, task=task))
+    part = MeasuredClaim(with_facts, SimpleNamespace(), measured, np.empty(0), *weigh(ground, measured, resampling()))
+    losses = {"model": ground.loss(ground.log_probs), "scrubbed": measured.losses[SCRUBBED].mean(axis=0)}
+    positions = _worst(part, losses)
+    assert positions
+    for position in positions:
+        assert position.facts == {"goal": [position.row], "next": ways[position.row].ravel().tolist()}

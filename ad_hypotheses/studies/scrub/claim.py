@@ -351,7 +351,7 @@ def _position(part: MeasuredClaim, losses: Mapping[str, np.ndarray], row: int, s
         rewards=history.rewards[row, start:step].tolist(),
         seen=seen,
         last_rewarded=[int(value) for value in last] if last.size and (last >= 0).all() else None,
-        facts={name: np.atleast_1d(fact[row]).astype(float).tolist() for name, fact in history.task.items()},
+        facts={name: np.ravel(fact[row]).astype(float).tolist() for name, fact in history.task.items()},
         taken=int(history.actions[row, step]),
         model=np.exp(log_probs[row, step]).tolist(),
         scrubbed=part.measured.probabilities[row, step].tolist(),

@@ -124,7 +124,7 @@ class WorstPosition:
         actions, rewards: What was done and paid at the steps of `path` before the last.
         seen: Cells observed earlier in the context (Dark Room), or `[pulls, wins]` of every arm (bandit).
         last_rewarded: The last rewarded observation in the context, if any.
-        facts: The hidden facts of the task.
+        facts: The hidden facts of the task, a table row by row.
         taken: The action that the history took.
         model, scrubbed: Distributions over actions.
         loss_model, loss_scrubbed: In nats.
