@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from expand import tiny_history, tiny_model
 
+from ad_hypotheses.causal import made as made_module
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.evidence import Resampling
@@ -147,7 +148,7 @@ def test_half_of_the_pool_is_half_of_the_donors(ground, claim, monkeypatch):
             runs.append((self, number, n_rows, result.log_probs))
             return result
 
-    monkeypatch.setattr(measure_module, "Scrubber", Spy)
+    monkeypatch.setattr(made_module, "Scrubber", Spy)
     measured = measure(ground, claim, EVERYTHING, Options(), seed=0)
     ((scrubber, _, n_rows, log_probs),) = [run for run in runs if run[1] == HALF]
     assert n_rows == REFERENCES // 4

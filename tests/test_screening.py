@@ -18,7 +18,7 @@ from ad_hypotheses.causal.attribute import attribute, screen
 from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.errors import CapacityError, DataError
 from ad_hypotheses.evidence.effects import benjamini_hochberg, weigh
-from ad_hypotheses.evidence.verdict import holm
+from ad_hypotheses.evidence.p_values import holm
 from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch import screen as screening

@@ -135,8 +135,13 @@ def uniforms(seed: int, key: tuple[object, ...], shape: tuple[int, ...]) -> Floa
 
     Numbers of a row do not change when rows are added behind it.
     """
+    return generator(seed, key).random(shape)
+
+
+def generator(seed: int, key: tuple[object, ...]) -> np.random.Generator:
+    """Return a generator whose numbers depend on `seed` and `key` (pass, tree path, ...) alone."""
     digest = hashlib.blake2b("/".join(map(str, (seed, *key))).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype=np.uint64))).random(shape)
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype=np.uint64)))
 
 
 def restricted(

@@ -13,6 +13,7 @@ Algorithm: Chan et al. 2022, "Causal Scrubbing: a method for rigorously testing 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -53,12 +54,26 @@ class Site:
 
 
 @dataclass(frozen=True)
+class OracleSymmetry:
+    """What makes donors of a node: any of `draws(row, step)` is as likely, so rows may come several times.
+
+    A made row is anything that is not the number of a row of the data. Inputs are computed on it, `labels[made]` is
+    asked for its features, `draws` makes further rows of it. `shown(row, step)` is what the model sees of a row up to
+    a step: a draw that shows the same as the visited row is that row itself.
+    """
+
+    draws: Callable[[Any, int], Sequence[Any]]
+    shown: Callable[[Any, int], Any]
+
+
+@dataclass(frozen=True)
 class OracleNode:
     """A node of the hypothesis: its sites, its parents' names and its feature's value on the data.
 
     `labels[row]` is a number, string or tuple for a history-level feature, a list or array over steps for a step-level
     one; the root's is None. Consumer rows at steps with `selected[row][step]` false read `other`; the role joins the
-    feature, which makes it step-level.
+    feature, which makes it step-level. With a `symmetry` donors are not found among rows that agree, but made: for
+    each step by itself.
     """
 
     name: str
@@ -66,6 +81,7 @@ class OracleNode:
     parents: tuple[str, ...] = ()
     labels: Sequence[Any] | np.ndarray | None = None
     selected: Sequence[Sequence[bool]] | np.ndarray | None = None
+    symmetry: OracleSymmetry | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +114,13 @@ class _Problem:
         self.clean_values, self.pools = {}, {}
         self.donor_rows = range(options.references or 0, n_rows)
         everyone = [(row, 0) for row in self.donor_rows]
+        self.found = frozenset(range(n_rows))
         self.others = [[donor for donor, _ in self.self_ruled(everyone, row, 0)] for row in range(n_rows)]
         _check(self)
+
+    def other_rows(self, row):
+        """Return the rows from which unimportant inputs of a visit to `row` may come."""
+        return self.others[row] if row in self.found else self.donor_rows
 
     def clean(self, name, row, step):
         """Return the value of a component in the untouched model."""
@@ -124,6 +145,8 @@ class _Problem:
 
     def donors(self, node, row, step):
         """Return every (row, step) from which a visit to `row` may draw `node` for its `step`."""
+        if node.symmetry is not None:
+            return self.made(node, row, step)
         if (node.name, row, step) not in self.pools:
             align = self.options.align if self.step_level(node) else "step"
             steps = [step] if align == "step" else range(self.n_steps)
@@ -135,12 +158,26 @@ class _Problem:
             self.pools[node.name, row, step] = self.self_ruled(agreeing, row, step)
         return self.pools[node.name, row, step]
 
+    def made(self, node, row, step):
+        """Return every row that the node's symmetry makes of `row` at `step`; those that show the same are itself."""
+        shown = node.symmetry.shown
+        rows = node.symmetry.draws(row, step)
+        if not self.options.self_donors:
+            rows = [made for made in rows if shown(made, step) != shown(row, step)]
+        return [(made, step) for made in rows]
+
     def self_ruled(self, pairs, row, step):
         """Take the own row out of some donors, or put a reference among them, as self-donors are allowed or not."""
+        if row not in self.found:  # a made row is nobody's donor, its own neither
+            return pairs
         different = [pair for pair in pairs if pair[0] != row]
         if not self.options.self_donors and different:
             return different
         return pairs if row in self.donor_rows else [*pairs, (row, step)]
+
+
+class _Untested(Exception):
+    """No made donor differs from what is visited, or no row agrees with one that was made."""
 
 
 @no_type_check
@@ -192,7 +229,7 @@ class _Execution:
         edge = () if self.problem.options.others == "joint" else (reader, writer)
         key = (path, row, *edge)
         if key not in self.other_table:
-            self.other_table[key] = self.pick(self.problem.others[row])
+            self.other_table[key] = self.pick(self.problem.other_rows(row))
         return self.problem.clean(writer, self.other_table[key], step)
 
     def donor(self, path, parent, row, step):
@@ -201,12 +238,16 @@ class _Execution:
         if node.selected is not None and not node.selected[row][step]:
             return None
         step_level = self.problem.step_level(node)
+        if node.symmetry is not None and self.problem.options.shared:
+            raise HypothesisError(f"{node.name} has made donors, which are drawn for each of its consumers.")
         key = (path, parent, row, step if step_level else None)
         if key not in self.donor_table:
             self.donor_table[key] = self.pick(self.problem.donors(node, row, step))
         return self.donor_table[key] if step_level else (self.donor_table[key][0], step)
 
     def pick(self, pool):
+        if not len(pool):
+            raise _Untested
         return pool[self.choose(len(pool))]
 
     def below(self, path, parent):
@@ -234,10 +275,12 @@ def expected_loss(
         options: How draws are made.
 
     Returns:
-        `{(row, step): expectation}`, a Fraction wherever `loss` returns integers or Fractions.
+        `{(row, step): expectation}`, a Fraction wherever `loss` returns integers or Fractions. Of made donors, those
+        that differ from what is visited are drawn; None where there are none.
 
     Raises:
-        HypothesisError: A node reads none of a parent's sites, or one site belongs to two nodes.
+        HypothesisError: A node reads none of a parent's sites, one site belongs to two nodes, or a node with made
+            donors is shared.
     """
     problem = _Problem(components, nodes, root, n_rows, n_steps, options)
     return {position: _expectation(problem, loss, *position) for position in np.ndindex(n_rows, n_steps)}
@@ -254,26 +297,32 @@ def sampled_loss(
     rng: np.random.Generator,
     samples: int,
 ) -> Float[np.ndarray, "samples row step"]:
-    """Sample what :func:`expected_loss` enumerates, each (sample, row, step) with draws of its own from `rng`."""
+    """Sample what :func:`expected_loss` enumerates, each (sample, row, step) with draws of its own from `rng`.
+
+    NaN where a made donor that differs could not be drawn.
+    """
     problem = _Problem(components, nodes, root, n_rows, n_steps, options)
-    losses = np.empty((samples, n_rows, n_steps))
+    losses = np.full((samples, n_rows, n_steps), np.nan)
     for sample, row, step in np.ndindex(losses.shape):
-        losses[sample, row, step] = _scrubbed_loss(problem, loss, row, step, rng.integers)
+        with suppress(_Untested):
+            losses[sample, row, step] = _scrubbed_loss(problem, loss, row, step, rng.integers)
     return losses
 
 
 @no_type_check
 def _expectation(problem, loss, row, step):
-    """Replay the execution over all outcomes of its draws, depth first."""
-    total, script = Fraction(0), []
+    """Replay the execution over all outcomes of its draws, depth first; None if none of them comes to an end."""
+    total, tested, script = Fraction(0), Fraction(0), []
     while True:
         draws = []  # (outcome, number of outcomes) of each draw of this execution
-        value = _scrubbed_loss(problem, loss, row, step, partial(_follow, script, draws))
-        total += value * Fraction(1, prod(n for _, n in draws))
+        with suppress(_Untested):
+            value = _scrubbed_loss(problem, loss, row, step, partial(_follow, script, draws))
+            chance = Fraction(1, prod(n for _, n in draws))
+            total, tested = total + value * chance, tested + chance
         while draws and draws[-1][0] == draws[-1][1] - 1:
             draws.pop()
         if not draws:
-            return total
+            return total / tested if tested else None
         script = [outcome for outcome, _ in draws]
         script[-1] += 1
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -33,7 +33,8 @@ from ad_hypotheses.causal.clean import (
     strands_of,
 )
 from ad_hypotheses.causal.draws import Align, classes, draw, uniforms
-from ad_hypotheses.causal.visit import Delivery, DrawnParent, Visit
+from ad_hypotheses.causal.twin import Stream
+from ad_hypotheses.causal.visit import Chunk, Delivery, DrawnParent, Visit
 from ad_hypotheses.language.anatomy import Reader
 from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath
 
@@ -76,6 +77,19 @@ class Pass:
     movements: dict[TreePath, Movement] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class PastChange:
+    """How much a symmetry changed in one table of one pass.
+
+    Attributes:
+        positions: Share of the positions for which it made another past.
+        tokens: Share of the tokens of these pasts that it changed.
+    """
+
+    positions: float
+    tokens: float
+
+
 class Scrubber:
     """Scrubs one hypothesis on one dataset, pass by pass.
 
@@ -85,7 +99,12 @@ class Scrubber:
         options: The choices of :class:`Options`.
         seed: Seed of all draws.
         pool: Rows that may be donors; those of the clean run if None. [row]
+
+    Attributes:
+        changes: How much was changed where donors were made, in the last pass, by tree path.
     """
+
+    makes_donors: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -99,15 +118,17 @@ class Scrubber:
         self.nodes, self.root = bound.nodes, bound.root
         self.options = options or Options()
         self.twin = clean.twin
+        assert not bound.made or self.makes_donors, "made donors need a MadeScrubber"
         self._pass = 0
         self._shared: dict[str, Delivery] = {}
         self._movements: dict[TreePath, Movement] | None = None
+        self.changes: dict[TreePath, PastChange] = {}
         pool = clean.pool if pool is None else pool
         self.strands = {name: strands_of(node.parts) for name, node in bound.nodes.items()}
         self.classes = {
             name: classes(node.labels, node.selected, self.options.align, clean.history.episode_step, pool)
             for name, node in bound.nodes.items()
-            if node.labels is not None
+            if node.labels is not None and node.symmetry is None
         }
         self.any_row = classes(np.zeros(clean.n_rows, dtype=np.int64), pool=pool)
         self._prepare()
@@ -155,18 +176,40 @@ class Scrubber:
         recorded: dict[TreePath, Movement] = {}
         self._pass, self._shared = number, {}
         self._movements = recorded if movements else None
-        visit = Visit(self, (self.root,), torch.arange(n_rows * self.clean.n_steps, device=self.device))
+        visit = Visit(self, (self.root,), self.positions_asked(n_rows))
         before = self.clean.seen(self.twin.last_stage)
         log_probs, moved, baseline = [], torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for chunk in visit.chunks():
             x = chunk.compute_root()
-            log_probs.append(self.twin.logits(x).log_softmax(-1).flatten(0, 1))
+            log_probs.append(self.predicted(chunk, x).flatten(0, 1))
             own = gather(before, chunk.positions)
             moved += (x - own).norm(dim=-1).sum()
             baseline += (gather(before, chunk.other) - own).norm(dim=-1).sum()
-        n_positions = n_rows * self.clean.n_steps
-        scrubbed = torch.cat(log_probs).unflatten(0, (n_rows, self.clean.n_steps)).cpu().numpy()
+        n_positions = max(1, visit.positions.numel())
+        scrubbed = self.arranged(torch.cat(log_probs), visit.positions.flatten(), n_rows)
         return Pass(scrubbed, float(moved) / n_positions, float(baseline) / n_positions, recorded)
+
+    def positions_asked(self, n_rows: int) -> Int[Tensor, " position"]:
+        """Return the positions of the first references that a pass scrubs: all of them."""
+        return torch.arange(n_rows * self.clean.n_steps, device=self.device)
+
+    def predicted(self, chunk: Chunk, x: Stream) -> Float[Tensor, "batch step action"]:
+        """Return the log-probabilities of what the logits see at some positions."""
+        return self.twin.logits(x).log_softmax(-1)
+
+    def arranged(
+        self, log_probs: Float[Tensor, "position action"], positions: Int[Tensor, " position"], n_rows: int
+    ) -> Float[np.ndarray, "row step action"]:
+        """Return the log-probabilities of the positions of a pass by row and step."""
+        return log_probs.unflatten(0, (n_rows, self.clean.n_steps)).cpu().numpy()
+
+    def made_arrow(self, visit: Visit, parent: str) -> DrawnParent:
+        """Make the donors of a parent for a visit: where donors are found, there are none to make."""
+        raise NotImplementedError
+
+    def has_made(self, n_references: int) -> dict[str, Bool[np.ndarray, "row step"]]:
+        """Return at which of the first references the donors of each node could be made; nothing is made here."""
+        return {}
 
     def logits(self, number: int) -> Float[Tensor, "row step action"]:
         """Scrub every row once, as :meth:`run` does, and return the logits: differentiable if the clean run is.
@@ -242,12 +285,12 @@ class Scrubber:
         table, n_steps = torch.from_numpy(donors).to(self.device), self.clean.n_steps
         return table[at // n_steps] * n_steps + at % n_steps if donors.ndim == 1 else table.flatten()[at]
 
-    def measure(self, path: TreePath, arrow: DrawnParent, positions: Int[Tensor, " *visited"]) -> None:
+    def measure(self, visit: Visit, arrow: DrawnParent) -> None:
         """Record how far an arrow moved, if this pass is asked to."""
         if self._movements is None:
             return
         before, donors = self.leaf(arrow.parent), arrow.donors.flatten()
-        positions = positions.flatten()
+        positions = visit.positions.flatten()
         if arrow.selected is not None:
             selected = arrow.selected[positions]
             positions, donors = positions[selected], donors[selected]
@@ -262,4 +305,4 @@ class Scrubber:
             (donors // self.clean.n_steps != positions // self.clean.n_steps).float().mean() if len(donors) else 0.0
         )
         relative = (float(moved / norm), float(spread / norm)) if norm else (np.nan, np.nan)
-        self._movements[(*path, arrow.parent)] = Movement(float(swapped), *relative)
+        self._movements[(*visit.path, arrow.parent)] = Movement(float(swapped), *relative)

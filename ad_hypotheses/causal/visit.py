@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -33,16 +34,25 @@ class Delivery:
     Attributes:
         streams: What each strand writes, and each query, key or value that the node sits at. [visited, d]
         places: Where each position of the dataset stands among those visited; None if all were, in order. [position]
+        sound: Where all that was to be made below differs from what it was made of; None where nothing is made.
+            [visited]
     """
 
     streams: dict[Strand | Reader, Float[Tensor, "visited d"]]
     places: Int[Tensor, " position"] | None = None
+    sound: Bool[Tensor, " visited"] | None = None
 
     def at(self, key: Strand | Reader, positions: Int[Tensor, "*reference"]) -> Float[Tensor, "*reference d"]:
         """Return what is delivered at some positions `row * n_steps + step`, which were visited."""
+        return self.streams[key].index_select(0, self._places(positions)).unflatten(0, positions.shape)
+
+    def sound_at(self, positions: Int[Tensor, "*reference"]) -> Bool[Tensor, "*reference"] | None:
+        """Return whether all that was to be made at some positions was."""
+        return None if self.sound is None else self.sound[self._places(positions)].unflatten(0, positions.shape)
+
+    def _places(self, positions: Int[Tensor, "*reference"]) -> Int[Tensor, " reference"]:
         flat = positions.flatten()
-        places = flat if self.places is None else self.places[flat]
-        return self.streams[key].index_select(0, places).unflatten(0, positions.shape)
+        return flat if self.places is None else self.places[flat]
 
 
 @dataclass
@@ -54,12 +64,15 @@ class DrawnParent:
         donors: Positions that stand in for those visited; as they are arranged.
         selected: Positions of the dataset at which the parent speaks; None for all. [position]
         delivery: What the parent delivers.
+        sound: Where all that is made here and below differs from what it was made of, and each made row has found
+            donors; None where nothing is made. As they are arranged.
     """
 
     parent: str
     donors: Int[Tensor, "*visited"]
     selected: Bool[Tensor, " position"] | None
     delivery: Delivery
+    sound: Bool[Tensor, "*visited"] | None = None
 
 
 class Visit:
@@ -72,7 +85,9 @@ class Visit:
     def __init__(self, scrubber: Scrubber, path: TreePath, positions: Int[Tensor, " visited"]) -> None:
         self.scrubber, self.path, self.node = scrubber, path, scrubber.nodes[path[-1]]
         self.n_steps = scrubber.clean.n_steps
+        self.n_positions = scrubber.clean.n_rows * self.n_steps
         self.looks_back = any(part.writer is not None and part.writer.kind == "head" for part in self.node.parts)
+        self.asked = positions
         if self.looks_back:
             rows = torch.zeros(scrubber.clean.n_rows, dtype=torch.bool, device=positions.device)
             rows[positions // self.n_steps] = True
@@ -84,20 +99,43 @@ class Visit:
         self.arrows = [self._arrow(parent) for parent in self.node.parents]
 
     def _arrow(self, parent: str) -> DrawnParent:
+        is_made = self.scrubber.nodes[parent].symmetry is not None
+        arrow = self.scrubber.made_arrow(self, parent) if is_made else self._found_arrow(parent)
+        self.scrubber.measure(self, arrow)
+        return arrow
+
+    def donors(self, parent: str) -> Int[np.ndarray, " row *step"]:
+        """Draw the table of donors of a parent that are found."""
+        return self.scrubber.donors(self.path, parent)
+
+    def selected(self, parent: str) -> Bool[Tensor, " position"] | None:
+        """Return at which positions a parent speaks; None for all."""
+        mask = self.scrubber.nodes[parent].selected
+        return None if mask is None else torch.from_numpy(mask).to(self.positions.device).flatten()
+
+    def written(self, group: Group, positions: Int[Tensor, "batch step"]) -> Stream:
+        """Return what parts that read nothing write at some positions of what is visited."""
+        return gather(self.scrubber.clean.written(group), positions)
+
+    @property
+    def sound(self) -> Bool[Tensor, "*visited"] | None:
+        """Where all that was to be made was, as positions are arranged; None where nothing is made."""
+        sound = [arrow.sound for arrow in self.arrows if arrow.sound is not None]
+        return None if not sound else torch.stack(sound).all(dim=0)
+
+    def _found_arrow(self, parent: str) -> DrawnParent:
         scrubber = self.scrubber
-        donors = scrubber.positions_of(scrubber.donors(self.path, parent), self.positions)
-        mask = scrubber.nodes[parent].selected
-        selected = None if mask is None else torch.from_numpy(mask).to(donors.device).flatten()
+        donors = scrubber.positions_of(self.donors(parent), self.positions)
+        selected = self.selected(parent)
         reached = donors if selected is None else donors[selected[self.positions]]
         if reached.numel():
-            delivery = scrubber.deliver((*self.path, parent), _distinct(reached, scrubber.clean.n_rows * self.n_steps))
+            n_positions = scrubber.clean.n_rows * self.n_steps
+            delivery = scrubber.deliver((*self.path, parent), distinct(reached, n_positions))
         else:
             delivery = scrubber.leaf(parent)  # which nobody reads
         if selected is not None and reached.numel():  # elsewhere something is gathered that nobody reads
             donors = torch.where(selected[self.positions], donors, reached[0])
-        arrow = DrawnParent(parent, donors, selected, delivery)
-        scrubber.measure(self.path, arrow, self.positions)
-        return arrow
+        return DrawnParent(parent, donors, selected, delivery, delivery.sound_at(donors))
 
     def chunks(self) -> Iterator[Chunk]:
         """Return the visited positions in parts that are computed together."""
@@ -109,7 +147,7 @@ class Visit:
 
     def deliver(self) -> Delivery:
         """Compute the node at all visited positions."""
-        clean, flat = self.scrubber.clean, self.positions.flatten()
+        flat = self.positions.flatten()
         streams: dict[Strand | Reader, Tensor] = {}
         first = 0
         for chunk in self.chunks():
@@ -119,12 +157,12 @@ class Visit:
                     streams[key] = value.new_empty(len(flat), value.shape[-1])
                 streams[key][first : first + chunk.positions.numel()] = value.flatten(0, 1)
             first += chunk.positions.numel()
-        n_positions = clean.n_rows * self.n_steps
-        if len(flat) == n_positions:
-            return Delivery(streams)
-        places = torch.zeros(n_positions, dtype=torch.int64, device=flat.device)
+        sound = None if self.sound is None else self.sound.flatten()
+        if len(flat) == self.n_positions:
+            return Delivery(streams, None, sound)
+        places = torch.zeros(self.n_positions, dtype=torch.int64, device=flat.device)
         places[flat] = torch.arange(len(flat), device=flat.device)
-        return Delivery(streams, places)
+        return Delivery(streams, places, sound)
 
     def other_for(self, reader: Reader, writer: object) -> Int[Tensor, " row"]:
         """Return the table of one writer at one reader, with independent others."""
@@ -133,7 +171,7 @@ class Visit:
         return self.others[reader, writer]
 
 
-def _distinct(positions: Int[Tensor, "*drawn"], n_positions: int) -> Int[Tensor, " distinct"]:
+def distinct(positions: Int[Tensor, "*drawn"], n_positions: int) -> Int[Tensor, " distinct"]:
     """Return which positions of a dataset are among those drawn, in order."""
     drawn = torch.zeros(n_positions, dtype=torch.bool, device=positions.device)
     drawn[positions.flatten()] = True
@@ -165,6 +203,11 @@ class Chunk:
         n_steps = self.visit.n_steps
         return rows[self.positions // n_steps] * n_steps + self.positions % n_steps
 
+    @property
+    def sound(self) -> Bool[Tensor, "batch step"] | None:
+        """Where all that was to be made was; None where nothing is made."""
+        return None if self.visit.sound is None else self._of(self.visit.sound)
+
     def compute(self) -> dict[Strand | Reader, Stream]:
         """Compute all parts and return what the node delivers."""
         by_stage: dict[int, list[Part]] = {}
@@ -188,7 +231,7 @@ class Chunk:
             self.own |= {reader: self._head_input(reader) for reader in part.readers}
         for strand, group in strands_of(parts).items():
             if strand.stage == 0:
-                self.own[strand] = gather(self.clean.written(group), self.positions)
+                self.own[strand] = self.visit.written(group, self.positions)
                 continue
             whole = [part for part in group if part.directions is None]
             written = [along(part, self._write([part])) for part in group if part.directions is not None]
@@ -229,7 +272,11 @@ class Chunk:
 
     def _delivered(self, arrow: DrawnParent, key: Strand | Reader) -> Float[Tensor, "batch step d"]:
         """Return what a parent delivers at the donors of this chunk."""
-        return arrow.delivery.at(key, self._of(arrow.donors))
+        return arrow.delivery.at(key, self.donors_of(arrow))
+
+    def donors_of(self, arrow: DrawnParent) -> Int[Tensor, "batch step"]:
+        """Return the donors of a parent at the positions of this chunk."""
+        return self._of(arrow.donors)
 
     def _normalised(self, reader: Reader) -> Stream:
         if self.scrubber.options.others == "independent":  # no other reader sees the same

@@ -57,6 +57,7 @@ def _plain(claim: CheckedClaim) -> dict[str, Any]:
             "level": node.level,
             "classes": node.classes,
             "alone": node.alone,
+            "symmetry": node.symmetry,
         }
         for node in claim.nodes
     ]
@@ -82,7 +83,9 @@ def _show(claim: CheckedClaim, rows: int) -> None:
         table.add_row(*_cells(node))
     console.print(table)
     for node in claim.nodes:
-        if node.alone == 1:
+        if node.symmetry is not None:
+            say(console, f"donors of {node.name} are made by {node.symmetry}")
+        elif node.alone == 1:
             alone = f"each of {rows} histories is alone in its class of {node.name}()"
             say(console, f"warning: {alone}: nothing could be swapped there", "yellow")
     for warning in claim.warnings:

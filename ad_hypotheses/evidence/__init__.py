@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ad_hypotheses.evidence.bootstrap import Estimate, Resampling, crossed_bootstrap
 from ad_hypotheses.evidence.estimate import Evidence, Sums, estimate, require_estimable
-from ad_hypotheses.evidence.verdict import Cell, Judgement, Tested, Verdict, draws_for, holm, judge, p_above, p_below
+from ad_hypotheses.evidence.p_values import holm, p_above, p_below
+from ad_hypotheses.evidence.verdict import Cell, Judgement, Tested, Verdict, draws_for, judge
 
 __all__ = [
     "Cell",

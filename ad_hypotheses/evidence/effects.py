@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from ad_hypotheses.evidence.bootstrap import BLOCK, Resampling, crossed_bootstrap
+from ad_hypotheses.evidence.p_values import holm
 from ad_hypotheses.evidence.plain_data import Number
-from ad_hypotheses.evidence.verdict import holm
 
 ALPHA = 0.05  # two-sided
 ENOUGH_FLIPS, FLIPS_A_PATCH = 10_000, 100  # the smallest p-value, times the number of patches, stays below 0.01

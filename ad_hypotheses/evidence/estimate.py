@@ -30,7 +30,7 @@ class Sums:
     be resampled together. Losses and divergences are in nats.
 
     Attributes:
-        counts: Number of positions. [row]
+        counts: Number of positions; where some of them were sampled, for how many they stand. [row]
         model: Loss of the model untouched. [row]
         scrubbed: Loss under the claim. [pass, row]
         structure: Loss under the same graph with constant features. [pass, row]
@@ -42,12 +42,13 @@ class Sums:
         kl_independent: As `kl`, where each unimportant input has a history of its own, on some of the rows; None where
             that was not measured. [pass, row]
         kl_ignorant_there: As `kl_ignorant`, on those rows. [row]
+        kl_broken: As `kl`, where what symmetries change shows another row; None where no donors are made. [pass, row]
         clusters: Learner that each row comes from; each row is its own cluster by default. [row]
         all_counts, all_kl_ignorant: As `counts` and `kl_ignorant`, on all positions of the regime, tested or not; None
             where all were tested. [row]
     """
 
-    counts: Int[np.ndarray, " row"]
+    counts: Shaped[np.ndarray, " row"]
     model: Float[np.ndarray, " row"]
     scrubbed: Float[np.ndarray, "pass row"]
     structure: Float[np.ndarray, "pass row"]
@@ -58,6 +59,7 @@ class Sums:
     kl_with_self: Float[np.ndarray, "own_pass row"]
     kl_independent: Float[np.ndarray, "other_pass row"] | None = None
     kl_ignorant_there: Float[np.ndarray, " row"] | None = None
+    kl_broken: Float[np.ndarray, "broken_pass row"] | None = None
     clusters: Shaped[np.ndarray, " row"] | None = None
     all_counts: Int[np.ndarray, " row"] | None = None
     all_kl_ignorant: Float[np.ndarray, " row"] | None = None
@@ -121,6 +123,7 @@ class Evidence:
         positions: Number of positions.
         all_learners: Number of learners with a position of the regime, tested or not.
         all_kl_ignorant: What there is to explain on all positions of the regime, nats a position.
+        power: What is lost of `fidelity` where what symmetries change shows another row; None where no donors are made.
     """
 
     fidelity: Estimate
@@ -143,6 +146,7 @@ class Evidence:
     positions: int
     all_learners: int
     all_kl_ignorant: Estimate
+    power: Estimate | None = None
 
 
 def estimate(sums: Sums, resampling: Resampling, level: float = 0.95) -> Evidence:
@@ -177,6 +181,9 @@ def estimate(sums: Sums, resampling: Resampling, level: float = 0.95) -> Evidenc
     if "kl_independent" in values:
         there = values["kl_ignorant_there"]
         independent = share(values["kl_independent"], there, ratio(there, counts))
+    power = None
+    if "kl_broken" in values:
+        power = share(values["kl_broken"], values["kl_ignorant"], kl_ignorant).complement()
     return Evidence(
         fidelity=share(values["kl"], values["kl_ignorant"], kl_ignorant),
         fidelity_with_self=share(values["kl_with_self"], values["kl_ignorant"], kl_ignorant),
@@ -191,9 +198,10 @@ def estimate(sums: Sums, resampling: Resampling, level: float = 0.95) -> Evidenc
         gain_on_baseline=gains["baseline"],
         gain_on_structure=gains["structure"],
         learners=sums.learners,
-        positions=int(sums.counts.sum()),
+        positions=round(float(sums.counts.sum())),
         all_learners=int(np.count_nonzero(values.get("all_counts", counts))),
         all_kl_ignorant=ratio(values.get("all_kl_ignorant", values["kl_ignorant"]), values.get("all_counts", counts)),
+        power=power,
     )
 
 

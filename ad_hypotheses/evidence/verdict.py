@@ -7,15 +7,15 @@ A claim is tested in *cells*: a regime of a data set each. The rule is fixed bef
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
 
 from ad_hypotheses.evidence.bootstrap import Estimate
 from ad_hypotheses.evidence.estimate import Evidence
+from ad_hypotheses.evidence.p_values import holm, p_above, p_below
 
 Verdict = str
 """`"supported"`, `"supported in explore, stay"`, `"refuted"`, `"inconclusive"` or `"vacuous"`."""
@@ -30,6 +30,8 @@ VACUOUS_BELOW = 0.05
 SWAPPED_AT_LEAST = 0.2
 #: A regime whose tested positions carry less than this share of what there is to explain was hardly tested.
 TESTED_AT_LEAST = 0.5
+#: Where breaking the symmetries that donors are made by loses less than this, their donors test hardly anything.
+POWER_AT_LEAST = 0.5
 #: A regime counts where at least so many learners have a position in it ...
 ENOUGH_LEARNERS = 30
 #: ... and where the model is at least so many nats away from the best constant distribution.
@@ -74,8 +76,14 @@ class Cell:
 
     @property
     def was_tested(self) -> bool:
-        """Whether enough was swapped for a verdict."""
-        return self.tested >= TESTED_AT_LEAST and self.swapped >= SWAPPED_AT_LEAST
+        """Whether enough was swapped for a verdict, and what was made could have made a difference."""
+        return self.tested >= TESTED_AT_LEAST and self.swapped >= SWAPPED_AT_LEAST and self.has_power
+
+    @property
+    def has_power(self) -> bool:
+        """Whether something is lost where symmetries are broken; true where no donors are made."""
+        power = self.evidence.power
+        return power is None or (power.estimable and power.value >= POWER_AT_LEAST)
 
     @property
     def ratios(self) -> dict[str, Estimate]:
@@ -111,6 +119,8 @@ class Tested:
         cells: Every regime of every data set, without the averages over regimes where there are several.
         root_movement: How far the root's input moved, as a share of how far the baseline moves it, 0 or more.
         swapped: Share of the draws whose donor is another row, at the node where it is smallest.
+        symmetries: By which symmetry the donors of each node are made; none where all are found.
+        power: What is lost over all regimes where these symmetries are broken; 1 where all donors are found.
     """
 
     name: str
@@ -118,6 +128,8 @@ class Tested:
     cells: tuple[Cell, ...]
     root_movement: float
     swapped: float
+    symmetries: Mapping[str, str] = field(default_factory=dict)
+    power: float = 1.0
 
     @property
     def counting(self) -> list[Cell]:
@@ -148,41 +160,6 @@ class Judgement:
     statuses: tuple[CellStatus, ...]
 
 
-def p_above(estimate: Estimate, threshold: float) -> float:
-    """Return the one-sided p-value of "the true value is at or below `threshold`", in (0, 1].
-
-    It agrees with the interval: a 95 % interval lies above the threshold exactly if this is at most 0.025. An
-    estimate that is not estimable can reject nothing and gives 1.
-    """
-    if not estimate.estimable:
-        return 1.0
-    # Written as "not above", so that a draw that is NaN counts against the claim.
-    return float((np.sum(~(estimate.draws > threshold)) + 1) / (len(estimate.draws) + 1))
-
-
-def p_below(estimate: Estimate, threshold: float) -> float:
-    """Return the one-sided p-value of "the true value is at or above `threshold`", in (0, 1]; see `p_above`."""
-    if not estimate.estimable:
-        return 1.0
-    return float((np.sum(~(estimate.draws < threshold)) + 1) / (len(estimate.draws) + 1))
-
-
-def holm(p_values: Sequence[float] | Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """Adjust p-values so that the chance of any false rejection among them is bounded (Holm 1979).
-
-    Args:
-        p_values: One for each test, in [0, 1].
-
-    Returns:
-        `[test]`, adjusted, in the order given; reject where it is below the error rate.
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))), 1.0)
-    return adjusted
-
-
 def draws_for(n_claims: int, n_cells: int = 1) -> int:
     """Return how many bootstrap draws a family needs, 2000 or more.
 
@@ -207,7 +184,9 @@ def judge(family: Sequence[Tested]) -> list[Judgement]:
     below 0.025. *supported in* some regimes: that holds of these regimes on every data set on which they count, after
     correction for the number of regimes. *refuted*: in some cell a ratio lies below (the smallest p-value, times the
     number of ratios, likewise adjusted). *vacuous*: the root's input moved less than 5 % of what the baseline moves it,
-    and at some node hardly any history was swapped. *inconclusive*: anything else, or no regime counts.
+    and at some node hardly any history was swapped; where donors are made, a true claim moves nothing, so that it is
+    vacuous if it is not refuted and less than half is lost over all regimes where the symmetries are broken. A cell
+    where less is lost was not tested. *inconclusive*: anything else, or no regime counts.
 
     Args:
         family: Everything that was tested together; a corrected p-value depends on all of it.
@@ -281,8 +260,10 @@ def _judgement(
     verdict: Verdict = "inconclusive"
     if not tested.counting:
         reason = "no regime counts: " + "; ".join(f"{_place(cell)}: {cell.why_not}" for cell in tested.cells)
-    elif tested.root_movement < VACUOUS_BELOW and tested.swapped < SWAPPED_AT_LEAST:
+    elif not tested.symmetries and tested.root_movement < VACUOUS_BELOW and tested.swapped < SWAPPED_AT_LEAST:
         verdict, reason = "vacuous", _why_vacuous(tested)
+    elif down >= ALPHA and not tested.power >= POWER_AT_LEAST:
+        verdict, reason = "vacuous", _why_powerless(tested)
     elif up < ALPHA:
         verdict, reason = "supported", _why_supported(tested)
     elif regimes:
@@ -316,6 +297,22 @@ def _why_vacuous(tested: Tested) -> str:
     )
 
 
+def _why_powerless(tested: Tested) -> str:
+    return (
+        f"power {tested.power:.2f}: where what {_by_symmetry(tested)} changes shows another history instead, less than "
+        f"{POWER_AT_LEAST:.0%} of what there is to explain is lost, so that donors made by it test hardly anything, "
+        "whatever is kept"
+    )
+
+
+def _by_symmetry(tested: Tested) -> str:
+    """Name the symmetries, and the nodes whose donors they make."""
+    nodes: dict[str, list[str]] = {}
+    for node, symmetry in tested.symmetries.items():
+        nodes.setdefault(symmetry, []).append(node)
+    return _listed([f"{symmetry} (of {_listed(of)})" for symmetry, of in nodes.items()])
+
+
 def _why_supported(tested: Tested) -> str:
     cell, name, ratio = _ranked(tested)[0]
     return f"all ratios lie above the accepted {tested.accept:.2f}; the lowest is {name} {ratio} in {_place(cell)}"
@@ -341,6 +338,13 @@ def _why_inconclusive(tested: Tested, p_supported: float) -> str:
                 f"in {_place(cell)} only {cell.swapped:.0%} of the positions of one node have another donor (less than "
                 f"{SWAPPED_AT_LEAST:.0%}), so what it says was hardly tested; with more histories, or a coarser "
                 "feature, there is somebody to swap"
+            )
+        if not cell.has_power:
+            power = cell.evidence.power
+            assert power is not None
+            return (
+                f"in {_place(cell)} the power is {power:.2f}, less than {POWER_AT_LEAST}: what {_by_symmetry(tested)} "
+                "changes hardly matters to the model there, so what is said was hardly tested"
             )
     if not any(cell.evidence.beyond_structure.estimable for cell in tested.counting):
         return (
@@ -373,4 +377,8 @@ def _sentence(tested: Tested, statuses: Sequence[CellStatus]) -> str:
         if groups:
             clauses = ", ".join(f"{word} {_listed(regimes)}" for word, regimes in groups.items())
             parts.append(f"on {data} {tested.name} {clauses}")
-    return "; ".join(parts) or f"no regime of any data set counts for {tested.name}"
+    if not parts:
+        return f"no regime of any data set counts for {tested.name}"
+    if tested.symmetries:
+        parts.append(f"its donors are made by {_by_symmetry(tested)}, and nothing else of its classes was tested")
+    return "; ".join(parts)

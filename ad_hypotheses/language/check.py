@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,15 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
 from ad_hypotheses.language.problems import Problem, failure, listed
 from ad_hypotheses.language.roles import STEP_ROLES
-from ad_hypotheses.language.structure import Parts, check_structure, examine_structure, subject
+from ad_hypotheses.language.structure import (
+    Parts,
+    check_structure,
+    examine_structure,
+    subject,
+    supplies_everything,
+)
+from ad_hypotheses.language.symmetries.symmetry import Symmetry
+from ad_hypotheses.language.symmetries.trial import World, examine_symmetries
 
 SMALL_RANGE = 2**20  # a difference is far cheaper than sorting, as long as packing has room
 PACKED = 2**62  # codes of tuples are packed into one int64 while they fit
@@ -36,6 +45,7 @@ class BoundNode:
         selected: Steps at which the node speaks, by the role of its site; None for all of them. [row, step]
         hidden: Whether it is made from facts of the task, which the model cannot see.
         doc: The function's docstring.
+        symmetry: What its donors are made by; None where they are found among other histories.
     """
 
     name: str
@@ -45,12 +55,16 @@ class BoundNode:
     selected: Bool[np.ndarray, "row step"] | None
     hidden: bool
     doc: str
+    symmetry: Symmetry | None = None
 
     def of_rows(self, rows: slice | Int[np.ndarray, " row"]) -> BoundNode:
         """Return the node bound to some of the rows."""
         labels, selected = (None if values is None else values[rows] for values in (self.labels, self.selected))
         return replace(self, labels=labels, selected=selected)
 
+
+Reading = tuple[Feature, Bool[np.ndarray, "row step"] | None]
+"""Values of a node on some histories, and the steps at which it speaks; None for all of them."""
 
 TreePath = tuple[str, ...]
 """Names from the root to a node of the hypothesis written out as a tree."""
@@ -63,19 +77,29 @@ class BoundGraph:
     Attributes:
         nodes: Every node by name.
         root: Name of the node at the logits.
+        read: Works out the nodes' values on other histories, those that symmetries make; None where nothing is made.
     """
 
     nodes: Mapping[str, BoundNode]
     root: str
+    read: Callable[[History], Mapping[str, Reading]] | None = field(default=None, kw_only=True)
 
     def of_rows(self, rows: slice | Int[np.ndarray, " row"]) -> BoundGraph:
         """Return the graph bound to some of the rows."""
-        return BoundGraph({name: node.of_rows(rows) for name, node in self.nodes.items()}, self.root)
+        return BoundGraph({name: node.of_rows(rows) for name, node in self.nodes.items()}, self.root, read=self.read)
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Names of the nodes whose donors are made."""
+        return tuple(name for name, node in self.nodes.items() if node.symmetry is not None)
 
     def without_features(self) -> BoundGraph:
-        """Return the graph with every feature constant, sites and shapes as they are: what structure alone explains."""
+        """Return the graph with every feature constant, sites and shapes as they are: what structure alone explains.
+
+        All donors are found then: any history keeps a value that is the same for all.
+        """
         constant = {
-            name: node if node.labels is None else replace(node, labels=np.zeros_like(node.labels))
+            name: replace(node, labels=None if node.labels is None else np.zeros_like(node.labels), symmetry=None)
             for name, node in self.nodes.items()
         }
         return BoundGraph(constant, self.root)
@@ -94,8 +118,9 @@ class BoundGraph:
 
     @property
     def n_visits(self) -> int:
-        """Number of tree nodes that read others: each costs a partial forward pass over the data set."""
-        return sum(bool(self.nodes[path[-1]].parents) for path in self.tree_paths())
+        """Number of tree nodes that read others or are made: each costs a partial forward pass over the data set."""
+        visited = (self.nodes[path[-1]] for path in self.tree_paths())
+        return sum(bool(node.parents) or node.symmetry is not None for node in visited)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +145,7 @@ def bind(
     roles: Mapping[str, Bool[np.ndarray, "batch step"]] | None = None,
     seed: int = 0,
     again: bool = True,
+    world: World | None = None,
 ) -> Bound:
     """Fit a hypothesis to a model and to data.
 
@@ -128,8 +154,9 @@ def bind(
         anatomy: The model's sites.
         history: The data, N rows.
         roles: Further step roles by name, the task's regimes; they join :data:`STEP_ROLES`.
-        seed: Chooses the changed histories on which features are tried.
-        again: Whether features are tried on changed histories at all; not where they were, on other data of the model.
+        seed: Chooses the changed histories on which features and symmetries are tried.
+        again: Whether they are tried on changed histories at all; not where they were, on other data of the model.
+        world: Says what cannot be of the task, for what symmetries make; None if nobody knows.
 
     Raises:
         HypothesisError: It does not fit; lists every problem of the structure and of the features.
@@ -138,8 +165,12 @@ def bind(
     parts, problems = examine_structure(hypothesis, anatomy)
     known = {name: role(history) for name, role in STEP_ROLES.items()} | dict(roles or {})
     problems += _wrong_roles(hypothesis, known)
-    features, more = examine_features(hypothesis.nodes, history, np.random.default_rng(seed), again=again)
+    rng = np.random.default_rng(seed)
+    features, more = examine_features(hypothesis.nodes, history, rng, again=again)
     problems += more
+    if again and not problems:  # what is made is looked at with features that are right
+        renaming = supplies_everything(hypothesis, anatomy, parts)
+        problems += examine_symmetries(hypothesis.nodes, history, features, rng, world, renaming)
     if problems:
         raise failure(problems, subject(hypothesis))
     nodes = {}
@@ -148,9 +179,29 @@ def bind(
         labels = None if node is hypothesis.root else classes(features[node.name], selected)
         parents = tuple(parent.name for parent in node.parents)
         hidden = features[node.name].hidden
-        nodes[node.name] = BoundNode(node.name, parts[node.name], parents, labels, selected, hidden, node.doc)
+        place = (node.name, parts[node.name], parents)
+        nodes[node.name] = BoundNode(*place, labels, selected, hidden, node.doc, node.symmetry)
     warnings = (*_dead_parts(hypothesis, parts), *_unused_nodes(hypothesis))
-    return Bound(nodes, hypothesis.root.name, hypothesis, anatomy, warnings)
+    read = partial(_read, hypothesis, features) if any(node.symmetry for node in hypothesis.nodes) else None
+    return Bound(nodes, hypothesis.root.name, hypothesis, anatomy, warnings, read=read)
+
+
+def _read(hypothesis: Hypothesis, features: Mapping[str, Feature], history: History) -> dict[str, Reading]:
+    """Work out the values of all nodes but the last on other histories than those that they were bound to.
+
+    Raises:
+        HypothesisError: A feature raised.
+    """
+    values: dict[str, np.ndarray] = {}
+    readings: dict[str, Reading] = {}
+    for node in hypothesis.nodes[:-1]:
+        try:
+            values[node.name] = node.value(history, values)
+        except Exception as error:  # the user's code may raise anything
+            raise failure([node.raised(error)]) from error
+        selected = None if node.site.role is None else STEP_ROLES[node.site.role](history)
+        readings[node.name] = (replace(features[node.name], value=values[node.name]), selected)
+    return readings
 
 
 def classes(feature: Feature, selected: Bool[np.ndarray, "row step"] | None = None) -> Int[np.ndarray, "row ..."]:
@@ -191,7 +242,9 @@ def outline(hypothesis: Hypothesis, anatomy: Anatomy) -> BoundGraph | None:
     if problems:
         return None
     nodes = {
-        node.name: BoundNode(node.name, parts[node.name], tuple(p.name for p in node.parents), None, None, False, "")
+        node.name: BoundNode(
+            node.name, parts[node.name], tuple(p.name for p in node.parents), None, None, False, "", node.symmetry
+        )
         for node in hypothesis.nodes
     }
     return BoundGraph(nodes, hypothesis.root.name)
@@ -204,6 +257,10 @@ def _wrong_roles(hypothesis: Hypothesis, known: Mapping[str, Any]) -> Iterator[P
             advice = did_you_mean(role, known).strip()
             message = f'{node.name}() is narrowed to "{role}" steps, but there is no such role.'
             yield Problem(message, node.place, (("roles", listed(known)),), advice)
+        elif role is not None and role not in STEP_ROLES and any(other.symmetry for other in hypothesis.nodes):
+            message = f'{node.name}() is narrowed to "{role}" steps, a regime, in a claim with made donors.'
+            facts = (("roles", listed(STEP_ROLES)),)
+            yield Problem(message, node.place, facts, "drop .steps or use one of the roles: results come by regime")
         elif role is not None and not known[role].any():
             message = f'{node.name}() is narrowed to "{role}" steps, of which these histories have none.'
             yield Problem(message, node.place, advice="drop .steps, choose another role or use other histories")

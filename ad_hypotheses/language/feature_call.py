@@ -57,13 +57,28 @@ def call_feature(
     Raises:
         EndedProgram: The function called `sys.exit`, or the like.
     """
-    facts = _Facts(history.task)
-    shown = replace(history, task=facts, learner=None)  # who lived it is no more visible than the goal
-    facts.read.clear()  # a run-time type checker looks into what it is given
-    arguments = [shown if name == HISTORY else read_only(values[name]) for name in reads]
-    with global_state_kept(), user_code():
-        value = function(*arguments)
+    visible, facts = shown(history)
+    arguments = [visible if name == HISTORY else read_only(values[name]) for name in reads]
+    value = called(function, *arguments)
     return (read_only(value.copy()) if type(value) is np.ndarray else value), frozenset(facts.read)
+
+
+def shown(history: History) -> tuple[History, _Facts]:
+    """Return a history as a user's function sees it, and what tells which facts of the task it reads."""
+    facts = _Facts(history.task)
+    visible = replace(history, task=facts, learner=None)  # who lived it is no more visible than the goal
+    facts.read.clear()  # a run-time type checker looks into what it is given
+    return visible, facts
+
+
+def called(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function that a user wrote, and put global state back.
+
+    Raises:
+        EndedProgram: The function called `sys.exit`, or the like.
+    """
+    with global_state_kept(), user_code():
+        return function(*arguments)
 
 
 def raised(name: str, file: str, line: int, error: Exception) -> Problem:

@@ -208,7 +208,7 @@ def _seers(
     for number, cut in enumerate(cuts):
         # real futures are plausible, random ones differ in everything: a feature may react to one kind alone
         donor = _real_future(history, rows, rng) if number % 2 == 0 else _scrambled_future(history, base, rng)
-        for node, new in _rerun(ready, _spliced(base, donor, cut), original, features, cut, errors):
+        for node, new in _rerun(ready, spliced(base, donor, cut), original, features, cut, errors):
             if node.name not in names:
                 continue
             # of several rounds the earliest step is reported, with the cut and the donor that showed it
@@ -217,7 +217,7 @@ def _seers(
                 peeks[node.name] = (step, cut, donor)
         # a value of the whole history stands at step 0 already, so that it must not move with any step
         nowhere = np.full(len(rows), -1)
-        changed = _rerun(ready, _spliced(base, donor, nowhere), original, features, nowhere, {}) if whole else ()
+        changed = _rerun(ready, spliced(base, donor, nowhere), original, features, nowhere, {}) if whole else ()
         moved_rows |= {node.name for node, new in changed if node.name in whole and not _same(original[node.name], new)}
     problems = [_reads_steps(node, history, features[node.name]) for node in sound if node.name in moved_rows]
     for node in sound:
@@ -268,7 +268,7 @@ def _peeks(
     # which field it is: the future is replaced in one of them at a time
     seen = []
     for name, field in FIELDS.items():
-        only = replace(base, **{field: getattr(_spliced(base, donor, cut), field)})
+        only = replace(base, **{field: getattr(spliced(base, donor, cut), field)})
         try:
             if _first_moved(original[node.name], node.call(only, parents)[0], cut) is not None:
                 seen.append(name)
@@ -309,7 +309,7 @@ def _scrambled_future(history: History, base: History, rng: np.random.Generator)
     return replace(base, observations=tokens, actions=actions, rewards=rng.choice(paid, size=shape))
 
 
-def _spliced(base: History, donor: History, cut: Int[np.ndarray, " batch"]) -> History:
+def spliced(base: History, donor: History, cut: Int[np.ndarray, " batch"]) -> History:
     """Return `base` with the donor's action and reward from each row's cut on, and all else after it; -1 cuts all."""
     # step t shows the observation of t, but the action and the reward of the step before
     steps = np.arange(base.n_steps)
@@ -329,20 +329,20 @@ def _spliced(base: History, donor: History, cut: Int[np.ndarray, " batch"]) -> H
 
 def _first_moved(old: np.ndarray, new: np.ndarray, cut: Int[np.ndarray, " batch"]) -> int | None:
     # after the cut a value may move; up to it nothing that it may see has changed
-    moved = _differs(old, new)
+    moved = differs(old, new)
     by_step = moved.any(axis=2) if moved.ndim == 3 else moved
     steps = np.flatnonzero((by_step & (np.arange(old.shape[1]) <= cut[:, None])).any(axis=0))
     return int(steps[0]) if steps.size else None
 
 
-def _differs(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+def differs(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     if old.dtype.kind == "f" or new.dtype.kind == "f":  # sums of probabilities may differ in the last bit
         return ~np.isclose(old, new, rtol=1e-9, atol=1e-9, equal_nan=True)
     return old != new
 
 
 def _same(old: Any, new: Any) -> bool:
-    return old.shape == new.shape and not _differs(old, new).any()
+    return old.shape == new.shape and not differs(old, new).any()
 
 
 def _mask(mask: Bool[np.ndarray, "batch step"], value: np.ndarray) -> np.ndarray:

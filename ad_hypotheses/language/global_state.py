@@ -25,6 +25,7 @@ import numpy as np
 
 TWISTER_BYTES = 4 * 624 + 4  # its numbers and its position
 DENORMAL = np.float32(1e-40)  # which is 0 wherever such numbers are flushed to 0
+FURTHER = 97  # numbers that generators are moved on by
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # those that stop a run without losing what it did
 
 
@@ -61,9 +62,11 @@ def generators_moved() -> Iterator[None]:
     import torch
 
     with global_state_kept():
-        random.random()
-        np.random.random()  # noqa: NPY002 - the global one is meant
-        torch.rand(1)
+        # far enough: a few numbers further, what rejects some of them (a permutation) can give the same again
+        for _ in range(FURTHER):
+            random.random()
+        np.random.random(FURTHER)  # noqa: NPY002 - the global one is meant
+        torch.rand(FURTHER)
         yield
 
 

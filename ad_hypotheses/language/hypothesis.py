@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import linecache
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,8 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.language.policy import as_policy, policy_problem
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
 from ad_hypotheses.language.sites import SiteSet, embed, head, mlp
+from ad_hypotheses.language.symmetries.symmetry import Symmetry, wrong_symmetry
+from ad_hypotheses.language.user_code import line_of
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -42,6 +43,7 @@ class Node:
         file: Where it was written.
         line: Line of its `def`.
         problems: What is wrong with the definition whatever the model.
+        symmetry: What its donors are made by; None where they are found among other histories.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Node:
     file: str
     line: int
     problems: tuple[Problem, ...] = ()
+    symmetry: Symmetry | None = None
 
     def __call__(self, *values: Any, **named: Any) -> Any:
         """Return the function's value."""
@@ -91,10 +94,11 @@ class Node:
         return raised(self.name, self.file, self.line, error)
 
     def __repr__(self) -> str:
-        return f"{self.name}({', '.join(self.reads)}) at {self.site}"
+        made = "" if self.symmetry is None else f", donors by {self.symmetry.name}"
+        return f"{self.name}({', '.join(self.reads)}) at {self.site}{made}"
 
 
-def node(at: Any = None) -> Callable[[Callable[..., Any]], Node]:
+def node(at: Any = None, symmetry: Any = None) -> Callable[[Callable[..., Any]], Node]:
     """Return the decorator that turns a function into a node at a site.
 
     The function's parameter names say what it reads: nodes defined above it, or `history`. What cannot be resolved is
@@ -102,6 +106,8 @@ def node(at: Any = None) -> Callable[[Callable[..., Any]], Node]:
 
     Args:
         at: A site: `embed(...)`, `pos`, `head(...)`, `mlp(...)`, `logits`, or several joined by `+`.
+        symmetry: A function `(history, steps, rng) -> history` that makes the donors of this node, where none could be
+            found: row `i` with another past before `steps[i]`, at which the value stays what it is.
 
     Example:
         >>> from ad_hypotheses import Hypothesis, head, logits, node
@@ -115,10 +121,10 @@ def node(at: Any = None) -> Callable[[Callable[..., Any]], Node]:
         Hypothesis(choice on bandit: paid at head(0), choice at logits)
     """
     if inspect.isfunction(at) and not _is_maker(at):
-        return _define(at, None, _caller())  # type: ignore[return-value]  # `@node` without parentheses
+        return _define(at, None, symmetry, _caller())  # type: ignore[return-value]  # `@node` without parentheses
 
     def decorate(function: Callable[..., Any]) -> Node:
-        return _define(function, at, _caller())
+        return _define(function, at, symmetry, _caller())
 
     return decorate
 
@@ -200,12 +206,16 @@ class Hypothesis:
         return below(self.root, (self.root.name,))
 
     def graph(self) -> nx.DiGraph:
-        """Return the claim as a graph, arrows from parent to child, with `site` and `doc` on every node."""
+        """Return the claim as a graph, arrows from parent to child.
+
+        Every node has `site` and `doc`, and `symmetry` where its donors are made.
+        """
         import networkx as nx  # loads slowly, and nothing else here needs it
 
         graph = nx.DiGraph()
         for node in self.nodes:
-            graph.add_node(node.name, site=str(node.site), doc=node.doc)
+            made = {} if node.symmetry is None else {"symmetry": node.symmetry.name}
+            graph.add_node(node.name, site=str(node.site), doc=node.doc, **made)
             graph.add_edges_from((parent.name, node.name) for parent in node.parents)
         return graph
 
@@ -272,7 +282,7 @@ class Hypothesis:
         return f"Hypothesis({self.name or self.root.name} on {self.model}: {sites})"
 
 
-def _define(function: Callable[..., Any], at: Any, caller: types.FrameType) -> Node:
+def _define(function: Callable[..., Any], at: Any, symmetry: Any, caller: types.FrameType) -> Node:
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         raise HypothesisError(f"node(at={at}) stands above {function!r}, which is not a function written with def.")
@@ -284,7 +294,7 @@ def _define(function: Callable[..., Any], at: Any, caller: types.FrameType) -> N
         for name, parameter in parameters.items()
         if parameter.default is parameter.empty and parameter.kind in ARROWS
     )
-    place = f"{shown_path(code.co_filename)}:{_line(code)}"
+    place = f"{shown_path(code.co_filename)}:{line_of(code)}"
     if function.__name__ == HISTORY:  # nobody could ever read it
         raise failure(
             [Problem("A node is called history, the name of the data.", place, advice="give it another name")]
@@ -298,8 +308,13 @@ def _define(function: Callable[..., Any], at: Any, caller: types.FrameType) -> N
         defined=tuple(dict.fromkeys(value.name for value in defined.values())),
         doc=inspect.getdoc(function) or "",
         file=code.co_filename,
-        line=_line(code),
-        problems=(*_wrong_site(function.__name__, at, place), *_wrong_def(function.__name__, parameters, place)),
+        line=line_of(code),
+        problems=(
+            *_wrong_site(function.__name__, at, place),
+            *_wrong_def(function.__name__, parameters, place),
+            *wrong_symmetry(function.__name__, symmetry, place),
+        ),
+        symmetry=Symmetry.of(symmetry) if inspect.isfunction(symmetry) else None,
     )
 
 
@@ -369,14 +384,6 @@ def _wrong_moves(hypothesis: Hypothesis, sites: Mapping[str, Any]) -> Iterator[P
         if not isinstance(site, SiteSet):
             message = f".on({name}={getattr(site, '__name__', repr(site))}): that is not a site."
             yield Problem(message, advice=f"write for example {name}=head(1, 2)")
-
-
-def _line(code: types.CodeType) -> int:
-    # co_firstlineno is that of the decorator; a person looks for the def
-    for line in range(code.co_firstlineno, code.co_firstlineno + 100):
-        if linecache.getline(code.co_filename, line).lstrip().startswith(("def ", "async def ")):
-            return line
-    return code.co_firstlineno
 
 
 def _caller() -> types.FrameType:

@@ -46,7 +46,7 @@ def examine_structure(hypothesis: Hypothesis, anatomy: Anatomy) -> tuple[dict[st
             for problem in wrong
         ]
     whole = {node.name for node in hypothesis.nodes if parts[node.name] and not node.site.problems}
-    rules = (_wrong_root, _same_names, _mixed_parts, _wrong_arrows, _shared_sites)
+    rules = (_wrong_root, _wrong_symmetry, _same_names, _mixed_parts, _wrong_arrows, _shared_sites)
     for rule in rules:
         problems += rule(hypothesis, {name: parts[name] if name in whole else () for name in parts})
     return parts, problems
@@ -116,6 +116,25 @@ def _wrong_root(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
         yield Problem(
             message, root.place, advice="drop .steps: results come split by regime; or narrow the nodes it reads"
         )
+
+
+def _wrong_symmetry(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:
+    root = hypothesis.root
+    if root.symmetry is not None:
+        message = (
+            f"{root.name}() is the last node, which has no donors, but it has the symmetry {root.symmetry.name}()."
+        )
+        yield Problem(message, root.place, advice="give the symmetry to the nodes that it reads")
+
+
+def supplies_everything(hypothesis: Hypothesis, anatomy: Anatomy, parts: Parts) -> set[str]:
+    """Return the node, if there is one, from which alone the last node takes all that the logits see."""
+    parents = hypothesis.root.parents
+    if len(parents) != 1:
+        return set()
+    whole = {part.writer for part in parts[parents[0].name] if part.to is None and part.directions is None}
+    inner = any(part.writer is not None for part in parts[hypothesis.root.name])
+    return {parents[0].name} if not inner and whole >= set(anatomy.writers) else set()
 
 
 def _same_names(hypothesis: Hypothesis, parts: Parts) -> Iterator[Problem]:

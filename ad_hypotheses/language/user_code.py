@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import linecache
 import traceback
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -51,6 +53,14 @@ def failed(error: BaseException) -> Problem | None:
     file, code = shown_path(own[-1].filename), own[-1].line or ""
     verb = "ends the program" if isinstance(error, EndedProgram) else "fails"
     return Problem(f"{file} {verb}: {described(error)}", f"{file}:{own[-1].lineno}", (("code", code),) if code else ())
+
+
+def line_of(code: types.CodeType) -> int:
+    """Return the line of a function's `def`; a code object knows that of its first decorator."""
+    for line in range(code.co_firstlineno, code.co_firstlineno + 100):
+        if linecache.getline(code.co_filename, line).lstrip().startswith(("def ", "async def ")):
+            return line
+    return code.co_firstlineno
 
 
 def frames_of(error: BaseException) -> traceback.StackSummary:

@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ad_hypotheses.evidence.bootstrap import Estimate, Resampling, crossed_bootstrap
+from ad_hypotheses.evidence.p_values import holm, p_above
 from ad_hypotheses.evidence.plain_data import Number
-from ad_hypotheses.evidence.verdict import ALPHA, holm, p_above
+from ad_hypotheses.evidence.verdict import ALPHA
 
 MATERIAL = 0.01  # share of what the model gains over the baseline; a smaller change is nobody's mistake
 CAUTION = 2.0  # standard errors that are taken off an effect before attempts are ranked

@@ -16,6 +16,7 @@ class CheckedNode:
         level: What it has a value for: `"each step"`, `"history"`, or `"policy"`.
         classes: Number of classes that its values make; None of a policy.
         alone: Share of the histories that are alone in their class; None of a policy.
+        symmetry: What its donors are made by; None where they are found among other histories.
     """
 
     name: str
@@ -24,6 +25,7 @@ class CheckedNode:
     level: str
     classes: int | None
     alone: float | None
+    symmetry: str | None = None
 
 
 @dataclass(frozen=True)

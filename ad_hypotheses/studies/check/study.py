@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import chosen
 from ad_hypotheses.studies.check.record import CheckedClaim, CheckedNode, CheckRecord
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
+from ad_hypotheses.tasks.edits.possible import impossible_steps
 
 ROWS = 64  # histories that features are tried on
 
@@ -51,7 +53,9 @@ def check(
             grounds[claim.model] = checkpoint, reference_histories(checkpoint, ScrubSettings(rows=rows))
         checkpoint, history = grounds[claim.model]
         try:
-            bound = bind(claim, checkpoint.model.anatomy, history, checkpoint.config.make_task().regimes(history))
+            task = checkpoint.config.make_task()
+            world = partial(impossible_steps, task)
+            bound = bind(claim, checkpoint.model.anatomy, history, task.regimes(history), world=world)
         except HypothesisError as error:
             problems |= dict.fromkeys(_blocks(str(error)))
             continue
@@ -71,7 +75,8 @@ def _checked(claim: Hypothesis, bound: Bound) -> CheckedClaim:
         labels = bound.nodes[node.name].labels
         level = "policy" if labels is None else "each step" if labels.ndim > 1 else "history"
         parents = tuple(parent.name for parent in node.parents)
-        nodes.append(CheckedNode(node.name, str(node.site), parents, level, *_sizes(bound, node.name)))
+        made = None if node.symmetry is None else node.symmetry.name
+        nodes.append(CheckedNode(node.name, str(node.site), parents, level, *_sizes(bound, node.name), made))
     main = None if claim.control_of is None else claim.control_of.name
     undeclared = [
         f"{arrow.source} -> {arrow.target}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import numpy as np
 from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.distill.checkpoint import Checkpoint, load
-from ad_hypotheses.errors import DataError
+from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.evidence.verdict import draws_for
 from ad_hypotheses.language.check import Bound, BoundGraph, bind, outline
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import chosen
+from ad_hypotheses.language.symmetries.trial import World
 from ad_hypotheses.language.wrong_site import is_finer, wrong_sites
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.adversary.plan import AttackPlan
@@ -28,7 +30,9 @@ from ad_hypotheses.studies.scrub.cost import Cost, history_bytes, predict, refus
 from ad_hypotheses.studies.scrub.extent import Extent
 from ad_hypotheses.studies.scrub.ground import Ground, make_ground
 from ad_hypotheses.studies.scrub.kept import Kept
+from ad_hypotheses.studies.scrub.made import MOST_TOKENS, POSITIONS, most_tokens, refuse_options, refuse_too_many
 from ad_hypotheses.studies.scrub.record import Challenge
+from ad_hypotheses.tasks.edits.possible import impossible_steps
 
 DATA = ("source", "own", "edited")
 
@@ -184,26 +188,50 @@ def prepare(
         CapacityError: The study would not fit into memory; raised before there are histories.
     """
     anatomy = checkpoint.model.anatomy
+    world = partial(impossible_steps, checkpoint.config.make_task())
     moved = wrong_sites(hypothesis, anatomy) if kind == "hypothesis" else []
     claims = [(kind, hypothesis), *(("control", control) for control in controls)]
-    _refuse_beforehand(checkpoint, [*(claim for _, claim in claims), *moved[:1]], settings)
+    _refuse_beforehand(checkpoint, [claim for _, claim in claims], moved[:1], settings)
     if grounds is None:
         grounds = make_grounds(checkpoint, settings, progress or Progress(), lives, kept)
     bound_claims = []
     for kind_of_claim, claim in claims:
         of_claim = grounds if kind_of_claim == "hypothesis" else grounds[:1]
         bounds = {
-            ground.data: bind(claim, anatomy, ground.history, _roles(ground), settings.seed) for ground in of_claim
+            ground.data: bind(claim, anatomy, ground.history, _roles(ground), settings.seed, world=world)
+            for ground in of_claim
         }
         bound_claims.append(BoundClaim(kind_of_claim, bounds))
         refuse_untestable(bound_claims[-1].bound, grounds[0], settings.align)
-    first = grounds[0]
-    for control in moved:
-        bound = bind(control, anatomy, first.history, _roles(first), settings.seed)
-        if not is_finer(bound, bound_claims[0].bound):
-            bound_claims.append(BoundClaim("wrong site", {first.data: bound}))
-            break
+        refuse_options(bound_claims[-1].bound, settings.shared, settings.findings is not None)
+        for ground in of_claim:
+            _refuse_too_many(bounds[ground.data], ground)
+    control = _wrong_site_control(moved, bound_claims[0].bound, grounds[0], settings.seed, world)
+    if control is not None:
+        bound_claims.append(BoundClaim("wrong site", {grounds[0].data: control}))
     return BoundStudy(checkpoint, list(grounds), bound_claims)
+
+
+def _wrong_site_control(
+    moved: Sequence[Hypothesis], claim: Bound, ground: Ground, seed: int, world: World
+) -> Bound | None:
+    """Bind the first of some moved claims that is not finer than the claim itself and can be measured."""
+    for control in moved:
+        try:
+            bound = bind(control, claim.anatomy, ground.history, _roles(ground), seed, world=world)
+            _refuse_too_many(bound, ground)
+        except UserError:
+            if not claim.made:  # else heads would have to read too many made rows, or actions had two names
+                raise
+            continue
+        if not is_finer(bound, claim):
+            return bound
+    return None
+
+
+def _refuse_too_many(bound: Bound, ground: Ground) -> None:
+    positions = sum(min(POSITIONS, int(ground.masks[name].sum())) for name in ground.judged)
+    refuse_too_many(bound, positions, *ground.history.shape)
 
 
 def _roles(ground: Ground) -> dict[str, np.ndarray]:
@@ -248,9 +276,16 @@ def data_sets(checkpoint: Checkpoint, settings: ScrubSettings) -> tuple[str, ...
     return chosen_data(",".join(settings.data), config.make_task(), config.kept_episodes)
 
 
-def _refuse_beforehand(checkpoint: Checkpoint, claims: Sequence[Hypothesis], settings: ScrubSettings) -> None:
+def _refuse_beforehand(
+    checkpoint: Checkpoint, claims: Sequence[Hypothesis], moved: Sequence[Hypothesis], settings: ScrubSettings
+) -> None:
     """Refuse a study that would not fit, before there are histories; what does not fit the model is refused later."""
     outlines = [graph for claim in claims if (graph := outline(claim, checkpoint.model.anatomy)) is not None]
+    shape = (settings.rows + settings.donors, checkpoint.config.history_steps)
+    for control in moved:  # those whose heads would read too much are no controls
+        graph = outline(control, checkpoint.model.anatomy)
+        if graph is not None and most_tokens(graph, POSITIONS, *shape)[0] <= MOST_TOKENS:
+            outlines.append(graph)
     if outlines:
         cost = predicted(checkpoint, outlines, settings, draws_for(len(outlines)))
         refuse_too_large(cost, settings.memory, str(checkpoint.model.device))
@@ -301,7 +336,7 @@ def refuse_untestable(bound: Bound, ground: Ground, align: Align) -> None:
     """
     rows = slice(ground.n_references)
     for node in bound.nodes.values():
-        if node.labels is None:
+        if node.labels is None or node.symmetry is not None:
             continue
         pools = classes(node.labels, node.selected, align, ground.history.episode_step, ground.clean.pool)
         alone = pools.alone[rows]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.causal.draws import Align, classes
 from ad_hypotheses.evidence.bootstrap import Resampling
@@ -15,10 +15,9 @@ from ad_hypotheses.evidence.estimate import Evidence, Sums, estimate
 from ad_hypotheses.evidence.specificity import Specificity, of_claim, specificity
 from ad_hypotheses.evidence.verdict import Cell, Judgement, Tested
 from ad_hypotheses.language.check import Bound, BoundNode
-from ad_hypotheses.language.history import History
 from ad_hypotheses.studies.scrub.claim_parts import NodeRecord, Regime, WorstPosition
 from ad_hypotheses.studies.scrub.ground import Ground
-from ad_hypotheses.studies.scrub.measure import INDEPENDENT, SCRUBBED, STRUCTURE, WITH_SELF, Measured
+from ad_hypotheses.studies.scrub.measure import BROKEN, INDEPENDENT, SCRUBBED, STRUCTURE, WITH_SELF, Measured
 from ad_hypotheses.studies.scrub.record import Claim
 
 WORST = 6  # positions that a report draws
@@ -49,7 +48,7 @@ class MeasuredClaim:
 
     def swapped(self, regime: str) -> float:
         """Share of a regime's positions that have another donor, at the node where it is smallest."""
-        mask = self.ground.masks[regime]
+        mask = self.ground.masks[regime] & self.measured.sampled
         shares = [float(donors[mask].mean()) for donors in self.measured.has_donor.values()] if mask.any() else []
         return min(shares, default=0.0)
 
@@ -66,7 +65,11 @@ def tested(name: str, accept: float, by_data: Sequence[MeasuredClaim]) -> Tested
     """Put together what the verdict on a claim is made from, over all of its data sets."""
     cells = tuple(cell for measured in by_data for cell in measured.cells())
     first = by_data[0].measured
-    return Tested(name, accept, cells, first.root_movement, first.least_swapped)
+    nodes = by_data[0].bound.nodes.values()
+    symmetries = {node.name: node.symmetry.name for node in nodes if node.symmetry is not None}
+    power = by_data[0].evidence["all"].power
+    lost = 1.0 if power is None else power.value if power.estimable else 0.0
+    return Tested(name, accept, cells, first.root_movement, first.least_swapped, symmetries, lost)
 
 
 def weigh(ground: Ground, measured: Measured, resampling: Resampling) -> tuple[dict[str, Evidence], dict[str, float]]:
@@ -79,6 +82,8 @@ def weigh(ground: Ground, measured: Measured, resampling: Resampling) -> tuple[d
     for name, regime in ground.masks.items():
         evidence[name] = estimate(regime_sums(ground, measured, name), resampling)
         divergence = ground.divergence_of_ignorant(name)
+        if measured.weights is not None:  # of sampled positions, each stands for so many of its regime
+            divergence = divergence * measured.weights
         everything = float(divergence[regime].sum())
         at_stake[name] = float(divergence[regime & measured.tested].sum()) / everything if everything > 0 else 0.0
     return evidence, at_stake
@@ -87,23 +92,29 @@ def weigh(ground: Ground, measured: Measured, resampling: Resampling) -> tuple[d
 def regime_sums(ground: Ground, measured: Measured, regime: str) -> Sums:
     """Add up losses and divergences over the tested positions of a regime, for each reference."""
     mask, shape = ground.masks[regime] & measured.tested, ground.log_probs.shape
+    weights = 1.0 if measured.weights is None else measured.weights
     divergence = ground.divergence_of_ignorant(regime)
+
+    def added(values: np.ndarray, where: Bool[np.ndarray, "row step"] = mask) -> np.ndarray:
+        return _row_sums(values * weights, where)
+
     independent, kl_independent, kl_ignorant_there = measured.kl.get(INDEPENDENT), None, None
     if independent is not None:
         there = mask & np.isfinite(independent).all(axis=0)  # measured on the first references alone
-        kl_independent, kl_ignorant_there = _row_sums(independent, there), _row_sums(divergence, there)
+        kl_independent, kl_ignorant_there = added(independent, there), added(divergence, there)
     return Sums(
-        counts=mask.sum(axis=1),
-        model=_row_sums(ground.loss(ground.log_probs), mask),
-        scrubbed=_row_sums(measured.losses[SCRUBBED], mask),
-        structure=_row_sums(measured.losses[STRUCTURE], mask),
-        baseline=_row_sums(ground.baseline, mask),
-        ignorant=_row_sums(ground.loss(np.broadcast_to(ground.label_frequencies(regime), shape)), mask),
-        kl=_row_sums(measured.kl[SCRUBBED], mask),
-        kl_ignorant=_row_sums(divergence, mask),
-        kl_with_self=_row_sums(measured.kl.get(WITH_SELF, measured.kl[SCRUBBED]), mask),
+        counts=mask.sum(axis=1) if measured.weights is None else added(np.ones(mask.shape)),
+        model=added(ground.loss(ground.log_probs)),
+        scrubbed=added(measured.losses[SCRUBBED]),
+        structure=added(measured.losses[STRUCTURE]),
+        baseline=added(ground.baseline),
+        ignorant=added(ground.loss(np.broadcast_to(ground.label_frequencies(regime), shape))),
+        kl=added(measured.kl[SCRUBBED]),
+        kl_ignorant=added(divergence),
+        kl_with_self=added(measured.kl.get(WITH_SELF, measured.kl[SCRUBBED])),
         kl_independent=kl_independent,
         kl_ignorant_there=kl_ignorant_there,
+        kl_broken=added(measured.kl[BROKEN]) if BROKEN in measured.kl else None,
         clusters=ground.learners,
         all_counts=ground.masks[regime].sum(axis=1),
         all_kl_ignorant=_row_sums(divergence, ground.masks[regime]),
@@ -131,14 +142,16 @@ def claim_record(kind: str, by_data: Sequence[MeasuredClaim], judgement: Judgeme
         "baseline": ground.baseline,
         "structure": measured.losses[STRUCTURE].mean(axis=0),
     }
-    ranked = np.sort(_change(main).ravel())[::-1]
+    clock = np.broadcast_to(np.arange(ground.history.n_steps), measured.tested.shape)
+    ranked = np.sort(_change(main)[measured.sampled])[::-1]
     n_worst = max(1, ranked.size // 100)
     moved = {}
     if hypothesis.origin is not None:
         before = {node.name: str(node.site) for node in hypothesis.origin.nodes}
         moved = {n.name: f"{before[n.name]} → {n.site}" for n in hypothesis.nodes if str(n.site) != before[n.name]}
     nodes = main.bound.nodes.values()
-    bits = {node.name: node_bits(node, ground, align) for node in nodes if node.labels is not None}
+    found = [node for node in nodes if node.labels is not None and node.symmetry is None]
+    bits = {node.name: node_bits(node, ground, align) for node in found}
     statuses = iter(judgement.statuses)
     regimes = []
     for part in by_data:
@@ -157,8 +170,8 @@ def claim_record(kind: str, by_data: Sequence[MeasuredClaim], judgement: Judgeme
         root_movement=measured.root_movement,
         nodes=[_node_record(main, node, align, bits) for node in nodes],
         regimes=regimes,
-        steps={name: loss.mean(axis=0).tolist() for name, loss in curves.items()},
-        episodes={name: _by_episode(loss, ground.references) for name, loss in curves.items()},
+        steps={name: _means_over(clock, loss, measured) for name, loss in curves.items()},
+        episodes={name: _means_over(ground.references.episode, loss, measured) for name, loss in curves.items()},
         worst_share=float(ranked[:n_worst].sum() / ranked.sum()) if ranked.sum() else 0.0,
         worst=_worst(main, curves),
         tree_nodes=len(main.bound.tree_paths()),
@@ -181,7 +194,7 @@ def _change(part: MeasuredClaim) -> Float[np.ndarray, "row step"]:
 def _regime(part: MeasuredClaim, name: str, cell: Cell | None, status: str) -> Regime:
     evidence, ground = part.evidence[name], part.ground
     mask = ground.masks[name] & part.measured.tested
-    n = max(1, int(mask.sum()))
+    weights = np.ones(mask.shape) if part.measured.weights is None else part.measured.weights
     opinion = mask & (part.policy.max(axis=-1) > 1 / ground.log_probs.shape[-1] + OPINION)
     independent = evidence.fidelity_independent
     return Regime(
@@ -195,11 +208,11 @@ def _regime(part: MeasuredClaim, name: str, cell: Cell | None, status: str) -> R
         beyond_structure=evidence.beyond_structure.number(),
         recovered_with_self=None,
         beyond_structure_with_self=None,
-        loss_change=float(_change(part)[mask].sum() / n),
-        kl=float(part.measured.kl[SCRUBBED].mean(axis=0)[mask].sum() / n),
-        same_argmax=float(part.measured.same_argmax[mask].sum() / n),
-        agreement=float(_agrees(part.policy, ground.log_probs)[opinion].mean()) if opinion.any() else None,
-        opinion=float(opinion.sum() / n),
+        loss_change=_mean(_change(part), mask, weights),
+        kl=_mean(part.measured.kl[SCRUBBED].mean(axis=0), mask, weights),
+        same_argmax=_mean(part.measured.same_argmax, mask, weights),
+        agreement=_mean(_agrees(part.policy, ground.log_probs), opinion, weights) if opinion.any() else None,
+        opinion=_mean(opinion, mask, weights),
         data=ground.data,
         learners=evidence.learners,
         fidelity=evidence.fidelity.number(),
@@ -213,7 +226,14 @@ def _regime(part: MeasuredClaim, name: str, cell: Cell | None, status: str) -> R
         status=status if cell is not None or len(ground.regimes) > 1 else None,
         why_not="" if cell is None else cell.why_not,
         weakest=cell.weakest(part.bound.hypothesis.accept) if cell is not None and cell.counts else "",
+        power=None if evidence.power is None else evidence.power.number(),
     )
+
+
+def _mean(values: np.ndarray, mask: Bool[np.ndarray, "row step"], weights: Float[np.ndarray, "row step"]) -> float:
+    """Return the mean over some positions, each as often as it stands for; 0 if there are none."""
+    total = weights[mask].sum()
+    return float((values[mask] * weights[mask]).sum(dtype=np.float64) / total) if total else 0.0
 
 
 def _agrees(policy: np.ndarray, log_probs: np.ndarray) -> Bool[np.ndarray, "row step"]:
@@ -221,9 +241,14 @@ def _agrees(policy: np.ndarray, log_probs: np.ndarray) -> Bool[np.ndarray, "row 
     return np.take_along_axis(policy, likeliest, axis=-1)[..., 0] >= policy.max(axis=-1) - OPINION
 
 
-def _by_episode(loss: Float[np.ndarray, "row step"], history: History) -> list[float]:
-    n = np.bincount(history.episode.ravel())
-    return (np.bincount(history.episode.ravel(), weights=loss.ravel()) / n).tolist()
+def _means_over(
+    group: Int[np.ndarray, "row step"], loss: Float[np.ndarray, "row step"], measured: Measured
+) -> list[float]:
+    """Return the mean over the positions of each group, NaN where none was sampled."""
+    weights = np.ones(loss.shape) if measured.weights is None else measured.weights
+    n, total = (np.bincount(group.ravel(), weights=values.ravel()) for values in (weights, loss * weights))
+    means: list[float] = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0).tolist()
+    return means
 
 
 def node_bits(node: BoundNode, ground: Ground, align: Align) -> Specificity:
@@ -256,13 +281,26 @@ def _node_record(part: MeasuredClaim, node: BoundNode, align: Align, bits: Mappi
     if node.labels is None:
         shared |= dict.fromkeys(("alone", "swapped", "moved", "spread"), float("nan"))
         return NodeRecord(**shared, level="root", class_sizes={}, exact=False, recovered=None, resampled=None)
+    figures = part.measured.nodes[node.name]
+    if node.symmetry is not None:
+        donors = part.measured.has_donor[node.name][part.measured.sampled]
+        return NodeRecord(
+            **shared,
+            level="step",
+            class_sizes={},
+            alone=float(1 - donors.mean()) if donors.size else 1.0,
+            **{key: figures[key] for key in ("swapped", "moved", "spread", "recovered", "resampled")},
+            exact=bool(figures["exact"]),
+            symmetry=node.symmetry.name,
+            changed=figures["changed"],
+            changed_tokens=figures["changed_tokens"],
+        )
     ground, rows = part.ground, slice(part.ground.n_references)
     pools = classes(node.labels, node.selected, align, ground.history.episode_step, ground.clean.pool)
     where = slice(None) if node.selected is None else node.selected[rows]
     sizes, alone = pools.size[rows][where].ravel(), pools.alone[rows][where]
     bounds = 2 ** np.arange(1, int(np.log2(max(2, sizes.max(initial=1)))) + 2)
     counts, _ = np.histogram(np.maximum(sizes, 1), bins=[1, *bounds])
-    figures = part.measured.nodes[node.name]
     return NodeRecord(
         **shared,
         level="history" if node.labels.ndim == 1 else "step",

@@ -38,6 +38,8 @@ class Regime:
         why_not: Why the regime does not count.
         weakest: Name of the ratio that decides there, the first that lies below `accept`, else the lowest:
             `"beyond structure"`; empty in older records, and where the regime does not count.
+        power: What is lost of fidelity where what symmetries change shows another history; None where all donors are
+            found.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Regime:
     status: str | None = None
     why_not: str = ""
     weakest: str = ""
+    power: Number | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,9 @@ class NodeRecord:
         resampled: What is recovered if this node's sites alone get random donors; 1 if they do not matter.
         free_bits: What its donors leave free, in bits, out of `history_bits`; None in older records.
         history_bits: By how many bits the histories differ at a step of its, as far as the model can see.
+        symmetry: What its donors are made by; None where they are found, as in older records.
+        changed: Share of the positions for which the symmetry made another past.
+        changed_tokens: Share of the tokens of these pasts that it changed.
     """
 
     name: str
@@ -111,6 +117,9 @@ class NodeRecord:
     resampled: float | None
     free_bits: float | None = None
     history_bits: float | None = None
+    symmetry: str | None = None
+    changed: float | None = None
+    changed_tokens: float | None = None
 
 
 @dataclass(frozen=True)

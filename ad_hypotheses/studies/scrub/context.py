@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.distill.checkpoint import Checkpoint
-from ad_hypotheses.errors import DataError
+from ad_hypotheses.errors import DataError, HypothesisError
 from ad_hypotheses.language.check import TreePath, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
@@ -111,6 +111,11 @@ def scrub_context(
     together = joined([replace(history, learner=None), replace(among[others], learner=None, family=history.family)])
     roles = checkpoint.config.make_task().regimes(together)
     bound = bind(hypothesis, checkpoint.model.anatomy, together, roles, settings.seed)
+    if bound.made:
+        raise HypothesisError(
+            f"{', '.join(bound.made)}: donors are made from the context itself, so that no other history stands in.\n"
+            "  Scrub the claim without `history`."
+        )
     clean = Clean.run(checkpoint.model, together, n_references=1)
     log_probs, donors = [], []
     with clean.prepared():

@@ -19,11 +19,13 @@ from ad_hypotheses.evidence.bootstrap import BLOCK, PICKED, numbers_a_draw
 from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.report.screen import size
 from ad_hypotheses.studies.scrub.extent import POOL_APART, ROWS_ALONE, ROWS_APART, Extent
+from ad_hypotheses.studies.scrub.made import MOST_TOKENS, POSITIONS, made_tables
 
 FIXED = 16_000_000  # bytes that any study takes: what libraries load and allocate when they are first used
 GAPS = 1.26  # bytes taken for each that is used, since freed blocks leave gaps into which others do not fit
 TABLES = 40  # bytes of the classes of a node at a position: five whole numbers
 GROUPING = 100  # bytes more while they are worked out
+MOST_REGIMES = 4  # that a task has
 HEADS, PUT_TOGETHER = 7, 3  # vectors while heads are computed, and while what a reader sees is put together
 
 
@@ -105,6 +107,7 @@ class _Room:
             self.rows * steps,
             model.vocabulary.n_actions,
         )
+        self.model, self.steps = model, steps
         self.of_head = cfg.d_head / cfg.d_model
         hidden = 0 if cfg.attention_only else 2 * (cfg.d_mlp or 4 * cfg.d_model) / cfg.d_model
         self.mlp, self.layer = 2 + hidden, 8 + hidden  # vectors while an MLP is computed, and while a layer is
@@ -131,7 +134,8 @@ class _Room:
         held, computed = self._held(claim, claim.root), self._computed(claim)
         kept = apart if independent else joint
         phases = [self.vector * kept + max(self.chunk * self.layer, self.vector * held + self.chunk * computed)]
-        if extent.nodes_alone:
+        phases[0] += self._made(claim)
+        if extent.nodes_alone and not claim.made:
             few = min(1.0, ROWS_ALONE / (self.rows + self.pool))
             chunk = min(few * self.vector, self.chunk)
             replaced = max(self._held(claim, name) for name in claim.nodes)
@@ -143,6 +147,19 @@ class _Room:
             phases.append(vector * apart + max(chunk * self.layer, vector * held + chunk * computed))
         tables = 3 * TABLES * (len(claim.nodes) - 1) + GROUPING
         return max(phases) + self.positions * (tables + 8 * self.n_actions)
+
+    def _made(self, claim: BoundGraph) -> float:
+        """Rows that are made, of all tables that are held at once, and what makes and reads them."""
+        if not claim.made:
+            return 0.0
+        rows, positions = self.rows + self.pool, min(self.references, MOST_REGIMES * POSITIONS)
+        most = 2 * MOST_TOKENS // (self.steps + 1)  # rows for heads: more are refused
+        tables = made_tables(claim, positions, rows, self.steps)
+        made = {path: min(n, most) if heads else n for path, heads, n in tables}
+        of_row = history_bytes(self.model, 1, self.steps) + 8 * self.steps * len(claim.nodes)
+        held = max(sum(n for path, n in made.items() if path == last[: len(path)]) for last in made)
+        # a row is held before and after it was made; who agrees with made rows is looked up among all rows
+        return 2 * of_row * held + (rows + max(made.values())) * self.steps * (TABLES + GROUPING)
 
     def weighing(self, n_boot: int) -> float:
         """Sums of losses, the bootstrap, and the classes that a record tells of."""

@@ -21,7 +21,8 @@ class Extent:
         guards: Whether to scrub once more with self-donors, once with independent others and once with half of the
             pool.
         nodes_alone: Whether to replace each node alone too, which costs whole forward passes, and to scrub once with
-            donors from any step, and the references of independent others with joint ones.
+            donors from any step, and the references of independent others with joint ones. Where donors are made no
+            node is replaced alone: each position would need donors of its own.
     """
 
     passes: int
@@ -30,9 +31,11 @@ class Extent:
 
     def forwards(self, bound: BoundGraph, options: Options) -> int:
         """Return the number of partial forward passes that :func:`measure` needs."""
-        whole = 2 * self.passes
+        whole = self.passes + bool(bound.made)  # once with broken symmetries
         if self.guards:
             whole += 2 + (1 + self.nodes_alone) * (options.others == "joint")
         if self.nodes_alone:
             whole += options.align != "any"
-        return whole * bound.n_visits + 2 * self.nodes_alone * (len(bound.nodes) - 1)
+        structure = self.passes * bound.without_features().n_visits
+        alone = 2 * (len(bound.nodes) - 1) * (self.nodes_alone and not bound.made)
+        return whole * bound.n_visits + structure + alone

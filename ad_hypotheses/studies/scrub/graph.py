@@ -17,12 +17,14 @@ CLASSES = {
     "weak": "recovers too little alone",
     "exact": "exact by construction",
     "untested": "not tested",
+    "made": "donors are made",
 }
 _STYLES = {
     "ok": "fill:#cfe8f7,stroke:#0072b2,stroke-width:2px,color:#10222e",
     "weak": "fill:#fde3c4,stroke:#d55e00,stroke-width:2px,color:#331a00",
     "exact": "fill:#e6e6e6,stroke:#6b6b6b,color:#222222",
     "untested": "fill:#ffffff,stroke:#6b6b6b,stroke-dasharray:5 4,color:#222222",
+    "made": "fill:#e2efda,stroke:#009e73,stroke-width:2px,color:#0f2a20",
 }
 
 
@@ -67,6 +69,8 @@ def node_class(node: NodeRecord, claim: Claim) -> str:
     """Return which of `CLASSES` a node belongs to; the root stands for the whole claim and its verdict."""
     if node.level == "root":
         return {"supported": "ok", "refuted": "weak"}.get(claim.verdict.split()[0], "untested")
+    if node.symmetry is not None:
+        return "made"
     if node.exact:
         return "exact"
     if figure(node.recovered) == NOT_ESTIMABLE or node.swapped == 0:
@@ -82,6 +86,8 @@ def _label(node: NodeRecord, claim: Claim) -> str:
         last = f"whole claim: {figure(share.value if share.estimable else None)}"
     else:
         last = "exact by construction" if node.exact else f"alone: {figure(node.recovered)}"
+    if node.symmetry is not None:
+        last = f"donors by {node.symmetry}"
     lines = [f"<b>{escape(node.name)}</b>", f"<i>{escape(site)}</i>", escape(last)]
     if node.hidden:
         lines.append("reads hidden facts")

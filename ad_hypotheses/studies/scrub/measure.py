@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.causal.made import MadeScrubber, make_scrubber
 from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
 from ad_hypotheses.distill.memory import give_back_freed_memory
@@ -22,8 +23,10 @@ from ad_hypotheses.storage.files import replacing
 from ad_hypotheses.studies.scrub.extent import POOL_APART, ROWS_ALONE, ROWS_APART, Extent
 from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.kept import Remembered, Value, array_bytes, graph_digest
+from ad_hypotheses.studies.scrub.made import sampled_positions
 
 SCRUBBED, STRUCTURE, WITH_SELF, INDEPENDENT = "scrubbed", "structure", "self-donors", "independent"
+BROKEN = "broken symmetry"
 SAID = ("nodes", "root_movement", "any_step", "independent", "together", "half_pool")
 EXACT_BELOW = 1e-5  # relative norm under which a site is a function of its feature, up to rounding
 REPEATS = 10_000  # first pass of the constant-feature runs, so that they share no draw with the hypothesis
@@ -51,6 +54,8 @@ class Measured:
             own; None where nobody asked, or that is so anyway.
         together: The same if all unimportant inputs of a visit come from one, as is usual; on the first data set.
         half_pool: Fidelity with half as many donors, less that with all of them, on some of the references.
+        weights: Positions of the regime for each that was sampled, 0 elsewhere; None where every position was
+            scrubbed. [row, step]
     """
 
     losses: dict[str, Float[np.ndarray, "pass row step"]]
@@ -65,6 +70,12 @@ class Measured:
     independent: float | None = None
     together: float | None = None
     half_pool: float | None = None
+    weights: Float[np.ndarray, "row step"] | None = None
+
+    @property
+    def sampled(self) -> Bool[np.ndarray, "row step"]:
+        """Which positions were scrubbed."""
+        return np.ones_like(self.tested) if self.weights is None else self.weights > 0
 
     @property
     def bytes(self) -> int:
@@ -96,7 +107,8 @@ class Measured:
             kind: {name.partition(" ")[2]: value for name, value in content.items() if name.startswith(f"{kind} ")}
             for kind in ("losses", "kl", "has_donor")
         }
-        arrays = {name: content[name] for name in ("tested", "same_argmax", "probabilities")}
+        names = ("tested", "same_argmax", "probabilities", "weights")
+        arrays = {name: content[name] for name in names if name in content}
         fields: dict[str, Any] = by_name | arrays | json.loads(str(content["meta"]))
         return cls(**fields)
 
@@ -145,9 +157,12 @@ def measure(
         memory: What this process measured already of other claims: the same structure, the same node.
     """
     options = replace(options, self_donors=False)
+    weights = sampled_positions(ground.masks, ground.judged, ground.learners, seed) if bound.made else None
+    where = None if weights is None else weights > 0
     with ground.clean.prepared(stays_below=0 if memory is None else memory.stays_below):
-        scrubber = Scrubber(ground.clean, bound, options, seed)
+        scrubber = make_scrubber(ground.clean, bound, options, seed, where=where)
         measured, movements = _scrubbed(ground, scrubber, extent.passes, progress)
+        measured.weights = weights
         structure = bound.without_features()
         numbers = range(REPEATS, REPEATS + extent.passes)
         runs = remembered(
@@ -157,21 +172,26 @@ def measure(
             lambda runs: array_bytes(*runs),
         )
         measured.losses[STRUCTURE], measured.kl[STRUCTURE] = runs
-        progress(extent.passes * bound.n_visits)
+        progress(extent.passes * structure.n_visits)
         if extent.guards:
             runs = _runs(ground, scrubber.with_self_donors(), range(1))
             measured.losses[WITH_SELF], measured.kl[WITH_SELF] = runs
             progress(bound.n_visits)
             measured.half_pool = _half_pool(ground, bound, options, seed, measured)
             progress(bound.n_visits)
+        if isinstance(scrubber, MadeScrubber):
+            runs = _runs(ground, scrubber.with_broken_symmetries(), range(1))
+            measured.losses[BROKEN], measured.kl[BROKEN] = runs
+            progress(bound.n_visits)
         if extent.nodes_alone and options.align != "any":
-            from_any_step = Scrubber(ground.clean, bound, replace(options, align="any"), seed)
+            from_any_step = make_scrubber(ground.clean, bound, replace(options, align="any"), seed, where=where)
             kl = ground.divergence(from_any_step.run(0).log_probs)
-            measured.any_step = _fidelity(ground, kl, measured.tested)
+            measured.any_step = _fidelity(ground, kl, measured.tested, weights)
             progress(bound.n_visits)
         give_back_freed_memory()
         for name in bound.nodes:
             if name != bound.root:
+                alone = extent.nodes_alone and not bound.made
                 measured.nodes[name] = _node(scrubber, name, movements) | (
                     remembered(
                         memory,
@@ -179,10 +199,10 @@ def measure(
                         lambda name=name: _alone(ground, scrubber, name),  # type: ignore[misc]
                         lambda figures: 1,
                     )
-                    if extent.nodes_alone
+                    if alone
                     else dict.fromkeys(ALONE)
                 )
-                progress(2 * extent.nodes_alone)
+                progress(2 * alone)
     if extent.guards and options.others == "joint":
         ways = ("independent", "joint") if extent.nodes_alone else ("independent",)
         _pull_apart(ground, bound, options, seed, measured, ways)
@@ -200,7 +220,7 @@ def has_donor(scrubber: Scrubber, n_references: int) -> dict[str, Bool[np.ndarra
             another = np.broadcast_to(another[:, None], (n_references, steps))
         selected = scrubber.nodes[name].selected
         with_donor[name] = np.array(another if selected is None else another | ~selected[:n_references])
-    return with_donor
+    return with_donor | scrubber.has_made(n_references)
 
 
 def _tested(scrubber: Scrubber, n_references: int) -> Bool[np.ndarray, "row step"]:
@@ -237,11 +257,17 @@ def _runs(
     return np.stack(losses).astype(np.float32), np.stack(divergences).astype(np.float32)
 
 
-def _fidelity(ground: Ground, kl: np.ndarray, tested: Bool[np.ndarray, "row step"]) -> float | None:
+def _fidelity(
+    ground: Ground,
+    kl: np.ndarray,
+    tested: Bool[np.ndarray, "row step"],
+    weights: Float[np.ndarray, "row step"] | None = None,
+) -> float | None:
     """Return the fidelity over the tested positions of the first references; None if there are none."""
     mask = tested[: len(kl)]
-    zero = ground.divergence_of_ignorant("all")[: len(kl)][mask].sum()
-    return float(1 - kl[mask].sum(dtype=np.float64) / zero) if zero > 0 else None
+    weight = 1.0 if weights is None else weights[: len(kl)][mask]
+    zero = (weight * ground.divergence_of_ignorant("all")[: len(kl)][mask]).sum()
+    return float(1 - (weight * kl[mask]).sum(dtype=np.float64) / zero) if zero > 0 else None
 
 
 def share_recovered(scrubbed: float, model: float, nothing: float) -> float:
@@ -262,11 +288,13 @@ def _half_pool(ground: Ground, bound: BoundGraph, options: Options, seed: int, m
     """Scrub a quarter of the references with half of the pool, and say what that adds to fidelity."""
     rows = np.arange(ground.history.n_rows)
     first_half = (rows >= ground.n_references) & (rows < (ground.n_references + ground.history.n_rows) // 2)
-    scrubber = Scrubber(ground.clean, bound, options, seed, pool=first_half)
+    where = None if measured.weights is None else measured.sampled
+    scrubber = make_scrubber(ground.clean, bound, options, seed, first_half, where)
     n_rows = max(2, ground.n_references // QUARTER)
     kl = ground.divergence(scrubber.run(HALF, n_rows=n_rows).log_probs)
-    tested = _tested(scrubber, n_rows)
-    half, whole = (_fidelity(ground, values, tested) for values in (kl, measured.kl[SCRUBBED][0, :n_rows]))
+    tested = _tested(scrubber, n_rows) & measured.tested[:n_rows]
+    both = (kl, measured.kl[SCRUBBED][0, :n_rows])
+    half, whole = (_fidelity(ground, values, tested, measured.weights) for values in both)
     return None if half is None or whole is None else half - whole
 
 
@@ -290,10 +318,12 @@ def _pull_apart(
     bound_to_part = bound.of_rows(rows)
     whole = np.full((1, *ground.log_probs.shape[:2]), np.nan, dtype=np.float32)
     for others in ways:
-        scrubber = Scrubber(part.clean, bound_to_part, replace(options, others=others), seed)  # type: ignore[arg-type]
-        tested = _tested(scrubber, few)  # fewer donors: not everywhere where the whole pool has one
+        how = replace(options, others=others)  # type: ignore[arg-type]
+        where = None if measured.weights is None else measured.sampled[:few]
+        scrubber = make_scrubber(part.clean, bound_to_part, how, seed, where=where)
         kl = part.divergence(scrubber.run(0).log_probs)
-        fidelity = _fidelity(ground, kl, tested)
+        tested = _tested(scrubber, few)  # fewer donors: not everywhere where the whole pool has one
+        fidelity = _fidelity(ground, kl, tested, measured.weights)
         if others == "joint":
             measured.together = fidelity
             continue
@@ -335,11 +365,16 @@ class _Tally:
 def _node(scrubber: Scrubber, name: str, movements: Mapping[tuple[str, ...], Movement]) -> dict[str, Any]:
     """What the record of a node says of its draws."""
     arrows = [movement for path, movement in movements.items() if path[-1] == name]
+    changes = [change for path, change in scrubber.changes.items() if path[-1] == name]
     swapped, moved, spread = (
         float(np.mean([getattr(movement, key) for movement in arrows])) for key in ("swapped", "moved", "spread")
     )
     exact = float(max(spread, moved) < EXACT_BELOW < swapped)
-    return {"swapped": swapped, "moved": moved, "spread": spread, "exact": exact}
+    figures: dict[str, Any] = {"swapped": swapped, "moved": moved, "spread": spread, "exact": exact}
+    if changes:
+        figures["changed"] = float(np.mean([change.positions for change in changes]))
+        figures["changed_tokens"] = float(np.mean([change.tokens for change in changes]))
+    return figures
 
 
 def _alone(ground: Ground, scrubber: Scrubber, name: str) -> dict[str, float]:

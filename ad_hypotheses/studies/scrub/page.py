@@ -8,7 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ad_hypotheses.evidence.plain_data import as_recorded
-from ad_hypotheses.evidence.verdict import ENOUGH_LEARNERS, ENOUGH_NATS, SWAPPED_AT_LEAST, VACUOUS_BELOW
+from ad_hypotheses.evidence.verdict import (
+    ENOUGH_LEARNERS,
+    ENOUGH_NATS,
+    POWER_AT_LEAST,
+    SWAPPED_AT_LEAST,
+    VACUOUS_BELOW,
+)
 from ad_hypotheses.report import draw
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import NOT_ESTIMABLE, Markdown, code, figure, prose
@@ -18,12 +24,13 @@ from ad_hypotheses.studies.rivals import page as rival_page
 from ad_hypotheses.studies.scrub import pictures as plots
 from ad_hypotheses.studies.scrub import position_pictures as places
 from ad_hypotheses.studies.scrub.graph import CLASSES, mermaid, node_class
+from ad_hypotheses.studies.scrub.made import POSITIONS
 from ad_hypotheses.studies.scrub.opening import controls_outcome, next_step, status, undeclared_section
 from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well, kept, report_name
 from ad_hypotheses.studies.tables import tidy_csv
 
 _SPARKS = "▁▂▃▄▅▆▇█"
-_COLOURS = {"ok": "blue", "weak": "orange", "exact": "grey", "untested": "white, dashed"}
+_COLOURS = {"ok": "blue", "weak": "orange", "exact": "grey", "untested": "white, dashed", "made": "green"}
 _CURVES_TITLE = "Learning in context on held-out tasks, weights frozen"
 
 
@@ -100,6 +107,9 @@ def page(study: Study, pictures: Iterable[str], name: str = "") -> str:
         vacuous_below=f"{VACUOUS_BELOW:.0%}",
         swapped_at_least=f"{SWAPPED_AT_LEAST:.0%}",
         tested_nodes=[node for node in claim.nodes if node.level != "root"],
+        made_nodes=[node for node in claim.nodes if node.symmetry is not None],
+        power_at_least=f"{POWER_AT_LEAST:g}",
+        made_positions=POSITIONS,
         stake=at_stake(claim),
         sample=f"on {'the first 64' if study.rows > 64 else 'these'} histories and in one pass",
         class_sizes=_class_sizes,

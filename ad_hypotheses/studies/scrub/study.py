@@ -37,12 +37,13 @@ from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, teste
 from ad_hypotheses.studies.scrub.claim_parts import UndeclaredArrows
 from ad_hypotheses.studies.scrub.cost import Cost, refuse_too_large
 from ad_hypotheses.studies.scrub.ground import Ground
-from ad_hypotheses.studies.scrub.kept import Kept, Remembered, graph_digest
+from ad_hypotheses.studies.scrub.kept import Kept, Remembered
+from ad_hypotheses.studies.scrub.made import claim_digest
 from ad_hypotheses.studies.scrub.measure import Extent, Measured, kept_or_measured, measure
 from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study
 from ad_hypotheses.studies.scrub.undeclared import undeclared_arrows
 
-MEASURED_AS = 7  # raise it when the engine measures something else: interrupted studies then start anew
+MEASURED_AS = 8  # raise it when the engine measures something else: interrupted studies then start anew
 QUICK = "quick look"  # kind of a claim that is measured without guards, controls and rivals
 FEW_DONORS = 4  # donors of each task: with fewer, a feature can be a name for a task
 
@@ -290,12 +291,12 @@ def _measured(
 
     if memory is None:
         return make()
-    return memory.get(("claim", extent, graph_digest(bound)), make, lambda measured: measured.bytes)
+    return memory.get(("claim", extent, claim_digest(bound, ground.references)), make, lambda measured: measured.bytes)
 
 
 def _key(checkpoint: Checkpoint, bound: Bound, ground: Ground, extent: Extent, settings: ScrubSettings) -> str:
     """Name of what was measured: changes with the weights, the data, the claim, the settings and the engine."""
-    whole = repr((data_key(checkpoint, ground, settings), extent, graph_digest(bound)))
+    whole = repr((data_key(checkpoint, ground, settings), extent, claim_digest(bound, ground.references)))
     return hashlib.sha256(whole.encode()).hexdigest()[:24]
 
 

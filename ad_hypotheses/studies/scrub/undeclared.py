@@ -144,7 +144,8 @@ def _kept_with(
     """Scrub the first references once with arrows added; return the fidelity without and with them, on these."""
     ground, n_rows = part.ground, min(MOST_ROWS, part.ground.n_references)
     graph = with_arrows(part.bound, arrows)
-    if not arrows or graph.n_visits > TIMES_DEARER * part.bound.n_visits:
+    # where donors are made, other positions were scrubbed than these
+    if not arrows or graph.n_visits > TIMES_DEARER * part.bound.n_visits or part.bound.made:
         return None, None
     with ground.clean.prepared():
         run = Scrubber(ground.clean, graph, replace(options, self_donors=False), seed).run(0, n_rows=n_rows)
