@@ -20,6 +20,7 @@ from ad_hypotheses.studies.evaluate.page import write_evaluation
 from ad_hypotheses.studies.evaluate.record import Evaluation
 from ad_hypotheses.studies.patch.page import write_patch_report
 from ad_hypotheses.studies.records import read, redraw
+from ad_hypotheses.studies.report_index import INDEX
 from ad_hypotheses.studies.scrub.page import draw_report, write_report
 
 MODELS = [evaluated(), evaluated("two", 0.4), evaluated("x_y", once=True, task=BANDIT, shares=False)]
@@ -33,7 +34,9 @@ REPORTS = {
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """The files of a folder by their paths in it, without the index of its reports."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != INDEX)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture

@@ -95,3 +95,11 @@ def test_the_hypothesis_in_the_readme_fits_its_model(tmp_path):
     model, history, regimes = model_and_histories(claim.model)
     for one in (claim, control):
         bind(one, model.anatomy, history, regimes)
+
+
+def test_the_example_of_the_table_beside_a_report_runs(monkeypatch, capsys):
+    text = (ROOT / "docs" / "evidence.md").read_text()
+    (code,) = re.findall(r"```python\n(import pandas.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    exec(code)
+    assert {"explore", "navigate", "stay", "source"} <= set(capsys.readouterr().out.split())

@@ -74,6 +74,7 @@ def behave(
     from ad_hypotheses.studies.behave.study import behave as study
     from ad_hypotheses.studies.evaluate.choose import choose
     from ad_hypotheses.studies.interrupt import watched
+    from ad_hypotheses.studies.report_index import note_reports
 
     set_up_torch(device, threads)
     damaged: dict[str, UserError] = {}
@@ -94,6 +95,7 @@ def behave(
             progress=meter,
         )
         page = write_behaviour(behaviour, reports)[-1]
+        note_reports([page])
         meter.say(clear_old(reports / KEPT), "dim")
     if as_json:
         print_json({"report": page.as_posix(), "record": page.with_suffix(".json").as_posix()})

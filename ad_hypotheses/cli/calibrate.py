@@ -46,6 +46,7 @@ def calibrate(
     from ad_hypotheses.known.calibration.page import write_calibration
     from ad_hypotheses.known.calibration.study import calibrate as calibrate_networks
     from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
+    from ad_hypotheses.studies.report_index import note_reports
 
     set_up_torch("cpu", 1)
     keep_freed_memory()
@@ -62,6 +63,7 @@ def calibrate(
             progress=meter,
         )
         page = write_calibration(record, reports)[-1]
+        note_reports([page])
         scratch.discard()
         meter.say(clear_old(reports / PARTIAL), "dim")
     _show(record, page, as_json)

@@ -53,6 +53,7 @@ def evaluate(
     from ad_hypotheses.studies.evaluate.study import KEPT
     from ad_hypotheses.studies.evaluate.study import evaluate as evaluate_models
     from ad_hypotheses.studies.interrupt import watched
+    from ad_hypotheses.studies.report_index import note_reports
 
     set_up_torch(device, threads)
     damaged: dict[str, UserError] = {}
@@ -73,6 +74,7 @@ def evaluate(
         kept = f"what was measured is kept in {reports / KEPT}"
         with meter.stopping(lambda: f"stopped; {kept}; the same command goes on."):
             page = write_evaluation(evaluation, reports)[-1]
+            note_reports([page])
         meter.say(clear_old(reports / KEPT), "dim")
     if as_json:
         print_json({"report": page.as_posix(), "models": [_plain(model) for model in evaluation.models]})

@@ -144,6 +144,7 @@ def patch(
     from ad_hypotheses.studies.patch.page import write_patch_report
     from ad_hypotheses.studies.patch.select import Selection
     from ad_hypotheses.studies.patch.study import patch as patch_model
+    from ad_hypotheses.studies.report_index import note_reports
     from ad_hypotheses.studies.tables import require_parquet
 
     if parquet:
@@ -184,6 +185,7 @@ def patch(
         )
         meter.begin("writing reports", len(studies))
         pages = [write_patch_report(study, reports, parquet)[-1] for study in studies]
+        note_reports(pages)
         scratch.discard()
         meter.say(clear_old(reports / PARTIAL), "dim")
     _show(studies, pages, as_json)

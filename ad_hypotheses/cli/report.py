@@ -27,5 +27,8 @@ def report(
     Records are what scrub, patch, evaluate, behave and calibrate write as JSON beside their pages.
     """
     from ad_hypotheses.studies.records import redraw
+    from ad_hypotheses.studies.report_index import note_reports
 
-    say(out(), f"report: {redraw(record, reports)[-1]}")
+    page = redraw(record, reports)[-1]
+    note_reports([page])
+    say(out(), f"report: {page}")

@@ -113,6 +113,7 @@ def scrub(
     require_writable(reports, "reports")
     from ad_hypotheses.language.load import shown_file
     from ad_hypotheses.storage.scratch import LIVES, PARTIAL, Scratch, clear_old
+    from ad_hypotheses.studies.report_index import note_reports
     from ad_hypotheses.studies.scrub.bind import ScrubSettings
     from ad_hypotheses.studies.scrub.page import write_report
     from ad_hypotheses.studies.scrub.study import scrub as scrub_hypotheses
@@ -153,6 +154,7 @@ def scrub(
         )
         meter.begin("writing reports", len(studies))
         pages = [write_report(study, reports)[-1] for study in studies]
+        note_reports(pages)
         scratch.discard()
         for folder in (PARTIAL, LIVES):
             meter.say(clear_old(reports / folder), "dim")

@@ -57,6 +57,7 @@ def sweep(
 
     grid = read_sweep(config)
     from ad_hypotheses.studies.interrupt import watched
+    from ad_hypotheses.studies.report_index import note_reports
     from ad_hypotheses.studies.sweep.grid import short_names
     from ad_hypotheses.studies.sweep.page import write_sweep
     from ad_hypotheses.studies.sweep.study import forecast
@@ -75,7 +76,9 @@ def sweep(
             grid, folder, device=device, workers=workers, threads=threads, command=command, progress=meter
         )
     if trained.models:
-        _show(trained, write_sweep(trained, reports))
+        page = write_sweep(trained, reports)
+        note_reports([page])
+        _show(trained, page)
     if trained.failed:
         raise UserError(_failures(trained, folder))
 
