@@ -22,7 +22,7 @@ from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies import records
 from ad_hypotheses.studies.behave import arms, rooms, study
 from ad_hypotheses.studies.behave.battery import BATTERY, TESTS
-from ad_hypotheses.studies.behave.condition import Condition, Subject, at_last, divergence, kept, over_steps
+from ad_hypotheses.studies.behave.condition import Condition, Subject, at_last, divergence, over_steps, same_likeliest
 from ad_hypotheses.studies.behave.graphs import known_ways
 from ad_hypotheses.studies.behave.living import moved, remapped
 from ad_hypotheses.studies.behave.measure import MeasuredCell, judged, probabilities
@@ -102,6 +102,14 @@ def test_the_world_answers_as_a_built_life_says(name: str, test: str):
                 assert (answer.rewards == part.rewards).all()
 
 
+def test_others_earn_about_the_same_and_end_where_the_source_does():
+    subject = subject_of("key-to-door", 3)
+    own, others = (context.history for context in TESTS["foreign"].conditions(subject)[0].contexts)
+    assert (own.observations[:, -1] == others.observations[:, -1]).all()
+    assert (own.actions != others.actions).mean() > 0.2
+    assert np.abs(own.rewards.sum(axis=1) - others.rewards.sum(axis=1)).max() <= 4
+
+
 def test_failures_come_after_the_pay_and_two_cells_are_told_apart(gate: Subject):
     for condition in rooms.failure(gate):
         assert condition.contexts[0].history.rewards.sum(axis=1).tolist() == [1.0] * 6
@@ -133,7 +141,7 @@ def test_figures_of_cells_by_hand():
     above, below = over_steps(np.tile(critical[:, None], (1, 2, 1)), inside)([chance])
     assert (above.tolist(), below.tolist()) == ([pytest.approx(1.4)], [2.0])
     assert divergence(inside)([chance, other])[0] == pytest.approx([0.1 * np.log(1 / 6) + 0.6 * np.log(6)])
-    same, steps = kept(inside)([chance, other])
+    same, steps = same_likeliest(inside)([chance, other])
     assert (same.tolist(), steps.tolist()) == ([1.0], [2.0])
 
 
@@ -274,6 +282,13 @@ def test_what_is_moved_and_what_is_remapped(gate: Subject):
     needs = (segment.facts["goal"][:, 0] != gate.task.square.centre[0]).sum()
     labels = {label: int((sums[1] > 0).sum()) for label, _, sums in remapped(gate).measure(blank(gate))}
     assert labels.get("needed", needs) == needs
+
+
+@pytest.mark.parametrize(("name", "fact"), [("key-to-door", "door"), ("known-win-stay", "means")])
+def test_what_moves_is_what_the_family_declares(name: str, fact: str):
+    before, after = (segment.facts for segment in moved(subject_of(name, 3)).segments)
+    assert (np.asarray(before[fact]) != after[fact]).reshape(3, -1).any(axis=1).all()
+    assert all((np.asarray(before[other]) == after[other]).all() for other in before if other != fact)
 
 
 def blank(subject: Subject) -> History:

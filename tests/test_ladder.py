@@ -20,7 +20,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import UCB1, AnnealedExpert, DynaQ, EpsilonGreedyQ, Scripted, Source, Thompson
 from ad_hypotheses.sources.variants import lived
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom, GaussianBandit, GraphWorld, KeyToDoor, Task
-from ad_hypotheses.tasks.edits.worlds import Unpaid
+from ad_hypotheses.tasks.edits.worlds import ExchangedActions, TwoGoals, Unpaid
 from ad_hypotheses.tasks.play import play, play_expert
 
 STAY, UP, DOWN, LEFT, RIGHT = range(5)
@@ -249,6 +249,26 @@ def test_the_source_is_itself_on_its_own_lives(task, source, keep_every, skip):
     for step in range(ground.lives.n_steps):
         policy = learner.decide(sight_of(ground.lives, step))
         assert (policy[np.arange(24), ground.lives.actions[:, step]] == 1).all()
+
+
+def test_the_source_follows_a_life_in_a_world_with_other_moves():
+    """What it learns of the moves is in its table, so that exchanged ones are one more world."""
+    facts = {**ROOM.sample_tasks(np.random.default_rng(1), 24), "exchanged": np.tile([LEFT, RIGHT], (24, 1))}
+    source, world = DynaQ(planning=4, epsilon_first=0.0), ExchangedActions(ROOM)
+    lives = source.live(world, facts, 4, np.random.default_rng(2))
+    learner = SourceLearner(background(source=source), (Span(0, world, facts),), 24, 1, np.random.default_rng(2))
+    for step in range(lives.n_steps):
+        assert (learner.decide(sight_of(lives, step))[np.arange(24), lives.actions[:, step]] == 1).all()
+    expert = play_expert(world, facts, 1, np.random.default_rng(0))
+    assert expert.rewards.sum(axis=1) == pytest.approx(ROOM.optimal_return(facts))
+
+
+def test_states_of_a_room_with_two_goals_are_those_of_the_room():
+    facts = {"goal": np.array([[0, 0]]), "second_goal": np.array([[4, 4]])}
+    world = TwoGoals(ROOM)
+    state = world.reset(facts, np.random.default_rng(0))
+    _, _, state = world.step(state, np.array([RIGHT]), np.random.default_rng(0))
+    assert world.state_index(state).tolist() == [17]
 
 
 def test_a_source_that_explores_is_itself_but_for_what_it_did_at_random():

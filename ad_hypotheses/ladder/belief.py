@@ -121,22 +121,22 @@ class GraphBelief:
         self.drawn = np.empty((n_rows, SAMPLES, task.states, task.actions), dtype=np.intp)
         self.score = np.zeros((n_rows, task.states))
         self.rows = np.arange(n_rows)
-        self.here, self.left = np.zeros(n_rows, dtype=np.intp), task.horizon
+        self.state, self.left = np.zeros(n_rows, dtype=np.intp), task.horizon
         self._draw(self.rows)
 
     def decide(self, sight: Sight) -> Float[np.ndarray, "row action"]:
         """Take in the last way, and plan to the end of the episode in every sample."""
-        before, self.here = self.here, sight.observations[:, 0].astype(np.intp)
+        before, self.state = self.state, sight.observations[:, 0].astype(np.intp)
         self.left = self.task.horizon if sight.begins else self.left - 1
         if not sight.begins:
-            fresh = np.flatnonzero(self.known[self.rows, before, sight.actions] != self.here)
-            self.known[self.rows, before, sight.actions] = self.here
-            self.score[self.rows, self.here] += np.where(sight.rewards > 0, EVIDENCE, -EVIDENCE)
+            fresh = np.flatnonzero(self.known[self.rows, before, sight.actions] != self.state)
+            self.known[self.rows, before, sight.actions] = self.state
+            self.score[self.rows, self.state] += np.where(sight.rewards > 0, EVIDENCE, -EVIDENCE)
             self._draw(fresh)
         following = self.drawn.reshape(-1, *self.drawn.shape[2:])
         pay = (following == self._goals().reshape(-1, 1, 1)).astype(np.float32)
         later = optimal_value(following, pay, self.left - 1)
-        at, samples = np.repeat(self.here, SAMPLES), np.arange(len(following))
+        at, samples = np.repeat(self.state, SAMPLES), np.arange(len(following))
         worth = pay[samples, at] + later[samples[:, None], following[samples, at]]
         best = worth >= worth.max(axis=1, keepdims=True) - SAME
         return (best / best.sum(axis=1, keepdims=True)).reshape(self.n_rows, SAMPLES, -1).mean(axis=1)

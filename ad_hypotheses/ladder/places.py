@@ -64,7 +64,7 @@ class RoomPlaces:
     wanted. The reward of the last step of an episode tells no cell: the agent was put back.
 
     Attributes:
-        here: Cells of the agents. [row]
+        state: Cells of the agents. [row]
         number: Number of the place that pays next, the number of all once none does. [row]
         rewards: How often each cell was seen to pay as each place. [row, place, cell]
         last: Cell where each place was last seen to pay, -1 before. [row, place]
@@ -81,15 +81,15 @@ class RoomPlaces:
 
     def update(self, sight: Sight) -> None:
         """Take in where the last step arrived and what it was paid."""
-        self.here = self.room.square.cells(sight.observations)
+        self.state = self.room.square.cells(sight.observations)
         if sight.begins:
             self.number[:] = 0
             return
         waiting, paid = self.number < self.room.n_hidden, sight.rewards > 0
         full, empty = np.flatnonzero(waiting & paid), np.flatnonzero(waiting & ~paid)
-        self.rewards[full, self.number[full], self.here[full]] += 1
-        self.empty[empty, self.number[empty], self.here[empty]] += 1
-        self.last[full, self.number[full]] = self.here[full]
+        self.rewards[full, self.number[full], self.state[full]] += 1
+        self.empty[empty, self.number[empty], self.state[empty]] += 1
+        self.last[full, self.number[full]] = self.state[full]
         if self.room.once:
             self.number[full] += 1
 
@@ -111,7 +111,7 @@ class RoomPlaces:
         """Return the way to a cell, -1 for none."""
         known = (target != UNKNOWN) & ~self.done
         paid = self.rewards[self.rows, self.wanted].sum(axis=1)
-        return self.walks[self.here, target], np.where(known, paid, 0)
+        return self.walks[self.state, target], np.where(known, paid, 0)
 
     def counted(self) -> Way:
         """Return the way to the cells that paid, each by its share of the rewards."""
@@ -122,7 +122,7 @@ class RoomPlaces:
 
     def mean_way(self, share: Float[np.ndarray, "row cell"]) -> Float[np.ndarray, "row action"]:
         """Return the moves to cells, averaged by the share of each."""
-        return np.matmul(share[:, None], self.walks[self.here])[:, 0]
+        return np.matmul(share[:, None], self.walks[self.state])[:, 0]
 
 
 class ArmPlaces:
@@ -152,7 +152,7 @@ class WayPlaces:
     """States that were seen to pay, and ways that were gone: a way not gone is not known.
 
     Attributes:
-        here: States of the agents. [row]
+        state: States of the agents. [row]
         next: Where each action led, -1 for untried ones. [row, state, action]
         rewards: How often each state was seen to pay whoever arrived. [row, state]
         last: The state that paid last, -1 before. [row]
@@ -165,17 +165,17 @@ class WayPlaces:
         self.rewards = np.zeros((n_rows, task.n_states), dtype=np.int32)
         self.last = np.full(n_rows, UNKNOWN)
         self.rows = np.arange(n_rows)
-        self.here = np.zeros(n_rows, dtype=np.intp)
+        self.state = np.zeros(n_rows, dtype=np.intp)
 
     def update(self, sight: Sight) -> None:
         """Take in where the last action led and what it paid."""
-        before, self.here = self.here, sight.observations.astype(np.intp) @ self.weights
+        before, self.state = self.state, sight.observations.astype(np.intp) @ self.weights
         if sight.begins:
             return
-        self.next[self.rows, before, sight.actions] = self.here
+        self.next[self.rows, before, sight.actions] = self.state
         paid = np.flatnonzero(sight.rewards > 0)
-        self.rewards[paid, self.here[paid]] += 1
-        self.last[paid] = self.here[paid]
+        self.rewards[paid, self.state[paid]] += 1
+        self.last[paid] = self.state[paid]
 
     def latest(self) -> Way:
         """Return the shortest known way to the state that paid last."""
@@ -188,7 +188,7 @@ class WayPlaces:
 
     def _towards(self, target: Int[np.ndarray, " row"], number: Int[np.ndarray, " row"]) -> Way:
         """Return the shortest known way to a state, arriving there again where the agent is in it."""
-        left = self.steps_to(target)[self.rows, self.here]
+        left = self.steps_to(target)[self.rows, self.state]
         shortest = left.min(axis=1)
         way = (left == shortest[:, None]) / (left == shortest[:, None]).sum(axis=1, keepdims=True)
         return way, np.where((target != UNKNOWN) & (shortest < FAR), number, 0)

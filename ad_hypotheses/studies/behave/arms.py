@@ -51,11 +51,11 @@ def failure(subject: Subject) -> list[Condition]:
 
 def which(subject: Subject) -> list[Condition]:
     """Return pulls of which one arm paid so often, and another one so often."""
-    some = (BOTH + 1) // 2
-    pairs = ((BOTH, 0), (BOTH, 1), (some, some), (1, BOTH), (0, BOTH))
+    equally = (BOTH + 1) // 2
+    pairs = ((BOTH, 0), (BOTH, 1), (equally, equally), (1, BOTH), (0, BOTH))
     return [
-        _condition(subject, "which", f"first {one} times, second {other}", number, [1.0] * one, [1.0] * other)
-        for number, (one, other) in enumerate(pairs)
+        _condition(subject, "which", f"first {first} times, second {second}", number, [1.0] * first, [1.0] * second)
+        for number, (first, second) in enumerate(pairs)
     ]
 
 
@@ -63,8 +63,8 @@ def value(subject: Subject) -> list[Condition]:
     """Return pulls of which two arms paid equally often, but not equally well."""
     pairs = ((1.0, SMALL), (1.0, 1.0), (SMALL, 1.0), (-1.0, SMALL))
     return [
-        _condition(subject, "value", f"{one:g} against {other:g}", number, [one] * 3, [other] * 3)
-        for number, (one, other) in enumerate(pairs)
+        _condition(subject, "value", f"{first:g} against {second:g}", number, [first] * 3, [second] * 3)
+        for number, (first, second) in enumerate(pairs)
     ]
 
 

@@ -132,7 +132,7 @@ def divergence(inside: Bool[np.ndarray, "row step"]) -> Callable[[Sequence[Proba
     return measure
 
 
-def kept(inside: Bool[np.ndarray, "row step"]) -> Callable[[Sequence[Probabilities]], Sums]:
+def same_likeliest(inside: Bool[np.ndarray, "row step"]) -> Callable[[Sequence[Probabilities]], Sums]:
     """Return the share of steps at which the likeliest action is the same in both contexts."""
 
     def measure(shown: Sequence[Probabilities]) -> Sums:

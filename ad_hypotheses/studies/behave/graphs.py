@@ -55,7 +55,7 @@ def known_ways(
     rows = np.arange(life.n_rows)
     for step in range(life.n_steps):
         places.update(sight_of(life, step))
-        left = places.steps_to(places.last)[rows, places.here]
+        left = places.steps_to(places.last)[rows, places.state]
         shortest = left.min(axis=1)
         sure = (left < FAR).all(axis=1) & ((left == shortest[:, None]).sum(axis=1) == 1)
         length[:, step] = np.where(sure, shortest, 0)

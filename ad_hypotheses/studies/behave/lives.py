@@ -19,8 +19,8 @@ from ad_hypotheses.studies.behave.condition import (
     divergence,
     episodes_of,
     joined_steps,
-    kept,
     over_steps,
+    same_likeliest,
     tasks_of,
 )
 from ad_hypotheses.studies.data import ModelActor
@@ -49,11 +49,11 @@ def erased(subject: Subject) -> list[Condition]:
     without = replace(own, rewards=np.zeros_like(own.rewards))
     # the world that told the life is that of the first; hidden episodes of the second are unpaid
     unpaid = Context(without, (Span(0, Unpaid(subject.task), own.task),))  # type: ignore[arg-type]
-    conditions = []
-    for half, inside in _halves(own).items():
-        conditions.append(Condition(f"divergence, {half} half", (Context(own), unpaid), divergence(inside)))
-        conditions.append(Condition(f"likeliest action the same, {half} half", (Context(own), unpaid), kept(inside)))
-    return conditions
+    return [
+        condition
+        for half, inside in _halves(own).items()
+        for condition in _compared((Context(own), unpaid), inside, f", {half} half")
+    ]
 
 
 def order(subject: Subject) -> list[Condition]:
@@ -75,10 +75,7 @@ def order(subject: Subject) -> list[Condition]:
     pair = (Context(own.window(stop=past + 1)), Context(mixed))
     last = np.zeros(mixed.shape, dtype=bool)
     last[:, -1] = True
-    return [
-        Condition("divergence", pair, divergence(last)),
-        Condition("likeliest action the same", pair, kept(last)),
-    ]
+    return _compared(pair, last)
 
 
 def foreign(subject: Subject) -> list[Condition]:
@@ -90,14 +87,17 @@ def foreign(subject: Subject) -> list[Condition]:
     others = [play_expert(task, facts, episodes, rng, np.full(episodes, noise)) for noise in NOISE]
     earned = np.stack([_returns(life, episodes) for life in others])  # [other, row, episode]
     nearest = np.abs(earned - _returns(own, episodes)).argmin(axis=0)
-    told = joined_steps(
+    alike = joined_steps(
         [_picked([life.window(e * task.horizon, (e + 1) * task.horizon) for life in others], nearest[:, e])
          for e in range(episodes)]
     )  # fmt: skip
-    pair = tuple(Context(_and_start(life, facts, subject, rng), _plain(subject, facts)) for life in (own, told))
+    pair = (
+        Context(_and_start(own, facts, subject), _plain(subject, facts)),
+        Context(_and_start(alike, facts, subject), _plain(subject, facts)),
+    )
     last = np.zeros((len(nearest), episodes * task.horizon + 1), dtype=bool)
     last[:, -1] = True
-    return [Condition("divergence", pair, divergence(last)), Condition("likeliest action the same", pair, kept(last))]
+    return _compared(pair, last)
 
 
 def reversed_lives(subject: Subject) -> list[Condition]:
@@ -105,10 +105,9 @@ def reversed_lives(subject: Subject) -> list[Condition]:
     own, horizon = subject.own, subject.task.horizon
     episodes = subject.episodes - 1
     plain = np.tile(np.arange(episodes), (own.n_rows, 1))
-    rng = subject.rng("reversed")
     conditions = []
     for label, parts in (("as lived", plain), ("reversed", plain[:, ::-1])):
-        life = _and_start(episodes_of(own, parts, horizon), own.task, subject, rng)
+        life = _and_start(episodes_of(own, parts, horizon), own.task, subject)
         conditions.append(
             Condition(label, (Context(life, _plain(subject, own.task)),), at_last(_best(subject, life)), decision=True)
         )
@@ -122,7 +121,7 @@ def planted(subject: Subject) -> list[Condition]:
     episodes = min(PLANTED, subject.episodes - 1)
     conditions = []
     for who, noise in (("expert", 0.0), ("chance", 1.0)):
-        life = _and_start(play_expert(task, facts, episodes, rng, np.full(episodes, noise)), facts, subject, rng)
+        life = _and_start(play_expert(task, facts, episodes, rng, np.full(episodes, noise)), facts, subject)
         for pay in ("paid", "unpaid"):
             world = task if pay == "paid" else Unpaid(task)  # type: ignore[arg-type]
             shown = life if pay == "paid" else replace(life, rewards=np.zeros_like(life.rewards))
@@ -138,11 +137,11 @@ def nothing(subject: Subject) -> list[Condition]:
     world = Unpaid(task)  # type: ignore[arg-type]
     life = ModelActor(subject.checkpoint, rng)(world, facts, None, subject.episodes * task.horizon)
     tried = life.tried_here()
-    some = tried.any(axis=2) & ~tried.all(axis=2)
+    choice = tried.any(axis=2) & ~tried.all(axis=2)
     context = Context(life, (Span(0, world, facts),))
     conditions = []
     for half, inside in _halves(life).items():
-        conditions.append(Condition(f"{half} half", (context,), _beyond_chance(~tried, inside & some)))
+        conditions.append(Condition(f"{half} half", (context,), _beyond_chance(~tried, inside & choice)))
     return conditions
 
 
@@ -164,7 +163,7 @@ def detour(subject: Subject) -> list[Condition]:
     walks, facts = walks[use], {name: fact[use] for name, fact in facts.items()}
     if len(use) < 2:
         return []
-    on = _and_start(walks, facts, subject, rng)
+    on = _and_start(walks, facts, subject)
     off = joined_steps([walks, play_expert(task, facts, 1, rng, np.ones(1), stop=OFF + 1)])
     away = ~(walks.observations[:, :, None] == off.observations[:, None, -1:]).all(axis=3).any(axis=(1, 2))
     chosen = np.flatnonzero(away)
@@ -195,6 +194,14 @@ def _beyond_chance(
     return measure
 
 
+def _compared(pair: tuple[Context, Context], inside: Bool[np.ndarray, "row step"], part: str = "") -> list[Condition]:
+    """Return how far what is done in the second of two contexts is from what is done in the first, in two measures."""
+    return [
+        Condition(f"divergence{part}", pair, divergence(inside)),
+        Condition(f"likeliest action the same{part}", pair, same_likeliest(inside)),
+    ]
+
+
 def _plain(subject: Subject, facts: Facts) -> tuple[Span, ...]:
     return (Span(0, subject.task, facts),)
 
@@ -222,9 +229,9 @@ def _picked(lives: list[History], which: Int[np.ndarray, " row"]) -> History:
     )
 
 
-def _and_start(life: History, facts: Facts, subject: Subject, rng: np.random.Generator) -> History:
-    """Return a life with the first step of one more episode, which is not decided."""
-    first = play_expert(subject.task, facts, 1, rng, stop=1)
+def _and_start(life: History, facts: Facts, subject: Subject) -> History:
+    """Return a life with the first step of one more episode, undecided; it begins alike in all conditions."""
+    first = play_expert(subject.task, facts, 1, subject.rng("start"), stop=1)
     first = replace(first, actions=np.zeros_like(first.actions), rewards=np.zeros_like(first.rewards))
     return replace(joined_steps([life, first]), task=dict(facts), learner=np.arange(life.n_rows))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -14,8 +15,8 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.studies.behave.condition import Subject, Sums, tasks_of
 from ad_hypotheses.studies.data import ModelActor
 from ad_hypotheses.studies.evaluate.figures import in_expectation
-from ad_hypotheses.tasks import BernoulliBandit, GaussianBandit
-from ad_hypotheses.tasks.edits.families import best_and_worst_arm, redrawn
+from ad_hypotheses.tasks.counterfactuals import counterfactuals_of
+from ad_hypotheses.tasks.edits.families import redrawn
 from ad_hypotheses.tasks.edits.lives import Actor, answered
 from ad_hypotheses.tasks.edits.worlds import ExchangedActions, Unpaid
 from ad_hypotheses.tasks.play import play
@@ -99,17 +100,23 @@ def lacks_move(subject: Subject) -> str:
     """Say why what pays cannot be elsewhere, or nothing."""
     if lacks_changes(subject):
         return lacks_changes(subject)
-    if isinstance(subject.task, BernoulliBandit | GaussianBandit) or "goal" in subject.background.trained:
-        return ""
-    return "its tasks know of no goal that could move"
+    return "" if _move(subject) is not None else "its tasks know of no goal that could move"
+
+
+def _move(subject: Subject) -> Callable[[Any, Facts, np.random.Generator], Facts] | None:
+    """Return what puts what pays elsewhere: as the family declares it, else its goal anew; None where there is none."""
+    declared = [kind.move for kind in counterfactuals_of(subject.task).values() if kind.move is not None]
+    if declared:
+        return declared[0]
+    return redrawn("goal") if "goal" in subject.background.trained else None
 
 
 def moved(subject: Subject) -> Living:
     """Live half a life, and on where something else pays: another goal, or the worst arm what the best one paid."""
-    rng = subject.rng("moved")
+    rng, move = subject.rng("moved"), _move(subject)
+    assert move is not None
     before = tasks_of(subject, rng)
-    bandit = isinstance(subject.task, BernoulliBandit | GaussianBandit)
-    after = (best_and_worst_arm if bandit else redrawn("goal"))(subject.task, before, rng)
+    after = move(subject.task, before, rng)
     half, whole = _middle(subject)
     segments = (Segment(half, subject.task, before), Segment(whole, subject.task, after))
 

@@ -31,7 +31,7 @@ from ad_hypotheses.studies.behave.record import (
     TestRecord,
 )
 from ad_hypotheses.studies.data import ModelActor
-from ad_hypotheses.studies.evaluate.figures import task_numbers
+from ad_hypotheses.studies.evaluate.figures import FEWEST, task_numbers
 
 ROWS_AT_ONCE = 64  # contexts that a model reads at once
 DRAWS = 1000  # of an interval
@@ -166,7 +166,8 @@ def _ratio(sums: Sums, clusters: Int[np.ndarray, " row"]) -> Estimate:
     n_clusters = int(clusters.max()) + 1
     above, below = (np.bincount(clusters, weights=part, minlength=n_clusters)[None] for part in sums)
     resampling = Resampling.draw(n_clusters, 1, np.random.default_rng(0), DRAWS)  # alike in cells of the same rows
-    return crossed_bootstrap(above, below, resampling, LEVEL)
+    estimate = crossed_bootstrap(above, below, resampling, LEVEL)
+    return replace(estimate, estimable=estimate.estimable and n_clusters >= FEWEST)
 
 
 def _combined(estimates: Mapping[str, Mapping[str, Estimate]], weights: Mapping[str, float], who: str) -> Estimate:
@@ -174,7 +175,8 @@ def _combined(estimates: Mapping[str, Mapping[str, Estimate]], weights: Mapping[
     parts = [(weight, estimates[label][who]) for label, weight in weights.items()]
     value = sum(weight * part.value for weight, part in parts)
     draws = np.sum([weight * part.draws for weight, part in parts], axis=0)
-    return read(float(value), draws, LEVEL)
+    combined = read(float(value), draws, LEVEL)
+    return replace(combined, estimable=combined.estimable and all(part.estimable for _, part in parts))
 
 
 def _control(test: BehaviourTest, values: Mapping[str, float]) -> tuple[bool, str]:

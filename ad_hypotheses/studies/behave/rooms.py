@@ -171,19 +171,19 @@ class _Walker:
         square, rows = self.room.square, np.arange(len(start))
         cells = np.empty((len(rows), horizon), dtype=np.intp)
         actions = np.empty((len(rows), horizon), dtype=np.int8)
-        here, last, arrival = start, np.full(len(rows), NO_ACTION), np.full(len(rows), horizon - 1)
+        cell, last, arrival = start, np.full(len(rows), NO_ACTION), np.full(len(rows), horizon - 1)
         going = target != NOWHERE
         for step in range(horizon):
-            cells[:, step] = here
-            policy = np.where(going[:, None], self.ways[here, target], self.novice.policy(square.positions(here), last))
-            leads = np.stack([square.move(here, np.full(len(rows), move)) for move in range(self.room.n_actions)], 1)
+            cells[:, step] = cell
+            policy = np.where(going[:, None], self.ways[cell, target], self.novice.policy(square.positions(cell), last))
+            leads = np.stack([square.move(cell, np.full(len(rows), move)) for move in range(self.room.n_actions)], 1)
             wanted = (leads == target[:, None]) & going[:, None]
             shunned = (leads[..., None] == self.shunned[:, None]).any(axis=2) & ~wanted
             allowed = np.where(shunned, 0.0, policy)
             allowed = np.where(allowed.sum(axis=1, keepdims=True) > 0, allowed, (~shunned).astype(float))
             last = draw(allowed, self.rng)
-            actions[:, step], here = last, leads[rows, last]
-            arrived = going & (here == target)
+            actions[:, step], cell = last, leads[rows, last]
+            arrived = going & (cell == target)
             arrival[arrived] = step
             going = going & ~arrived
         blank = np.zeros((len(rows), horizon))
@@ -224,13 +224,14 @@ def failure(subject: Subject) -> list[Condition]:
 def which(subject: Subject) -> list[Condition]:
     """Return lives in which one cell paid so often, and then another one so often."""
     built, n_episodes = _built(subject, "which")
-    many = min(BOTH, (n_episodes - 1) // 2)
-    some = max(1, (many + 1) // 2)
-    pairs = dict.fromkeys([(many, 0), (many, 1), (some, some), (1, many), (0, many)])
+    often = min(BOTH, (n_episodes - 1) // 2)
+    equally = max(1, (often + 1) // 2)
+    pairs = dict.fromkeys([(often, 0), (often, 1), (equally, equally), (1, often), (0, often)])
     return [
-        _condition(built, f"first {one} times, then second {other}", number,
-                   [("", False)] * (n_episodes - one - other) + [("first", True)] * one + [("second", True)] * other)
-        for number, (one, other) in enumerate(pairs)
+        _condition(built, f"first {first} times, then second {second}", number,
+                   [("", False)] * (n_episodes - first - second) + [("first", True)] * first
+                   + [("second", True)] * second)
+        for number, (first, second) in enumerate(pairs)
     ]  # fmt: skip
 
 

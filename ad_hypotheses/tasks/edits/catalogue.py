@@ -68,12 +68,13 @@ def goal_moved(move: families.Move) -> Kind:
         live=families.moved(move),
         lived="from the middle of the life on, another place pays",
         breaks="where it paid and where it pays",
+        move=move,
     )
 
 
 def fact_moved(words: str, breaks: str, move: families.Move) -> Kind:
     """Return the family in which another fact of the task changes in the middle of the life."""
-    return Kind(words, live=families.moved(move), breaks=breaks)
+    return Kind(words, live=families.moved(move), breaks=breaks, move=move)
 
 
 def place_swapped(*places: str) -> Kind:
@@ -132,6 +133,7 @@ BANDIT_FAMILIES: Mapping[str, Kind] = {
         live=families.moved(families.best_and_worst_arm),
         lived="from the middle of the life on, the best and the worst arm exchange what they pay",
         breaks="what an arm paid and what it pays",
+        move=families.best_and_worst_arm,
     ),
     "pulls-shuffled": Kind(
         "the pulls of the first half, each with its pay, are in another order",

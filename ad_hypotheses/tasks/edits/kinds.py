@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.edits.lives import EditedLives, Lives, RecordedActor
 from ad_hypotheses.tasks.edits.matched import Edit
 from ad_hypotheses.tasks.room import Room
-from ad_hypotheses.tasks.task import Task
+from ad_hypotheses.tasks.task import Facts, Task
 
 SOME_ORDER = 4  # episodes of a life whose first half can be in another order
 
@@ -34,6 +35,8 @@ class Kind:
         lived: What it changes in lives; `words` by default.
         breaks: What always goes together otherwise and does not in these lives.
         least_episodes: Episodes that lives must have.
+        move: What puts what pays elsewhere, where that is all that a kind changes in lives: given a task family and
+            facts, returns other facts.
     """
 
     words: str
@@ -43,6 +46,7 @@ class Kind:
     lived: str = ""
     breaks: str = ""
     least_episodes: int = 1
+    move: Callable[[Any, Facts, np.random.Generator], Facts] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a kind that changes nothing.
