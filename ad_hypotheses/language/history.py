@@ -113,7 +113,8 @@ class History:
         """Say what is meant, where an attribute does not exist."""
         known = [known for known in {*dir(type(self)), *self.__dataclass_fields__} if not known.startswith("_")]
         hint = "" if name.startswith("_") else did_you_mean(name, known)
-        hint = hint.replace("'?", "()'?") if callable(getattr(type(self), hint.split("'")[1], None)) else hint
+        if hint and callable(getattr(type(self), hint.split("'")[1], None)):
+            hint = hint.replace("'?", "()'?")
         raise AttributeError(f"a History has no {name!r}.{hint}")
 
     def _repr_html_(self) -> str:
