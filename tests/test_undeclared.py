@@ -56,14 +56,14 @@ def arrows_of(claim: Hypothesis, anatomy: Anatomy = ANATOMY) -> dict[tuple[str, 
 
 
 def test_what_a_node_reads_and_does_not_declare_is_listed_by_where_it_comes_from():
-    found = arrows_of(BEST_ARM)
-    assert found["record", "choice"] == ["head(0, 0) -> logits"]
-    assert found["last", "best"] == ['embed("action") -> mlp(0)', 'embed("reward") -> mlp(0)']
-    assert found["last", "choice"] == ['embed("action") -> logits', 'embed("reward") -> logits']
-    assert found["pos", "record"] == ["pos -> head(0, 0).q", "pos -> head(0, 0).k", "pos -> head(0, 0).v"]
-    assert found["mlp(1)", "choice"] == ["mlp(1) -> logits"]
-    assert ("best", "choice") not in found
-    assert all(target != "last" for _, target in found), "what a node without parents reads is left open"
+    arrows = arrows_of(BEST_ARM)
+    assert arrows["record", "choice"] == ["head(0, 0) -> logits"]
+    assert arrows["last", "best"] == ['embed("action") -> mlp(0)', 'embed("reward") -> mlp(0)']
+    assert arrows["last", "choice"] == ['embed("action") -> logits', 'embed("reward") -> logits']
+    assert arrows["pos", "record"] == ["pos -> head(0, 0).q", "pos -> head(0, 0).k", "pos -> head(0, 0).v"]
+    assert arrows["mlp(1)", "choice"] == ["mlp(1) -> logits"]
+    assert ("best", "choice") not in arrows
+    assert all(target != "last" for _, target in arrows), "what a node without parents reads is left open"
 
 
 def test_what_a_node_at_an_input_delivers_is_not_missing():
@@ -82,10 +82,10 @@ def test_what_a_node_at_an_input_delivers_is_not_missing():
         """It.  [batch, step]"""
         return answer
 
-    found = arrows_of(Hypothesis(act, model="bandit"))
-    assert found["record", "question"] == ["head(0, 0) -> head(1, 0).q"]
-    assert found["record", "answer"] == ["head(0, 0) -> head(1, 0).k", "head(0, 0) -> head(1, 0).v"]
-    assert found["best", "answer"] == ["mlp(0) -> head(1, 0).k", "mlp(0) -> head(1, 0).v"]
+    arrows = arrows_of(Hypothesis(act, model="bandit"))
+    assert arrows["record", "question"] == ["head(0, 0) -> head(1, 0).q"]
+    assert arrows["record", "answer"] == ["head(0, 0) -> head(1, 0).k", "head(0, 0) -> head(1, 0).v"]
+    assert arrows["best", "answer"] == ["mlp(0) -> head(1, 0).k", "mlp(0) -> head(1, 0).v"]
 
 
 def test_an_arrow_that_would_close_a_circle_is_said_to_and_is_not_added():
@@ -138,19 +138,19 @@ def test_the_arrow_that_a_known_network_has_and_a_claim_lacks_comes_first(networ
     settings = ScrubSettings(rows=30, pool=32, data=("source",), passes=1, rollouts=0, rivals=False)
     study = prepare(claims_by_name(known)[name].hypothesis, (), load(known.model, MODELS), settings)
     study.claims = study.claims[:1]  # without the control that the tool makes
-    found = run_studies([study], settings)[0].claims[0].undeclared
-    assert found is not None
-    assert (found.arrows[0].source, found.arrows[0].target) == arrow
-    assert found.arrows[0].share > 0.9
-    assert found.code[-1] == signature
-    for line in found.code:  # a signature to paste above a body that is there
+    undeclared = run_studies([study], settings)[0].claims[0].undeclared
+    assert undeclared is not None
+    assert (undeclared.arrows[0].source, undeclared.arrows[0].target) == arrow
+    assert undeclared.arrows[0].share > 0.9
+    assert undeclared.code[-1] == signature
+    for line in undeclared.code:  # a signature to paste above a body that is there
         ast.parse(f"{line}\n    pass" if line.endswith(":") else line.replace("@", "", 1))
-    if found.added:
-        assert found.added == [" -> ".join(arrow)]
-        assert found.fidelity_before < 0.5
-        assert found.fidelity_after > 0.99, "with the arrow that was taken away nothing is lost"
+    if undeclared.added:
+        assert undeclared.added == [" -> ".join(arrow)]
+        assert undeclared.fidelity_before < 0.5
+        assert undeclared.fidelity_after > 0.99, "with the arrow that was taken away nothing is lost"
     else:
-        assert not found.arrows[0].from_node
+        assert not undeclared.arrows[0].from_node
 
 
 def test_nothing_is_looked_for_where_a_supported_claim_keeps_everything():

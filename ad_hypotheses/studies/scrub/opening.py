@@ -36,34 +36,34 @@ def status(regime: Regime) -> str:
     return regime.status or "-"
 
 
-def next_step(found: UndeclaredArrows) -> Markdown:
+def next_step(undeclared: UndeclaredArrows) -> Markdown:
     """Return a sentence that names the strongest arrows that a claim lacks."""
-    names = joined([_arrow(arrow) for arrow in found.arrows if arrow.strong])
+    names = joined([_arrow(arrow) for arrow in undeclared.arrows if arrow.strong])
     return Markdown(f"By an estimate, the strongest of the arrows that the claim lacks: {names}.")
 
 
 def undeclared_section(study: Study) -> Markdown:
     """Return the section of a report about the arrows that its claim lacks; empty where nothing was looked for."""
-    found = study.claims[0].undeclared
-    if found is None:
+    undeclared = study.claims[0].undeclared
+    if undeclared is None:
         return Markdown()
     program = study.command.partition(" scrub ")[0] or "python cli.py"
     return render(
         "studies/scrub/undeclared.md",
-        found=found,
+        undeclared=undeclared,
         advice=_advice,
-        code_lines=Markdown("\n".join(found.code)),
-        added=joined([code(arrow.replace(" -> ", " → ")) for arrow in found.added], " and "),
+        code_lines=Markdown("\n".join(undeclared.code)),
+        added=joined([code(arrow.replace(" -> ", " → ")) for arrow in undeclared.added], " and "),
         program=program,
         file=study.file,
     )
 
 
-def undeclared_line(found: UndeclaredArrows) -> str:
+def undeclared_line(undeclared: UndeclaredArrows) -> str:
     """Return what to add to a claim as a line of plain text, for the terminal."""
-    arrows = ", ".join(f"{arrow.source} -> {arrow.target}" for arrow in found.arrows if arrow.strong)
-    signatures = [line.partition(":")[0] for line in found.code if line.startswith("def ") and "..." not in line]
-    line = f"{counted(found.count, 'arrow')} undeclared; estimated strongest on {found.data}: {arrows}"
+    arrows = ", ".join(f"{arrow.source} -> {arrow.target}" for arrow in undeclared.arrows if arrow.strong)
+    signatures = [line.partition(":")[0] for line in undeclared.code if line.startswith("def ") and "..." not in line]
+    line = f"{counted(undeclared.count, 'arrow')} undeclared; estimated strongest on {undeclared.data}: {arrows}"
     return line + (f"; try {', '.join(signatures)}" if signatures else "")
 
 

@@ -110,8 +110,8 @@ def _ranked(
         return None
     strong = [number for number in order[:MOST_PASTED] if sizes[number] >= STRONG * sizes[order[0]]]
     strongest = [arrows[number] for number in strong]
-    kept = [(arrow.source, arrow.target) for arrow in strongest if arrow.from_node and not arrow.circular]
-    before, after = _kept_with(part, kept, options, seed)
+    between_nodes = [(arrow.source, arrow.target) for arrow in strongest if arrow.from_node and not arrow.circular]
+    before, after = _kept_with(part, between_nodes, options, seed)
     names = _parameters(part.bound.hypothesis, strongest)
     return UndeclaredArrows(
         data=part.ground.data,
@@ -132,7 +132,7 @@ def _ranked(
             for number in order[:SHOWN]
         ],
         code=_code(part.bound.hypothesis, strongest, names),
-        added=[f"{source} -> {target}" for source, target in kept] if after is not None else [],
+        added=[f"{source} -> {target}" for source, target in between_nodes] if after is not None else [],
         fidelity_before=before,
         fidelity_after=after,
     )
