@@ -153,11 +153,11 @@ def test_a_pass_has_the_mean_that_the_oracle_expects(self_donors):
 # --- Rules by themselves --------------------------------------------------------------------------------------------
 
 
-def one_node(model, history, symmetry, site, parents=(), **others) -> MadeSubject:
+def one_node(model, history, symmetry, site) -> MadeSubject:
     values = Values({"only": 1}, {"only": (1, False, False)})
     labels = np.zeros(history.actions.shape, dtype=int)
     nodes = {
-        "only": BoundNode("only", site.resolve(model.anatomy), parents, labels, None, False, "", symmetry),
+        "only": BoundNode("only", site.resolve(model.anatomy), (), labels, None, False, "", symmetry),
         "root": BoundNode("root", logits.resolve(model.anatomy), ("only",), None, None, False, ""),
     }
     return MadeSubject(model, history, BoundGraph(nodes, "root", read=values))

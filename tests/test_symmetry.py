@@ -55,7 +55,7 @@ def record(history):
     return np.concatenate([history.action_counts(), history.action_rewards()], axis=-1)
 
 
-def claim(symmetry, feature=record, at=None, **others) -> Hypothesis:
+def claim(symmetry, feature=record, at=None) -> Hypothesis:
     """A claim with one node below the last, whose donors are made."""
     feature = node(at=head(0) if at is None else at, symmetry=symmetry)(feature)
     below = feature  # noqa: F841 - the node below finds it by its name
@@ -64,12 +64,12 @@ def claim(symmetry, feature=record, at=None, **others) -> Hypothesis:
     def choice(below, history):
         return np.full(history.actions.shape, -1)
 
-    return Hypothesis(choice, **others)
+    return Hypothesis(choice)
 
 
-def refused(symmetry, feature=record, history=None, world=None, **others) -> str:
+def refused(symmetry, feature=record, at=None) -> str:
     with pytest.raises(HypothesisError) as error:
-        bind(claim(symmetry, feature, **others), ANATOMY, history or lives(), world=world)
+        bind(claim(symmetry, feature, at), ANATOMY, lives())
     return str(error.value)
 
 

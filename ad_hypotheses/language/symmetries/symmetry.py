@@ -61,14 +61,12 @@ class Symmetry:
     Attributes:
         name: The function's name.
         function: What the user wrote.
-        doc: Its docstring.
         file: Where it was written.
         line: Line of its `def`.
     """
 
     name: str
     function: Callable[..., Any]
-    doc: str = ""
     file: str = ""
     line: int = 0
 
@@ -76,7 +74,7 @@ class Symmetry:
     def of(cls, function: types.FunctionType) -> Symmetry:
         """Take a function that a user wrote for one."""
         code = inspect.unwrap(function).__code__
-        return cls(function.__name__, function, inspect.getdoc(function) or "", code.co_filename, line_of(code))
+        return cls(function.__name__, function, code.co_filename, line_of(code))
 
     @property
     def place(self) -> str:
