@@ -21,6 +21,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies import records
 from ad_hypotheses.studies.behave import arms, rooms, study
+from ad_hypotheses.studies.behave import pictures as plots
 from ad_hypotheses.studies.behave.battery import BATTERY, TESTS
 from ad_hypotheses.studies.behave.condition import Condition, Subject, at_last, divergence, over_steps, same_likeliest
 from ad_hypotheses.studies.behave.graphs import known_ways
@@ -268,7 +269,7 @@ def gate_found() -> ModelBehaviour:
 
 def asked(name: str, *tests: str, **settings: Any) -> ModelBehaviour:
     choice = CheckpointChoice(name, subject_of(name).checkpoint)
-    (found,) = behave([choice], contexts=8, seeds=2, tests=tests, data="source", **settings).subjects
+    (found,) = behave([choice], tests=tests, data="source", **{"contexts": 8, "seeds": 2, **settings}).subjects
     return found
 
 
@@ -334,22 +335,29 @@ class Parts(Progress):
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path):
-    whole = asked("known-gate", "order", "detour", kept=tmp_path / "whole")
+    whole = asked("known-gate", "order", "planted", contexts=2, kept=tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        asked("known-gate", "order", "detour", kept=tmp_path / "parts", progress=Parts(stop_after=2))
+        asked("known-gate", "order", "planted", contexts=2, kept=tmp_path / "parts", progress=Parts(stop_after=2))
     rest = Parts()
-    resumed = asked("known-gate", "order", "detour", kept=tmp_path / "parts", progress=rest)
+    resumed = asked("known-gate", "order", "planted", contexts=2, kept=tmp_path / "parts", progress=rest)
     assert rest.done == 1
     assert repr(resumed) == repr(whole)
 
 
 def made_up() -> Behaviour:
     model = gate_found()
+    model = replace(model, tests=model.tests[:1])
     return Behaviour("python cli.py behave known-gate", 8, 2, 0, {"numpy": "2"}, [model, replace(model, name="a/b")])
 
 
 @pytest.mark.pictures
-def test_a_record_comes_back_and_draws_the_same_report(tmp_path: Path):
+def test_pictures_of_tests_with_and_without_order_are_painted():
+    for test in (gate_found().tests[0], gate_found().tests[-1]):
+        assert plots.draw_test(test, "known-gate").startswith(b"\x89PNG")
+    assert len(plots.draw_mixtures(gate_found())) > 5000
+
+
+def test_a_record_comes_back_and_draws_the_same_report(tmp_path: Path, sketches: None):
     behaviour = made_up()
     page = write_behaviour(behaviour, tmp_path)[-1]
     record = page.with_suffix(".json")
