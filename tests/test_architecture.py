@@ -55,7 +55,7 @@ HOMES = {
     },
     "pandas": {"language/history_view.py", "studies/tables.py", "library/listings.py"},
     "jinja2": {"report/templates.py"},
-    "pydantic": {"distill/config.py", "distill/record.py"},
+    "pydantic": {"distill/config.py", "distill/record.py", "studies/records.py"},
     "yaml": {"distill/", "studies/sweep/grid.py"},
     "safetensors": {"distill/", "library/model.py"},
     "torch": {

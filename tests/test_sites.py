@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ad_hypotheses.errors import HypothesisError
 from ad_hypotheses.language.anatomy import Anatomy, Part
 from ad_hypotheses.language.history import History
+from ad_hypotheses.language.hypothesis import node
 from ad_hypotheses.language.roles import STEP_ROLES
 from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
 
@@ -163,3 +164,39 @@ def test_roles_see_what_the_token_shows() -> None:
         "episode_start": [1, 0, 0, 1, 0, 0],
         "last_episode": [0, 0, 0, 1, 1, 1],
     }
+
+
+@pytest.mark.parametrize(
+    ("hook", "advice"),
+    [
+        ("blocks.0.attn.hook_z", "write head(0), or head(0, 1) for one head"),
+        ("blocks.1.hook_attn_out", "write head(1)"),
+        ("blocks.1.attn.hook_q", "write head(1).q"),
+        ("blocks.1.attn.hook_rot_k", "write head(1).k"),
+        ("blocks.2.attn.hook_pattern", "write head(2).q + head(2).k"),
+        ("blocks.2.mlp.hook_post", "write mlp(2)"),
+        ("blocks.0.hook_mlp_out", "write mlp(0)"),
+        ("blocks.2.hook_resid_pre", 'embed("x") + head(1)'),
+        ("hook_embed", 'write embed("x")'),
+        ("hook_embeds.reward", 'write embed("reward")'),
+        ("hook_pos_embed", "write pos"),
+        ("ln_final.hook_normalized", "write logits"),
+    ],
+)
+def test_the_name_of_a_hook_is_translated(hook, advice):
+    @node(at=hook)
+    def wrong(history):
+        return history.previous_actions
+
+    (problem,) = wrong.problems
+    assert problem.message == f"wrong() sits at {hook!r}, which is not a site."
+    assert problem.advice.startswith("that is the name of a hook: ")
+    assert advice in problem.advice
+
+
+def test_what_is_no_hook_is_not_translated():
+    @node(at="head(0)")
+    def wrong(history):
+        return history.previous_actions
+
+    assert "hook" not in wrong.problems[0].advice

@@ -18,7 +18,7 @@ from ad_hypotheses.language.feature_call import HISTORY, call_feature, raised
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.policy import as_policy, policy_problem
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
-from ad_hypotheses.language.sites import SiteSet, embed, head, mlp
+from ad_hypotheses.language.sites import SiteSet, embed, head, mlp, site_of_hook
 from ad_hypotheses.language.symmetries.symmetry import Symmetry, wrong_symmetry
 from ad_hypotheses.language.user_code import line_of
 
@@ -328,6 +328,8 @@ def _wrong_site(name: str, at: Any, place: str) -> Iterator[Problem]:
             f"{name}() sits at the function {at.__name__}, not at a site.", place, advice=f"write at={example}"
         )
     elif not isinstance(at, SiteSet):
+        meant = site_of_hook(at) if isinstance(at, str) else ""
+        advice = f"that is the name of a hook: {meant}" if meant else advice
         yield Problem(f"{name}() sits at {at!r}, which is not a site.", place, advice=advice)
 
 

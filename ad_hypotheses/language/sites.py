@@ -6,6 +6,7 @@ Sites are values: `embed("x") + head(1, 2).to(mlp(1))` is a :class:`SiteSet`, an
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -309,6 +310,30 @@ def _places(term: Term, anatomy: Anatomy) -> Iterator[Part]:
             yield Part(None, tuple(reader for reader in place.readers if reader.kind == term.part))
         else:
             yield place
+
+
+def site_of_hook(name: str) -> str:
+    """Return how the place of a hook is written as a site, as advice; empty if no hook of a model has that name.
+
+    Args:
+        name: As TransformerLens has it, `"blocks.0.attn.hook_z"`.
+    """
+    inside = re.fullmatch(r"blocks\.(\d+)\.(?:attn\.|mlp\.|ln[12]\.)?hook_(?:rot_)?(\w+)", name)
+    layer, hook = inside.groups() if inside else ("", name.removeprefix("hook_"))
+    if hook.startswith("resid_"):
+        return f'name what writes into it, for example embed("x") + head({max(int(layer) - 1, 0)})'
+    if inside and hook in ("z", "result", "attn_out"):
+        return f"write head({layer}), or head({layer}, 1) for one head"
+    if inside and hook in ("q", "k", "v"):
+        return f"write head({layer}).{hook}"
+    if inside and hook in ("attn_scores", "pattern"):
+        return f"write head({layer}).q + head({layer}).k"
+    if inside and hook in ("pre", "post", "mlp_out"):
+        return f"write mlp({layer})"
+    if name.startswith("hook_embeds."):
+        return f'write embed("{name.removeprefix("hook_embeds.")}")'
+    whole = {"hook_embed": 'write embed("x"), for each part of the token', "hook_pos_embed": "write pos"}
+    return whole.get(name, "write logits" if name.startswith("ln_final.") else "")
 
 
 def _orthonormal(rows: Float[np.ndarray, "n d_model"]) -> Float[np.ndarray, "k d_model"]:

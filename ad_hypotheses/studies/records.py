@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ad_hypotheses.errors import DataError, UserError
+from ad_hypotheses.evidence.plain_data import plain
 from ad_hypotheses.language.user_code import described
 from ad_hypotheses.storage.files import write_files
 from ad_hypotheses.storage.places import program
@@ -24,12 +25,14 @@ class RecordKind:
         keys: Entries that together no other kind has.
         home: Package with the modules `record` and `page`.
         reader: Function of `record` that reads a file.
+        name: Name of its class.
     """
 
     verb: str
     keys: frozenset[str]
     home: str
     reader: str
+    name: str
 
     def read(self, path: Path) -> Any:
         """Return the record in a file.
@@ -45,12 +48,13 @@ class RecordKind:
         return files
 
 
+STUDIES, CALIBRATION = "ad_hypotheses.studies", "ad_hypotheses.known.calibration"
 KINDS = (
-    RecordKind("scrub", frozenset({"claims", "curves"}), "ad_hypotheses.studies.scrub", "read_study"),
-    RecordKind("patch", frozenset({"patches", "donors"}), "ad_hypotheses.studies.patch", "read_patch_study"),
-    RecordKind("evaluate", frozenset({"models", "command"}), "ad_hypotheses.studies.evaluate", "read_evaluation"),
-    RecordKind("behave", frozenset({"subjects", "contexts"}), "ad_hypotheses.studies.behave", "read_behaviour"),
-    RecordKind("calibrate", frozenset({"outcomes", "claims"}), "ad_hypotheses.known.calibration", "read_calibration"),
+    RecordKind("scrub", frozenset({"claims", "curves"}), f"{STUDIES}.scrub", "read_study", "Study"),
+    RecordKind("patch", frozenset({"patches", "donors"}), f"{STUDIES}.patch", "read_patch_study", "PatchStudy"),
+    RecordKind("evaluate", frozenset({"models", "command"}), f"{STUDIES}.evaluate", "read_evaluation", "Evaluation"),
+    RecordKind("behave", frozenset({"subjects", "contexts"}), f"{STUDIES}.behave", "read_behaviour", "Behaviour"),
+    RecordKind("calibrate", frozenset({"outcomes", "claims"}), CALIBRATION, "read_calibration", "Calibration"),
 )
 
 
@@ -67,6 +71,30 @@ def read(path: Path) -> Any:
         DataError: The file is missing, damaged, of another version or not such a record.
     """
     return kind_of(path).read(path)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of every kind of record: a definition each, named like its class.
+
+    Numbers may be null, which stands for what is not a number or not known.
+    """
+    from pydantic import TypeAdapter
+
+    kinds = [getattr(importlib.import_module(f"{kind.home}.record"), kind.name) for kind in KINDS]
+    inputs = [(kind.__name__, "validation", TypeAdapter(kind)) for kind in kinds]
+    _, whole = TypeAdapter.json_schemas(inputs, title="Records of ad_hypotheses")  # type: ignore[arg-type]
+    whole["anyOf"] = [{"$ref": f"#/$defs/{kind.__name__}"} for kind in kinds]
+    return dict(plain(_with_null(whole)))
+
+
+def _with_null(schema: Any) -> Any:
+    """Return a schema in which every number may be null, without docstrings, which docs have better."""
+    if isinstance(schema, list):
+        return [_with_null(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: _with_null(part) for key, part in schema.items() if key != "description"}
+    return schema | {"type": ["number", "null"]} if schema.get("type") == "number" else schema
 
 
 def redraw(path: Path, folder: Path | None = None) -> list[Path]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from ad_hypotheses.evidence.plain_data import Number, as_recorded, plain, read_record
+from ad_hypotheses.evidence.plain_data import Number, as_recorded, read_record
+from ad_hypotheses.report.result import Result
 from ad_hypotheses.storage.places import program
 
 SCHEMA = 1
@@ -154,8 +154,8 @@ class ModelBehaviour:
     untrained: list[MixtureRecord]
 
 
-@dataclass(frozen=True)
-class Behaviour:
+@dataclass(frozen=True, repr=False)
+class Behaviour(Result):
     """The behaviour of some models.
 
     Attributes:
@@ -182,9 +182,36 @@ class Behaviour:
         names = [model.name.replace("/", "-") for model in self.subjects]
         return "behave-" + (names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}-more")
 
-    def to_json(self) -> str:
-        """Return the record as JSON, with six digits a number."""
-        return json.dumps(plain(dataclasses.asdict(self)), indent=1)
+    @property
+    def headline(self) -> str:
+        """The models, and how many tests each was put to."""
+        return "; ".join(f"{model.name}: {len(model.tests)} tests" for model in self.subjects)
+
+    def to_frame(self) -> Any:
+        """Return the figures of every test, a line for each cell and each learner, as a pandas.DataFrame."""
+        from ad_hypotheses.studies.tables import table_of
+
+        names = ("value", "low", "high")
+        return table_of(
+            [
+                {"model": model.name, "test": test.name, "cell": cell.label, "x": cell.x, "of": who}
+                | dict(zip(names, number.cells(), strict=True))
+                for model in self.subjects
+                for test in model.tests
+                for cell in test.cells
+                for who, number in cell.values.items()
+            ]
+        )
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write the report, its pictures and its record; returns the files, the page last.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        from ad_hypotheses.studies.behave.page import write_behaviour
+
+        return write_behaviour(self, Path(folder))
 
     def recorded(self) -> Behaviour:
         """Return the record as it comes back from its file."""
