@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
 import ad_hypotheses as adh
 
+ROOT = Path(__file__).parent.parent
 FUNCTIONS = [name for name in adh.__all__ if name.islower()]
 SITES = ("embed", "head", "logits", "mlp", "pos")  # whose examples are the hypotheses themselves
 
@@ -30,3 +33,27 @@ def test_examples_say_what_comes_of_them(name, tmp_path):
     for test in tests:
         runner.run(test, out=said.append)
     assert not runner.failures, "".join(said)
+
+
+PAGES = {"README.md": "## In Python", "docs/library.md": "# From Python"}
+
+
+def snippets(page: str) -> list[str]:
+    """The Python of a page from one of its headings on, up to the next one of README."""
+    text = (ROOT / page).read_text(encoding="utf-8").partition(PAGES[page])[2]
+    text = text.partition("\n## ")[0] if page == "README.md" else text
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_snippets_of_a_page_run_in_their_order(page, capsys):
+    scope: dict[str, object] = {"__name__": "__main__"}
+    for number, snippet in enumerate(snippets(page)):
+        exec(compile(snippet, f"<{page} {number}>", "exec"), scope)
+    assert scope["adh"] is adh
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_page_of_the_library_tells_of_every_name():
+    text = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    assert [name for name in adh.__all__ if not re.search(rf"\b{name}\b", text)] == []
