@@ -307,13 +307,6 @@ def test_a_shorter_context_needs_shorter_donors(model, history):
     assert adh.scrub_at("win_stay", short[0], among=short, model=model).divergence.shape == (1, 50)
 
 
-def test_donors_that_are_made_have_no_row_to_name(model, history):
-    paid = "return replace(history, rewards=rng.permuted(history.rewards, axis=1))"
-    kept = f"from dataclasses import replace\ndef other(history, steps, rng):\n    {paid}\n\n@node(at=head(0), symmetry=other)"
-    with pytest.raises(UserError, match="the donors of last are made by a symmetry"):
-        adh.scrub_at(cell(CELL.replace("@node(at=head(0))", kept))["claim"], history[0], among=history, model=model)
-
-
 # inside of a model
 
 

@@ -116,11 +116,6 @@ def scrub_context(
             f"{', '.join(bound.made)}: donors are made from the context itself, so that no other history stands in.\n"
             "  Scrub the claim without `history`."
         )
-    if bound.made:
-        raise DataError(
-            f"the donors of {', '.join(bound.made)} are made by a symmetry: no row and step can be named. Scrub the "
-            "whole claim, or leave the symmetry out."
-        )
     clean = Clean.run(checkpoint.model, together, n_references=1)
     log_probs, donors = [], []
     with clean.prepared():
