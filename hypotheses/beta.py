@@ -59,5 +59,6 @@ beta = Hypothesis(choice, model="bandit", accept=0.9)
 adversarial = beta.on("adversarial-bandit")
 gaussian = beta.on("gaussian-bandit")
 
-# without knowing what the last pull paid
-pay_blind = beta.on(last=embed("action"))
+# the heads of one layer alone do not keep the record
+first_layer = beta.on(record=head(0))
+second_layer = beta.on(record=head(1))
