@@ -336,7 +336,7 @@ def _study(
         model=checkpoint.name,
         model_sha256=checkpoint.sha256,
         task=task.name,
-        task_facts={name: value for name, value in vars(task).items() if isinstance(value, int) and value is not False},
+        task_facts={name: value for name, value in vars(task).items() if type(value) is int},
         action_names=list(task.action_names),
         model_text=f"{dimensions}, context {shape.n_ctx} steps",
         data_text=(
