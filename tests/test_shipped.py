@@ -21,6 +21,8 @@ from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.studies.evaluate.curves import spread
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
+from ad_hypotheses.studies.scrub.page import write_report
+from ad_hypotheses.studies.scrub.study import scrub
 from ad_hypotheses.studies.train.card import card
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +50,16 @@ def test_every_known_network_is_in_the_tables():
     assert made == {True: 5, False: 13}, "the text says how many there are"
     assert "Thirteen have weights that were set by hand" in text
     assert "Five were trained" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["known_way", "same_view"])  # whose tasks have tables as facts, and more than numbers
+def test_a_study_of_every_kind_of_world_is_written_down(name, tmp_path):
+    settings = ScrubSettings(rows=16, pool=32, data=("source",), passes=1, rollouts=0, rivals=False)
+    (study,) = scrub(load_hypotheses(ROOT / "hypotheses" / f"{name}.py")[:1], settings, models=MODELS)
+    page = write_report(study, tmp_path)[-1]
+    assert page.read_text(encoding="utf-8").startswith(f"# {name.replace('_', chr(92) + '_')} on {study.model}: ")
+    assert study.claims[0].worst
 
 
 @pytest.mark.slow
