@@ -211,18 +211,19 @@ def hooks(model: ADTransformer) -> Engine:
 
 def hooks_from_the_reader(model: ADTransformer) -> Engine:
     """The same, but nothing is run of the layers before the reader's."""
+    watched = hooked(model)
 
     def run(runs: Runs, edges: Sequence[Edge]) -> list[float]:
-        clean, losses = Clean(model, runs), []
+        clean, losses = Clean(watched, runs), []
         for edge in edges:
             if edge.reader.kind == "logits":
-                losses.append(runs.loss(model.unembed(clean.stream(edge))))
+                losses.append(runs.loss(watched.unembed(clean.stream(edge))))
                 continue
             x = clean.reference[f"blocks.{edge.reader.layer}.hook_resid_pre"]
-            with model.hooks(fwd_hooks=hooks_of(clean, edge)):
-                for block in list(model.blocks)[edge.reader.layer :]:
+            with watched.hooks(fwd_hooks=hooks_of(clean, edge)):
+                for block in list(watched.blocks)[edge.reader.layer :]:
                     x = block(x, None, None)
-                losses.append(runs.loss(model.unembed(x)))
+                losses.append(runs.loss(watched.unembed(x)))
         return losses
 
     return run
@@ -253,7 +254,7 @@ def nnsight(model: ADTransformer, gpt2: GPT2LMHeadModel) -> Engine | None:
         return logits
 
     def run(runs: Runs, edges: Sequence[Edge]) -> list[float]:
-        clean = Clean(model, runs)
+        clean = Clean(hooked(model), runs)
         return [runs.loss(patched(clean, runs, edge)) for edge in edges]
 
     return run

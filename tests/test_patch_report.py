@@ -174,7 +174,7 @@ def test_a_metric_is_one_value_that_every_table_and_picture_reads(cli, workplace
     for patch in study["patches"]:
         half, whole = (patch["effects"][name]["all"]["value"]["value"] for name in ("half-loss", "loss"))
         assert half == pytest.approx(whole / 2, abs=1e-7)
-    (page,) = (workplace / "reports").glob("*.md")
+    (page,) = (workplace / "reports").glob("patch-*.md")
     text = page.read_text()
     assert "change of half the loss" in text
     assert "| Half-loss |" in text
