@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ad_hypotheses.causal.resume import kept_or_made
 from ad_hypotheses.distill.checkpoint import Checkpoint, versions
 from ad_hypotheses.language.history import History
-from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
-from ad_hypotheses.storage.files import replacing
+from ad_hypotheses.storage.checked import digest_of
 from ad_hypotheses.studies.data import SOURCE, Dataset, histories
 
 LIVED_AS = 1  # raise it when the same seed comes to give other lives: those kept are then lived anew
@@ -49,15 +49,12 @@ class LivesOnDisk:
         if self.folder is None or data == SOURCE:
             return histories(checkpoint, rows, data, seed, tasks, first_learner, progress)
         config = checkpoint.config
-        digest = hashlib.sha256(repr((rows, data, seed, tasks, first_learner)).encode())
-        digest.update(json.dumps(config.model_dump(), sort_keys=True, default=str).encode())
-        digest.update(config.code_digest().encode())
-        path = self._path(checkpoint, digest)
-        dataset = _read(path)
-        if dataset is None:
-            dataset = histories(checkpoint, rows, data, seed, tasks, first_learner, progress)
-            _write(path, _arrays(dataset))
-        return dataset
+        made_by = (rows, data, seed, tasks, first_learner, config.model_dump_json(), config.code_digest())
+        arrays, _ = kept_or_made(
+            self._path(checkpoint, made_by),
+            lambda: _arrays(histories(checkpoint, rows, data, seed, tasks, first_learner, progress)),
+        )
+        return _dataset(arrays)
 
     def log_probs(
         self, checkpoint: Checkpoint, history: History, run: Callable[[], Float[np.ndarray, "row step action"]]
@@ -65,29 +62,17 @@ class LivesOnDisk:
         """Return the model's log-probabilities over histories: read if they are there, else worked out and kept."""
         if self.folder is None:
             return run()
-        digest = hashlib.sha256(str(checkpoint.model.device).encode())
-        for array in (history.observations, history.actions, history.rewards):
-            digest.update(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
-        path = self._path(checkpoint, digest)
-        arrays = read_checked_arrays(path)
-        if arrays is None:
-            arrays = {"log_probs": run()}
-            _write(path, arrays)
-        return arrays["log_probs"]
+        shown = {name: getattr(history, name) for name in ("observations", "actions", "rewards")}
+        path = self._path(checkpoint, (str(checkpoint.model.device), digest_of(shown)))
+        return kept_or_made(path, lambda: {"log_probs": run()})[0]["log_probs"]
 
-    def _path(self, checkpoint: Checkpoint, digest: hashlib._Hash) -> Path:
+    def _path(self, checkpoint: Checkpoint, made_by: tuple[object, ...]) -> Path:
         assert self.folder is not None
-        digest.update(json.dumps([LIVED_AS, checkpoint.sha256, versions()], sort_keys=True).encode())
-        return self.folder / f"{digest.hexdigest()[:24]}.npz"
+        whole = repr((LIVED_AS, checkpoint.sha256, versions(), made_by))
+        return self.folder / f"{hashlib.sha256(whole.encode()).hexdigest()[:24]}.npz"
 
 
 NOT_KEPT = LivesOnDisk()
-
-
-def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        write_checked_arrays(file, arrays)
 
 
 def _arrays(dataset: Dataset) -> dict[str, np.ndarray]:
@@ -106,13 +91,11 @@ def _arrays(dataset: Dataset) -> dict[str, np.ndarray]:
     return arrays | {FACT + name: np.asarray(fact) for name, fact in history.task.items()}
 
 
-def _read(path: Path) -> Dataset | None:
-    """Return the data set that a file holds; None if it is not there as it was written."""
-    arrays: dict[str, Any] | None = read_checked_arrays(path)
-    if arrays is None:
-        return None
-    data, words, breaks, channels, n_actions, names = json.loads(str(arrays.pop("text")))
-    facts = {name: arrays.pop(FACT + name) for name in names}
-    sampled = arrays.pop("sampled")
-    history = History(**arrays, channels=tuple(channels), n_actions=n_actions, task=facts)
+def _dataset(arrays: Mapping[str, np.ndarray]) -> Dataset:
+    """Return the data set that arrays hold."""
+    fields: dict[str, Any] = dict(arrays)
+    data, words, breaks, channels, n_actions, names = json.loads(str(fields.pop("text")))
+    facts = {name: fields.pop(FACT + name) for name in names}
+    sampled = fields.pop("sampled")
+    history = History(**fields, channels=tuple(channels), n_actions=n_actions, task=facts)
     return Dataset(history, data, words, breaks, sampled)
