@@ -153,7 +153,9 @@ def test_what_was_measured_otherwise_is_not_taken_for_the_same(claim, trained, t
         bound_study = prepare(claim, [], checkpoint, settings)
         (ground,) = bound_study.grounds
         extent = settings.extent(main=True, first=True)
-        return {study._key(checkpoint, item.bound, ground, extent, settings) for item in bound_study.claims}
+        of_data = study.data_key(checkpoint, ground, settings)
+        digests = [study.claim_digest(item.bound, ground.references) for item in bound_study.claims]
+        return {study._key(of_data, extent, of_claim) for of_claim in digests}
 
     assert keys(SETTINGS) == keys(SETTINGS)
     assert not keys(SETTINGS) & keys(replace(SETTINGS, **change))

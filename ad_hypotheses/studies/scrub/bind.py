@@ -256,18 +256,21 @@ def make_grounds(
     refuse_too_large(Cost(0, history_bytes(checkpoint.model, rows, steps), 0), settings.memory)
     names = data_sets(checkpoint, settings)
     progress.begin("generating histories", len(names) * rows * steps, "steps")
-    grounds = []
-    for number, name in enumerate(names):
-        progress.note(name)
-        how = (settings.rows, settings.donors, settings.tasks, settings.seed)
+    how = (settings.rows, settings.donors, settings.tasks, settings.seed)
 
-        def make(name: str = name, before: int = number * rows * steps, how: tuple[int, int, str, int] = how) -> Ground:
-            return make_ground(checkpoint, name, *how, lambda done: progress.reach(before + done), lives)
+    def make(number: int) -> Ground:
+        before = number * rows * steps
+        progress.note(names[number])
+        return make_ground(checkpoint, names[number], *how, lambda done: progress.reach(before + done), lives)
 
-        config, device = checkpoint.config, str(checkpoint.model.device)
-        model = (checkpoint.sha256, config.model_dump_json(), config.code_digest(), device)
-        grounds.append(make() if kept is None else kept.get((*model, name, *how), make, lambda ground: ground.bytes))
-    return grounds
+    if kept is None:
+        return [make(number) for number in range(len(names))]
+    config, device = checkpoint.config, str(checkpoint.model.device)
+    model = (checkpoint.sha256, config.model_dump_json(), config.code_digest(), device)
+    return [
+        kept.get((*model, name, *how), partial(make, number), lambda ground: ground.bytes)
+        for number, name in enumerate(names)
+    ]
 
 
 def data_sets(checkpoint: Checkpoint, settings: ScrubSettings) -> tuple[str, ...]:

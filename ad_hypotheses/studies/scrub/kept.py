@@ -78,6 +78,13 @@ class Remembered:
         return self.kept.get((self.key, *key), make, size)
 
 
+def remembered(
+    memory: Remembered | None, key: tuple[Hashable, ...], make: Callable[[], Value], size: Callable[[Value], int]
+) -> Value:
+    """Return what this process measured already, or measure it."""
+    return make() if memory is None else memory.get(key, make, size)
+
+
 def node_digest(node: BoundNode) -> bytes:
     """Return a digest of everything that a node's draws and values depend on, its parents' apart."""
     digest = hashlib.sha256(repr((node.name, [str(part) for part in node.parts], node.parents)).encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arr
 from ad_hypotheses.storage.files import replacing
 from ad_hypotheses.studies.scrub.extent import POOL_APART, ROWS_ALONE, ROWS_APART, Extent
 from ad_hypotheses.studies.scrub.ground import Ground
-from ad_hypotheses.studies.scrub.kept import Remembered, Value, array_bytes, graph_digest
+from ad_hypotheses.studies.scrub.kept import Remembered, array_bytes, graph_digest, remembered
 from ad_hypotheses.studies.scrub.made import sampled_positions
 
 SCRUBBED, STRUCTURE, WITH_SELF, INDEPENDENT = "scrubbed", "structure", "self-donors", "independent"
@@ -239,13 +239,6 @@ def _scrubbed(
         progress(scrubber.bound.n_visits)
     donors = has_donor(scrubber, ground.n_references)
     return tally.measured(_tested(scrubber, ground.n_references), donors), tally.movements
-
-
-def remembered(
-    memory: Remembered | None, key: tuple[Hashable, ...], make: Callable[[], Value], size: Callable[[Value], int]
-) -> Value:
-    """Return what this process measured already, or measure it."""
-    return make() if memory is None else memory.get(key, make, size)
 
 
 def _runs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, teste
 from ad_hypotheses.studies.scrub.claim_parts import UndeclaredArrows
 from ad_hypotheses.studies.scrub.cost import Cost, refuse_too_large
 from ad_hypotheses.studies.scrub.ground import Ground
-from ad_hypotheses.studies.scrub.kept import Kept, Remembered
+from ad_hypotheses.studies.scrub.kept import Kept, Remembered, remembered
 from ad_hypotheses.studies.scrub.made import claim_digest
 from ad_hypotheses.studies.scrub.measure import Extent, Measured, kept_or_measured, measure
 from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study
@@ -221,15 +222,22 @@ def _measure(
     learners = len(np.unique(ground.learners))
     resampling = Resampling.draw(learners, settings.passes, np.random.default_rng(settings.seed), n_boot)
     is_first = ground is study.grounds[0]
+    of_data = data_key(study.checkpoint, ground, settings)
+    memory = None if kept is None else Remembered(kept, of_data)
     for claim in study.claims:
         if ground.data not in claim.bounds:
             continue
         bound = claim.bounds[ground.data]
         progress.note(f"{bound.hypothesis.name or bound.root} on {ground.data}")
         extent = settings.extent(claim.kind == "hypothesis", is_first)
-        key = _key(study.checkpoint, bound, ground, extent, settings)
-        memory = None if kept is None else Remembered(kept, data_key(study.checkpoint, ground, settings))
-        measured = _measured(ground, bound, extent, settings, _file(scratch, f"{key}.npz"), progress.advance, memory)
+        of_claim = claim_digest(bound, ground.references)
+        path = _file(scratch, f"{_key(of_data, extent, of_claim)}.npz")
+        measured = remembered(
+            memory,
+            ("claim", extent, of_claim),
+            partial(_measured, ground, bound, extent, settings, path, progress.advance, memory),
+            lambda measured: measured.bytes,
+        )
         evidence, at_stake = weigh(ground, measured, resampling)
         if is_first and at_stake["all"] >= TESTED_AT_LEAST:  # else the verdict says that hardly anything was tested
             require_estimable(evidence["all"])
@@ -265,8 +273,8 @@ def _attacked(study: BoundStudy, settings: ScrubSettings, scratch: Scratch | Non
     attack, ground, claim = study.attack, study.grounds[0], study.claims[0]
     assert attack is not None
     progress.note(f"adversary against {claim.hypothesis.name or claim.bound.root}")
-    key = _key(study.checkpoint, claim.bound, ground, settings.extent(True, True), settings)
-    path = _file(scratch, f"{key}-adversary-{attack.key}.npz")
+    of_data, of_claim = data_key(study.checkpoint, ground, settings), claim_digest(claim.bound, ground.references)
+    path = _file(scratch, f"{_key(of_data, settings.extent(True, True), of_claim)}-adversary-{attack.key}.npz")
     baseline = exact_baseline(ground.log_probs, ground.references.actions, self_donors=False)
     where = (study.checkpoint.model, ground.references, ground.masks, baseline)
     return challenge(attack, *where, path, progress.advance)
@@ -281,23 +289,16 @@ def _measured(
     done: Callable[[int], None],
     memory: Remembered | None,
 ) -> Measured:
-    def make() -> Measured:
-        return kept_or_measured(
-            path, lambda: measure(ground, bound, extent, settings.options, settings.seed, done, memory), known
-        )
-
-    def known() -> None:
-        done(extent.forwards(bound, settings.options))
-
-    if memory is None:
-        return make()
-    return memory.get(("claim", extent, claim_digest(bound, ground.references)), make, lambda measured: measured.bytes)
+    return kept_or_measured(
+        path,
+        lambda: measure(ground, bound, extent, settings.options, settings.seed, done, memory),
+        lambda: done(extent.forwards(bound, settings.options)),
+    )
 
 
-def _key(checkpoint: Checkpoint, bound: Bound, ground: Ground, extent: Extent, settings: ScrubSettings) -> str:
+def _key(of_data: str, extent: Extent, of_claim: str) -> str:
     """Name of what was measured: changes with the weights, the data, the claim, the settings and the engine."""
-    whole = repr((data_key(checkpoint, ground, settings), extent, claim_digest(bound, ground.references)))
-    return hashlib.sha256(whole.encode()).hexdigest()[:24]
+    return hashlib.sha256(repr((of_data, extent, of_claim)).encode()).hexdigest()[:24]
 
 
 def data_key(checkpoint: Checkpoint, ground: Ground, settings: ScrubSettings) -> str:
