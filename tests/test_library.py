@@ -18,7 +18,7 @@ from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.evaluate.choose import choose
-from ad_hypotheses.studies.evaluate.study import EvaluationSettings, _key, evaluate
+from ad_hypotheses.studies.evaluate.study import EvaluationSettings, KeptResults, _asked, evaluate
 from ad_hypotheses.studies.interrupt import Stopped, watched
 from ad_hypotheses.studies.sweep.grid import read_sweep
 from ad_hypotheses.studies.sweep.study import forecast
@@ -73,10 +73,14 @@ def test_models_are_evaluated_in_silence(quiet, trained):
 
 def test_what_was_measured_another_way_is_measured_again(trained, monkeypatch):
     (choice,), settings = choose(["tiny"], trained, "cpu"), EvaluationSettings(4, 0, True, "cpu")
-    keys = {_key(choice, settings), _key(choice, replace(settings, seed=1))}
+
+    def key(settings: EvaluationSettings) -> str:
+        return KeptResults.of(choice, _asked(settings), None).key
+
+    keys = {key(settings), key(replace(settings, seed=1))}
     monkeypatch.setattr("ad_hypotheses.studies.evaluate.study.MEASURED_AS", -1)
-    assert len(keys | {_key(choice, settings)}) == 3
-    assert _key(choice, settings) == _key(choice, replace(settings, quick=False))
+    assert len(keys | {key(settings)}) == 3
+    assert key(settings) == key(replace(settings, quick=False))
 
 
 def test_a_sweep_is_foreseen_in_silence(quiet):

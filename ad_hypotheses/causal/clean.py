@@ -105,7 +105,7 @@ class Clean:
     @property
     def references(self) -> slice:
         """The rows whose loss is to be explained."""
-        return slice(self.n_rows if self.n_references is None else self.n_references)
+        return slice(self.n_explained)
 
     @property
     def log_probs(self) -> Float[np.ndarray, "row step action"]:
@@ -114,6 +114,11 @@ class Clean:
             self.prepare((), ())
         assert self.known_log_probs is not None
         return self.known_log_probs
+
+    @property
+    def n_explained(self) -> int:
+        """How many rows, the first ones, are references: all where every row is both."""
+        return self.n_rows if self.n_references is None else self.n_references
 
     @property
     def n_rows(self) -> int:

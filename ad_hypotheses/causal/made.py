@@ -73,8 +73,7 @@ class MadeScrubber(Scrubber):
         assert bound.read is not None, "made rows need features that can be read on them"
         pool = clean.pool if pool is None else pool
         self.pool = np.ones(clean.n_rows, dtype=bool) if pool is None else pool
-        references = len(range(clean.n_rows)[clean.references])
-        self.where = np.ones((references, clean.n_steps), dtype=bool) if where is None else where
+        self.where = np.ones((clean.n_explained, clean.n_steps), dtype=bool) if where is None else where
         self.readings: Mapping[str, Reading] = bound.read(clean.history)
         self.broken = False
         self._forget()
@@ -176,8 +175,8 @@ class MadeScrubber(Scrubber):
         drawn, changed = symmetry.draw_other(before, steps, rng, may_stay=self.options.self_donors)
         after = drawn.history
         if self.broken:
-            found = np.flatnonzero(self.pool)
-            after = _broken(before, changed, self.clean.history[found[rng.integers(len(found), size=len(steps))]])
+            donors = self.any_row.members
+            after = _broken(before, changed, self.clean.history[donors[rng.integers(len(donors), size=len(steps))]])
             changed = changed_tokens(before, after, steps)
         tokens = self.twin.model.to_tokens(after)
         return MadeRows(after, tokens, steps, changed, drawn.names)

@@ -175,7 +175,7 @@ def scrub_alone(
     path = ("alone", name)
     pools = scrubber.classes[name] if agreeing else scrubber.any_row
     donors = draw(pools, uniforms(scrubber.seed, path, pools.size.shape), self_donors=False)
-    references = len(range(clean.n_rows)[clean.references][:n_rows])
+    references = len(range(clean.n_explained)[:n_rows])
     positions = torch.arange(references * n_steps, device=clean.tokens.device).unflatten(0, (references, n_steps))
     drawn = scrubber.positions_of(donors, positions)
     delivery = scrubber.deliver(path, drawn.unique()) if agreeing else scrubber.leaf(name)

@@ -172,7 +172,7 @@ class Scrubber:
             movements: Whether to measure how far each arrow moved, too.
             n_rows: How many references, the first ones; all by default.
         """
-        n_rows = len(range(self.clean.n_rows)[self.clean.references]) if n_rows is None else n_rows
+        n_rows = self.clean.n_explained if n_rows is None else n_rows
         recorded: dict[TreePath, Movement] = {}
         self._pass, self._shared = number, {}
         self._movements = recorded if movements else None

@@ -11,7 +11,7 @@ from ad_hypotheses.distill.config import Config
 from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.library.model import Model, load
+from ad_hypotheses.library.model import Model, loaded
 from ad_hypotheses.library.scrub import model_of
 from ad_hypotheses.studies import edits
 from ad_hypotheses.studies.data import ModelActor, facts_of
@@ -47,7 +47,7 @@ def histories(
         >>> adh.histories("bandit", 8, data="own").shape
         (8, 100)
     """
-    return _model(model).histories(rows, data, tasks, seed, progress)
+    return loaded(model).histories(rows, data, tasks, seed, progress)
 
 
 def edit(
@@ -84,7 +84,7 @@ def edit(
         array([1., 1.], dtype=float32)
     """
     task = _task(history, model)
-    checkpoint = None if model is None else _model(model).checkpoint
+    checkpoint = None if model is None else loaded(model).checkpoint
     changed = edits.edit(history, step, task, action, reward, observation, then, checkpoint, seed)
     return replace(changed, family=task)
 
@@ -141,7 +141,7 @@ def rollout(
         >>> adh.rollout(adh.load("bandit"), tasks=4)
         History(4 x 100 steps of bandit, episodes: 1, actions: 5, sees nothing)
     """
-    lived = model_of(actor, model) if isinstance(actor, Hypothesis) else _model(actor)
+    lived = model_of(actor, model) if isinstance(actor, Hypothesis) else loaded(actor)
     config: Config = lived.config
     n_episodes = config.kept_episodes if episodes is None else episodes
     for parameter, number in (("tasks", tasks), ("episodes", n_episodes)):
@@ -156,10 +156,6 @@ def rollout(
     return replace(history, family=lived.task)
 
 
-def _model(model: Model | str | Path) -> Model:
-    return model if isinstance(model, Model) else load(model)
-
-
 def _task(history: History, model: Model | str | Path | None) -> Task:
     """Return of which tasks histories are.
 
@@ -167,7 +163,7 @@ def _task(history: History, model: Model | str | Path | None) -> Task:
         DataError: Nobody has said.
     """
     if model is not None:
-        return _model(model).task
+        return loaded(model).task
     if history.family is None:
         raise DataError("these histories do not say of which tasks they are: give the model (`model`) whose they are.")
     task: Task = history.family

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ad_hypotheses.language.history import History
-from ad_hypotheses.library.model import Model, load
+from ad_hypotheses.library.model import Model, loaded
 from ad_hypotheses.studies.look import AttentionPattern, Attribution, attend, attribute
 
 
@@ -31,7 +31,7 @@ def attribution(model: Model | str | Path, history: History, step: int, of: str 
         >>> abs(sum(parts.parts.values()) - parts.logit) < 1e-9
         True
     """
-    model = model if isinstance(model, Model) else load(model)
+    model = loaded(model)
     return attribute(model.folded(), model.task, model.name, history, step, of)
 
 
@@ -52,5 +52,5 @@ def attention(model: Model | str | Path, history: History, step: int) -> Attenti
         >>> adh.attention(model, model.histories(2)[0], step=9).to_frame().shape
         (10, 11)
     """
-    model = model if isinstance(model, Model) else load(model)
+    model = loaded(model)
     return attend(model, model.name, history, step)

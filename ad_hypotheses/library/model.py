@@ -168,3 +168,8 @@ def load(name: str | Path, device: str = "cpu") -> Model:
         Model('bandit' of bandit: 2 layers, 4 heads, width 32, context 100 steps, 29,093 parameters)
     """
     return Model(load_checkpoint(name, device=device))
+
+
+def loaded(model: Model | str | Path) -> Model:
+    """Return a model, loaded if it was named."""
+    return model if isinstance(model, Model) else load(model)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.library.data import Pair
 from ad_hypotheses.library.listening import listening
-from ad_hypotheses.library.model import Model, load
+from ad_hypotheses.library.model import Model, loaded
 from ad_hypotheses.studies.patch.bind import PatchSettings
 from ad_hypotheses.studies.patch.record import PatchStudy
 from ad_hypotheses.studies.patch.select import Selection
@@ -68,7 +68,7 @@ def patch(
         >>> list(effects.to_frame()["patch"].unique())
         ['mlp(1)', 'head(0, 0)']
     """
-    checkpoint = (model if isinstance(model, Model) else load(model)).checkpoint
+    checkpoint = loaded(model).checkpoint
     texts = {"edges": _texts(edges), "nodes": _texts(nodes), "paths": _texts(paths)}
     if not any(texts.values()):
         texts["edges"] = ("all",)

@@ -12,7 +12,7 @@ from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import chosen
 from ad_hypotheses.language.load import load as load_hypotheses
 from ad_hypotheses.library.listening import listening
-from ad_hypotheses.library.model import Model, load
+from ad_hypotheses.library.model import Model, loaded
 from ad_hypotheses.studies.data import EDITED, OWN, SOURCE
 from ad_hypotheses.studies.scrub.bind import ScrubSettings
 from ad_hypotheses.studies.scrub.context import ScrubbedContext, scrub_context
@@ -197,4 +197,4 @@ def claims_of(
 
 def model_of(claim: Hypothesis, model: Model | str | Path | None) -> Model:
     """Return the model that a claim is tested on."""
-    return model if isinstance(model, Model) else load(claim.model if model is None else model)
+    return loaded(claim.model if model is None else model)

@@ -101,8 +101,8 @@ def sweep(
 
     Example:
         >>> import ad_hypotheses as adh
-        >>> found = adh.sweep("models/dark-room-grid.yaml", "models/dark-room-grid")  # doctest: +SKIP
-        >>> found.to_frame()  # doctest: +SKIP
+        >>> grid = adh.sweep("models/dark-room-grid.yaml", "models/dark-room-grid")  # doctest: +SKIP
+        >>> grid.to_frame()  # doctest: +SKIP
     """
     with listening(progress) as listener:
         options = {"device": device, "workers": workers, "threads": threads, "progress": listener}

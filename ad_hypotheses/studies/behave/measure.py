@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from ad_hypotheses.ladder.run import predict
 from ad_hypotheses.ladder.rung import Begin, Context, Rung
 from ad_hypotheses.language.history import History
 from ad_hypotheses.report.words import figure
+from ad_hypotheses.sources.variants import joined
 from ad_hypotheses.studies.behave.battery import BehaviourTest
 from ad_hypotheses.studies.behave.condition import Condition, Probabilities, Subject, Sums
 from ad_hypotheses.studies.behave.living import Living, model_actor, rung_actor
@@ -61,7 +61,7 @@ class Everybody:
     def shown(self, contexts: Sequence[Context], subject: Subject) -> list[dict[str, Probabilities]]:
         """Return what everybody would do at every step of some contexts, all of the same number of steps."""
         bounds = np.cumsum([context.history.n_rows for context in contexts])[:-1]
-        together = rows_joined([context.history for context in contexts])
+        together = joined([replace(context.history, task={}, learner=None) for context in contexts])
         policies = {
             MODEL: np.split(probabilities(self.model, together), bounds),
             UNTRAINED: np.split(probabilities(self.untrained, together), bounds),
@@ -73,15 +73,6 @@ class Everybody:
             else:
                 policies[rung.name] = np.split(predict(self.begins[rung.name], together, *how), bounds)
         return [{who: parts[number] for who, parts in policies.items()} for number in range(len(contexts))]
-
-
-def rows_joined(lives: Sequence[History]) -> History:
-    """Return the rows of several lives under each other, without their tasks."""
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(life, name) for life in lives])
-        for name in ("observations", "actions", "rewards", "episode")
-    }
-    return replace(lives[0], **arrays, task={}, learner=None)
 
 
 @torch.inference_mode()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -157,7 +155,9 @@ class _Work:
         untrained = build(checkpoint.config).to(checkpoint.model.device).eval()
         everybody = Everybody(checkpoint.model, untrained, rungs, begins, single, lambda steps: None)
         subject = Subject(checkpoint, background, settings.contexts, settings.seed)
-        return cls(choice, subject, everybody, absent, settings, _store(choice, settings, files, kept))
+        asked: list[int | str] = [MEASURED_AS, settings.contexts, settings.seeds, settings.seed]
+        asked += [file.read_text(encoding="utf-8") for file in files]
+        return cls(choice, subject, everybody, absent, settings, KeptResults.of(choice, asked, kept))
 
     def run(self, progress: Progress) -> ModelBehaviour:
         reasons = {test.name: test.lacks(self.subject) for test in self.settings.tests}
@@ -284,16 +284,6 @@ def _settings(
     ladder = (*(source_rung(seeds) if rung.name == SOURCE else rung for rung in LADDER), *own)
     chosen = tuple(test for test in BATTERY if not tests or test.name in tests)
     return BehaviourSettings(contexts, seeds, seed, chosen, ladder, data)
-
-
-def _store(
-    choice: CheckpointChoice, settings: BehaviourSettings, files: Sequence[Path], kept: Path | None
-) -> KeptResults:
-    """Return what is known of a model; what was measured with other settings has a file of its own, and stays."""
-    asks = [MEASURED_AS, choice.checkpoint.sha256, choice.checkpoint.config.model_dump(), settings.contexts]
-    asks += [settings.seeds, settings.seed, *(file.read_text(encoding="utf-8") for file in files)]
-    key = hashlib.sha256(json.dumps(asks).encode()).hexdigest()
-    return KeptResults(None, key) if kept is None else KeptResults.open(kept / f"{choice.name}-{key[:12]}.json", key)
 
 
 def _stopped(kept: Path | None) -> str:

@@ -67,6 +67,21 @@ class KeptResults:
     results: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
+    def of(cls, choice: CheckpointChoice, asked: Sequence[Any], folder: Path | None) -> KeptResults:
+        """Return what is known of a model; what was measured with other options has a file of its own, and stays.
+
+        Args:
+            choice: The model; its weights, its configuration and the code of its task and source count.
+            asked: Everything else that the results depend on, as JSON can hold it.
+            folder: Where results are kept; None to keep nothing.
+        """
+        config = choice.checkpoint.config
+        digest = hashlib.sha256(json.dumps([choice.checkpoint.sha256, config.model_dump(), *asked]).encode())
+        digest.update(config.code_digest().encode())
+        key = digest.hexdigest()
+        return cls(None, key) if folder is None else cls.open(folder / f"{choice.name}-{key[:12]}.json", key)
+
+    @classmethod
     def open(cls, path: Path, key: str) -> KeptResults:
         """Read what is there; what is damaged or older is measured again."""
         content = read_checked_json(path)
@@ -109,7 +124,7 @@ def evaluate(
         What was found of each.
     """
     progress, settings = progress or Progress(), EvaluationSettings(rollouts, seed, quick, device)
-    stores = [_store(choice, settings, kept) for choice in checkpoints]
+    stores = [KeptResults.of(choice, _asked(settings), kept) for choice in checkpoints]
     with progress.stopping(lambda: _stopped(kept, stores)):
         parts = [_parts(choice.checkpoint.model, choice.checkpoint.config, settings) for choice in checkpoints]
         _announce(checkpoints, parts, stores, rollouts, progress)
@@ -252,21 +267,9 @@ def _digest(facts: Facts) -> str:
     return digest.hexdigest()[:16]
 
 
-def _store(choice: CheckpointChoice, settings: EvaluationSettings, folder: Path | None) -> KeptResults:
-    """Return what is known of a model; what was measured with other options has a file of its own, and stays."""
-    key = _key(choice, settings)
-    if folder is None:
-        return KeptResults(None, key)
-    return KeptResults.open(folder / f"{choice.name}-{key[:12]}.json", key)
-
-
-def _key(choice: CheckpointChoice, settings: EvaluationSettings) -> str:
-    """Return a digest of everything that results depend on."""
-    config = choice.checkpoint.config
-    asks = {"seed": settings.seed, "rollouts": settings.rollouts, "device": settings.device}
-    digest = hashlib.sha256(json.dumps([MEASURED_AS, choice.checkpoint.sha256, config.model_dump(), asks]).encode())
-    digest.update(config.code_digest().encode())
-    return digest.hexdigest()
+def _asked(settings: EvaluationSettings) -> list[int | str]:
+    """Return what results depend on beside the model; `quick` only says how many of them are asked for."""
+    return [MEASURED_AS, settings.seed, settings.rollouts, settings.device]
 
 
 def _stopped(kept: Path | None, stores: Sequence[KeptResults]) -> str:

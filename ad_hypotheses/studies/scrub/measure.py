@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,23 +187,19 @@ def measure(
         if extent.nodes_alone and options.align != "any":
             from_any_step = make_scrubber(ground.clean, bound, replace(options, align="any"), seed, where=where)
             kl = ground.divergence(from_any_step.run(0).log_probs)
-            measured.any_step = _fidelity(ground, kl, measured.tested, weights)
+            measured.any_step = fidelity_of(ground, kl, measured.tested, weights)
             progress(bound.n_visits)
         give_back_freed_memory()
+        alone = extent.nodes_alone and not bound.made
         for name in bound.nodes:
-            if name != bound.root:
-                alone = extent.nodes_alone and not bound.made
-                measured.nodes[name] = _node(scrubber, name, movements) | (
-                    remembered(
-                        memory,
-                        ("alone", graph_digest(bound, name)),
-                        lambda name=name: _alone(ground, scrubber, name),  # type: ignore[misc]
-                        lambda figures: 1,
-                    )
-                    if alone
-                    else dict.fromkeys(ALONE)
-                )
-                progress(2 * alone)
+            if name == bound.root:
+                continue
+            figures: dict[str, Any] = dict.fromkeys(ALONE)
+            if alone:
+                key = ("alone", graph_digest(bound, name))
+                figures = remembered(memory, key, partial(_alone, ground, scrubber, name), lambda figures: 1)
+            measured.nodes[name] = _node(scrubber, name, movements) | figures
+            progress(2 * alone)
     if extent.guards and options.others == "joint":
         ways = ("independent", "joint") if extent.nodes_alone else ("independent",)
         _pull_apart(ground, bound, options, seed, measured, ways)
@@ -250,7 +247,7 @@ def _runs(
     return np.stack(losses).astype(np.float32), np.stack(divergences).astype(np.float32)
 
 
-def _fidelity(
+def fidelity_of(
     ground: Ground,
     kl: np.ndarray,
     tested: Bool[np.ndarray, "row step"],
@@ -287,7 +284,7 @@ def _half_pool(ground: Ground, bound: BoundGraph, options: Options, seed: int, m
     kl = ground.divergence(scrubber.run(HALF, n_rows=n_rows).log_probs)
     tested = _tested(scrubber, n_rows) & measured.tested[:n_rows]
     both = (kl, measured.kl[SCRUBBED][0, :n_rows])
-    half, whole = (_fidelity(ground, values, tested, measured.weights) for values in both)
+    half, whole = (fidelity_of(ground, values, tested, measured.weights) for values in both)
     return None if half is None or whole is None else half - whole
 
 
@@ -316,7 +313,7 @@ def _pull_apart(
         scrubber = make_scrubber(part.clean, bound_to_part, how, seed, where=where)
         kl = part.divergence(scrubber.run(0).log_probs)
         tested = _tested(scrubber, few)  # fewer donors: not everywhere where the whole pool has one
-        fidelity = _fidelity(ground, kl, tested, measured.weights)
+        fidelity = fidelity_of(ground, kl, tested, measured.weights)
         if others == "joint":
             measured.together = fidelity
             continue

@@ -171,8 +171,8 @@ def quick_look(
     (record,) = run_studies([study], settings, progress=progress, kept=kept)
     claim, ground = record.claims[0], study.grounds[0]
     reason = f"{settings.rows} histories of {ground.data} alone, {settings.passes} pass, no controls: a look, no test."
-    said = replace(claim, verdict=f"{QUICK}: no verdict", reason=reason, p_supported=1.0, p_refuted=1.0, sentence="")
-    return replace(record, claims=[said])
+    look = replace(claim, verdict=f"{QUICK}: no verdict", reason=reason, p_supported=1.0, p_refuted=1.0, sentence="")
+    return replace(record, claims=[look])
 
 
 def _rivalries(study: BoundStudy, settings: ScrubSettings, progress: Progress) -> list[Rivalry]:

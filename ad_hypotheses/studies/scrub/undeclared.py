@@ -25,7 +25,7 @@ from ad_hypotheses.language.hypothesis import HISTORY, Hypothesis, Node
 from ad_hypotheses.language.write import NAMES_IN_USE
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim
 from ad_hypotheses.studies.scrub.claim_parts import UndeclaredArrow, UndeclaredArrows
-from ad_hypotheses.studies.scrub.measure import SCRUBBED
+from ad_hypotheses.studies.scrub.measure import SCRUBBED, fidelity_of
 
 METRIC = "kl"  # as fidelity has it: on every data set, and no cancellation hides in it
 POSITIONS = 8192  # of the references that are looked at: about 3 s of processor time on the largest shipped models
@@ -149,14 +149,8 @@ def _kept_with(
         return None, None
     with ground.clean.prepared():
         run = Scrubber(ground.clean, graph, replace(options, self_donors=False), seed).run(0, n_rows=n_rows)
-    mask = part.measured.tested[:n_rows]
-    zero = float(ground.divergence_of_ignorant("all")[:n_rows][mask].sum())
-    if not zero > 0:
-        return None, None
-    before, after = (
-        1 - float(divergence[mask].sum(dtype=np.float64)) / zero
-        for divergence in (part.measured.kl[SCRUBBED][0, :n_rows], ground.divergence(run.log_probs))
-    )
+    divergences = part.measured.kl[SCRUBBED][0, :n_rows], ground.divergence(run.log_probs)
+    before, after = (fidelity_of(ground, divergence, part.measured.tested) for divergence in divergences)
     return before, after
 
 
