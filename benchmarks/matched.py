@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line for each of some kinds of counterfactual that fit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="dark-room", help="its name, or its folder")
-    parser.add_argument("--samples", type=int, default=64, help="histories")
+    parser.add_argument("--rows", type=int, default=64, help="histories")
     parser.add_argument("--every", type=int, default=6, help="patch one edge in so many")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     keep_freed_memory()
     checkpoint = load(options.model, MODELS)
-    task, history = checkpoint.config.make_task(), reference_histories(checkpoint, ScrubSettings(rows=options.samples))
+    task, history = checkpoint.config.make_task(), reference_histories(checkpoint, ScrubSettings(rows=options.rows))
     edges = all_edges(checkpoint.model.anatomy)[:: options.every]
     print(f"{checkpoint.name}: {len(edges)} edges, {history.n_steps} steps, best of {options.rounds} rounds")
     print(f"{'donors':20s} {'rows':>4s} {'shared':>7s} {'skipping them':>14s} {'all computed':>13s} {'ratio':>6s}")

@@ -533,8 +533,8 @@ def test_the_record_keeps_it(tmp_path):
 
 # At the command line
 
-QUICK = ("--samples", "32", "--passes", "1", "--pool", "64", "--data", "source", "--rollouts", "0", "--no-rivals")
-REPORT = "stay-tiny-samples-32-passes-1-pool-64-data-source-rollouts-0-no-rivals"
+QUICK = ("--rows", "32", "--passes", "1", "--pool", "64", "--data", "source", "--rollouts", "0", "--no-rivals")
+REPORT = "stay-tiny-rows-32-passes-1-pool-64-data-source-rollouts-0-no-rivals"
 STAY = '''"""Stay: it stays where it was paid."""
 import numpy as np
 from ad_hypotheses import Hypothesis, embed, logits, node
@@ -601,7 +601,7 @@ def test_it_goes_on_after_ctrl_c_to_the_same_report(cli, stay, monkeypatch):
         (("--findings", "2"), "--findings 2 is about what an adversary reports: add --adversary, or leave it out."),
         (("--adversary", "--findings", "0"), "0 is too few: at least 1"),
         (("--adversary", "--align", "any"), "it cannot be used with --align any"),
-        (("--adversary", "--samples", "20"), "20 are too few. Use 32 or more (--samples), better 256."),
+        (("--adversary", "--rows", "20"), "20 are too few. Use 32 or more (--rows), better 256."),
     ],
 )
 def test_what_makes_no_sense_is_refused(cli, stay, typed, said):

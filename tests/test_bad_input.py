@@ -38,7 +38,7 @@ def choice(paid, cell):
 stay = Hypothesis(choice, model="tiny", accept=0.5)
 '''
 SMALL = ("--pool", "64", "--data", "source", "--rollouts", "0", "--no-rivals")
-QUICK = ("--samples", "32", "--passes", "1", *SMALL)
+QUICK = ("--rows", "32", "--passes", "1", *SMALL)
 PAID = "    return history.previous_rewards > 0"
 
 
@@ -64,9 +64,10 @@ def refused(ran, *fragments):
         ("scrb hypotheses/stay.py", ["No such command 'scrb'", "Did you mean 'scrub'?"]),
         ("scrub", ["Missing argument 'FILE'"]),
         ("scrub stay --sample 3", ["No such option", "--sample"]),
-        ("scrub stay --samples 0", ["'--samples'", "0 is too few: at least 2; 256 is a good number"]),
-        ("scrub stay --samples 1", ["'--samples'", "1 is too few"]),
-        ("scrub stay --samples many", ["'--samples'", "valid integer"]),
+        ("scrub stay --rows 0", ["'--rows'", "0 is too few: at least 2; 256 is a good number"]),
+        ("scrub stay --rows 1", ["'--rows'", "1 is too few"]),
+        ("scrub stay --samples 1", ["'--rows'", "1 is too few"]),  # its name in older reports
+        ("scrub stay --rows many", ["'--rows'", "valid integer"]),
         ("scrub stay --passes 0", ["'--passes'", "0 is too few: at least 1."]),
         ("scrub stay --rollouts -1", ["'--rollouts'", "-1 is too few: at least 0."]),
         ("scrub stay --seed -1", ["'--seed'", "-1 is negative"]),
@@ -77,7 +78,7 @@ def refused(ran, *fragments):
         ("scrub stay --align steps", ["'--align'", "'steps' is not one of"]),
         ("scrub stay --device gpu9", ["there is no device 'gpu9'", "devices: cpu"]),
         ("scrub stay --device cuda:97", ["there is no device 'cuda:97'", "devices: cpu"]),
-        ("scrub stay --memory 1kB", ["the run needs", "only 1 kB may be used", "--samples", "--memory"]),
+        ("scrub stay --memory 1kB", ["the run needs", "only 1 kB may be used", "--rows", "--memory"]),
         ("scrub stay --model tinny", ["there is no model 'tinny'", "Did you mean 'tiny'?", "models there: tiny"]),
         (
             "scrub sty",
@@ -164,7 +165,7 @@ def test_scrub_refuses_what_check_refuses(cli, claims):
 def test_a_feature_that_nobody_shares(cli, claims):
     text = CLAIMS.replace(PAID, '    return history.task["goal"]')
     claims.write_text(text.replace("np.where(paid, 0, -1)", "np.where(paid[:, :1] + cell[..., 0] >= 0, 0, -1)"))
-    ran = cli("scrub", claims, "--samples", 2, "--passes", 1, *SMALL, "--pool", 2, "--seed", 4)
+    ran = cli("scrub", claims, "--rows", 2, "--passes", 1, *SMALL, "--pool", 2, "--seed", 4)
     refused(ran, "paid: none of the 2 histories shares its value with one of the 2 donors", "(--pool)", "coarser")
 
 
@@ -392,5 +393,5 @@ def test_a_terminal_of_few_letters(claims):
 
 
 def test_a_handful_of_histories_is_said_to_be_too_few(cli, claims):
-    ran = cli("scrub", claims, "--samples", 2, "--passes", 2, *SMALL)
-    refused(ran, "2 histories are too few", "--samples")
+    ran = cli("scrub", claims, "--rows", 2, "--passes", 2, *SMALL)
+    refused(ran, "2 histories are too few", "--rows")

@@ -64,7 +64,7 @@ def test_an_edge_cannot_need_more_than_a_forward(patch):
 
 
 def test_matched_counterfactuals_are_timed_with_and_without_what_they_share(matched, capsys):
-    matched.main(["--samples", "8", "--every", "150", "--rounds", "1"])
+    matched.main(["--rows", "8", "--every", "150", "--rounds", "1"])
     first, heads, *lines = capsys.readouterr().out.splitlines()
     assert first == "dark-room: 3 edges, 480 steps, best of 1 rounds"
     assert heads.split()[0] == "donors"
@@ -89,7 +89,7 @@ def test_the_two_ways_differ_in_nothing_but_the_steps_they_share(matched, monkey
 
     monkeypatch.setattr(matched, "measure", wrong)
     with pytest.raises(SystemExit, match="no-rewards: effects differ by up to"):
-        matched.main(["--samples", "4", "--every", "400", "--rounds", "1"])
+        matched.main(["--rows", "4", "--every", "400", "--rounds", "1"])
     skipping, computing = asked
     assert skipping.since > 0
     assert computing.since == 0

@@ -42,8 +42,8 @@ def choice(paid):
 stay = Hypothesis(choice, model="tiny", accept=0.5)
 control = stay.on(paid=embed("action"))
 '''
-QUICK = ("--samples", 32, "--passes", 1, "--pool", 64, "--data", "source", "--rollouts", 8, "--no-rivals")
-REPORT = "stay-tiny-samples-32-passes-1-pool-64-data-source-rollouts-8-no-rivals"
+QUICK = ("--rows", 32, "--passes", 1, "--pool", 64, "--data", "source", "--rollouts", 8, "--no-rivals")
+REPORT = "stay-tiny-rows-32-passes-1-pool-64-data-source-rollouts-8-no-rivals"
 
 
 @pytest.fixture

@@ -127,8 +127,8 @@ def test_a_run_that_is_watched_stops_where_it_says(at_once, capfd):
     ("typed", "expected"),
     [
         ("a b", "python cli.py study a b --seed 0"),
-        ("a --rows 5 --quick --json", "python cli.py study a --seed 0 --quick"),
-        ("a --samples 6 --seed 2", "python cli.py study a --samples 6 --seed 2"),
+        ("a -r 5 --quick --json", "python cli.py study a --seed 0 --quick"),
+        ("a --rows 6 --seed 2", "python cli.py study a --rows 6 --seed 2"),
         ("a --trust x.py --trust y.py --reports out", "python cli.py study a --seed 0 --trust x.py --trust y.py"),
     ],
 )
@@ -138,7 +138,7 @@ def test_a_command_states_what_is_not_usual(typed, expected):
     def study(
         context: typer.Context,
         names: list[str],
-        rows: int = typer.Option(5, "--samples", "--rows"),
+        rows: int = typer.Option(5, "-r", "--rows"),
         seed: int = 0,
         quick: bool = typer.Option(False, "--quick"),
         trust: Annotated[list[Path] | None, typer.Option("--trust")] = None,

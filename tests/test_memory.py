@@ -176,10 +176,10 @@ def claim(workplace, monkeypatch):
 @pytest.mark.parametrize(
     "typed",
     [
-        ("scrub", "--samples", 10**9),
-        ("scrub", "--samples", 8, "--passes", 10**6, "--memory", "2GB"),
-        ("scrub", "--samples", 8, "--rollouts", 10**9),
-        ("patch", "--samples", 10**9),
+        ("scrub", "--rows", 10**9),
+        ("scrub", "--rows", 8, "--passes", 10**6, "--memory", "2GB"),
+        ("scrub", "--rows", 8, "--rollouts", 10**9),
+        ("patch", "--rows", 10**9),
     ],
 )
 def test_a_study_that_would_not_fit_is_refused_before_there_are_histories(cli, claim, typed):
@@ -187,7 +187,7 @@ def test_a_study_that_would_not_fit_is_refused_before_there_are_histories(cli, c
     ran = cli(verb, claim, *options)
     assert (ran.code, ran.out) == (2, "")
     assert "the run needs" in ran.said
-    assert "--samples" in ran.said
+    assert "--rows" in ran.said
     assert "--memory" in ran.said
 
 

@@ -11,7 +11,7 @@ import pytest
 from ad_hypotheses.storage import files
 from ad_hypotheses.studies.tables import PATCH_COLUMNS
 
-QUICK = ("--samples", "6", "--threads", "1")
+QUICK = ("--rows", "6", "--threads", "1")
 EDGES = ("--edges", "head(0, 0) -> logits", "--edges", "mlp(1) -> logits")
 
 
@@ -27,10 +27,10 @@ def test_the_file_holds_the_table(cli, workplace):
     ran = cli("patch", "tiny", *EDGES, *QUICK, "--parquet")
     assert ran.code == 0, ran.err
     found = pd.read_parquet(
-        workplace / "reports" / "patch-tiny-edges-head-0-0-logits-edges-mlp-1-logits-samples-6.parquet"
+        workplace / "reports" / "patch-tiny-edges-head-0-0-logits-edges-mlp-1-logits-rows-6.parquet"
     )
     expected = pd.read_csv(
-        workplace / "reports" / "patch-tiny-edges-head-0-0-logits-edges-mlp-1-logits-samples-6.csv",
+        workplace / "reports" / "patch-tiny-edges-head-0-0-logits-edges-mlp-1-logits-rows-6.csv",
         keep_default_na=False,
         na_values={},
     )
@@ -49,7 +49,7 @@ def test_the_file_holds_the_table(cli, workplace):
 
 def test_the_same_study_makes_the_same_bytes(cli, workplace, monkeypatch):
     pytest.importorskip("pyarrow")
-    path, written = workplace / "reports" / "patch-tiny-edges-head-0-0-logits-edges-mlp-1-logits-samples-6.parquet", []
+    path, written = workplace / "reports" / "patch-tiny-edges-head-0-0-logits-edges-mlp-1-logits-rows-6.parquet", []
     really = files.write_files
     monkeypatch.setattr(files, "write_files", lambda some: written.append(list(some)) or really(some))
     contents = set()

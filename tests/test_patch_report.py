@@ -44,7 +44,7 @@ def choice(plan, paid):
 
 stay = Hypothesis(choice, model="tiny", accept=0.5)
 '''
-QUICK = ("--samples", "6", "--threads", "1")
+QUICK = ("--rows", "6", "--threads", "1")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_hypothesis_is_held_against_every_edge(cli, claims, workplace):
     ran = cli("patch", claims, *QUICK)
     assert ran.code == 0, ran.err
     assert "stay on tiny: which edges matter" in ran.out
-    text = (workplace / "reports" / "patch-stay-tiny-samples-6.md").read_text()
+    text = (workplace / "reports" / "patch-stay-tiny-rows-6.md").read_text()
     first = text.split("\n\n")[1:4]
     assert "declared arrows" in first[0]
     assert "`plan -> choice`" in first[0]
@@ -89,17 +89,17 @@ def test_a_hypothesis_is_held_against_every_edge(cli, claims, workplace):
         assert f"## {heading}\n" in text
     assert "Nothing that reads pos was tested" in text
     assert "6 histories are few" in text
-    pictures = sorted(path.name for path in (workplace / "reports" / "patch-stay-tiny-samples-6").iterdir())
+    pictures = sorted(path.name for path in (workplace / "reports" / "patch-stay-tiny-rows-6").iterdir())
     assert pictures == ["edges-by-regime.png", "edges-kl.png", "edges-loss.png", "strongest.png"]
-    assert all(f"(patch-stay-tiny-samples-6/{name})" in text for name in pictures)
-    rows = table(workplace / "reports" / "patch-stay-tiny-samples-6.csv")
+    assert all(f"(patch-stay-tiny-rows-6/{name})" in text for name in pictures)
+    rows = table(workplace / "reports" / "patch-stay-tiny-rows-6.csv")
     singles = {row["patch"]: row["arrow"] for row in rows if row["kind"] == "edge"}
     assert len(singles) == 6 * 5 + 1 * 7 + 6 * 8 + 10 + 11, "5 embeddings, 2 layers of 2 heads and an MLP"
     assert singles["mlp(1) -> logits"] == "plan -> choice"
     assert singles['embed("reward") -> mlp(1)'] == "paid -> plan"
     assert singles['embed("x") -> head(0, 0).q'] == "into seen"
     assert singles["head(1, 0) -> logits"] == ""
-    record = json.loads((workplace / "reports" / "patch-stay-tiny-samples-6.json").read_text())
+    record = json.loads((workplace / "reports" / "patch-stay-tiny-rows-6.json").read_text())
     assert record["model_sha256"] in text
     assert record["donors"] == "any"
     assert not list((workplace / "reports").glob(".p*"))
@@ -109,7 +109,7 @@ def test_the_command_in_the_report_makes_the_same_numbers(cli, claims, workplace
     cli(
         "patch", claims, *QUICK, "--donors", "agree:seen", "--direction", "denoising", "--metric", "loss", "--seed", "3"
     )
-    name = "patch-stay-tiny-donors-agree-seen-direction-denoising-metric-loss-samples-6-seed-3"
+    name = "patch-stay-tiny-donors-agree-seen-direction-denoising-metric-loss-rows-6-seed-3"
     text = (workplace / "reports" / f"{name}.md").read_text()
     typed = shlex.split(text.partition("```sh\n")[2].partition("\n")[0])
     assert typed[:3] == ["python", "cli.py", "patch"]
@@ -181,7 +181,7 @@ def test_a_metric_is_one_value_that_every_table_and_picture_reads(cli, workplace
 
 
 def test_matched_counterfactuals_are_donors_and_those_without_one_are_counted(cli, workplace):
-    ran = cli("patch", "tiny", "--edges", "mlp(1) -> logits", "--donors", "goal-moved", "--samples", "24",
+    ran = cli("patch", "tiny", "--edges", "mlp(1) -> logits", "--donors", "goal-moved", "--rows", "24",
               "--metric", "towards-new", "--metric", "towards-old", "--json")  # fmt: skip
     assert ran.code == 0, ran.err
     (found,) = json.loads(ran.out)
@@ -235,7 +235,7 @@ def test_an_interrupted_run_goes_on(cli, claims, workplace, monkeypatch):
         (("tiny", "--edges", "all", "--metric", "towards-new"), ("goals differ", "goal-moved")),
         (("tiny", "--edges", "all", "--memory", "1kB"), ("the run needs", "--memory")),
         (("tiny", "--edges", "all", "--memory", "much"), ("no amount of memory",)),
-        (("tiny", "--edges", "all", "--samples", "1"), ("1 is too few",)),
+        (("tiny", "--edges", "all", "--rows", "1"), ("1 is too few",)),
         (("tiny", "--edges", "all", "--direction", "up"), ("noising",)),
         (("tiny", "--edges", "all", "--device", "abacus"), ("no device 'abacus'",)),
     ],

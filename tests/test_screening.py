@@ -25,7 +25,7 @@ from ad_hypotheses.studies.patch import screen as screening
 from ad_hypotheses.studies.patch.screen import agreements, attribute_or_resume, default_steps, pick
 
 N_ROWS, N_STEPS = 5, 6
-QUICK = ("--samples", "6", "--threads", "1")
+QUICK = ("--rows", "6", "--threads", "1")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_the_report_says_what_was_screened_and_the_table_has_every_attribution(c
     assert ran.code == 0, ran.err
     assert "screening 106 edges by their gradients of loss: 1 run of each history forwards and back" in ran.said
     assert "the strongest 7 are then measured exactly" in ran.said
-    text = (workplace / "reports" / "patch-tiny-screen-7-samples-6.md").read_text()
+    text = (workplace / "reports" / "patch-tiny-screen-7-rows-6.md").read_text()
     for place in (" ".join(ran.out.split()), text):
         assert "Screened: of 106 edges, the 7 with the largest attributions (gradients) were" in place.replace("*", "")
         assert "drawn at random from all of them" in place
@@ -158,14 +158,14 @@ def test_the_report_says_what_was_screened_and_the_table_has_every_attribution(c
         assert "edges that were measured" in place
     assert "Half of all effects" not in text
     assert "as if all had been tested" in text
-    record = json.loads((workplace / "reports" / "patch-tiny-screen-7-samples-6.json").read_text())
+    record = json.loads((workplace / "reports" / "patch-tiny-screen-7-rows-6.json").read_text())
     how = record["screening"]
     measured = {one["name"] for one in record["patches"]}
     assert measured == {*how["picked"], *how["sampled"]}
     assert len(how["picked"]) == 7
     assert len(how["sampled"]) == 10
     assert len(measured) + len(how["unmeasured"]) == how["asked"] == 106
-    rows = table(workplace / "reports" / "patch-tiny-screen-7-samples-6.csv")
+    rows = table(workplace / "reports" / "patch-tiny-screen-7-rows-6.csv")
     attributed = [row for row in rows if row["attribution size"]]
     assert len({row["patch"] for row in attributed}) == len(attributed) == 106
     assert all((row["metric"], row["regime"]) == ("loss", "all") for row in attributed)
@@ -202,14 +202,12 @@ def test_declared_arrows_are_always_measured_and_attributions_are_shares_where_e
     assert found["screening"]["steps"] == 2
     total = sum(one["attribution"] for one in (*screened, *found["screening"]["unmeasured"]))
     assert 0.05 < abs(total) < 20, "shares, not nats"
-    text = (
-        workplace / "reports" / "patch-stay-tiny-direction-denoising-screen-3-screen-steps-2-samples-6.md"
-    ).read_text()
+    text = (workplace / "reports" / "patch-stay-tiny-direction-denoising-screen-3-screen-steps-2-rows-6.md").read_text()
     assert "edges that no arrow declares" in text
     assert "integrated gradients, 2 runs a history" in text
     typed = shlex.split(text.partition("```sh\n")[2].partition("\n")[0])
     assert typed[2:] == ["patch", claims, "--direction", "denoising", "--screen", "3", "--screen-steps", "2",
-                         "--samples", "6", "--threads", "1"]  # fmt: skip
+                         "--rows", "6", "--threads", "1"]  # fmt: skip
 
 
 def test_screening_may_leave_nothing_out(cli, workplace):

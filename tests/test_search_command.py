@@ -19,7 +19,7 @@ from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.patch import search as search_study
 from ad_hypotheses.studies.patch.search import SearchSettings, share_kept
 
-QUICK = ("--samples", "12", "--threads", "1")
+QUICK = ("--rows", "12", "--threads", "1")
 FILE = "hypotheses/found_tiny.py"
 
 
@@ -43,14 +43,14 @@ def test_the_found_edges_are_a_hypothesis_that_scrub_runs(cli, workplace):
     assert "searching in 12 histories of 48 steps: attribution takes 8 runs of each forwards and back" in ran.said
     (claim,) = load(FILE)
     assert (claim.name, claim.model, claim.accept) == ("found_tiny", "tiny", 0.8)
-    assert "Found by: python cli.py patch tiny --search 0.8 --samples 12 --threads 1" in claim.doc
+    assert "Found by: python cli.py patch tiny --search 0.8 --rows 12 --threads 1" in claim.doc
     assert "on the histories of the search and 0." in claim.doc
     assert not (workplace / "reports" / ".partial").exists()
     typed = shlex.split(ran.out.rpartition("test it: ")[2])
     assert typed[:4] == ["python", "cli.py", "scrub", FILE]
     scrubbed = cli(
         *typed[2:],
-        "--samples",
+        "--rows",
         "32",
         "--passes",
         "1",
@@ -64,7 +64,7 @@ def test_the_found_edges_are_a_hypothesis_that_scrub_runs(cli, workplace):
     )
     assert scrubbed.code == 0, scrubbed.err
     assert "found_tiny on tiny: inconclusive" in scrubbed.out
-    name = "found_tiny-tiny-samples-32-passes-1-pool-48-data-source-rollouts-0-no-rivals"
+    name = "found_tiny-tiny-rows-32-passes-1-pool-48-data-source-rollouts-0-no-rivals"
     assert (workplace / "reports" / f"{name}.md").is_file()
 
 
@@ -182,7 +182,7 @@ def test_ctrl_c_says_what_is_kept(cli, workplace, monkeypatch, calls, words):
         (("--search", "0.5", "--model", "tiny"), ("does not go with --model",)),
         (("--search", "0.5", "--donors", "nobody"), ("no donors 'nobody'",)),
         (("--search", "0.5", "--donors", "agree:goal"), ("a model alone has none",)),
-        (("--search", "0.5", "--memory", "1kB"), ("the run needs", "--samples", "--memory")),
+        (("--search", "0.5", "--memory", "1kB"), ("the run needs", "--rows", "--memory")),
         (("--search", "0.5", "--out", "found"), ("is not a Python file", "--out found.py")),
         (("--search", "0.5", "--out", "Found.py"), ("--out Found.py", "cannot name a hypothesis")),
         (("--search", "0.5", "--out", "tiny.yaml/found.py"), ("cannot be written", "--out")),

@@ -31,7 +31,7 @@ def choice(paid):
 
 claim = Hypothesis(choice, model="tiny", accept=0.5)
 """
-QUICK = ("--samples", 32, "--passes", 1, "--pool", 64, "--data", "source", "--no-rivals")
+QUICK = ("--rows", 32, "--passes", 1, "--pool", 64, "--data", "source", "--no-rivals")
 CORRIDOR = next(
     block
     for block in re.findall(
@@ -90,7 +90,7 @@ def test_a_feature_that_ends_the_program_is_a_mistake_of_its_file(cli, claim, st
 
 @pytest.mark.parametrize("verb", ["scrub", "patch"])
 def test_it_ends_no_study(cli, claim, workplace, verb):
-    ran = cli(verb, claim("sys.exit(0)"), "--samples", 32)
+    ran = cli(verb, claim("sys.exit(0)"), "--rows", 32)
     assert (ran.code, ran.out) == (2, "")
     assert "paid() raises SystemExit: 0" in ran.said
     assert not list(workplace.glob("reports/*.md"))

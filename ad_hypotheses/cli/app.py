@@ -35,6 +35,7 @@ from ad_hypotheses.studies.interrupt import STOPPED, Stopped, leaving_at_once
 TRACEBACK = "AD_HYPOTHESES_TRACEBACK"
 NAMES = ("cli.py", "ad-hypotheses")
 SUPPORTED = ("linux", "darwin")
+FORMER = {"samples": "rows"}  # options by earlier names, which commands in older reports have
 
 app = typer.Typer(
     help="Write down how a model learns in context, and test it by causal scrubbing.",
@@ -43,7 +44,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda option: FORMER.get(option, option),
+    },
 )
 
 
@@ -86,7 +90,7 @@ _verb("evaluate", evaluate, "dark-room --rollouts 1000")
 _verb("behave", behave, "dark-room --quick")
 _verb("new", new, "win_stay")
 _verb("check", check, "hypotheses/win_stay.py")
-_verb("scrub", scrub, "hypotheses/win_stay.py --model dark-room --samples 512")
+_verb("scrub", scrub, "hypotheses/win_stay.py --model dark-room --rows 512")
 _verb("calibrate", calibrate, "--only win-stay --quick")
 _verb("patch", patch, "hypotheses/win_stay.py --donors rewards-swapped")
 _verb("report", report, "reports/win_stay-bandit.json")
@@ -157,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _message(error: Any) -> str:
     if isinstance(error, MemoryError):
-        return "there is not enough memory. Use fewer histories (--samples), or free some."
+        return "there is not enough memory. Use fewer histories (--rows), or free some."
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}."

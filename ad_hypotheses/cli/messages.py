@@ -15,7 +15,7 @@ PARAMETER = re.compile(r"`(?:\w+\.)*(?P<name>\w+)(?:=(?P<value>[^`]+)|\((?P<argu
 
 
 def options_of(verb: Callable[..., Any]) -> dict[str, str]:
-    """Return the options of a verb by the name of their parameter: `{"rows": "--samples"}`."""
+    """Return the options of a verb by the name of their parameter: `{"rows": "--rows"}`."""
     options = {}
     for name, annotated in get_type_hints(verb, include_extras=True).items():
         for hint in getattr(annotated, "__metadata__", ()):

@@ -110,7 +110,7 @@ def patch(
     ] = None,
     reports: Reports = Path("reports"),
     rows: Annotated[
-        int, typer.Option("--samples", metavar="N", callback=at_least(2, "64 is a good number"), help="Histories.")
+        int, typer.Option("--rows", metavar="N", callback=at_least(2, "64 is a good number"), help="Histories.")
     ] = 64,
     tasks: Tasks = "all",
     data: Annotated[

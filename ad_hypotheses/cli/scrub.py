@@ -45,9 +45,7 @@ def scrub(
     reports: Reports = Path("reports"),
     rows: Annotated[
         int,
-        typer.Option(
-            "--samples", metavar="N", callback=at_least(2, "256 is a good number"), help="Learning histories."
-        ),
+        typer.Option("--rows", metavar="N", callback=at_least(2, "256 is a good number"), help="Learning histories."),
     ] = 256,
     passes: Annotated[
         int, typer.Option("--passes", metavar="N", callback=at_least(1), help="How often each history is scrubbed.")

@@ -137,7 +137,7 @@ def _doubts(result: SearchResult) -> Sequence[str]:
     doubts = []
     if result.fresh.estimable and result.fresh.high < result.circuit.wanted:
         doubts.append(
-            f"that is less than {result.circuit.wanted:g}: the set fits its histories; more of them (--samples) help"
+            f"that is less than {result.circuit.wanted:g}: the set fits its histories; more of them (--rows) help"
         )
     if not result.circuit.finished:
         doubts.append(f"the search ended after {BUDGET:,} sets: fewer edges may do")

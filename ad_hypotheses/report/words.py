@@ -109,7 +109,7 @@ def options_of(command: str, defaults: Mapping[str, str] = MappingProxyType({}))
         defaults: Of options that it states all the same.
 
     Returns:
-        `["samples-64", "shared"]`; of a long list a digest, since names of files have a limit.
+        `["rows-64", "shared"]`; of a long list a digest, since names of files have a limit.
     """
     options: list[list[str]] = []
     for word in shlex.split(command):

@@ -57,14 +57,14 @@ OPTIONS = {
     "--models": ("models",), "--nodes": ("mlp(0)", "head(0, 0)"), "--only": ("win-stay",), "--others": ("joint",),
     "--out": ("new", "a/b/c"), "--passes": ("1", "2"), "--path": ('embed("reward") -> mlp(0) -> logits',),
     "--read": ("rewarded",), "--reports": ("reports", "new"), "--rollouts": ("0", "2", "4"),
-    "--rung": ("hypotheses/stay.py",), "--samples": ("8", "9"), "--screen": ("2",), "--screen-steps": ("1", "2"),
+    "--rung": ("hypotheses/stay.py",), "--rows": ("8", "9"), "--screen": ("2",), "--screen-steps": ("1", "2"),
     "--search": ("0.9", "1"), "--seed": ("0", "7"), "--source-seeds": ("1", "2"),
     "--tasks": ("all", "train", "held-out"), "--test": ("dose", "nothing"), "--threads": ("1",),
     "--trust": ("hypotheses/stay.py",), "--workers": ("1", "2"), "--written": ("rewarded", "previous_episode"),
 }  # fmt: skip
 CHEAP = {
-    "scrub": ["--samples", "8", "--passes", "1", "--pool", "16", "--data", "source", "--rollouts", "0"],
-    "patch": ["--samples", "8"],
+    "scrub": ["--rows", "8", "--passes", "1", "--pool", "16", "--data", "source", "--rollouts", "0"],
+    "patch": ["--rows", "8"],
     "evaluate": ["--rollouts", "2", "--quick"],
     "behave": ["--contexts", "2", "--source-seeds", "1", "--data", "source"],
     "sweep": ["--dry-run"],

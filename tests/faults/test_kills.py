@@ -51,7 +51,7 @@ VERBS = {
     "scrub": (
         "scrub",
         "stay",
-        "--samples",
+        "--rows",
         "16",
         "--passes",
         "1",
@@ -62,7 +62,7 @@ VERBS = {
         "--rollouts",
         "4",
     ),
-    "patch": ("patch", "stay", "--samples", "4", "--threads", "1"),
+    "patch": ("patch", "stay", "--rows", "4", "--threads", "1"),
     "evaluate": ("evaluate", KNOWN.name, "--rollouts", "4"),
     "known": ("known", "win-stay"),
     "calibrate": ("calibrate", "--only", "win-stay", "--quick", "--workers", "1", "--hypotheses", "known"),
