@@ -548,6 +548,7 @@ WRONG_POLICIES = {
     "strings": ("return heading.astype(str)", "are no policy"),
     "sum": ("return np.full((40, 24, 5), 0.25)", "choice() returns probabilities that sum to 1.25, not 1 "
             "(row 0, step 0)"),
+    "16 bits": ("return np.full((40, 24, 5), 0.2, np.float16)", "probabilities that sum to 0.999756, not 1"),
     "negative": ("return np.broadcast_to([2.0, -1, 0, 0, 0], (40, 24, 5))", "a negative or undefined probability"),
     "NaN": ("return np.full((40, 24, 5), np.nan)", "a negative or undefined probability"),
 }  # fmt: skip

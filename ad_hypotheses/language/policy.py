@@ -34,6 +34,8 @@ def policy_problem(name: str, place: str, value: np.ndarray, history: History) -
         ("a policy is", f"actions [batch, step] = {shape} in 0 to {n_actions - 1}, negative for no opinion"),
         ("or", f"probabilities [batch, step, action] = {(*shape, n_actions)}"),
     )
+    # added up as they will be used: sums of 16 bits are rounded to 1 where the probabilities are far from it
+    sums = value.sum(axis=-1, dtype=np.float64) if value.dtype.kind in "biuf" and value.ndim == 3 else np.ones(shape)
     if value.dtype.kind not in "biuf":
         message = f"{name}() is the last node, and its values of type {value.dtype} are no policy."
     elif value.shape not in (shape, (*shape, n_actions)):
@@ -44,10 +46,9 @@ def policy_problem(name: str, place: str, value: np.ndarray, history: History) -
         message = f"{name}() returns action {int(value.max())}, but there are {n_actions} actions."
     elif value.ndim == 3 and not (value >= 0).all():
         message = f"{name}() returns a negative or undefined probability."
-    elif value.ndim == 3 and np.abs(value.sum(axis=-1) - 1).max(initial=0) > SUM_TOLERANCE:
-        row, step = np.argwhere(np.abs(value.sum(axis=-1) - 1) > SUM_TOLERANCE)[0]
-        total = value[row, step].sum()
-        message = f"{name}() returns probabilities that sum to {total:.6g}, not 1 (row {row}, step {step})."
+    elif (np.abs(sums - 1) > SUM_TOLERANCE).any():
+        row, step = np.argwhere(np.abs(sums - 1) > SUM_TOLERANCE)[0]
+        message = f"{name}() returns probabilities that sum to {sums[row, step]:.6g}, not 1 (row {row}, step {step})."
     else:
         return None
     return Problem(message, place, wanted)
