@@ -35,6 +35,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis, node
 from ad_hypotheses.language.sites import embed, logits, mlp
 from ad_hypotheses.report.progress import Meter
+from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.adversary import attack as adversary
 from ad_hypotheses.studies.adversary.attack import challenge
 from ad_hypotheses.studies.adversary.candidates import LIBRARY, candidates
@@ -216,7 +217,7 @@ def attacked(hypothesis, path, findings=3, passes=3, done=lambda done: None, his
     baseline = exact_baseline(Clean.run(model, history).log_probs, history.actions, self_donors=False)
     regimes = {"all": np.ones_like(history.actions, dtype=bool), "paid": history.previous_rewards > 0}
     attack = plan(bound, history, findings, passes, 0, Options())
-    return challenge(attack, model, history, regimes, baseline, path / "kept.npz", done), attack
+    return challenge(attack, model, history, regimes, baseline, Store(path, "attack"), done), attack
 
 
 def test_nothing_is_found_against_the_truth(tmp_path):
@@ -420,11 +421,11 @@ def test_it_costs_no_more_than_was_said_and_goes_on_where_it_stopped(tmp_path):
     hypothesis, done = claim(lambda history: history.previous_actions), []
     first, attack = attacked(hypothesis, tmp_path, done=done.append)
     assert sum(done) == attack.forwards
-    kept = (tmp_path / "kept.npz").stat().st_mtime_ns
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     again, _ = attacked(hypothesis, tmp_path)
     assert again == first
-    assert (tmp_path / "kept.npz").stat().st_mtime_ns == kept
-    (tmp_path / "kept.npz").write_bytes(b"damaged")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
+    next(iter(written)).write_bytes(b"damaged")
     assert attacked(hypothesis, tmp_path)[0] == first
 
 
@@ -588,7 +589,7 @@ def test_it_goes_on_after_ctrl_c_to_the_same_report(cli, stay, monkeypatch):
         patch.setattr(Meter, "reach", reach)
         ran = cli(*typed)
     assert "the same command goes on" in ran.err
-    assert list(Path("reports/.partial/stay").glob("*-adversary-*.npz"))
+    assert list(Path("reports/.partial/stay").glob("attack-*.npz"))
     assert cli(*typed).code == 0
     for folder in ("reports", "whole"):
         assert Path(folder, f"{REPORT}-adversary.json").exists()

@@ -53,6 +53,7 @@ from ad_hypotheses.known.calibration.record import (
 from ad_hypotheses.known.calibration.trials import CalibrationTrial, run_trial
 from ad_hypotheses.known.claims import claims_of
 from ad_hypotheses.storage.scratch import Scratch
+from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.scrub.bind import prepare
 from ad_hypotheses.studies.scrub.study import run_studies
 
@@ -224,8 +225,8 @@ def test_a_trial_goes_on_claim_by_claim(few_claims, tmp_path, monkeypatch):
     real = trials.measure
     monkeypatch.setattr(trials, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_trial(few_claims, trial_of(), tmp_path / "parts")
-    assert run_trial(few_claims, trial_of(), tmp_path / "parts") == whole
+        run_trial(few_claims, trial_of(), Store(tmp_path / "parts"))
+    assert run_trial(few_claims, trial_of(), Store(tmp_path / "parts")) == whole
     assert len(measured) == 1 + len(few_claims.claims)
 
 
@@ -314,7 +315,7 @@ def test_an_interrupted_calibration_goes_on_and_ends_as_if_nothing_had_been(plac
     stopped = command(capsys, place)
     assert stopped.code == 2
     assert "the same command goes on" in stopped.said
-    assert len(list(place.scratch.folder.glob("*.json"))) == 2
+    assert len(list(place.scratch.folder.glob("*.jsonl"))) == 2
     ended = command(capsys, place, "--json")
     assert ended.code == 0, ended.err
     jobs = trial_jobs([NETWORK], TINY)
@@ -412,13 +413,13 @@ def test_networks_are_chosen_by_name_with_or_without_their_prefix():
 def test_a_network_that_changes_meanwhile_is_not_mixed_with_what_it_was(place):
     job = Measures(NETWORK, 0, 24)
     with pytest.raises(UserError, match="changed while they were calibrated"):
-        run(job, place.scratch.folder / "of-other-weights.json", place)
+        run(job, "of-other-weights", place)
     assert not place.scratch.folder.exists()
 
 
 def test_every_job_is_kept_in_a_file_of_its_own(place):
     jobs = [*trial_jobs([NETWORK], TINY), *coverage_jobs([(NETWORK, "record")], TINY)]
-    assert len({place.kept(job) for job in jobs}) == len(jobs)
+    assert len({place.key(job) for job in jobs}) == len(jobs)
     assert all(calibrate.cost(job, place) > 0 for job in jobs)
 
 

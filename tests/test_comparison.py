@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import math
@@ -14,7 +15,9 @@ import pytest
 
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.report.words import amount, points, share
+from ad_hypotheses.storage.checked import checked_json
 from ad_hypotheses.storage.files import write_report_files
+from ad_hypotheses.studies.evaluate.choose import choose
 from ad_hypotheses.studies.evaluate.learners import learner_table
 from ad_hypotheses.studies.evaluate.page import draw_pictures, draw_report, page, write_evaluation
 from ad_hypotheses.studies.evaluate.record import (
@@ -27,6 +30,7 @@ from ad_hypotheses.studies.evaluate.record import (
     overview_rows,
     report_name,
 )
+from ad_hypotheses.studies.evaluate.study import results_store
 
 ROOM, BANDIT = "dark-room (size 9, horizon 20)", "bandit (arms 5, horizon 100)"
 
@@ -435,9 +439,21 @@ def test_nothing_is_measured_twice(cli, workplace, monkeypatch):
         )
         other = cli("evaluate", "tiny", "--rollouts", 5, "--quick")
         assert other.code == 1, "another number of lives is another evaluation"
-    (kept,) = (workplace / "reports" / ".evaluated").iterdir()
-    kept.write_text('{"key":')
+    (file,) = (workplace / "reports" / ".evaluated").iterdir()
+    file.write_text('{"name":')
     assert cli("evaluate", "tiny", *QUICK).out == first.out
+
+
+def test_results_that_a_version_before_kept_in_one_object_are_read(trained, tmp_path):
+    (choice,) = choose(["tiny"], trained, "cpu")
+    name = results_store(choice, [1], tmp_path).key
+    whole = hashlib.sha256(json.dumps([choice.checkpoint.sha256, choice.checkpoint.config.model_dump(), 1]).encode())
+    whole.update(choice.checkpoint.config.code_digest().encode())
+    earlier = tmp_path / f"{name}.json"
+    for key, plain in ((whole.hexdigest(), {"held-out/model": {"mean": 0.5}}), ("of something else", {})):
+        earlier.write_bytes(checked_json({"key": key, "results": {"held-out/model": {"mean": 0.5}}}))
+        assert results_store(choice, [1], tmp_path).plain == plain
+        (tmp_path / f"{name}.jsonl").unlink(missing_ok=True)
 
 
 def test_what_was_measured_before_ctrl_c_is_kept(cli, workplace, monkeypatch):

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ad_hypotheses.causal.resume import Numbers, kept_or_made
 from ad_hypotheses.distill.checkpoint import RECORD
 from ad_hypotheses.distill.config import read_config
 from ad_hypotheses.errors import ConfigError, DataError, UserError
@@ -29,9 +28,8 @@ from ad_hypotheses.storage.checked import (
 )
 from ad_hypotheses.storage.files import replacing
 from ad_hypotheses.storage.reading import parse_json, read_file, read_json
-from ad_hypotheses.studies.adversary.attempts import KeptOutcomes
+from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.listing import checkpoints
-from ad_hypotheses.studies.scrub.measure import Measured
 from ad_hypotheses.studies.scrub.record import read_study
 from ad_hypotheses.tasks import make_task
 
@@ -267,31 +265,28 @@ def test_arrays_of_another_shape_or_with_nan_or_of_another_program_are_not_taken
 
 
 def test_what_is_damaged_is_made_again_and_then_there(tmp_path, no_wait):
-    path, made = tmp_path / "part" / "kept.npz", []
+    path, made, known = tmp_path / "part" / "key-kept.npz", [], []
 
     def make() -> dict[str, np.ndarray]:
         made.append(1)
         return ARRAYS
 
-    assert kept_or_made(path, make)[1] is False
-    assert kept_or_made(path, make)[1] is True
+    def get() -> tuple[int, int]:
+        """Return how often arrays were made, and how often they were there."""
+        arrays = Store(path.parent, "key").get("kept", make, lambda: known.append(1))
+        assert digest_of(arrays) == digest_of(ARRAYS)
+        return len(made), len(known)
+
+    assert get() == (1, 0)
+    assert get() == (1, 1)
     whole = path.read_bytes()
     method = whole.index(b"PK\x01\x02") + 10  # how the first array is packed: zipfile knows no other than 0
-    for content in (flipped(whole, method), whole[:100], b""):
+    for number, content in enumerate((flipped(whole, method), whole[:100], b""), 1):
         path.write_bytes(content)
-        assert kept_or_made(path, make)[1] is False
-        assert kept_or_made(path, make)[1] is True
+        assert get() == (1 + number, number)
+        assert get() == (1 + number, 1 + number)
     pipe(path)
-    assert kept_or_made(path, make)[1] is False
-    assert len(made) == 5
-
-
-def test_measurements_of_a_claim_and_of_an_attack_are_read_by_the_same_rule(tmp_path):
-    path = tmp_path / "kept.npz"
-    for content in (b"", kept(ARRAYS)[:-1], b"PK"):
-        path.write_bytes(content)
-        assert Measured.load(path) is None
-        assert KeptOutcomes.load(path).outcomes == {}
+    assert get() == (5, 4)
 
 
 @pytest.mark.parametrize("content", [{"key": "k", "results": {"a": 0.1, "b": [None, "é"]}}, [], {}, 0, float("nan")])
@@ -313,22 +308,24 @@ def test_json_of_another_program_is_not_taken(tmp_path, content):
 
 
 def test_a_changed_digit_is_worked_out_again(tmp_path):
-    path = tmp_path / "numbers.txt"
-    assert Numbers(path).get("a", lambda: 0.25) == 0.25
+    path = tmp_path / "numbers.jsonl"
+    assert Store(tmp_path, "numbers").get("a", lambda: 0.25) == 0.25
     before = path.read_bytes()
-    for content in (before.replace(b"0.25", b"0.35"), b"\xff\xfe\n" + before[:-4], before.replace(b"a ", b"b ")):
+    for content in (before.replace(b"0.25", b"0.35"), b"\xff\xfe\n" + before[:-4], before.replace(b'"a"', b'"b"')):
+        assert content != before
         path.write_bytes(content)
-        assert Numbers(path).get("a", lambda: 0.5) == 0.5
+        assert Store(tmp_path, "numbers").get("a", lambda: 0.5) == 0.5
     path.write_bytes(b"\xff\xfe undecodable\n" + before)
-    assert Numbers(path).get("a", lambda: 0.5) == 0.25
+    assert Store(tmp_path, "numbers").get("a", lambda: 0.5) == 0.25
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("put", [lambda path: path.symlink_to(path.name), os.mkfifo, lambda path: path.symlink_to(".")])
 def test_what_took_the_place_of_kept_numbers_is_replaced(put, tmp_path):
-    path = tmp_path / "kept.txt"
+    path = tmp_path / "kept.jsonl"
     put(path)
-    assert Numbers(path).get("a", lambda: 0.25) == 0.25
-    assert Numbers(path).get("a", lambda: 0.5) == 0.25
+    assert Store(tmp_path, "kept").get("a", lambda: 0.25) == 0.25
+    assert Store(tmp_path, "kept").get("a", lambda: 0.5) == 0.25
 
 
 # --- full disks
@@ -353,8 +350,18 @@ def test_a_disk_that_is_full_within_an_array_is_called_full(tmp_path, small_disk
 
 def test_a_disk_that_is_full_within_kept_arrays_is_told(tmp_path, small_disk):
     with pytest.raises(UserError, match=r"cannot write .*kept.npz: File too large"):
-        kept_or_made(tmp_path / "kept.npz", lambda: {"large": np.random.default_rng(0).random(10_000)})
+        Store(tmp_path).get("kept", lambda: {"large": np.random.default_rng(0).random(10_000)})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_stops_nothing_that_need_not_be_kept(tmp_path, small_disk):
+    store = Store(tmp_path, "plain", must_keep=False)
+    assert store.get("a", lambda: "x" * 5000) == "x" * 5000
+    assert store.get("a", lambda: "made again") == "x" * 5000
+    (tmp_path / "plain.jsonl").write_bytes(b"what was cut off")
+    assert Store(tmp_path, "plain", must_keep=False).plain == {}
+    with pytest.raises(UserError, match=r"cannot write .*other.jsonl: File too large"):
+        Store(tmp_path, "other").get("a", lambda: "x" * 5000)
 
 
 def test_an_error_that_names_no_reason_is_told_in_its_own_words(tmp_path):

@@ -18,7 +18,7 @@ from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.evaluate.choose import choose
-from ad_hypotheses.studies.evaluate.study import EvaluationSettings, KeptResults, _asked, evaluate
+from ad_hypotheses.studies.evaluate.study import EvaluationSettings, _asked, evaluate, results_store
 from ad_hypotheses.studies.interrupt import Stopped, watched
 from ad_hypotheses.studies.sweep.grid import read_sweep
 from ad_hypotheses.studies.sweep.study import forecast
@@ -75,7 +75,7 @@ def test_what_was_measured_another_way_is_measured_again(trained, monkeypatch):
     (choice,), settings = choose(["tiny"], trained, "cpu"), EvaluationSettings(4, 0, True, "cpu")
 
     def key(settings: EvaluationSettings) -> str:
-        return KeptResults.of(choice, _asked(settings), None).key
+        return results_store(choice, _asked(settings), None).key
 
     keys = {key(settings), key(replace(settings, seed=1))}
     monkeypatch.setattr("ad_hypotheses.studies.evaluate.study.MEASURED_AS", -1)

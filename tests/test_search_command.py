@@ -10,12 +10,12 @@ import pytest
 from expand import tiny_history, tiny_model
 
 from ad_hypotheses.causal.history_pairs import HistoryPairs
-from ad_hypotheses.causal.resume import Numbers
 from ad_hypotheses.causal.search import Circuit, Losses, search
 from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.language.load import load
 from ad_hypotheses.language.write import hypothesis_source
 from ad_hypotheses.storage.scratch import Scratch
+from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.patch import search as search_study
 from ad_hypotheses.studies.patch.search import SearchSettings, share_kept
 
@@ -134,14 +134,18 @@ def test_an_interrupted_search_goes_on_and_finds_the_same(tmp_path, monkeypatch)
 
 
 def test_numbers_on_disk_survive_a_line_that_was_cut_off(tmp_path):
-    path = tmp_path / "some" / "numbers.txt"
-    assert Numbers(path).get("a", lambda: 0.1) == 0.1
-    path.write_text(path.read_text() + "nonsense\nb 0.25")
-    numbers = Numbers(path)
-    assert numbers.get("a", lambda: pytest.fail("it was there")) == 0.1
-    assert numbers.get("b", lambda: 0.2578) == 0.2578
-    assert Numbers(path).get("b", lambda: pytest.fail("it was there")) == 0.2578
-    assert Numbers(None).get("a", lambda: 3.0) == 3.0
+    path = tmp_path / "some" / "numbers.jsonl"
+
+    def numbers() -> Store:
+        return Store(path.parent, "numbers")
+
+    assert numbers().get("a", lambda: 0.1) == 0.1
+    path.write_text(path.read_text() + "nonsense\n" + path.read_text().replace('"a"', '"b"')[:-3])
+    cut_off = numbers()
+    assert cut_off.get("a", lambda: pytest.fail("it was there")) == 0.1
+    assert cut_off.get("b", lambda: 0.2578) == 0.2578
+    assert numbers().get("b", lambda: pytest.fail("it was there")) == 0.2578
+    assert Store(None).get("a", lambda: 3.0) == 3.0
 
 
 @pytest.mark.parametrize(("calls", "words"), [(1, "nothing was kept"), (4, "the same command goes on")])

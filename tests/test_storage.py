@@ -268,6 +268,11 @@ def test_what_nobody_came_back_to_is_removed_and_said(tmp_path, monkeypatch):
     assert clear_old(partial) == f"removed 4 files that earlier runs kept in {partial}, up to 40 days old (0 MB)"
     assert [path.name for path in partial.rglob("*")] == ["b", "new"]
     assert clear_old(partial) == ""
+    for name in ("0123456789abcdef01234567.npz", "win-stay-0123456789abcdef0123.json", "claims-0123456789abcdef.npz"):
+        (partial / name).write_bytes(b"")
+    assert clear_old(partial).endswith("; another version wrote them, so that they are measured again")
+    assert sorted(path.name for path in partial.iterdir()) == ["b", "claims-0123456789abcdef.npz"]
+    (partial / "claims-0123456789abcdef.npz").unlink()
     touch(partial / "b" / "new", 31 * 86400)
     assert clear_old(partial).startswith("removed 1 file that")
     assert list(tmp_path.iterdir()) == []

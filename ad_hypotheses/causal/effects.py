@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +15,6 @@ from torch import Tensor
 from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.causal.metrics import Metric, MetricContext, find_metric
 from ad_hypotheses.causal.patch import TOKENS_AT_ONCE, patch_edges, patch_path, patch_writers, role_masks
-from ad_hypotheses.causal.resume import fingerprint, kept_or_made
 from ad_hypotheses.causal.rewire import patch_together
 from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.twin import Twin
@@ -22,9 +22,10 @@ from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import CapacityError
 from ad_hypotheses.language.anatomy import Writer
 from ad_hypotheses.language.edges import Edge
-from ad_hypotheses.language.history import History
+from ad_hypotheses.language.history import History, history_digest
 from ad_hypotheses.language.roles import PAIR_ROLES
-from ad_hypotheses.storage.scratch import Scratch
+from ad_hypotheses.storage.checked import digest_of
+from ad_hypotheses.storage.scratch import Scratch, store_in
 
 MEASURED_AS = 3  # raise it when the same names come to mean other numbers: interrupted runs then start again
 Direction = Literal["noising", "denoising"]
@@ -196,6 +197,25 @@ class _Task:
         return fingerprint(self.twin.model, self.pairs.part(rows), settings, steps)
 
 
+def fingerprint(model: ADTransformer, pairs: HistoryPairs, settings: object, arrays: Iterable[np.ndarray] = ()) -> str:
+    """Return a name for numbers: it changes with the weights, the data and what is asked.
+
+    Args:
+        model: Whose runs they are about.
+        pairs: The histories and their donors.
+        settings: Everything else that the numbers depend on; its text counts.
+        arrays: What else the numbers depend on.
+    """
+    weights = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
+    digests = (
+        digest_of(weights),
+        digest_of(pairs.towards),
+        digest_of({str(n): array for n, array in enumerate(arrays)}),
+    )
+    shown = (pairs.name, history_digest(pairs.reference), history_digest(pairs.donor))
+    return hashlib.sha256(repr((settings, shown, digests)).encode()).hexdigest()[:24]
+
+
 def _spelled(patch: Patch) -> str:
     """Return the same text for the same patch, in every process."""
     if isinstance(patch, Together):
@@ -214,11 +234,11 @@ def _axes(metrics: Sequence[str]) -> dict[str, int]:
 
 
 def _done_or_resumed(task: _Task, rows: slice, progress: Callable[[int], None], scratch: Scratch | None) -> dict:
-    path = None if scratch is None else scratch.file(f"{task.key(rows)}.npz")
-    arrays, resumed = kept_or_made(path, lambda: _measure_rows(task, rows, progress))
-    if resumed:
-        progress(len(task.patches) * (rows.stop - rows.start))
-    return arrays
+    return store_in(scratch, "effects").get(
+        task.key(rows),
+        lambda: _measure_rows(task, rows, progress),
+        lambda: progress(len(task.patches) * (rows.stop - rows.start)),
+    )
 
 
 @torch.no_grad()

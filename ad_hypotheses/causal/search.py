@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ad_hypotheses.causal.attribute import attribute, screen
 from ad_hypotheses.causal.clean import CHUNK_TOKENS, chunks
+from ad_hypotheses.causal.effects import fingerprint
 from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.causal.metrics import taken
-from ad_hypotheses.causal.resume import Numbers, fingerprint
 from ad_hypotheses.causal.rewire import patch_together
 from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.twin import Twin
@@ -28,7 +28,7 @@ from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.edges import Edge, all_edges, connected
-from ad_hypotheses.storage.scratch import Scratch
+from ad_hypotheses.storage.scratch import Scratch, store_in
 
 STEPS = 8  # of the integrated gradients that say which edges are tried first
 BUDGET = 400  # sets of edges that are tried
@@ -166,8 +166,7 @@ class Losses:
             actions = torch.as_tensor(reference.actions[rows].astype(np.int64), device=model.device)
             self._parts.append((pair, actions, torch.as_tensor(mask[rows], device=model.device)))
         self._known: dict[frozenset[Edge], float] = {}
-        name = f"{fingerprint(model, pairs, TRIED_AS, [mask])}.txt"
-        self._kept = Numbers(None if scratch is None else scratch.file(name))
+        self._store = store_in(scratch, f"search-{fingerprint(model, pairs, TRIED_AS, [mask])}")
 
     def knows(self, circuit: Iterable[Edge]) -> bool:
         """Whether it has been worked out already."""
@@ -178,7 +177,7 @@ class Losses:
         single = _single(circuit)
         if single not in self._known:
             name = hashlib.sha256("\n".join(sorted(map(str, single))).encode()).hexdigest()[:24]
-            self._known[single] = self._kept.get(name, lambda: self._work_out(self.everything - single))
+            self._known[single] = self._store.get(name, lambda: self._work_out(self.everything - single))
         return self._known[single]
 
     def _work_out(self, outside: frozenset[Edge]) -> float:

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import DataError, did_you_mean
+from ad_hypotheses.storage.checked import digest_of
 
 NO_ACTION = -1  # the previous action of the first step
 MOST_CELLS = 2**62  # numbers of observations that int64 holds
@@ -310,3 +311,8 @@ class History:
         """Sum of the rewards each action has earned before this step. [batch, step, action]"""
         taken = np.eye(self.n_actions + 1)[self.previous_actions][..., : self.n_actions]
         return np.cumsum(taken * self.previous_rewards[..., None], axis=1)
+
+
+def history_digest(history: History) -> str:
+    """Return a digest of what a model sees of histories: observations, actions and rewards."""
+    return digest_of({name: getattr(history, name) for name in ("observations", "actions", "rewards")})

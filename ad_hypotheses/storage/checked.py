@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ad_hypotheses.storage.reading import open_file, read_json
+from ad_hypotheses.storage.reading import open_file, parse_json, read_file
 
 CHECKSUM = "sha256"  # name of the array, or key of the JSON object, that holds it
 
@@ -54,13 +54,21 @@ def checked_json(content: Any) -> bytes:
     return json.dumps({CHECKSUM: _digest(content), "content": content}, separators=(",", ":")).encode()
 
 
-def read_checked_json(path: Path) -> Any:
-    """Return what :func:`checked_json` was given; None if it is not there as it was written."""
+def parse_checked_json(text: bytes) -> Any:
+    """Return what :func:`checked_json` was given; None if the text is not as it was written."""
     try:
-        whole = read_json(path)
+        whole = parse_json(text)
         content = whole["content"]
         return content if whole[CHECKSUM] == _digest(content) else None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def read_checked_json(path: Path) -> Any:
+    """Return what :func:`checked_json` was given; None if it is not in the file as it was written."""
+    try:
+        return parse_checked_json(read_file(path))
+    except OSError:
         return None
 
 

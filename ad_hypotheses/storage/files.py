@@ -1,4 +1,4 @@
-"""Files that exist whole or not at all, and results that are kept on disk so that an interrupted run goes on."""
+"""Files that exist whole or not at all."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ what it used itself, and of the rest what nobody has come back to.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,8 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ad_hypotheses.storage.store import Store
+
 PARTIAL = ".partial"  # folder in the reports for all that interrupted runs go on from
 LIVES = ".lives"  # folder in the reports for lives of models, which every study of a model wants again
+EARLIER = re.compile(r"[0-9a-f]{24}\b.*|.*\.json|.*\.txt")  # files in it whose format this version does not read
 DAYS = 30  # after which nobody comes back
 ROOM = 2 * 10**9  # bytes for all of it; beyond that, the oldest goes
 SPARED = 86400.0  # seconds in which nothing is removed for its size: a run may be using it
@@ -37,6 +41,10 @@ class Scratch:
         """Return the path of that name, which counts as used from now on."""
         self.used.add(name)
         return self.folder / name
+
+    def store(self, key: str = "") -> Store:
+        """Return what is kept here under a key; its files count as used once they are asked for."""
+        return Store(self.folder, key, self.used)
 
     @property
     def is_empty(self) -> bool:
@@ -65,6 +73,11 @@ class Scratch:
             self.folder.parent.rmdir()
 
 
+def store_in(scratch: Scratch | None, key: str) -> Store:
+    """Return what is kept under a key in a scratch folder; without one, arrays are kept nowhere."""
+    return Store(None, key) if scratch is None else scratch.store(key)
+
+
 def clear_old(folder: Path) -> str:
     """Remove what earlier runs kept long ago, and the oldest of it where all of it takes too much room.
 
@@ -77,23 +90,27 @@ def clear_old(folder: Path) -> str:
     now, files = time.time(), sorted(_files(folder))
     excess = sum(size for _, size, _ in files) - ROOM
     removed = oldest = freed = 0.0
+    unread = 0  # of those that were removed, how many another version kept
     for changed, size, path in files:  # the oldest first
         age = now - changed
-        if age <= DAYS * 86400 and not (freed < excess and age > SPARED):
+        is_unread = folder.name == PARTIAL and EARLIER.fullmatch(path.name) is not None
+        if age <= DAYS * 86400 and not is_unread and not (freed < excess and age > SPARED):
             continue
         with suppress(OSError):
             path.unlink()
             removed, freed, oldest = removed + 1, freed + size, max(oldest, age)
+            unread += is_unread
     for inner, _, _ in os.walk(folder, topdown=False):
         with suppress(OSError):  # there is something left in it
             Path(inner).rmdir()
     if not removed:
         return ""
     files_removed = "1 file" if removed == 1 else f"{removed:,.0f} files"
-    return (
+    sentence = (
         f"removed {files_removed} that earlier runs kept in {folder}, up to {oldest / 86400:.0f} days old "
         f"({freed / 1e6:,.0f} MB)"
     )
+    return sentence + "; another version wrote them, so that they are measured again" * bool(unread)
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:

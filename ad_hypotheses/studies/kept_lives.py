@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ad_hypotheses.causal.resume import kept_or_made
 from ad_hypotheses.distill.checkpoint import Checkpoint, versions
-from ad_hypotheses.language.history import History
-from ad_hypotheses.storage.checked import digest_of
+from ad_hypotheses.language.history import History, history_digest
+from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.data import SOURCE, Dataset, histories
 
 LIVED_AS = 1  # raise it when the same seed comes to give other lives: those kept are then lived anew
@@ -50,8 +49,8 @@ class LivesOnDisk:
             return histories(checkpoint, rows, data, seed, tasks, first_learner, progress)
         config = checkpoint.config
         made_by = (rows, data, seed, tasks, first_learner, config.model_dump_json(), config.code_digest())
-        arrays, _ = kept_or_made(
-            self._path(checkpoint, made_by),
+        arrays = Store(self.folder).get(
+            _name(checkpoint, made_by),
             lambda: _arrays(histories(checkpoint, rows, data, seed, tasks, first_learner, progress)),
         )
         return _dataset(arrays)
@@ -62,17 +61,16 @@ class LivesOnDisk:
         """Return the model's log-probabilities over histories: read if they are there, else worked out and kept."""
         if self.folder is None:
             return run()
-        shown = {name: getattr(history, name) for name in ("observations", "actions", "rewards")}
-        path = self._path(checkpoint, (str(checkpoint.model.device), digest_of(shown)))
-        return kept_or_made(path, lambda: {"log_probs": run()})[0]["log_probs"]
-
-    def _path(self, checkpoint: Checkpoint, made_by: tuple[object, ...]) -> Path:
-        assert self.folder is not None
-        whole = repr((LIVED_AS, checkpoint.sha256, versions(), made_by))
-        return self.folder / f"{hashlib.sha256(whole.encode()).hexdigest()[:24]}.npz"
+        name = _name(checkpoint, (str(checkpoint.model.device), history_digest(history)))
+        return Store(self.folder).get(name, lambda: {"log_probs": run()})["log_probs"]
 
 
 NOT_KEPT = LivesOnDisk()
+
+
+def _name(checkpoint: Checkpoint, made_by: tuple[object, ...]) -> str:
+    whole = repr((LIVED_AS, checkpoint.sha256, versions(), made_by))
+    return hashlib.sha256(whole.encode()).hexdigest()[:24]
 
 
 def _arrays(dataset: Dataset) -> dict[str, np.ndarray]:

@@ -21,9 +21,8 @@ from ad_hypotheses.known.calibration.error_rates import coverage_of, pooled_rati
 from ad_hypotheses.known.calibration.measures import Measures, facts
 from ad_hypotheses.known.calibration.record import Calibration, ClaimFacts, Coverage, Network, TrialOutcome
 from ad_hypotheses.known.calibration.trials import CalibrationTrial, n_forwards, run_trial
-from ad_hypotheses.storage.checked import checked_json, read_checked_json
-from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.scratch import Scratch
+from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, data_sets
 from ad_hypotheses.studies.scrub.study import MEASURED_AS
 
@@ -33,6 +32,7 @@ INSIDE = (-0.5, 0.98)  # fidelity of a claim whose intervals are of interest: ne
 WHOLLY_TESTED = 0.99  # share tested where a pool has donors for all: elsewhere the value itself depends on the pool
 TARGETS = (0.9, 0.6, 0.3, 0.0)  # about what they should keep, so that they differ
 AT_ONCE = 10  # data sets of a job
+OUTCOME = "outcome"  # name of what a job gave, among what is kept of it
 
 Job = CalibrationTrial | Measures | Datasets
 
@@ -94,17 +94,21 @@ class Workplace:
         """Load a known network and its claims."""
         return case_of(network, self.models, self.hypotheses)
 
-    def kept(self, job: Job) -> Path:
-        """File for what a job found: another one if the weights, the claims or the job change."""
+    def key(self, job: Job) -> str:
+        """Name for the outcome of a job: another one if the weights, the claims or the job change."""
         identity = (CALIBRATED_AS, MEASURED_AS, self.case(job.network).digest, type(job).__name__, job)
-        path = self.scratch.file(f"{job.network}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:20]}.json")
-        self.scratch.file(parts_of(path).name)
-        return path
+        key = f"{job.network}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:20]}"
+        self.parts(key)  # what a worker leaves there goes when the calibration ends
+        return key
 
+    def outcome(self, key: str) -> dict[str, Any] | None:
+        """Return the outcome of a job; None if it was not done yet."""
+        outcome: dict[str, Any] | None = self.scratch.store(key).plain.get(OUTCOME)
+        return outcome
 
-def parts_of(path: Path) -> Path:
-    """Folder for what a job has found until it is done."""
-    return path.with_suffix(".parts")
+    def parts(self, key: str) -> Path:
+        """Folder for what a job has measured until it is done."""
+        return self.scratch.file(f"{key}.parts")
 
 
 def trial_jobs(networks: Sequence[str], design: Design) -> list[Job]:
@@ -145,27 +149,31 @@ def cost(job: Job, place: Workplace) -> float:
     return job.count * float(2 * job.passes * inner * job.rows + 5 * (job.rows + job.settings[0].donors))
 
 
-def run(job: Job, path: Path, place: Workplace) -> None:
-    """Do a job, unless it was done before, and keep what it found.
+def run(job: Job, key: str, place: Workplace) -> None:
+    """Do a job, unless it was done before, and keep its outcome.
 
     Args:
         job: Which.
-        path: From `Workplace.kept`, as it was when the calibration began.
+        key: From `Workplace.key`, as it was when the calibration began.
         place: Where everything is.
 
     Raises:
         UserError: The network or its claims were changed since.
     """
-    if read_checked_json(path) is not None:
+    if place.outcome(key) is not None:
         return
-    if place.kept(job) != path:
+    if place.key(job) != key:
         raise UserError(
             f"known-{job.network} or its claims were changed while they were calibrated.\n"
             "  The same command begins anew with that network, and keeps what was done on the others."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = place.parts(key)
+    place.scratch.store(key).get(OUTCOME, lambda: _outcome(job, place.case(job.network), Store(parts)))
+    rmtree(parts, ignore_errors=True)
+
+
+def _outcome(job: Job, case: Case, parts: Store) -> dict[str, Any]:
     began = time.process_time()
-    case, parts = place.case(job.network), parts_of(path)
     if isinstance(job, CalibrationTrial):
         results: Any = [asdict(item) for item in run_trial(case, job, parts)]
     elif isinstance(job, Measures):
@@ -180,33 +188,33 @@ def run(job: Job, path: Path, place: Workplace) -> None:
             }
             for of in estimates(case, job)
         ]
-    content = {"seconds": time.process_time() - began, "found": plain(results)}
-    write_atomically(path, checked_json(content))
-    rmtree(parts, ignore_errors=True)
+    return {"seconds": time.process_time() - began, "results": plain(results)}
 
 
 def read(jobs: Iterable[Job], place: Workplace, kind: type[Job]) -> Iterator[tuple[Job, Any]]:
-    """Yield what the jobs of a kind found, as it was kept."""
+    """Yield the results of the jobs of a kind, as they were kept."""
     for job in jobs:
         if isinstance(job, kind):
-            yield job, _kept(job, place)["found"]
+            yield job, _outcome_of(job, place)["results"]
 
 
 def seconds(jobs: Iterable[Job], place: Workplace) -> float:
     """Return the processor time that jobs took, whenever that was."""
-    return sum(_kept(job, place)["seconds"] for job in jobs)
+    return sum(_outcome_of(job, place)["seconds"] for job in jobs)
 
 
-def _kept(job: Job, place: Workplace) -> dict[str, Any]:
-    """Return what a job that was done has left.
+def _outcome_of(job: Job, place: Workplace) -> dict[str, Any]:
+    """Return the outcome of a job that was done.
 
     Raises:
         DataError: It was damaged or removed since.
     """
-    content: dict[str, Any] | None = read_checked_json(place.kept(job))
-    if content is None:
-        raise DataError(f"{place.kept(job)} was damaged or removed. The same command does that part again.")
-    return content
+    key = place.key(job)
+    outcome = place.outcome(key)
+    if outcome is None:
+        file = place.scratch.store(key).path
+        raise DataError(f"{file} was damaged or removed. The same command does that part again.")
+    return outcome
 
 
 def outcomes(jobs: Sequence[Job], place: Workplace) -> list[TrialOutcome]:

@@ -31,14 +31,13 @@ from ad_hypotheses.known.calibration.jobs import (
 from ad_hypotheses.known.calibration.record import Calibration
 from ad_hypotheses.known.calibration.trials import CalibrationTrial
 from ad_hypotheses.progress import Progress, duration
-from ad_hypotheses.storage.checked import read_checked_json
 from ad_hypotheses.storage.lock import held
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.evaluate.learners import counted
 from ad_hypotheses.studies.machine import keep_freed_memory
 from ad_hypotheses.studies.sweep.workers import end_with_parent
 
-Task = tuple[Job, Path]  # and the file that keeps what it finds
+Task = tuple[Job, str]  # and the name under which its outcome is kept
 Workers = Callable[[Callable[[Task], Job], Sequence[Task]], Iterable[Job]]
 SECONDS_MEASURED = 10  # of working, after which the time that all of it takes can be told
 
@@ -153,8 +152,8 @@ def _begin() -> None:
 
 
 def _work(workers: Workers, jobs: Sequence[Job], place: Workplace, progress: Progress, title: str) -> None:
-    costs, paths = {job: cost(job, place) for job in jobs}, {job: place.kept(job) for job in jobs}
-    todo = [(job, path) for job, path in paths.items() if read_checked_json(path) is None]
+    costs, keys = {job: cost(job, place) for job in jobs}, {job: place.key(job) for job in jobs}
+    todo = [(job, key) for job, key in keys.items() if place.outcome(key) is None]
     total = max(sum(costs.values()), 1)
     known = sum(costs.values()) - sum(costs[job] for job, _ in todo)
     done, began, announced = known, time.monotonic(), False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -18,11 +17,12 @@ from ad_hypotheses.known.claims import KnownClaim
 from ad_hypotheses.language.check import Bound, bind
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.progress import Progress
+from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, make_grounds, refuse_untestable
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim, tested, weigh
 from ad_hypotheses.studies.scrub.extent import Extent
 from ad_hypotheses.studies.scrub.ground import Ground
-from ad_hypotheses.studies.scrub.measure import Measured, kept_or_measured, measure
+from ad_hypotheses.studies.scrub.measure import Measured, measure
 
 ACCEPTS = (0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
 SEEDS = 1_000_000  # sizes; another size, replicate, or seed of the whole never shares histories or draws
@@ -91,26 +91,26 @@ def n_forwards(case: Case, trial: CalibrationTrial) -> int:
     return (2 * trial.passes + 3) * visits
 
 
-def run_trial(case: Case, trial: CalibrationTrial, scratch: Path | None = None) -> list[TrialOutcome]:
+def run_trial(case: Case, trial: CalibrationTrial, store: Store | None = None) -> list[TrialOutcome]:
     """Test every claim about a network on one set of data sets, as `scrub` does with a file, and judge them together.
 
     Args:
         case: The network.
         trial: Which data sets.
-        scratch: Folder for what was measured claim by claim, so that an interrupted trial goes on; None for none.
+        store: What was measured claim by claim, so that an interrupted trial goes on; None to keep nothing.
     """
     grounds = make_grounds(case.checkpoint, trial.settings, Progress())
     draws = draws_for(len(case.claims), sum(len(ground.judged) for ground in grounds))
     weighed = [_Weighed(claim, []) for claim in case.claims]
     for ground in grounds:
-        _weigh_on(ground, case, trial, weighed, draws, scratch)
+        _weigh_on(ground, case, trial, weighed, draws, store or Store(None))
     able = [claim for claim in weighed if len(claim.by_data) == len(grounds)]
     judged = {accept: dict(_judged(able, accept)) for accept in ACCEPTS}
     return [_outcome(trial, claim, len(able), judged) for claim in weighed]
 
 
 def _weigh_on(
-    ground: Ground, case: Case, trial: CalibrationTrial, weighed: Sequence[_Weighed], draws: int, scratch: Path | None
+    ground: Ground, case: Case, trial: CalibrationTrial, weighed: Sequence[_Weighed], draws: int, store: Store
 ) -> None:
     """Measure every claim on one data set; what cannot be tested there is left out."""
     settings = trial.settings
@@ -120,16 +120,16 @@ def _weigh_on(
             bound = bound_to(case, claim.claim.hypothesis, ground, settings)
         except DataError:
             continue
-        path = None if scratch is None else scratch / f"{number}-{ground.data.replace(':', '-')}.npz"
-        measured = kept_or_measured(path, _measuring(ground, bound, trial))
+        arrays = store.get(f"{number}-{ground.data.replace(':', '-')}", _measuring(ground, bound, trial))
+        measured = Measured.of_arrays(arrays)
         evidence, at_stake = weigh(ground, measured, resampling)
         no_policy = np.empty((*ground.log_probs.shape[:2], 0))  # what the explanation would do is not asked
         claim.by_data.append(MeasuredClaim(ground, bound, measured, no_policy, evidence, at_stake))
 
 
-def _measuring(ground: Ground, bound: Bound, trial: CalibrationTrial) -> Callable[[], Measured]:
+def _measuring(ground: Ground, bound: Bound, trial: CalibrationTrial) -> Callable[[], dict[str, np.ndarray]]:
     settings = trial.settings
-    return lambda: measure(ground, bound, trial.extent, settings.options, settings.seed)
+    return lambda: measure(ground, bound, trial.extent, settings.options, settings.seed).arrays()
 
 
 def _judged(able: Sequence[_Weighed], accept: float) -> Iterator[tuple[str, Judgement]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -26,7 +25,8 @@ from ad_hypotheses.evidence.bootstrap import Resampling
 from ad_hypotheses.evidence.verdict import ALPHA
 from ad_hypotheses.language.check import BoundGraph
 from ad_hypotheses.language.history import History
-from ad_hypotheses.studies.adversary.attempts import Half, KeptOutcomes, Restriction, ground_of
+from ad_hypotheses.storage.store import Store
+from ad_hypotheses.studies.adversary.attempts import Half, Restriction, ground_of
 from ad_hypotheses.studies.adversary.findings import Apart, Beyond, Challenge, Finding, Refined
 from ad_hypotheses.studies.adversary.outcomes import (
     MATERIAL,
@@ -58,7 +58,7 @@ def challenge(
     history: History,
     regimes: Mapping[str, Bool[np.ndarray, "row step"]],
     baseline: Float[np.ndarray, "row step"],
-    path: Path | None,
+    store: Store,
     done: Callable[[int], None] = lambda done: None,
 ) -> Challenge:
     """Attack a claim, and say what was found.
@@ -69,19 +69,18 @@ def challenge(
         history: The dataset of the study.
         regimes: Which steps belong to which regime, `"all"` first. {name: [row, step]}
         baseline: Loss when nothing is important, in nats. [row, step]
-        path: File for what is measured on the way; None to keep nothing.
+        store: Where to keep what is measured on the way.
         done: Called with the number of partial forwards that were done; all of :attr:`AttackPlan.forwards` in the end.
     """
     meter = _PassMeter(plan, done)
     order = np.random.default_rng([plan.seed, HALVES]).permutation(history.n_rows)
     halves = [np.sort(order[: history.n_rows // 2]), np.sort(order[history.n_rows // 2 :])]
-    outcomes = KeptOutcomes.load(path)
     made = []
     for name, rows in zip(("choosing", "measuring"), halves, strict=True):
         clean = Clean.run(model, history[rows])
         masks = {regime: mask[rows] for regime, mask in regimes.items()}
         ground = ground_of(clean, baseline[rows])
-        made.append(Half(name, clean, _scrubbers(plan, clean, rows), masks, ground, outcomes, meter.one))
+        made.append(Half(name, clean, _scrubbers(plan, clean, rows), masks, ground, store, meter.one))
     findings = _Attack(plan, made, halves).result()
     meter.all()
     return findings

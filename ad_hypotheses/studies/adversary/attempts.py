@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -13,37 +12,10 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.draws import Classes, restricted
 from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.scrub import Scrubber
-from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
-from ad_hypotheses.storage.files import replacing
+from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.adversary.outcomes import AttackGround, AttemptOutcome
 
 Restriction = Mapping[str, tuple[Int[np.ndarray, "row step"], bool]]  # node: feature, and whether donors agree on it
-PARTS = ("loss", "kl", "loss_by_regime", "kl_by_regime")
-
-
-@dataclass
-class KeptOutcomes:
-    """What was measured already, in a file, so that an interrupted search goes on where it stopped."""
-
-    path: Path | None
-    outcomes: dict[str, AttemptOutcome] = field(default_factory=dict)
-
-    @classmethod
-    def load(cls, path: Path | None) -> KeptOutcomes:
-        """Read what is there, if it is there as it was written."""
-        arrays = {} if path is None else read_checked_arrays(path) or {}
-        names = {name.rpartition("|")[0] for name in arrays}
-        return cls(path, {name: AttemptOutcome(*(arrays[f"{name}|{part}"] for part in PARTS)) for name in names})
-
-    def add(self, name: str, outcome: AttemptOutcome) -> None:
-        """Keep one more."""
-        self.outcomes[name] = outcome
-        if self.path is None:
-            return
-        arrays = {f"{key}|{part}": getattr(result, part) for key, result in self.outcomes.items() for part in PARTS}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path) as temporary, temporary.open("wb") as file:
-            write_checked_arrays(file, arrays)
 
 
 @dataclass
@@ -56,7 +28,7 @@ class Half:
         scrubbers: Of the claim, and of variants of it, by what those are called; made when they are needed.
         regimes: Which steps belong to which regime, `"all"` first. {name: [row, step]}
         ground: What these histories give without a claim.
-        kept: What was measured already.
+        store: What was measured already.
         done: Called after each pass.
     """
 
@@ -65,12 +37,12 @@ class Half:
     scrubbers: Mapping[str, Callable[[], Scrubber]]
     regimes: Mapping[str, Bool[np.ndarray, "row step"]]
     ground: AttackGround
-    kept: KeptOutcomes
+    store: Store
     done: Callable[[], None]
 
     def __post_init__(self) -> None:
         self._made: dict[str, tuple[Scrubber, dict[str, Classes]]] = {}
-        self._told: set[str] = set()
+        self._outcomes: dict[str, AttemptOutcome] = {}
 
     def reach(self, variant: str, restriction: Restriction) -> dict[str, float]:
         """Return at what share of its positions each node has fewer donors than without the restriction."""
@@ -82,21 +54,23 @@ class Half:
 
         Args:
             variant: Which of the scrubbers.
-            what: The restriction, by a name that no other one has.
+            description: The restriction, by a name that no other one has.
             restriction: Node by node; the others' donors stay as the claim has them.
             passes: How often.
         """
         key = f"{self.name}, {variant}, {description}, {passes} passes"
-        if key not in self.kept.outcomes:
-            scrubber, plain = self._scrubber(variant)
-            drawn = {name: donors for name, (donors, _) in _donors(scrubber, restriction).items()}
-            scrubber.classes = plain | drawn
-            self.kept.add(key, self._scrub(scrubber, passes))
-        if key not in self._told:
-            self._told.add(key)
+        if key not in self._outcomes:
+            arrays = self.store.get(key, lambda: self._measure(variant, restriction, passes))
+            self._outcomes[key] = AttemptOutcome(**arrays)
             for _ in range(passes):
                 self.done()
-        return self.kept.outcomes[key]
+        return self._outcomes[key]
+
+    def _measure(self, variant: str, restriction: Restriction, passes: int) -> dict[str, np.ndarray]:
+        scrubber, plain = self._scrubber(variant)
+        drawn = {name: donors for name, (donors, _) in _donors(scrubber, restriction).items()}
+        scrubber.classes = plain | drawn
+        return vars(self._scrub(scrubber, passes))
 
     def _scrubber(self, variant: str) -> tuple[Scrubber, dict[str, Classes]]:
         if variant not in self._made:

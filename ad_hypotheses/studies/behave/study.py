@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ad_hypotheses.ladder.source import SEEDS, source_rung
 from ad_hypotheses.progress import Progress, duration
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.words import counted
+from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.behave.battery import BATTERY, TESTS, BehaviourTest
 from ad_hypotheses.studies.behave.condition import Subject
 from ad_hypotheses.studies.behave.measure import Everybody, judged, measure, probabilities
@@ -41,7 +43,7 @@ from ad_hypotheses.studies.data import FRESH, chosen_data, facts_of, histories
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
 from ad_hypotheses.studies.evaluate.curves import spread
 from ad_hypotheses.studies.evaluate.figures import task_numbers
-from ad_hypotheses.studies.evaluate.study import KeptResults
+from ad_hypotheses.studies.evaluate.study import results_store
 from ad_hypotheses.tasks.task import n_tasks_of
 
 KEPT = ".behaved"  # folder in the reports for what was measured, so that no run measures it again
@@ -138,7 +140,7 @@ class _Work:
     everybody: Everybody
     absent: Mapping[str, str]
     settings: BehaviourSettings
-    kept: KeptResults
+    store: Store
 
     @classmethod
     def of(
@@ -157,21 +159,23 @@ class _Work:
         subject = Subject(checkpoint, background, settings.contexts, settings.seed)
         asked: list[int | str] = [MEASURED_AS, settings.contexts, settings.seeds, settings.seed]
         asked += [file.read_text(encoding="utf-8") for file in files]
-        return cls(choice, subject, everybody, absent, settings, KeptResults.of(choice, asked, kept))
+        return cls(choice, subject, everybody, absent, settings, results_store(choice, asked, kept))
 
     def run(self, progress: Progress) -> ModelBehaviour:
         reasons = {test.name: test.lacks(self.subject) for test in self.settings.tests}
         tests = [test for test in self.settings.tests if not reasons[test.name]]
         data = chosen_data(self.settings.data, self.subject.task, self.subject.config.kept_episodes)
         parts = [*(test.name for test in tests), *(f"data {name}" for name in data)]
-        left = [part for part in parts if part not in self.kept.results]
+        left = [part for part in parts if part not in self.store.plain]
         progress.say(self._cost(len(left), len(parts)))
         progress.begin(f"asking {self.choice.name}", len(parts), "parts", done=len(parts) - len(left))
         for number, part in enumerate(left, len(parts) - len(left) + 1):
             progress.note(part)
             began = time.monotonic()
-            result = self._test(TESTS[part]) if part in TESTS else self._data(part.removeprefix("data "))
-            self.kept.add(part, result)
+            measured = (
+                partial(self._test, TESTS[part]) if part in TESTS else partial(self._data, part.removeprefix("data "))
+            )
+            self.store.get(part, measured)
             progress.reach(number, f"{part} took {duration(time.monotonic() - began)}")
         return self._found(tests, {name: reason for name, reason in reasons.items() if reason}, data)
 
@@ -228,7 +232,7 @@ class _Work:
         return result
 
     def _found(self, tests: Sequence[BehaviourTest], left_out: dict[str, str], data: Sequence[str]) -> ModelBehaviour:
-        results, checkpoint = self.kept.results, self.choice.checkpoint
+        results, checkpoint = self.store.plain, self.choice.checkpoint
         for test in tests:
             if results[test.name]["record"] is None:
                 left_out[test.name] = "no context can be built in which rungs disagree"
@@ -254,7 +258,7 @@ class _Work:
         chances: dict[str, list[float]] = {}
         cells, clusters = [], []
         for number, test in enumerate(tests):
-            for cell in self.kept.results[test.name]["decisions"]:
+            for cell in self.store.plain[test.name]["decisions"]:
                 cells += [1000 * number + cell["cell"]] * len(cell["clusters"])
                 clusters += [f"{number} {cluster}" for cluster in cell["clusters"]]
                 for who, values in cell["chances"].items():

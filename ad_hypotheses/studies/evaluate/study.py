@@ -6,28 +6,24 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.train import split
-from ad_hypotheses.errors import UserError
 from ad_hypotheses.progress import Progress, duration
 from ad_hypotheses.report.markdown import describe
-from ad_hypotheses.storage.checked import checked_json, read_checked_json
-from ad_hypotheses.storage.files import write_atomically
+from ad_hypotheses.storage.checked import digest_of, read_checked_json
+from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.evaluate.ablations import ablation_parts, ablations
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
 from ad_hypotheses.studies.evaluate.curves import TASK_SETS, EvaluationPart, curve_parts, in_context
 from ad_hypotheses.studies.evaluate.learners import counted
 from ad_hypotheses.studies.evaluate.record import Evaluated, Evaluation
 from ad_hypotheses.studies.evaluate.summary import curve_unit, mean_optimum, seen
-from ad_hypotheses.tasks import Facts
 from ad_hypotheses.tasks.task import n_tasks_of
 
 KEPT = ".evaluated"  # folder in the reports for what was measured, so that no run measures it again
@@ -52,49 +48,25 @@ class EvaluationSettings:
     device: str
 
 
-@dataclass
-class KeptResults:
-    """The results of a model's parts, kept in a file so that no run measures them again.
+def results_store(choice: CheckpointChoice, asked: Sequence[Any], folder: Path | None) -> Store:
+    """Return what is known of a model; what was measured with other options has a file of its own, and stays.
 
-    Attributes:
-        path: Of the file; None to keep nothing.
-        key: What they were measured with; results of another key are not read.
-        results: By the name of the part.
+    Args:
+        choice: The model; its weights, its configuration and the code of its task and source count.
+        asked: Everything else that the results depend on, as JSON can hold it.
+        folder: Where results are kept, so that no run measures them again; None to keep nothing.
     """
-
-    path: Path | None
-    key: str
-    results: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, choice: CheckpointChoice, asked: Sequence[Any], folder: Path | None) -> KeptResults:
-        """Return what is known of a model; what was measured with other options has a file of its own, and stays.
-
-        Args:
-            choice: The model; its weights, its configuration and the code of its task and source count.
-            asked: Everything else that the results depend on, as JSON can hold it.
-            folder: Where results are kept; None to keep nothing.
-        """
-        config = choice.checkpoint.config
-        digest = hashlib.sha256(json.dumps([choice.checkpoint.sha256, config.model_dump(), *asked]).encode())
-        digest.update(config.code_digest().encode())
-        key = digest.hexdigest()
-        return cls(None, key) if folder is None else cls.open(folder / f"{choice.name}-{key[:12]}.json", key)
-
-    @classmethod
-    def open(cls, path: Path, key: str) -> KeptResults:
-        """Read what is there; what is damaged or older is measured again."""
-        content = read_checked_json(path)
-        return cls(path, key, content["results"] if content and content["key"] == key else {})
-
-    def add(self, name: str, result: Any) -> None:
-        """Keep a result; a disk that takes nothing stops no evaluation."""
-        self.results[name] = result
-        if self.path is None:
-            return
-        with suppress(OSError, UserError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, checked_json({"key": self.key, "results": self.results}))
+    config = choice.checkpoint.config
+    digest = hashlib.sha256(json.dumps([choice.checkpoint.sha256, config.model_dump(), *asked]).encode())
+    digest.update(config.code_digest().encode())
+    key = digest.hexdigest()
+    store = Store(folder, f"{choice.name}-{key[:12]}", must_keep=False)
+    if folder is not None and not store.plain:  # versions before kept all results of a model in one JSON object
+        earlier = read_checked_json(folder / f"{store.key}.json")
+        if isinstance(earlier, dict) and earlier.get("key") == key:
+            for name, result in earlier["results"].items():
+                store.get(name, partial(dict, result))
+    return store
 
 
 def evaluate(
@@ -124,7 +96,7 @@ def evaluate(
         What was found of each.
     """
     progress, settings = progress or Progress(), EvaluationSettings(rollouts, seed, quick, device)
-    stores = [KeptResults.of(choice, _asked(settings), kept) for choice in checkpoints]
+    stores = [results_store(choice, _asked(settings), kept) for choice in checkpoints]
     with progress.stopping(lambda: _stopped(kept, stores)):
         parts = [_parts(choice.checkpoint.model, choice.checkpoint.config, settings) for choice in checkpoints]
         _announce(checkpoints, parts, stores, rollouts, progress)
@@ -134,7 +106,7 @@ def evaluate(
         ]
         _run(works, progress)
         evaluations = [
-            _evaluated(choice, {part.name: store.results[part.name] for part in own_parts}, settings)
+            _evaluated(choice, {part.name: store.plain[part.name] for part in own_parts}, settings)
             for choice, own_parts, store in zip(checkpoints, parts, stores, strict=True)
         ]
     return Evaluation(command, evaluations)
@@ -142,9 +114,9 @@ def evaluate(
 
 def evaluated(model: ADTransformer, config: Config, rollouts: int, seed: int, progress: Progress) -> dict[str, Any]:
     """Return the learning curves of a model, showing what is done."""
-    results: dict[str, Any] = {}
-    _run([_Work("", model, curve_parts(model, config, rollouts, seed), KeptResults(None, "", results))], progress)
-    return in_context(results, rollouts, seed)
+    store = Store(None)
+    _run([_Work("", model, curve_parts(model, config, rollouts, seed), store)], progress)
+    return in_context(store.plain, rollouts, seed)
 
 
 @dataclass(frozen=True)
@@ -154,7 +126,7 @@ class _Work:
     name: str
     model: ADTransformer
     parts: Sequence[EvaluationPart]
-    kept: KeptResults
+    store: Store
 
 
 def _parts(model: ADTransformer, config: Config, settings: EvaluationSettings) -> list[EvaluationPart]:
@@ -165,19 +137,17 @@ def _parts(model: ADTransformer, config: Config, settings: EvaluationSettings) -
 def _announce(
     chosen: Sequence[CheckpointChoice],
     parts: Sequence[Sequence[EvaluationPart]],
-    stores: Sequence[KeptResults],
+    stores: Sequence[Store],
     rollouts: int,
     progress: Progress,
 ) -> None:
     n_parts = sum(map(len, parts))
-    known = sum(
-        part.name in store.results for own_parts, store in zip(parts, stores, strict=True) for part in own_parts
-    )
+    known = sum(part.name in store.plain for own_parts, store in zip(parts, stores, strict=True) for part in own_parts)
     steps = sum(
         part.steps
         for own_parts, store in zip(parts, stores, strict=True)
         for part in own_parts
-        if part.name not in store.results
+        if part.name not in store.plain
     )
     lives = f"in which models live {counted(steps, 'step')} in up to {counted(rollouts, 'life', 'lives')} at once"
     models = chosen[0].name if len(chosen) == 1 else f"{len(chosen)} models"
@@ -193,7 +163,7 @@ def _run(works: Sequence[_Work], progress: Progress) -> None:
         (work, part, part.steps * _cost(work.model))
         for work in works
         for part in work.parts
-        if part.name not in work.kept.results
+        if part.name not in work.store.plain
     ]
     total, done, announced = sum(cost for _, _, cost in left), 0.0, False
     progress.begin("evaluating", 100, "%")
@@ -213,7 +183,7 @@ def _run(works: Sequence[_Work], progress: Progress) -> None:
                 progress.say(f"about {duration(passed / share)} for all of it")
 
         lived(0)
-        work.kept.add(part.name, part.run(lived))
+        work.store.get(part.name, partial(part.run, lived))
         done += cost
     progress.reach(100)
 
@@ -253,18 +223,9 @@ def _evaluated(choice: CheckpointChoice, results: Mapping[str, Any], settings: E
         results={**curves, **ablations(results, config, settings.rollouts, settings.seed)},
         seen=seen(config),
         positions=config.model.positions,
-        facts={tasks: _digest(facts[tasks]) for tasks in curves["figures"]},
+        facts={tasks: digest_of(facts[tasks])[:16] for tasks in curves["figures"]},
         by_task={tasks: results[f"{tasks}/model"]["by_task"] for tasks in curves["figures"]},
     )
-
-
-def _digest(facts: Facts) -> str:
-    """Return a digest of tasks, by which those of two models are known to be the same."""
-    digest = hashlib.sha256()
-    for name, fact in sorted(facts.items()):
-        values = np.ascontiguousarray(fact)
-        digest.update(f"{name} {values.dtype.str} {values.shape} ".encode() + values.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _asked(settings: EvaluationSettings) -> list[int | str]:
@@ -272,7 +233,7 @@ def _asked(settings: EvaluationSettings) -> list[int | str]:
     return [MEASURED_AS, settings.seed, settings.rollouts, settings.device]
 
 
-def _stopped(kept: Path | None, stores: Sequence[KeptResults]) -> str:
-    if kept is None or not any(store.results for store in stores):
+def _stopped(kept: Path | None, stores: Sequence[Store]) -> str:
+    if kept is None or not any(store.plain for store in stores):
         return "stopped before anything was measured; nothing was written."
     return f"stopped; what was measured is kept in {kept}; the same command goes on."

@@ -13,15 +13,14 @@ import numpy as np
 from jaxtyping import Float
 
 from ad_hypotheses.causal.attribute import MEMORY, agreement, attribute, screen
-from ad_hypotheses.causal.effects import Direction
+from ad_hypotheses.causal.effects import Direction, fingerprint
 from ad_hypotheses.causal.effects import plan as cut_up
 from ad_hypotheses.causal.history_pairs import HistoryPairs
 from ad_hypotheses.causal.metrics import METRICS
-from ad_hypotheses.causal.resume import fingerprint, kept_or_made
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.language.edges import Edge
-from ad_hypotheses.storage.scratch import Scratch
+from ad_hypotheses.storage.scratch import Scratch, store_in
 
 SAMPLE = 32  # edges drawn at random: a rank correlation of them is known to about a sixth
 GRADIENT = 1  # runs a history: the gradient at the run that is patched
@@ -90,15 +89,14 @@ def attribute_or_resume(
     size = cut_up(model, n_rows, n_steps, len(edges), memory).rows
     limit = MEMORY if memory is None else min(memory, MEMORY)
     identity = (ATTRIBUTED_AS, metric, steps, direction, [*map(str, edges)])
-    parts, order = [], pairs.order
+    parts, order, store = [], pairs.order, store_in(scratch, "attributions")
     for rows in pairs.part(order).split(size):
         part = pairs.part(order[rows])
 
         def make(part: HistoryPairs = part) -> dict[str, np.ndarray]:
-            return {"found": attribute(model, part, edges, metric, steps, direction=direction, memory=limit)}
+            return {"attributions": attribute(model, part, edges, metric, steps, direction=direction, memory=limit)}
 
-        path = None if scratch is None else scratch.file(f"{fingerprint(model, part, identity)}.npz")
-        parts.append(kept_or_made(path, make)[0]["found"])
+        parts.append(store.get(fingerprint(model, part, identity), make)["attributions"])
         progress(part.reference.n_rows)
     return np.concatenate(parts, axis=1)[:, np.argsort(order)]
 

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import CapacityError, HypothesisError
 from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath
-from ad_hypotheses.language.history import History
+from ad_hypotheses.language.history import History, history_digest
+from ad_hypotheses.storage.checked import digest_of
 from ad_hypotheses.studies.scrub.kept import graph_digest
 
 POSITIONS = 1000  # of each regime for which donors are made, since a made row serves one position
@@ -132,8 +133,8 @@ def fingerprint(node: BoundNode, history: History) -> bytes:
         return b""
     rng = np.random.default_rng(0)
     drawn = node.symmetry.draw(history, rng.integers(history.n_steps, size=history.n_rows), rng)
-    arrays = [drawn.history.observations, drawn.history.actions, drawn.history.rewards, drawn.names]
-    return b"".join(np.ascontiguousarray(array).tobytes() for array in arrays if array is not None)
+    names = {} if drawn.names is None else {"names": drawn.names}
+    return f"{history_digest(drawn.history)} {digest_of(names)}".encode()
 
 
 def claim_digest(graph: BoundGraph, history: History) -> str:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,6 @@ from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
 from ad_hypotheses.distill.memory import give_back_freed_memory
 from ad_hypotheses.language.check import BoundGraph
-from ad_hypotheses.storage.checked import read_checked_arrays, write_checked_arrays
-from ad_hypotheses.storage.files import replacing
 from ad_hypotheses.studies.scrub.extent import POOL_APART, ROWS_ALONE, ROWS_APART, Extent
 from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.kept import Remembered, array_bytes, graph_digest, remembered
@@ -28,7 +25,8 @@ from ad_hypotheses.studies.scrub.made import sampled_positions
 
 SCRUBBED, STRUCTURE, WITH_SELF, INDEPENDENT = "scrubbed", "structure", "self-donors", "independent"
 BROKEN = "broken symmetry"
-SAID = ("nodes", "root_movement", "any_step", "independent", "together", "half_pool")
+PLAIN = ("nodes", "root_movement", "any_step", "independent", "together", "half_pool")
+VARIANTS = ("losses", "kl", "has_donor")
 EXACT_BELOW = 1e-5  # relative norm under which a site is a function of its feature, up to rounding
 REPEATS = 10_000  # first pass of the constant-feature runs, so that they share no draw with the hypothesis
 HALF = 20_000  # pass with half of the pool
@@ -89,52 +87,25 @@ class Measured:
         """Share of the draws whose donor is another row, at the node where it is smallest."""
         return min((float(node["swapped"]) for node in self.nodes.values()), default=0.0)
 
-    def save(self, path: Path) -> None:
-        """Write everything to a file that :meth:`load` reads."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return everything as arrays, which :meth:`of_arrays` reads."""
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        arrays["meta"] = np.array(json.dumps({name: getattr(self, name) for name in SAID}))
-        for kind in ("losses", "kl", "has_donor"):
+        arrays["meta"] = np.array(json.dumps({name: getattr(self, name) for name in PLAIN}))
+        for kind in VARIANTS:
             arrays |= {f"{kind} {name}": value for name, value in getattr(self, kind).items()}
-        with path.open("wb") as file:
-            write_checked_arrays(file, arrays)
+        return arrays
 
     @classmethod
-    def load(cls, path: Path) -> Measured | None:
-        """Read what :meth:`save` wrote; None if it is not there as it was written."""
-        content = read_checked_arrays(path)
-        if content is None:
-            return None
+    def of_arrays(cls, content: Mapping[str, np.ndarray]) -> Measured:
+        """Return what :meth:`arrays` was called on."""
         by_name: dict[str, dict[str, Any]] = {
             kind: {name.partition(" ")[2]: value for name, value in content.items() if name.startswith(f"{kind} ")}
-            for kind in ("losses", "kl", "has_donor")
+            for kind in VARIANTS
         }
         names = ("tested", "same_argmax", "probabilities", "weights")
         arrays = {name: content[name] for name in names if name in content}
         fields: dict[str, Any] = by_name | arrays | json.loads(str(content["meta"]))
         return cls(**fields)
-
-
-def kept_or_measured(
-    path: Path | None, make: Callable[[], Measured], kept: Callable[[], None] = lambda: None
-) -> Measured:
-    """Return what lies on disk, or measure it and keep it there.
-
-    Args:
-        path: Where; None to keep nothing. A file that is damaged is made anew.
-        make: Measures.
-        kept: Called where nothing had to be measured.
-    """
-    if path is None:
-        return make()
-    measured = Measured.load(path)
-    if measured is None:
-        measured = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            measured.save(temporary)
-        return measured
-    kept()
-    return measured
 
 
 def measure(

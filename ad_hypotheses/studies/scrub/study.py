@@ -18,11 +18,13 @@ from ad_hypotheses.evidence.estimate import require_estimable
 from ad_hypotheses.evidence.plain_data import Curve
 from ad_hypotheses.evidence.verdict import TESTED_AT_LEAST, Judgement, draws_for, judge
 from ad_hypotheses.language.check import Bound, bind
+from ad_hypotheses.language.history import history_digest
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.report.screen import size
 from ad_hypotheses.storage.places import MODELS
-from ad_hypotheses.storage.scratch import Scratch
+from ad_hypotheses.storage.scratch import Scratch, store_in
+from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.adversary.attack import challenge
 from ad_hypotheses.studies.adversary.plan import plan
 from ad_hypotheses.studies.data import EDITED
@@ -40,7 +42,7 @@ from ad_hypotheses.studies.scrub.cost import Cost, refuse_too_large
 from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.kept import Kept, Remembered, remembered
 from ad_hypotheses.studies.scrub.made import claim_digest
-from ad_hypotheses.studies.scrub.measure import Extent, Measured, kept_or_measured, measure
+from ad_hypotheses.studies.scrub.measure import Extent, Measured, measure
 from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study
 from ad_hypotheses.studies.scrub.undeclared import undeclared_arrows
 
@@ -224,6 +226,7 @@ def _measure(
     is_first = ground is study.grounds[0]
     of_data = data_key(study.checkpoint, ground, settings)
     memory = None if kept is None else Remembered(kept, of_data)
+    store = store_in(scratch, "claims")
     for claim in study.claims:
         if ground.data not in claim.bounds:
             continue
@@ -231,11 +234,11 @@ def _measure(
         progress.note(f"{bound.hypothesis.name or bound.root} on {ground.data}")
         extent = settings.extent(claim.kind == "hypothesis", is_first)
         of_claim = claim_digest(bound, ground.references)
-        path = _file(scratch, f"{_key(of_data, extent, of_claim)}.npz")
+        name = _key(of_data, extent, of_claim)
         measured = remembered(
             memory,
             ("claim", extent, of_claim),
-            partial(_measured, ground, bound, extent, settings, path, progress.advance, memory),
+            partial(_measured, ground, bound, extent, settings, name, store, progress.advance, memory),
             lambda measured: measured.bytes,
         )
         evidence, at_stake = weigh(ground, measured, resampling)
@@ -243,10 +246,6 @@ def _measure(
             require_estimable(evidence["all"])
         policy = bound.hypothesis.policy(ground.references)
         claim.measured.append(MeasuredClaim(ground, bound, measured, policy, evidence, at_stake))
-
-
-def _file(scratch: Scratch | None, name: str) -> Path | None:
-    return None if scratch is None else scratch.file(name)
 
 
 def _cost(study: BoundStudy, settings: ScrubSettings, n_boot: int) -> Cost:
@@ -274,10 +273,10 @@ def _attacked(study: BoundStudy, settings: ScrubSettings, scratch: Scratch | Non
     assert attack is not None
     progress.note(f"adversary against {claim.hypothesis.name or claim.bound.root}")
     of_data, of_claim = data_key(study.checkpoint, ground, settings), claim_digest(claim.bound, ground.references)
-    path = _file(scratch, f"{_key(of_data, settings.extent(True, True), of_claim)}-adversary-{attack.key}.npz")
+    store = store_in(scratch, f"attack-{_key(of_data, settings.extent(True, True), of_claim)}-{attack.key}")
     baseline = exact_baseline(ground.log_probs, ground.references.actions, self_donors=False)
     where = (study.checkpoint.model, ground.references, ground.masks, baseline)
-    return challenge(attack, *where, path, progress.advance)
+    return challenge(attack, *where, store, progress.advance)
 
 
 def _measured(
@@ -285,15 +284,17 @@ def _measured(
     bound: Bound,
     extent: Extent,
     settings: ScrubSettings,
-    path: Path | None,
+    name: str,
+    store: Store,
     done: Callable[[int], None],
     memory: Remembered | None,
 ) -> Measured:
-    return kept_or_measured(
-        path,
-        lambda: measure(ground, bound, extent, settings.options, settings.seed, done, memory),
+    arrays = store.get(
+        name,
+        lambda: measure(ground, bound, extent, settings.options, settings.seed, done, memory).arrays(),
         lambda: done(extent.forwards(bound, settings.options)),
     )
+    return Measured.of_arrays(arrays)
 
 
 def _key(of_data: str, extent: Extent, of_claim: str) -> str:
@@ -304,11 +305,7 @@ def _key(of_data: str, extent: Extent, of_claim: str) -> str:
 def data_key(checkpoint: Checkpoint, ground: Ground, settings: ScrubSettings) -> str:
     """Return a digest of the weights, the data, the settings of the engine and the engine."""
     how = (MEASURED_AS, checkpoint.sha256, ground.data, ground.n_references, settings.options, settings.seed)
-    digest = hashlib.sha256(repr(how).encode())
-    history = ground.history
-    for array in (history.observations, history.actions, history.rewards):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    return hashlib.sha256(repr((how, history_digest(ground.history))).encode()).hexdigest()
 
 
 def _study(
