@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import pytest
 
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.known.claims import KnownClaim, claims_of
@@ -16,6 +18,13 @@ from ad_hypotheses.studies.scrub.study import run_studies
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS, CLAIMS = ROOT / "models", ROOT / "hypotheses" / "known"
+
+
+def thinned(networks: Sequence[Known], *usual: str) -> pytest.MarkDecorator:
+    """Return a parametrization over networks; those that are not named here are tested with `--runslow` only."""
+    marks = {known.name: () if known.name in usual else (pytest.mark.slow,) for known in networks}
+    parameters = [pytest.param(known, id=known.name, marks=marks[known.name]) for known in networks]
+    return pytest.mark.parametrize("known", parameters)
 
 
 def claims_by_name(known: Known) -> dict[str, KnownClaim]:

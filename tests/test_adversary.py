@@ -574,6 +574,7 @@ def test_scrub_reports_it_with_the_command_that_does_it_again(cli, stay):
     assert "adversary" not in plain.out + Path(f"plain/{REPORT}.md").read_text()
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_ctrl_c_to_the_same_report(cli, stay, monkeypatch):
     typed = ("scrub", stay, *QUICK, "--adversary")
     assert cli(*typed, "--reports", "whole").code == 0

@@ -63,6 +63,7 @@ def test_an_edge_cannot_need_more_than_a_forward(patch):
         assert 0 < min(needs) < max(needs) < patch.forward_flops(case)
 
 
+@pytest.mark.slow
 def test_matched_counterfactuals_are_timed_with_and_without_what_they_share(matched, capsys):
     matched.main(["--rows", "8", "--every", "150", "--rounds", "1"])
     first, heads, *lines = capsys.readouterr().out.splitlines()

@@ -178,6 +178,7 @@ def trial_of(
     return CalibrationTrial(NETWORK, rows, 3 * rows, 1, data, replicate, seed)
 
 
+@pytest.mark.slow
 def test_a_trial_finds_what_scrubbing_the_file_finds(few_claims, tmp_path):
     trial = trial_of(40, 3, 5, ("source", "own"))
     outcomes = {item.claim: item for item in run_trial(few_claims, trial)}
@@ -301,6 +302,7 @@ def command(capsys, place: Workplace, *more: str) -> Ran:
     return run_main(("calibrate", "--only", NETWORK, "--quick", "--workers", "1", *folders, *more), capsys)
 
 
+@pytest.mark.slow
 def test_an_interrupted_calibration_goes_on_and_ends_as_if_nothing_had_been(place, capsys, monkeypatch):
     done: list[object] = []
 
@@ -342,6 +344,7 @@ def test_an_interrupted_calibration_goes_on_and_ends_as_if_nothing_had_been(plac
         assert (Path("reports") / picture).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_calibration_from_python_returns_its_record_and_writes_and_prints_nothing(place, tmp_path, capsys):
     design = dataclasses.replace(TINY, replicates={12: 1}, covered={}, pairs=0, exact=(8, 8, 0), compared=8)
     listener = Listener()

@@ -324,7 +324,9 @@ def test_models_on_different_tasks_are_grouped_and_named_by_task():
 
 
 @pytest.mark.pictures
-@pytest.mark.parametrize("models", [[evaluated()], [evaluated(), evaluated("two", 0.4)], GRID], ids=len)
+@pytest.mark.parametrize(
+    "models", [[evaluated()], [evaluated(), evaluated("two", 0.4)], pytest.param(GRID, marks=pytest.mark.slow)], ids=len
+)
 def test_the_same_figures_give_the_same_files(models, tmp_path):
     written = []
     for run in ("a", "b"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hooked import hook_of, replaced
+from known_claims import thinned
 from listener import Updates
 from torch import Tensor
 
@@ -131,6 +132,7 @@ def test_the_surprise_of_a_policy_by_itself_is_nothing(lesson):
     assert surprise(torch.zeros(2, 4, 3), certain).item() == pytest.approx(np.log(3))
 
 
+@pytest.mark.slow
 def test_training_makes_the_claim_true_and_the_rest_idle(tiny, truth, tmp_path):
     model, record = teach(tiny, truth, decided, tmp_path)
     held = lives(tiny, 128, seed=9)
@@ -248,7 +250,7 @@ def with_others(model, tokens: Tensor, writers: Iterable[Writer]) -> np.ndarray:
         return model.run_with_hooks(tokens, fwd_hooks=hooks).log_softmax(-1).double().numpy()
 
 
-@pytest.mark.parametrize("known", TRAINED, ids=lambda known: known.name)
+@thinned(TRAINED, "win-stay-trained", "retrieval-trained")
 def test_plain_hooks_find_a_trained_circuit_where_it_is_claimed_and_nowhere_else(known):
     """The engine that training, proof and studies share has no part in this."""
     here = load(known.model, ROOT / "models")
@@ -273,7 +275,7 @@ def test_plain_hooks_find_a_trained_circuit_where_it_is_claimed_and_nowhere_else
     assert all(kept(needed) < 0.2 for needed in claimed)
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])
+@pytest.mark.parametrize("pair", [PAIRS[0], pytest.param(PAIRS[1], marks=pytest.mark.slow)], ids=lambda pair: pair[0])
 def test_pairs_behave_alike_and_differ_inside(pair):
     one, other = (load(f"known-{name}", ROOT / "models") for name in pair)
     history = lives(one.config, 64, seed=4)

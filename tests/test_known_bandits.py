@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from in_process import Ran, run_main
-from known_claims import MODELS, ROOT, claims_by_name, verdicts
+from known_claims import MODELS, ROOT, claims_by_name, thinned, verdicts
 from listener import Listener
 
 from ad_hypotheses.distill.checkpoint import load
@@ -175,7 +175,7 @@ def test_files_hold_the_claims_that_are_judged(known: Known) -> None:
     assert set(claims) >= set(NOT_REFUTED.get(known.name, ()))
 
 
-@by_name
+@thinned(BANDITS, "win-stay", "return-level")
 def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -> None:
     wrong = [claim for claim in claims_by_name(known).values() if claim.kind == "wrong site"]
     only = {"truth", min(claim.name for claim in wrong if claim.hypothesis.control_of)}
@@ -315,6 +315,7 @@ def test_the_verb_makes_a_network_and_says_how_exact_it_is(known_cli, monkeypatc
     assert (made.folder / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_from_python_a_network_is_made_without_a_word(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr("ad_hypotheses.known.build.ROLLOUTS", 8)
     shutil.copytree(MODELS / "known-win-stay", tmp_path / "known-win-stay", ignore=lambda *_: {"weights.safetensors"})

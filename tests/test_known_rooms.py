@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from known_claims import MODELS, ROOT, claims_by_name, verdicts
+from known_claims import MODELS, ROOT, claims_by_name, thinned, verdicts
 
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.distill.rollout import rollout
@@ -255,7 +255,7 @@ def test_the_truth_is_the_rule(known: Known) -> None:
     np.testing.assert_allclose(said, RULES[known.rule].policy(history, config.make_task()), atol=1e-12)
 
 
-@by_name
+@thinned(ROOMS, "gate", "reflex")
 def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -> None:
     settings = ScrubSettings(60, 1, pool=240, data=("source",), rollouts=0)
     (truth,) = verdicts(known, settings, tmp_path, {"truth"})
@@ -268,6 +268,7 @@ def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -
     assert everywhere.kl < 1e-6
 
 
+@pytest.mark.slow
 def test_claims_about_a_clock_are_found_out_only_by_donors_from_other_steps(tmp_path: Path) -> None:
     known, settings = KNOWN["schedule"], ScrubSettings(36, 1, pool=108, data=("source",), rollouts=0)
     names = {"truth", "no_schedule", "learns_to_insist"}
@@ -279,6 +280,7 @@ def test_claims_about_a_clock_are_found_out_only_by_donors_from_other_steps(tmp_
         assert any("Test that with `align='any'`" in one for one in claim.warnings) == (claim.name != "truth")
 
 
+@pytest.mark.slow
 def test_what_helps_as_often_as_it_hurts_is_no_fidelity(tmp_path: Path) -> None:
     known, settings = KNOWN["superstition"], ScrubSettings(64, 1, pool=256, data=("source",), rollouts=0)
     names = {"truth", "plain_retrieval", "only_the_habit", "only_the_goal"}

@@ -137,6 +137,7 @@ def beta():
         return judged(load_hypotheses(ROOT / "hypotheses" / "beta.py", "beta")[0])
 
 
+@pytest.mark.slow
 def test_what_a_bandit_knows_of_its_arms_is_kept(beta):
     _, judgement, record = beta
     figures = {regime.name: regime for regime in record.regimes}

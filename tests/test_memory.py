@@ -101,6 +101,7 @@ TINY = {"n_layers": 2, "n_heads": 2, "d_model": 16}
             6,
             {"rows": 32, "pool": 160, "passes": 1, "data": ["source"]},
             id="small",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             TINY,
