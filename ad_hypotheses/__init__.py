@@ -9,17 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ad_hypotheses.explorer.start import explore
     from ad_hypotheses.known.calibration.record import Calibration
     from ad_hypotheses.language.history import History
     from ad_hypotheses.language.hypothesis import Hypothesis, node
     from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
-    from ad_hypotheses.library.data import counterfactual, edit, histories, rollout
+    from ad_hypotheses.library.data import change_facts, counterfactual, edit, histories, rearrange, rollout
     from ad_hypotheses.library.listings import hypotheses, models, reports
-    from ad_hypotheses.library.look import attention, attribution
+    from ad_hypotheses.library.look import attention, attribution, decisions, learners
     from ad_hypotheses.library.model import Model, load
     from ad_hypotheses.library.patch import patch
     from ad_hypotheses.library.scrub import scrub, scrub_at
     from ad_hypotheses.library.studies import calibrate, evaluate, read, sweep, train
+    from ad_hypotheses.studies.decisions import Decisions, LearnerDecisions
     from ad_hypotheses.studies.edits import Pair
     from ad_hypotheses.studies.evaluate.record import Evaluation
     from ad_hypotheses.studies.look import AttentionPattern, Attribution
@@ -32,9 +34,11 @@ _HOMES = {
     "AttentionPattern": "studies.look",
     "Attribution": "studies.look",
     "Calibration": "known.calibration.record",
+    "Decisions": "studies.decisions",
     "Evaluation": "studies.evaluate.record",
     "History": "language.history",
     "Hypothesis": "language.hypothesis",
+    "LearnerDecisions": "studies.decisions",
     "Model": "library.model",
     "Pair": "studies.edits",
     "PatchStudy": "studies.patch.record",
@@ -44,13 +48,17 @@ _HOMES = {
     "attention": "library.look",
     "attribution": "library.look",
     "calibrate": "library.studies",
+    "change_facts": "library.data",
     "counterfactual": "library.data",
+    "decisions": "library.look",
     "edit": "library.data",
     "embed": "language.sites",
     "evaluate": "library.studies",
+    "explore": "explorer.start",
     "head": "language.sites",
     "histories": "library.data",
     "hypotheses": "library.listings",
+    "learners": "library.look",
     "load": "library.model",
     "logits": "language.sites",
     "mlp": "language.sites",
@@ -59,6 +67,7 @@ _HOMES = {
     "patch": "library.patch",
     "pos": "language.sites",
     "read": "library.studies",
+    "rearrange": "library.data",
     "reports": "library.listings",
     "rollout": "library.data",
     "scrub": "library.scrub",
@@ -77,9 +86,11 @@ __all__ = [
     "AttentionPattern",
     "Attribution",
     "Calibration",
+    "Decisions",
     "Evaluation",
     "History",
     "Hypothesis",
+    "LearnerDecisions",
     "Model",
     "Pair",
     "PatchStudy",
@@ -89,13 +100,17 @@ __all__ = [
     "attention",
     "attribution",
     "calibrate",
+    "change_facts",
     "counterfactual",
+    "decisions",
     "edit",
     "embed",
     "evaluate",
+    "explore",
     "head",
     "histories",
     "hypotheses",
+    "learners",
     "load",
     "logits",
     "mlp",
@@ -104,6 +119,7 @@ __all__ = [
     "patch",
     "pos",
     "read",
+    "rearrange",
     "reports",
     "rollout",
     "scrub",

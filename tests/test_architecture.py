@@ -33,6 +33,7 @@ ORDER = (
     "studies",
     "known",
     "library",
+    "explorer",
     "cli",
     "__main__",
 )
@@ -55,7 +56,10 @@ HOMES = {
     },
     "pandas": {"language/history_view.py", "studies/tables.py", "library/listings.py"},
     "jinja2": {"report/templates.py"},
-    "pydantic": {"distill/config.py", "distill/record.py", "studies/records.py"},
+    "pydantic": {"distill/config.py", "distill/record.py", "studies/records.py", "explorer/"},
+    "fastapi": {"explorer/"},
+    "starlette": {"explorer/"},
+    "uvicorn": {"explorer/start.py"},
     "yaml": {"distill/", "studies/sweep/grid.py"},
     "safetensors": {"distill/", "library/model.py"},
     "torch": {
@@ -64,6 +68,7 @@ HOMES = {
         "studies/",
         "known/",
         "library/",
+        "explorer/session.py",
         "cli/",
         "sources/actor_critic.py",
         "language/global_state.py",

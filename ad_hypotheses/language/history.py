@@ -232,6 +232,11 @@ class History:
         """Sum of the rewards visible at this step. [batch, step]"""
         return np.cumsum(self.previous_rewards, axis=1)
 
+    def returns(self) -> Float[np.ndarray, "batch episode"]:
+        """Sum of the rewards of each episode, up to the last that any history has. [batch, episode]"""
+        inside = self.episode[..., None] == np.arange(int(self.episode.max(initial=-1)) + 1)
+        return (inside * self.rewards[..., None]).sum(axis=1)
+
     def so_far(self) -> Int[np.ndarray, "batch step"]:
         """A number for everything that was shown up to this step: the finest feature there is. [batch, step]
 

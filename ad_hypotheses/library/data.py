@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.library.model import Model, loaded
 from ad_hypotheses.library.scrub import model_of
-from ad_hypotheses.studies import edits
+from ad_hypotheses.studies import contexts, edits
 from ad_hypotheses.studies.data import ModelActor, facts_of
 from ad_hypotheses.studies.edits import Pair, Then
 from ad_hypotheses.studies.evaluate.curves import spread
@@ -69,8 +71,8 @@ def edit(
         action: What is done instead, by name or number.
         reward: What is paid instead.
         observation: What is seen instead, a number for each channel; only with `then="nothing"`.
-        then: Who decides what follows: `"world"` answers the recorded actions, `"model"` goes on from there, or
-            `"nothing"` else changes.
+        then: Who decides what follows: `"world"` answers the recorded actions to the end of the episode, `"model"`
+            goes on from there, or `"nothing"` else changes.
         model: The model that goes on, or its name; also says of which tasks histories are that were made by hand.
         seed: Of what chance decides, and of the model's actions.
 
@@ -87,6 +89,50 @@ def edit(
     checkpoint = None if model is None else loaded(model).checkpoint
     changed = edits.edit(history, step, task, action, reward, observation, then, checkpoint, seed)
     return replace(changed, family=task)
+
+
+def rearrange(history: History, episodes: Sequence[int]) -> History:
+    """Put the episodes of every history into another order; some may be left out, others stand twice.
+
+    Args:
+        history: Histories of episodes of one length; they stay as they are.
+        episodes: Numbers of episodes in their new order, from 0.
+
+    Raises:
+        DataError: There is no such episode, none is left, or episodes are of different lengths.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> history = adh.load("known-retrieval").histories(2)
+        >>> adh.rearrange(history, [1, 0, 0]).episode.max()
+        2
+    """
+    return contexts.rearrange(history, episodes)
+
+
+def change_facts(
+    history: History, step: int, *, model: Model | str | Path | None = None, seed: int = 0, **facts: Any
+) -> History:
+    """Let another task answer what was done, from a step on: move the goal, or change what arms pay.
+
+    Args:
+        history: The histories; they stay as they are.
+        step: The first step that the other task answers.
+        model: Model of whose tasks histories are that were made by hand, or its name.
+        seed: Of what chance decides.
+        **facts: What is different in that task: `goal=(2, 3)`, `means=(0.9, 0.1, 0.1, 0.1, 0.1)`.
+
+    Raises:
+        DataError: There is no such step or fact, a value does not fit, or the histories cannot be lived again.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> history = adh.load("known-retrieval").histories(2)
+        >>> adh.change_facts(history, step=30, goal=(0, 0)).task["goal"].tolist()
+        [[0, 0], [0, 0]]
+    """
+    task = _task(history, model)
+    return replace(contexts.change_facts(history, task, step, facts, seed), family=task)
 
 
 def counterfactual(name: str, history: History, *, model: Model | str | Path | None = None, seed: int = 0) -> Pair:

@@ -1,12 +1,17 @@
-"""Look inside of a model at one step: what every part adds to a logit, and where every head looks."""
+"""Look at a model in one history: what it would do, what every part adds to a logit, and where every head looks."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from ad_hypotheses.language.history import History
 from ad_hypotheses.library.model import Model, loaded
+from ad_hypotheses.studies.decisions import Decisions, LearnerDecisions, ask_learners, decide
 from ad_hypotheses.studies.look import AttentionPattern, Attribution, attend, attribute
+
+# exact copies of models in double precision, each with what tells whether the weights were changed since
+_exact_copies: WeakKeyDictionary[Model, tuple[tuple[tuple[int, int], ...], Model]] = WeakKeyDictionary()
 
 
 def attribution(model: Model | str | Path, history: History, step: int, of: str | int | None = None) -> Attribution:
@@ -32,7 +37,7 @@ def attribution(model: Model | str | Path, history: History, step: int, of: str 
         True
     """
     model = loaded(model)
-    return attribute(model.folded(), model.task, model.name, history, step, of)
+    return attribute(_exact(model), model.task, model.name, history, step, of)
 
 
 def attention(model: Model | str | Path, history: History, step: int) -> AttentionPattern:
@@ -54,3 +59,55 @@ def attention(model: Model | str | Path, history: History, step: int) -> Attenti
     """
     model = loaded(model)
     return attend(model, model.name, history, step)
+
+
+def decisions(model: Model | str | Path, history: History) -> Decisions:
+    """Return what a model would do at every step of a history, and the loss of what was done.
+
+    Args:
+        model: The model, or its name.
+        history: One history.
+
+    Raises:
+        DataError: There is more than one history, or it shows what the model has no embedding for.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> model = adh.load("bandit")
+        >>> adh.decisions(model, model.histories(2)[0]).to_frame().columns.to_list()[:4]
+        ['step', 'taken', 'loss', 'regime']
+    """
+    model = loaded(model)
+    return decide(model, model.task, model.name, history)
+
+
+def learners(
+    model: Model | str | Path, history: History, step: int, *, source: bool = False, seed: int = 0
+) -> LearnerDecisions:
+    """Return what learners whose algorithm is known would do at one step: who knows the task, and baselines of it.
+
+    Args:
+        model: The model whose task family they know, or its name.
+        history: One history.
+        step: Number of the step; negative counts from the end.
+        source: Whether to ask the source of the model too, averaged over its own chance, which takes longer.
+        seed: Of the learners' chance.
+
+    Raises:
+        DataError: There is more than one history, or no such step.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> model = adh.load("bandit")
+        >>> list(adh.learners(model, model.histories(2)[0], step=50).probabilities)
+        ['expert', 'random', 'ucb1', 'thompson', 'bayes-greedy']
+    """
+    return ask_learners(loaded(model).checkpoint_as_read, history, step, source, seed)
+
+
+def _exact(model: Model) -> Model:
+    """Return the folded model in double precision, made once as long as its weights stay as they are."""
+    weights = tuple((weight.data_ptr(), weight._version) for weight in model.parameters())
+    if _exact_copies.get(model, ((), None))[0] != weights:
+        _exact_copies[model] = weights, model.folded().double()
+    return _exact_copies[model][1]

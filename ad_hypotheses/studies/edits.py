@@ -126,8 +126,8 @@ def edit(
         action: What is done instead, by name or number.
         reward: What is paid instead.
         observation: What is seen instead; only with `then="nothing"`, since the world shows where an agent is.
-        then: Who decides what follows: `"world"` lets it answer the recorded actions, `"model"` lets the model go on
-            from there, `"nothing"` leaves all else as recorded.
+        then: Who decides what follows: `"world"` lets it answer the recorded actions to the end of the episode,
+            `"model"` lets the model go on from there, `"nothing"` leaves all else as recorded.
         model: Who goes on.
         seed: Of what chance decides, and of the model's actions.
 
@@ -145,8 +145,9 @@ def edit(
     changed = replace(history, actions=actions, observations=observations)
     rng = np.random.default_rng([seed, step])
     if then != "nothing":
-        # in a world of one state, nothing that comes later depends on the action
-        stop = step + 1 if then == "model" or task.n_states == 1 else history.n_steps
+        # in a world of one state, nothing that comes later depends on the action; else, nothing after the episode
+        episode_end = min(step - step % task.horizon + task.horizon, history.n_steps)
+        stop = step + 1 if then == "model" or task.n_states == 1 else episode_end
         answer = answered(task, history.task, changed.window(stop=stop), rng, since=step)
         changed = continued(answer, changed)
         rewards = changed.rewards.copy()

@@ -84,6 +84,21 @@ class AttentionPattern(Result):
         shown = ", ".join(f"{name} at step {peaks[name]} ({self.weights[name][peaks[name]]:.2f})" for name in sharpest)
         return f"{self.model}, step {self.step}: {len(self.weights)} heads; sharpest: {shown}"
 
+    def shares(self) -> dict[str, dict[str, float]]:
+        """Return how much of its attention each head pays to the steps of each role: `{role: {head: share}}`.
+
+        A step may have several roles, so that shares may sum to more than 1; roles that no step has are left out.
+        """
+        named = dict.fromkeys(role for roles in self.roles for role in roles)
+        return {
+            role: {
+                head: sum(weight for weight, roles in zip(row, self.roles, strict=True) if role in roles)
+                for head, row in self.weights.items()
+            }
+            for role in PAIR_ROLES
+            if role in named
+        }
+
     def to_frame(self) -> Any:
         """Return a line for each step that is looked at, as a pandas.DataFrame.
 
@@ -101,12 +116,12 @@ class AttentionPattern(Result):
 
 @torch.no_grad()
 def attribute(
-    folded: HookedADTransformer, task: Task, name: str, history: History, step: int, of: str | int | None
+    model: HookedADTransformer, task: Task, name: str, history: History, step: int, of: str | int | None
 ) -> Attribution:
     """Return what every writer adds to a logit at one step.
 
     Args:
-        folded: The model, its layer norms folded, of whatever precision; it is computed in double.
+        model: The model, its layer norms folded, in double precision.
         task: Its task family, whose actions `of` names.
         name: Name of the model.
         history: One history.
@@ -116,10 +131,9 @@ def attribute(
     Raises:
         DataError: There is more than one history, or no such step or action.
     """
-    step = _step(history, step)
+    step = chosen_step(history, step)
     signs = _signs(int(history.actions[0, step]) if of is None else of, task)
-    model = folded.double()
-    logits, cache = model.run_with_cache(history.window(stop=step + 1))
+    logits, cache = model.run_with_cache(history.window(stop=step + 1), names_filter=_is_written)
     assert isinstance(cache, Cache)
     direction = sum(sign * model.W_U[:, action] for action, sign in signs.items())
     scale = cache["ln_final.hook_scale"][0, -1] if model.shape.layer_norm else 1.0
@@ -130,6 +144,12 @@ def attribute(
     logit = float(sum(sign * logits[0, -1, action] for action, sign in signs.items()))
     words = " - ".join(task.action_names[action] for action in signs)
     return Attribution(name, words, step, logit, values, logit - sum(values.values()))
+
+
+def _is_written(hook: str) -> bool:
+    """Whether a hook shows what a writer writes, or the scale of the last layer norm."""
+    names = ("hook_result", "hook_mlp_out", "hook_pos_embed", "ln_final.hook_scale")
+    return hook.startswith("hook_embeds.") or hook.endswith(names)
 
 
 def _centred(model: ADTransformer, wrote: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:
@@ -170,7 +190,7 @@ def _signs(of: str | int, task: Task) -> dict[int, float]:
 @torch.no_grad()
 def attend(model: HookedADTransformer, name: str, history: History, step: int) -> AttentionPattern:
     """Return where every head looks at one step; arguments and errors as for :func:`attribute`."""
-    step = _step(history, step)
+    step = chosen_step(history, step)
     seen = history.window(stop=step + 1)
     cache = model.run_with_cache(seen, names_filter=lambda hook: hook.endswith("hook_pattern"))[1]
     assert isinstance(cache, Cache)
@@ -188,8 +208,8 @@ def attend(model: HookedADTransformer, name: str, history: History, step: int) -
     )
 
 
-def _step(history: History, step: int) -> int:
-    """Return the number of a step of the only row.
+def chosen_step(history: History, step: int) -> int:
+    """Return the number of a step of the only row; negative counts from the end.
 
     Raises:
         DataError: There is more than one row, or no such step.

@@ -1,0 +1,56 @@
+"""`explore`: open a page on which a context is edited, and shows what the model does and why."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ad_hypotheses.cli.options import Threads, Trust
+from ad_hypotheses.report.screen import out, say
+from ad_hypotheses.studies.machine import set_up_torch
+
+
+def explore(
+    subject: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL | FILE]",
+            help="Name or folder of a model, or a JSON file of a history or of a state that the page saved.",
+            show_default="a model that ships",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="MODEL", help="The model that reads a history.", show_default=False),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", metavar="N", min=1, max=65535, help="Where to serve.", show_default="8765 if free"),
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the browser.")] = True,
+    trust: Trust = None,
+    threads: Threads = None,
+) -> None:
+    """See a whole context in the browser, change anything in it, and watch what the model does and why.
+
+    Only this machine is answered, and only whoever has the link that is printed. Ctrl-C ends it.
+    """
+    from ad_hypotheses.explorer.start import explore as start
+    from ad_hypotheses.explorer.start import require_installed
+
+    require_installed()
+    set_up_torch("cpu", threads)
+    console = out()
+    with start(subject, model=model, port=port, browser=browser) as explorer:
+        if explorer.moved:
+            say(console, f"the usual port is in use; this one is {explorer.port}", "dim")
+        say(console, f"open {explorer.url}", "bold")
+        say(console, f"from another machine: ssh -L {explorer.port}:127.0.0.1:{explorer.port} {_this_machine()}", "dim")
+        explorer.wait()
+
+
+def _this_machine() -> str:
+    import platform
+
+    return platform.node() or "HOST"

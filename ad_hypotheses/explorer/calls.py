@@ -1,0 +1,123 @@
+"""Every panel as a call of the library: the same call is made and shown, so that both cannot differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ad_hypotheses as adh
+from ad_hypotheses.explorer.state import (
+    CounterfactualEdit,
+    FactsChange,
+    FromHistories,
+    FromTokens,
+    Rearrangement,
+    State,
+    StepEdit,
+)
+from ad_hypotheses.language.history import History
+from ad_hypotheses.library.model import Model
+
+LINE = 110  # characters of a line of Python, beyond which JSON is broken into several
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a public function of the library.
+
+    Attributes:
+        function: Name of the function of `ad_hypotheses`, or `model.histories`, or `History.from_json`.
+        values: Arguments by place: names of variables, or values.
+        named: Arguments by name.
+        part: What is taken of the result, in Python: `[3]`, `.donor`.
+    """
+
+    function: str
+    values: Sequence[Any] = ()
+    named: Mapping[str, Any] = field(default_factory=dict)
+    part: str = ""
+
+    @property
+    def text(self) -> str:
+        """The call in Python."""
+        place = self.function if self.function.startswith("model.") else f"adh.{self.function}"
+        arguments = [*map(_written, self.values), *(f"{name}={_written(value)}" for name, value in self.named.items())]
+        return f"{place}({', '.join(arguments)}){self.part}"
+
+    def made(self, model: Model, context: History | None = None) -> Any:
+        """Make the call and return its result, without what `part` takes of it.
+
+        Args:
+            model: What the variable `model` stands for.
+            context: What the variable `context` stands for.
+        """
+        variables = {"model": model, "context": context}
+        owner, _, name = self.function.rpartition(".")
+        home: Any = {"": adh, "model": model, "History": adh.History}[owner]
+
+        def value(given: Any) -> Any:
+            return variables[given.name] if isinstance(given, Variable) else given
+
+        function = getattr(home, name)
+        return function(*map(value, self.values), **{name: value(given) for name, given in self.named.items()})
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of the Python that is shown."""
+
+    name: str
+
+
+MODEL, CONTEXT = Variable("model"), Variable("context")
+
+
+def origin_call(state: State) -> Call:
+    """Return the call that makes the context, before any edit."""
+    origin = state.origin
+    if isinstance(origin, FromHistories):
+        named = {"data": origin.data, "tasks": origin.tasks, "seed": origin.seed}
+        return Call("model.histories", (origin.rows,), named, f"[{origin.row}]")
+    assert isinstance(origin, FromTokens)
+    return Call("History.from_json", (json.dumps(dict(origin.history), separators=(",", ":")),))
+
+
+def edit_call(edit: StepEdit | Rearrangement | FactsChange | CounterfactualEdit) -> Call:
+    """Return the call that makes one edit of `context`."""
+    if isinstance(edit, StepEdit):
+        changed = {name: getattr(edit, name) for name in ("action", "reward", "observation")}
+        named = {name: value for name, value in changed.items() if value is not None}
+        return Call("edit", (CONTEXT,), {"step": edit.step, **named, "then": edit.then, "model": MODEL}
+                    | ({"seed": edit.seed} if edit.seed else {}))  # fmt: skip
+    if isinstance(edit, Rearrangement):
+        return Call("rearrange", (CONTEXT, list(edit.episodes)))
+    if isinstance(edit, FactsChange):
+        named = {"step": edit.step, **edit.facts, "model": MODEL}
+        return Call("change_facts", (CONTEXT,), named | ({"seed": edit.seed} if edit.seed else {}))
+    return Call("counterfactual", (edit.name, CONTEXT), {"model": MODEL, "seed": edit.seed}, ".donor")
+
+
+def decisions_call() -> Call:
+    """Return the call of the strip and of the distribution at a step."""
+    return Call("decisions", (MODEL, CONTEXT))
+
+
+def attention_call(state: State) -> Call:
+    """Return the call of the attention from the selected step."""
+    return Call("attention", (MODEL, CONTEXT), {"step": state.step})
+
+
+def attribution_call(state: State) -> Call:
+    """Return the call of the attribution at the selected step."""
+    return Call("attribution", (MODEL, CONTEXT), {"step": state.step, "of": state.of})
+
+
+def learners_call(state: State, source: bool) -> Call:
+    """Return the call of what others would do at the selected step."""
+    return Call("learners", (MODEL, CONTEXT), {"step": state.step} | ({"source": True} if source else {}))
+
+
+def _written(value: Any) -> str:
+    return value.name if isinstance(value, Variable) else repr(value)

@@ -1,0 +1,141 @@
+"""What the page asks, over HTTP: each request holds the whole state, so that the server may be restarted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from ad_hypotheses.errors import UserError
+from ad_hypotheses.explorer import views
+from ad_hypotheses.explorer.guard import LOOPBACK, App, Guard
+from ad_hypotheses.explorer.session import Session
+from ad_hypotheses.explorer.state import State, read_origin, read_state
+from ad_hypotheses.explorer.worker import ModelThread, Replaced
+from ad_hypotheses.language.user_code import described
+
+STATIC = Path(__file__).parent / "static"
+
+
+class Question(BaseModel):
+    """What a page asks of a state.
+
+    Attributes:
+        page: Name that the page gave itself; a newer question of it replaces an older one about the same panel.
+        state: The state, which is read strictly.
+        before: The state before its last change, for what a context is compared with; None for nothing.
+        source: Whether the source is asked too, where learners are.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    page: str = Field("", max_length=40)
+    state: dict[str, Any]
+    before: dict[str, Any] | None = None
+    source: bool = False
+
+
+class ModelQuestion(BaseModel):
+    """Which model a page asks about."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=500)
+
+
+class OpenedFile(BaseModel):
+    """A file that was opened on the page, and the model to read a history with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str
+    model: str = Field(max_length=500)
+
+
+def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] = LOOPBACK) -> App:
+    """Return the application.
+
+    Args:
+        session: Models and contexts.
+        first: What a page shows that was opened without a state.
+        token: What a page must know to be answered.
+        hosts: Host names under which the server may be asked.
+    """
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    worker = ModelThread()
+    _answer_errors(app)
+
+    def about(panel: str, view: Callable[[Question, State], Any]) -> None:
+        async def answer(question: Question) -> Any:
+            return await worker.run(question.page, panel, lambda: view(question, read_state(question.state)))
+
+        app.post(f"/api/{panel}")(answer)
+
+    about("context", lambda question, state: views.context_view(session, state, _before(question)))
+    about("look", lambda question, state: views.look_view(session, state))
+    about("learners", lambda question, state: views.learners_view(session, state, question.source))
+    about("python", lambda question, state: views.python_view(session, state))
+
+    @app.get("/api/start")
+    async def start() -> Any:
+        return {"state": first.plain()}
+
+    @app.get("/api/models")
+    async def models() -> Any:
+        # reading the files of all models takes seconds and needs none of what the worker uses
+        return await asyncio.to_thread(views.models_view)
+
+    @app.post("/api/model")
+    async def model(question: ModelQuestion) -> Any:
+        return await worker.run("", f"model {question.name}", lambda: views.model_view(session, question.name))
+
+    @app.post("/api/open")
+    async def open_file(file: OpenedFile) -> Any:
+        return read_origin(file.text, file.model).plain()
+
+    @app.get("/")
+    async def page() -> Any:
+        return FileResponse(STATIC / "index.html")
+
+    app.mount("/", StaticFiles(directory=STATIC))
+    return Guard(app, token, hosts)  # type: ignore[arg-type]
+
+
+def _before(question: Question) -> State | None:
+    return None if question.before is None else read_state(question.before)
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Answer what goes wrong with a message, never with a traceback."""
+
+    def said(status: int, message: str) -> JSONResponse:
+        return JSONResponse({"error": message}, status_code=status)
+
+    @app.exception_handler(UserError)
+    async def refused(request: Request, error: UserError) -> JSONResponse:
+        return said(400, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+        problem = error.errors()[0]
+        return said(422, f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}.")
+
+    @app.exception_handler(Replaced)
+    async def replaced(request: Request, error: Replaced) -> JSONResponse:
+        return said(409, "a newer question came before this one was begun.")
+
+    @app.exception_handler(HTTPException)
+    async def not_answered(request: Request, error: HTTPException) -> JSONResponse:
+        return said(error.status_code, f"{request.method} {request.url.path}: {error.detail}.")
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        return said(500, f"{described(error)} - this is a bug of ours, please report it.")

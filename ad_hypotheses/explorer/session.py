@@ -1,0 +1,161 @@
+"""Models and contexts of the page, each made once: an edit is made on what the edits before it left."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+
+import ad_hypotheses as adh
+from ad_hypotheses.distill.checkpoint import names
+from ad_hypotheses.errors import CheckpointError, DataError, UserError, did_you_mean
+from ad_hypotheses.explorer.calls import Call, edit_call, origin_call
+from ad_hypotheses.explorer.state import FromTokens, State
+from ad_hypotheses.language.history import History
+from ad_hypotheses.library.model import Model
+from ad_hypotheses.storage.places import program
+
+Value = TypeVar("Value")
+MOST_KEPT = 400  # contexts and results; an edit of a context of 500 steps takes some 20 kB
+
+
+class Session:
+    """Makes what states ask for, and keeps the latest of it.
+
+    Not for several threads at once.
+
+    Args:
+        models: Models that were given as such, by name; others are loaded by their names.
+    """
+
+    def __init__(self, models: dict[str, Model] | None = None) -> None:
+        self.models = dict(models or {})
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def model(self, name: str) -> Model:
+        """Return a model.
+
+        Raises:
+            CheckpointError: There is no such model, or it is damaged.
+        """
+        if name not in self.models:
+            known = names()
+            if name not in known:  # a path is loaded only where the user gave it, not where a page asks for it
+                raise CheckpointError(f"there is no model {name!r:.80}.{did_you_mean(name, known)}")
+            self.models[name] = adh.load(name)
+        return self.models[name]
+
+    def changed(self, state: State) -> str:
+        """Say how the model of a state differs from the one that it was written with, or nothing."""
+        expected = state.model.sha256
+        sha256 = self.kept(("sha256", state.model.name), lambda: self.model(state.model.name).sha256)
+        if expected in ("", sha256):
+            return ""
+        return (
+            f"{state.model.name} has other weights ({sha256[:12]}) than when this state was written ({expected[:12]}), "
+            "so that its numbers differ."
+        )
+
+    def context(self, state: State) -> History:
+        """Return the context of a state: one history.
+
+        Raises:
+            UserError: It cannot be made; the message says which edit is at fault.
+        """
+        model, origin = self.model(state.model.name), origin_call(state)
+        key: tuple[str, ...] = (state.model.name, origin.text)
+        context = self.kept(key, lambda: self._begun(state, origin, model))
+        for number, edit in enumerate(edit for edit in state.edits if not edit.off):
+            call = edit_call(edit)
+            key = (*key, call.text)
+            context = self.kept(key, lambda call=call, number=number: _edited(call, model, context, number))  # noqa: B023
+        return context
+
+    def step_context(self, state: State) -> History:
+        """Return the context of a state whose selected step is in it.
+
+        Raises:
+            DataError: It is not.
+        """
+        context = self.context(state)
+        if state.step >= context.n_steps:
+            raise DataError(f"step is {state.step}, but the context has the steps 0 to {context.n_steps - 1}.")
+        return context
+
+    def result(self, state: State, call: Call) -> Any:
+        """Return what a call says of the context of a state."""
+        context = self.step_context(state)
+        model = self.model(state.model.name)
+        with torch.no_grad():
+            key = (id(context), call.text)
+            # the context itself is kept beside the result, so that no other can get its id
+            return self.kept(key, lambda: (context, call.made(model, context)))[1]
+
+    def kept(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return what was made under a key, or make it."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        else:
+            self._kept[key] = make()
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        value: Value = self._kept[key]
+        return value
+
+    def _begun(self, state: State, origin: Call, model: Model) -> History:
+        """Return the context before any edit."""
+        if isinstance(state.origin, FromTokens):
+            history: History = origin.made(model)
+            return _fitting(replace(history, family=model.task), model)
+        batch: History = self.kept((state.model.name, replace(origin, part="").text), lambda: origin.made(model))
+        return batch[state.origin.row]
+
+
+def _edited(call: Call, model: Model, context: History, number: int) -> History:
+    """Return a context after one more edit.
+
+    Raises:
+        UserError: It cannot be made, as the first line says.
+    """
+    try:
+        result = call.made(model, context)
+    except UserError as error:
+        raise type(error)(f"edit {number + 1}, {call.function}: {error}") from error
+    edited: History = result.donor if call.part else result
+    return replace(edited, family=model.task)
+
+
+def _fitting(history: History, model: Model) -> History:
+    """Return a history that was written out, if the model can read it.
+
+    Raises:
+        DataError: It is of another task, or longer than the model's context.
+    """
+    task = model.task
+    if history.n_rows != 1 or not history.n_steps:
+        raise DataError("a context is one history of at least one step.")
+    if history.channels != task.channels or history.n_actions != task.n_actions:
+        raise DataError(
+            f"this history shows {', '.join(history.channels[:6]) or 'nothing'} and has {history.n_actions} actions, "
+            f"but {model.name} is about {task.name}, which shows {', '.join(task.channels[:6]) or 'nothing'} and has "
+            f"{task.n_actions}. Open it with the model that it is for: {program()} explore FILE, with `model`."
+        )
+    longest = model.shape.n_ctx
+    if model.shape.window is None and history.n_steps > longest:
+        raise DataError(
+            f"this history has {history.n_steps} steps, but {model.name} reads at most {longest}. "
+            f"Cut it: history.window(stop={longest})."
+        )
+    shapes = {
+        "actions": history.actions.shape,
+        "rewards": history.rewards.shape,
+        "episode": history.episode.shape,
+        "observations": history.observations.shape[:2],
+    }
+    if set(shapes.values()) != {history.shape}:
+        raise DataError(f"the arrays of this history do not fit each other: {json.dumps(shapes)}.")
+    return history

@@ -1,0 +1,196 @@
+"""The state of the page: a model, where the context comes from, its edits, and what is looked at.
+
+It is what a link, a file and a request hold, and is read as what is foreign: strictly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.language.history import History
+from ad_hypotheses.storage.reading import parse_json
+
+SCHEMA = 1  # of a state; raise it when its meaning changes
+MOST_EDITS = 1000
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ModelReference(_Part):
+    """A model by its name, and the SHA-256 of its weights when the state was written; empty where nobody looked."""
+
+    name: Annotated[str, Field(min_length=1, max_length=500)]
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+
+
+class FromHistories(_Part):
+    """A row of what `model.histories` makes."""
+
+    kind: Literal["histories"] = "histories"
+    row: Annotated[int, Field(ge=0)] = 0
+    rows: Annotated[int, Field(ge=2, le=1024)] = 8
+    data: Annotated[str, Field(max_length=100)] = "source"
+    tasks: Literal["train", "held-out", "all"] = "held-out"
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _is_there(self) -> FromHistories:
+        if self.row >= self.rows:
+            raise ValueError(f"row is {self.row}, but the rows are 0 to {self.rows - 1}")
+        return self
+
+
+class FromTokens(_Part):
+    """A history that is written out, as `History.to_json` does."""
+
+    kind: Literal["tokens"] = "tokens"
+    history: Mapping[str, Any]
+
+
+class StepEdit(_Part):
+    """One call of `edit`."""
+
+    kind: Literal["edit"] = "edit"
+    step: Annotated[int, Field(ge=0)]
+    action: Annotated[str, Field(max_length=100)] | Annotated[int, Field(ge=0)] | None = None
+    reward: Number | None = None
+    observation: tuple[int, ...] | None = None
+    then: Literal["world", "model", "nothing"] = "world"
+    seed: Seed = 0
+    off: bool = False
+
+
+class Rearrangement(_Part):
+    """One call of `rearrange`."""
+
+    kind: Literal["rearrange"] = "rearrange"
+    episodes: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=1000)]
+    off: bool = False
+
+
+class FactsChange(_Part):
+    """One call of `change_facts`."""
+
+    kind: Literal["change_facts"] = "change_facts"
+    step: Annotated[int, Field(ge=0)]
+    facts: dict[str, int | Number | tuple[int | Number, ...]]
+    seed: Seed = 0
+    off: bool = False
+
+    @model_validator(mode="after")
+    def _is_of_facts(self) -> FactsChange:
+        wrong = [name for name in self.facts if not name.isidentifier() or name in ("history", "step", "model", "seed")]
+        if wrong or not self.facts:
+            raise ValueError(f"{wrong[0]!r} is not a fact" if wrong else "facts is empty")
+        return self
+
+
+class CounterfactualEdit(_Part):
+    """The donor of one call of `counterfactual`."""
+
+    kind: Literal["counterfactual"] = "counterfactual"
+    name: Annotated[str, Field(max_length=100)]
+    seed: Seed = 0
+    off: bool = False
+
+
+Origin = Annotated[FromHistories | FromTokens, Field(discriminator="kind")]
+Edit = Annotated[StepEdit | Rearrangement | FactsChange | CounterfactualEdit, Field(discriminator="kind")]
+
+
+class State(_Part):
+    """All that the page shows.
+
+    Attributes:
+        schema_number: Of the meaning of the rest.
+        model: The model.
+        origin: Where the context comes from.
+        edits: What was changed in it, in order; those that are off are left out.
+        step: The selected step.
+        of: The logit, or the difference of two, that is asked about; None for that of the action that was taken.
+        head: The head whose attention is drawn; None for the mean of all.
+        notes: The user's own words, Markdown.
+    """
+
+    schema_number: Literal[1] = Field(1, alias="schema")
+    model: ModelReference
+    origin: Origin = FromHistories()
+    edits: Annotated[tuple[Edit, ...], Field(max_length=MOST_EDITS)] = ()
+    step: Annotated[int, Field(ge=0)] = 0
+    of: Annotated[str, Field(max_length=200)] | None = None
+    head: Annotated[str, Field(max_length=40)] | None = None
+    notes: Annotated[str, Field(max_length=20_000)] = ""
+
+    def plain(self) -> dict[str, Any]:
+        """Return the state as plain data, as its file holds it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def read_state(content: bytes | str | Mapping[str, Any]) -> State:
+    """Read a state that the page, or :meth:`State.plain`, wrote.
+
+    Raises:
+        DataError: It is not a state, or of another version.
+    """
+    try:
+        # the JSON way of pydantic takes lists for tuples and is strict all the same
+        return State.model_validate_json(content if isinstance(content, bytes | str) else _dumped(content))
+    except ValidationError as error:
+        raise DataError(f"this is not a state of the explorer: {first_problem(error)}.") from error
+
+
+def read_origin(content: bytes | str, model: str) -> State:
+    """Read a file that is opened: a state, or histories as `History.to_json` writes them, of which the first is shown.
+
+    Args:
+        content: JSON.
+        model: Name of the model for histories, which do not name theirs.
+
+    Raises:
+        DataError: It is neither.
+    """
+    try:
+        parsed = parse_json(content)
+    except ValueError as error:
+        raise DataError(f"this is not JSON: {error}. Open a state of the explorer, or a history (to_json).") from error
+    if not (isinstance(parsed, dict) and "observations" in parsed):
+        return read_state(content)
+    return state_of_history(History.from_json(_text(content)), model)
+
+
+def state_of_history(history: History, model: str) -> State:
+    """Return the state that shows the first of some histories.
+
+    Raises:
+        DataError: There is none.
+    """
+    if not (history.n_rows and history.n_steps):
+        raise DataError("there is no step in this history, so there is nothing to show.")
+    origin = FromTokens(history=history[0].plain())
+    return State(model=ModelReference(name=model), origin=origin)  # type: ignore[call-arg]
+
+
+def first_problem(error: ValidationError) -> str:
+    """Say where the first thing is that is wrong, and what."""
+    problem = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{place or 'it'}: {problem['msg']}{more}"
+
+
+def _dumped(content: Mapping[str, Any]) -> str:
+    import json
+
+    return json.dumps(content)
+
+
+def _text(content: bytes | str) -> str:
+    return content.decode() if isinstance(content, bytes) else content

@@ -1,0 +1,175 @@
+"""What the panels show, as plain data that JSON holds: arrays as base64, and beside each result its call."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+import ad_hypotheses as adh
+from ad_hypotheses.explorer.calls import (
+    attention_call,
+    attribution_call,
+    decisions_call,
+    edit_call,
+    learners_call,
+    origin_call,
+)
+from ad_hypotheses.explorer.session import Session
+from ad_hypotheses.explorer.snippet import regression_test, script
+from ad_hypotheses.explorer.state import State
+from ad_hypotheses.explorer.worlds import world_of
+from ad_hypotheses.language.history import History
+from ad_hypotheses.library.model import Model
+from ad_hypotheses.report.markdown import describe
+from ad_hypotheses.studies.data import EDITED, OWN, SOURCE
+from ad_hypotheses.tasks.counterfactuals import counterfactuals_of, families_of, fitting
+
+FACT_NUMBERS = 400  # of a fact that is sent to the page
+
+
+@cache
+def models_view() -> list[dict[str, Any]]:
+    """Return a line for each model that can be chosen."""
+    return [
+        {"name": line["name"], "task": line["task"]} for line in adh.models().to_dict("records") if not line["error"]
+    ]
+
+
+def model_view(session: Session, name: str) -> dict[str, Any]:
+    """Return what the page needs to know of a model and its task."""
+    model = session.model(name)
+    task, config = model.task, model.config
+    families = families_of(task, config.kept_episodes)
+    heads = [f"head({layer}, {head})" for layer in range(model.shape.n_layers) for head in range(model.shape.n_heads)]
+    return {
+        "name": model.name,
+        "sha256": model.sha256,
+        "task": describe(task),
+        "words": repr(model),
+        "actions": list(task.action_names),
+        "rewards": list(task.rewards),
+        "channels": list(task.channels),
+        "channel_sizes": list(task.channel_sizes),
+        "horizon": task.horizon,
+        "n_ctx": model.shape.n_ctx,
+        "heads": heads,
+        "data": [SOURCE, OWN, *(f"{EDITED}{family}" for family in families)],
+        "counterfactuals": {kind: value.words for kind, value in counterfactuals_of(task).items()},
+        "curves": _curves(model.record),
+        "card": model.card,
+        "code": f"model = adh.load({name!r})",
+    }
+
+
+def context_view(session: Session, state: State, before: State | None = None) -> dict[str, Any]:
+    """Return a context, what the model does at each of its steps, and how far that is from what it did before."""
+    context, model = session.step_context(state), session.model(state.model.name)
+    decisions = session.result(state, decisions_call())
+    regimes = list(dict.fromkeys(decisions.regimes))
+    calls = [origin_call(state), *(edit_call(edit) for edit in state.edits if not edit.off)]
+    return {
+        "n_steps": context.n_steps,
+        "observations": _array(context.observations[0], np.int16),
+        "actions": _array(context.actions[0], np.int16),
+        "rewards": _array(context.rewards[0], np.float32),
+        "episode": _array(context.episode[0], np.int16),
+        "log_probs": _array(np.array(decisions.log_probs), np.float32),
+        "loss": _array(np.array(decisions.loss), np.float32),
+        "changed": _changed(session, state, before),
+        "regimes": {
+            "names": regimes,
+            "step": _array(np.array([regimes.index(name) for name in decisions.regimes]), np.int16),
+        },
+        "impossible": decisions.impossible,
+        "returns": context.returns()[0].tolist(),
+        "optimum": _optimum(model, context),
+        "facts": _facts(context),
+        "world": world_of(model.task, context),
+        "fitting": list(fitting(model.task, context)),
+        "edits": [_shortened(call.text) for call in calls],
+        "code": decisions_call().text,
+        "headline": decisions.headline,
+        "warning": session.changed(state),
+    }
+
+
+def look_view(session: Session, state: State) -> dict[str, Any]:
+    """Return where every head looks from the selected step, and what every writer adds to what is asked."""
+    attention = session.result(state, attention_call(state))
+    attribution = session.result(state, attribution_call(state))
+    weights = np.array(list(attention.weights.values()))
+    return {
+        "step": attention.step,
+        "heads": list(attention.weights),
+        "weights": _array(weights, np.float32),
+        "tokens": attention.tokens,
+        "roles": attention.roles,
+        "shares": attention.shares(),
+        "attention_code": attention_call(state).text,
+        "attribution": {
+            "of": attribution.of,
+            "logit": attribution.logit,
+            "parts": attribution.parts,
+            "remainder": attribution.remainder,
+        },
+        "attribution_code": attribution_call(state).text,
+    }
+
+
+def learners_view(session: Session, state: State, source: bool) -> dict[str, Any]:
+    """Return what learners whose algorithm is known would do at the selected step."""
+    call = learners_call(state, source)
+    answers = session.result(state, call)
+    return {"probabilities": answers.probabilities, "absent": answers.absent, "code": call.text}
+
+
+def python_view(session: Session, state: State) -> dict[str, Any]:
+    """Return the state as a script and as a test."""
+    decisions = session.result(state, decisions_call())
+    probabilities = np.exp(decisions.log_probs[state.step]).tolist()
+    return {"script": script(state), "test": regression_test(state, decisions.actions, probabilities)}
+
+
+def _array(values: np.ndarray, kind: type) -> str:
+    """Return an array as the page reads it: little-endian, base64."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=np.dtype(kind).newbyteorder("<")).tobytes()).decode()
+
+
+def _changed(session: Session, state: State, before: State | None) -> str | None:
+    """Return how far the model's distributions are from those before, in nats; None where nothing can be compared."""
+    if before is None or before.model.name != state.model.name:
+        return None
+    call = decisions_call()
+    former, decisions = session.result(before.model_copy(update={"step": 0}), call), session.result(state, call)
+    if len(former.log_probs) != len(decisions.log_probs):
+        return None
+    return _array(np.array(decisions.divergence(former)), np.float32)
+
+
+def _curves(record: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return how learners improved on held-out tasks, by the record of the training."""
+    curves = record.get("evaluation", {}).get("held_out") or record.get("evaluation", {}).get("train") or []
+    return {curve["name"]: curve["returns"] for curve in curves}
+
+
+def _optimum(model: Model, context: History) -> float | None:
+    if not context.task:
+        return None
+    return float(model.task.optimal_return(context.task)[0])
+
+
+def _facts(context: History) -> dict[str, Any]:
+    """Return the small facts of the task, which the model cannot see."""
+    return {
+        name: np.asarray(fact)[0].tolist()
+        for name, fact in context.task.items()
+        if np.asarray(fact)[0].size <= FACT_NUMBERS
+    }
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:280]}...{text[-12:]}"

@@ -1,0 +1,68 @@
+// The return of every episode: of this context, before the last change, and of those in the model's record.
+import type { Context } from "../types.ts";
+import { FONT, type Paint, type Pen } from "./paint.ts";
+
+const LEFT = 34;
+const BOTTOM = 16;
+
+export function drawCurve(
+  pen: Pen,
+  paint: Paint,
+  width: number,
+  height: number,
+  context: Context,
+  before: Context | null,
+  curves: Record<string, number[]>,
+  episode: number,
+): void {
+  const lines: [string, number[], string, number[], number][] = [];
+  if (curves.source) lines.push(["source, mean", curves.source, paint.faint, [2, 3], 1]);
+  if (curves.model) lines.push(["model, mean", curves.model, paint.faint, [], 1.5]);
+  if (before && before.returns.length === context.returns.length) lines.push(["before", before.returns, paint.wrong, [4, 3], 1.5]);
+  lines.push(["this context", context.returns, paint.accent, [], 2]);
+  const last = Math.max(1, ...lines.map(([, values]) => values.length - 1));
+  const all = lines.flatMap(([, values]) => values).concat(context.optimum ?? 0, 0);
+  const [low, high] = [Math.min(...all), Math.max(...all, 1e-9)];
+  const x = (place: number) => LEFT + ((width - LEFT - 8) * place) / last;
+  const y = (value: number) => 6 + (height - BOTTOM - 10) * (1 - (value - low) / (high - low || 1));
+  pen.font = FONT;
+  pen.fillStyle = paint.faint;
+  pen.textAlign = "right";
+  for (const value of [low, high]) pen.fillText(value.toFixed(high - low < 3 ? 1 : 0), LEFT - 5, y(value) + 4);
+  pen.strokeStyle = paint.line;
+  pen.lineWidth = 1;
+  pen.beginPath();
+  pen.moveTo(LEFT, y(low));
+  pen.lineTo(width - 8, y(low));
+  pen.stroke();
+  if (context.optimum !== null) dashed(pen, paint.paid, [[LEFT, y(context.optimum)], [width - 8, y(context.optimum)]], [6, 3], 1);
+  pen.fillStyle = paint.sunken;
+  if (context.returns.length > 1) pen.fillRect(x(episode) - 4, 4, 8, height - BOTTOM - 6);
+  for (const [, values, colour, pattern, size] of lines) {
+    dashed(pen, colour, values.map((value, place) => [x(place), y(value)]), pattern, size);
+    if (values.length === 1 || colour === paint.accent) {
+      pen.fillStyle = colour;
+      values.forEach((value, place) => pen.fillRect(x(place) - 1.5, y(value) - 1.5, 3, 3));
+    }
+  }
+  let at = LEFT;
+  pen.textAlign = "left";
+  for (const [name, , colour] of [...lines, ["optimum", [], paint.paid] as const]) {
+    if (name === "optimum" && context.optimum === null) continue;
+    pen.fillStyle = colour;
+    pen.fillRect(at, height - 8, 10, 2.5);
+    pen.fillStyle = paint.faint;
+    pen.fillText(name, at + 14, height - 4);
+    at += pen.measureText(name).width + 30;
+  }
+}
+
+function dashed(pen: Pen, colour: string, points: number[][], pattern: number[], width: number): void {
+  pen.strokeStyle = colour;
+  pen.lineWidth = width;
+  pen.setLineDash(pattern);
+  pen.beginPath();
+  points.forEach(([x, y], place) => (place ? pen.lineTo(x, y) : pen.moveTo(x, y)));
+  pen.stroke();
+  pen.setLineDash([]);
+}

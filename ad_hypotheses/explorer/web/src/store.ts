@@ -1,0 +1,226 @@
+// The state of the page, and what changes it. Every change of the context is a new state, so that undo is the state before.
+import { computed, signal } from "@preact/signals";
+import { Refused, Replaced, ask, decodeContext, decodeLook, get, packed, post, unpacked } from "./transport.ts";
+import type {
+  Context,
+  ContextAnswer,
+  Edit,
+  FromHistories,
+  LearnersAnswer,
+  Look,
+  LookAnswer,
+  ModelLine,
+  ModelView,
+  State,
+  Then,
+} from "./types.ts";
+
+export const state = signal<State | null>(null);
+export const models = signal<ModelLine[]>([]);
+export const model = signal<ModelView | null>(null);
+export const context = signal<Context | null>(null);
+export const before = signal<Context | null>(null); // before the last change
+export const look = signal<Look | null>(null);
+export const learners = signal<LearnersAnswer | null>(null);
+export const withSource = signal(false);
+export const then = signal<Then>("world");
+export const hovered = signal<number | null>(null);
+export const zoom = signal<[number, number] | null>(null); // steps shown on the strip
+export const placing = signal<string | null>(null); // the fact whose new place the next click says
+export const problem = signal("");
+export const waiting = signal(0);
+export const painted = signal(0); // milliseconds from the last change until it was drawn
+const past = signal<State[]>([]);
+const future = signal<State[]>([]);
+
+export const canUndo = computed(() => past.value.length > 0);
+export const canRedo = computed(() => future.value.length > 0);
+export const selected = computed(() => state.value?.step ?? 0);
+
+let changedAt = 0;
+
+/** Note that everything is drawn of what was changed last. */
+export function notePainted(): void {
+  if (!changedAt) return;
+  const since = changedAt;
+  changedAt = 0;
+  requestAnimationFrame(() => setTimeout(() => (painted.value = performance.now() - since)));
+}
+
+async function guarded(work: () => Promise<void>): Promise<boolean> {
+  waiting.value++;
+  try {
+    await work();
+    return true;
+  } catch (error) {
+    if (!(error instanceof Replaced)) problem.value = error instanceof Error ? error.message : String(error);
+    if (!(error instanceof Replaced || error instanceof Refused)) console.error(error);
+    return false;
+  } finally {
+    waiting.value--;
+  }
+}
+
+let latest = 0;
+
+/** Show a state: ask for its context, and only then take it as the state of the page. */
+async function show(next: State, previous: State | null): Promise<boolean> {
+  const number = ++latest;
+  changedAt = performance.now();
+  problem.value = "";
+  return guarded(async () => {
+    if (model.value?.name !== next.model.name) {
+      const view = await post<ModelView>("model", { name: next.model.name });
+      if (number !== latest) return;
+      model.value = view;
+      look.value = learners.value = null;
+    }
+    const answer = await ask<ContextAnswer>("context", next, { before: previous });
+    if (number !== latest) throw new Replaced();
+    const shown = decodeContext(answer);
+    before.value = previous && context.value && answer.changed !== null ? context.value : null;
+    context.value = shown;
+    state.value = { ...next, model: { name: next.model.name, sha256: next.model.sha256 || model.value?.sha256 } };
+    if (zoom.value && zoom.value[1] > shown.nSteps) zoom.value = null;
+    await address();
+    void inspect();
+  });
+}
+
+let asked = 0;
+let pause: ReturnType<typeof setTimeout> | undefined;
+
+/** Ask what the model does at the selected step, and a moment later what others would do there. */
+export async function inspect(): Promise<void> {
+  const current = state.value;
+  if (!current) return;
+  const number = ++asked;
+  clearTimeout(pause);
+  await guarded(async () => {
+    const answer = await ask<LookAnswer>("look", current);
+    if (number === asked) look.value = decodeLook(answer);
+  });
+  if (number !== asked) return;
+  learners.value = null;
+  pause = setTimeout(() => {
+    void guarded(async () => {
+      const answer = await ask<LearnersAnswer>("learners", current, { source: withSource.value });
+      if (number === asked) learners.value = answer;
+    });
+  }, 250);
+}
+
+async function address(): Promise<void> {
+  if (state.value) history.replaceState(null, "", `./#${await packed(state.value)}`);
+}
+
+/** Change the context; what it was before can be had again with undo. */
+export async function change(parts: Partial<State>): Promise<void> {
+  const previous = state.value;
+  if (!previous) return;
+  if (await show({ ...previous, ...parts }, previous)) {
+    past.value = [...past.value, previous];
+    future.value = [];
+  }
+}
+
+/** Look at something else in the same context. */
+export async function choose(parts: Partial<Pick<State, "step" | "of" | "head" | "notes">>): Promise<void> {
+  if (!state.value || !context.value) return;
+  const step = Math.max(0, Math.min(parts.step ?? state.value.step, context.value.nSteps - 1));
+  const inspected = step !== state.value.step || "of" in parts;
+  changedAt = performance.now();
+  state.value = { ...state.value, ...parts, step };
+  if (zoom.value && (step < zoom.value[0] || step >= zoom.value[1])) zoom.value = null;
+  void address();
+  if (inspected) await inspect();
+}
+
+export function undo(): void {
+  void travel(past, future);
+}
+
+export function redo(): void {
+  void travel(future, past);
+}
+
+async function travel(from: typeof past, to: typeof past): Promise<void> {
+  const target = from.value.at(-1);
+  const current = state.value;
+  if (!target || !current) return;
+  if (await show(target, current)) {
+    from.value = from.value.slice(0, -1);
+    to.value = [...to.value, current];
+  }
+}
+
+/** Add an edit. One before a step from which facts were changed is made before that change, whose world is not its own. */
+export function edit(added: Edit, step?: number): Promise<void> {
+  const current = state.value!;
+  let place = current.edits.length;
+  if (added.kind === "edit") {
+    for (; place > 0; place--) {
+      const last = current.edits[place - 1];
+      if (last.kind !== "change_facts" || last.step <= added.step) break;
+    }
+  }
+  const edits = [...current.edits.slice(0, place), added, ...current.edits.slice(place)];
+  const last = context.value!.nSteps - 1;
+  return change({ edits, step: Math.min(step ?? current.step, last) });
+}
+
+export function act(action: string, advance: boolean): Promise<void> {
+  const step = selected.value;
+  return edit({ kind: "edit", step, action, then: then.value }, advance ? step + 1 : step);
+}
+
+export function rearrange(episodes: number[], step: number): Promise<void> {
+  return edit({ kind: "rearrange", episodes }, step);
+}
+
+export function toggleEdit(number: number): Promise<void> {
+  const edits = state.value!.edits.map((one, place) => (place === number ? { ...one, off: !one.off } : one));
+  return change({ edits });
+}
+
+export function removeEdit(number: number): Promise<void> {
+  return change({ edits: state.value!.edits.filter((_, place) => place !== number) });
+}
+
+export function changeOrigin(parts: Partial<FromHistories>): Promise<void> {
+  const origin = state.value!.origin;
+  const plain: FromHistories =
+    origin.kind === "histories" ? origin : { kind: "histories", row: 0, rows: 8, data: "source", tasks: "held-out", seed: 0 };
+  return change({ origin: { ...plain, ...parts }, edits: [] });
+}
+
+export function changeModel(name: string): Promise<void> {
+  zoom.value = null;
+  const origin: FromHistories = { kind: "histories", row: 0, rows: 8, data: "source", tasks: "held-out", seed: 0 };
+  return change({ model: { name }, origin, edits: [], step: 0, of: null, head: null });
+}
+
+export async function openFile(text: string): Promise<void> {
+  await guarded(async () => {
+    const opened = await post<State>("open", { text, model: state.value!.model.name });
+    await change(opened);
+  });
+}
+
+export async function begin(): Promise<void> {
+  let wanted: State | null = null;
+  await guarded(async () => {
+    wanted = (await get<{ state: State }>("start")).state;
+    if (location.hash.length > 1) {
+      try {
+        wanted = await unpacked(location.hash.slice(1));
+      } catch {
+        problem.value = "The link is damaged: what follows # in it is not a whole state. Shown is where the explorer was started.";
+      }
+    }
+  });
+  const damaged = problem.value;
+  if (wanted) await show(wanted, null);
+  if (damaged) problem.value = damaged;
+  models.value = await get<ModelLine[]>("models").catch(() => []);
+}

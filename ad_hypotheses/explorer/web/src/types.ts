@@ -1,0 +1,166 @@
+// What the server sends and reads; ad_hypotheses/explorer/state.py and views.py are the other side.
+
+export interface FromHistories {
+  kind: "histories";
+  row: number;
+  rows: number;
+  data: string;
+  tasks: "train" | "held-out" | "all";
+  seed: number;
+}
+export interface FromTokens {
+  kind: "tokens";
+  history: Record<string, unknown>;
+}
+export type Origin = FromHistories | FromTokens;
+export type Then = "world" | "model" | "nothing";
+
+export interface StepEdit {
+  kind: "edit";
+  step: number;
+  action?: string | number | null;
+  reward?: number | null;
+  observation?: number[] | null;
+  then: Then;
+  seed?: number;
+  off?: boolean;
+}
+export interface Rearrangement {
+  kind: "rearrange";
+  episodes: number[];
+  off?: boolean;
+}
+export interface FactsChange {
+  kind: "change_facts";
+  step: number;
+  facts: Record<string, number | number[]>;
+  seed?: number;
+  off?: boolean;
+}
+export interface CounterfactualEdit {
+  kind: "counterfactual";
+  name: string;
+  seed?: number;
+  off?: boolean;
+}
+export type Edit = StepEdit | Rearrangement | FactsChange | CounterfactualEdit;
+
+export interface State {
+  schema: 1;
+  model: { name: string; sha256?: string };
+  origin: Origin;
+  edits: Edit[];
+  step: number;
+  of: string | null;
+  head: string | null;
+  notes: string;
+}
+
+export interface ModelLine {
+  name: string;
+  task: string;
+}
+
+export interface ModelView {
+  name: string;
+  sha256: string;
+  task: string;
+  words: string;
+  actions: string[];
+  rewards: number[];
+  channels: string[];
+  channel_sizes: number[];
+  horizon: number;
+  n_ctx: number;
+  heads: string[];
+  data: string[];
+  counterfactuals: Record<string, string>;
+  curves: Record<string, number[]>;
+  card: string;
+  code: string;
+}
+
+export type World =
+  | { kind: "room"; width: number; height: number; places: Record<string, number[]> }
+  | { kind: "arms"; means: number[] | null }
+  | { kind: "graph"; states: number; next: number[][]; start: number; goal: number }
+  | { kind: "grid"; view: number; map: GridMap | null }
+  | { kind: "table" };
+
+export interface GridMap {
+  width: number;
+  height: number;
+  cells: number[][][]; // [x][y] type, colour, state
+  agent: number[][]; // [step] x, y, direction
+  goal: number[] | null;
+}
+
+export interface ContextAnswer {
+  n_steps: number;
+  observations: string;
+  actions: string;
+  rewards: string;
+  episode: string;
+  log_probs: string;
+  loss: string;
+  changed: string | null;
+  regimes: { names: string[]; step: string };
+  impossible: Record<string, number[]>;
+  returns: number[];
+  optimum: number | null;
+  facts: Record<string, unknown>;
+  world: World;
+  fitting: string[];
+  edits: string[];
+  code: string;
+  headline: string;
+  warning: string;
+}
+
+/** A context as it is drawn: arrays in place of base64. */
+export interface Context {
+  nSteps: number;
+  nActions: number;
+  nChannels: number;
+  observations: Int16Array; // [step, channel]
+  actions: Int16Array; // [step]
+  rewards: Float32Array; // [step]
+  episode: Int16Array; // [step]
+  starts: number[]; // first step of each episode, and at the end the number of steps
+  logProbs: Float32Array; // [step, action]
+  loss: Float32Array; // [step]
+  changed: Float32Array | null; // [step], nats
+  regime: Int16Array; // [step]
+  regimeNames: string[];
+  impossible: Map<number, string>;
+  returns: number[];
+  optimum: number | null;
+  facts: Record<string, unknown>;
+  world: World;
+  fitting: string[];
+  edits: string[];
+  code: string;
+  headline: string;
+  warning: string;
+}
+
+export interface LookAnswer {
+  step: number;
+  heads: string[];
+  weights: string;
+  tokens: string[];
+  roles: string[][];
+  shares: Record<string, Record<string, number>>;
+  attention_code: string;
+  attribution: { of: string; logit: number; parts: Record<string, number>; remainder: number };
+  attribution_code: string;
+}
+export interface Look extends Omit<LookAnswer, "weights"> {
+  weights: Float32Array; // [head, step]
+}
+
+export interface LearnersAnswer {
+  probabilities: Record<string, number[]>;
+  absent: Record<string, string>;
+  code: string;
+}

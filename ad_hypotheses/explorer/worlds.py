@@ -1,0 +1,32 @@
+"""How the world of a task is drawn: as a room, as arms, as a graph, as a grid, or else as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ad_hypotheses.language.history import History
+from ad_hypotheses.tasks import BernoulliBandit, GaussianBandit, GraphWorld, MinigridTask
+from ad_hypotheses.tasks.task import Task
+
+
+def world_of(task: Task, context: History) -> dict[str, Any]:
+    """Return what a picture of the world needs, beside what the context shows.
+
+    Returns:
+        `kind`: `"room"` with `width`, `height` and hidden `places` (cells by fact), `"arms"` with `means`, `"graph"`
+        with `next`, `start` and `goal`, `"grid"` with the `view` of the agent, or `"table"`.
+    """
+    if task.channels == ("x", "y"):
+        places = {name: fact[0].tolist() for name, fact in context.task.items() if np.shape(fact)[1:] == (2,)}
+        return {"kind": "room", "width": task.channel_sizes[0], "height": task.channel_sizes[1], "places": places}
+    if isinstance(task, BernoulliBandit | GaussianBandit):
+        means = np.asarray(context.task["means"])[0].tolist() if "means" in context.task else None
+        return {"kind": "arms", "means": means}
+    if isinstance(task, GraphWorld) and {"next", "start", "goal"} <= set(context.task):
+        facts = {name: np.asarray(context.task[name])[0].tolist() for name in ("next", "start", "goal")}
+        return {"kind": "graph", "states": task.states, **facts}
+    if isinstance(task, MinigridTask):
+        return {"kind": "grid", "view": task.view, "places": {}, "map": None}
+    return {"kind": "table"}

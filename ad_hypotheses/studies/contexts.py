@@ -1,0 +1,93 @@
+"""Histories put together otherwise: episodes in another order, and another task that answers from a step on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ad_hypotheses.errors import DataError, did_you_mean
+from ad_hypotheses.language.history import History
+from ad_hypotheses.tasks.edits.kinds import lacks_whole_lives
+from ad_hypotheses.tasks.edits.lives import answered, in_order
+from ad_hypotheses.tasks.task import Task
+
+
+def rearrange(history: History, episodes: Sequence[int]) -> History:
+    """Return every history with its episodes in another order; some may be left out, others stand twice.
+
+    Args:
+        history: Histories of episodes of one length.
+        episodes: Numbers of episodes in their new order, from 0.
+
+    Raises:
+        DataError: There is no such episode, none is left, or episodes are of different lengths.
+    """
+    starts = history.episode_start
+    n_episodes = int(starts[0].sum()) if history.n_rows else 0
+    length = history.n_steps // max(n_episodes, 1)
+    regular = np.zeros_like(starts)
+    regular[:, :: max(length, 1)] = True
+    if not n_episodes or length * n_episodes != history.n_steps or (starts != regular).any():
+        raise DataError("the histories are not of whole episodes of one length, so they have no other order.")
+    wrong = [number for number in episodes if not 0 <= number < n_episodes]
+    if wrong or not len(episodes):
+        problem = f"has {wrong[0]}" if wrong else "is empty"
+        raise DataError(f"`episodes` {problem}, but the histories have the episodes 0 to {n_episodes - 1}.")
+    steps = (np.asarray(episodes)[:, None] * length + np.arange(length)).ravel()
+    number = np.repeat(np.arange(len(episodes), dtype=history.episode.dtype), length)
+    moved = in_order(replace(history, episode=history.episode[:, :0]), np.tile(steps, (history.n_rows, 1)))
+    return replace(moved, episode=np.tile(number, (history.n_rows, 1)))
+
+
+def change_facts(history: History, task: Task, step: int, facts: Mapping[str, Any], seed: int = 0) -> History:
+    """Let another task answer what was done, from a step on.
+
+    Args:
+        history: The histories; they stay as they are.
+        task: The family that they are from.
+        step: The first step that the other task answers.
+        facts: What is different in it, of every history: `{"goal": (2, 3)}`.
+        seed: Of what chance decides.
+
+    Raises:
+        DataError: There is no such step or fact, a value does not fit, or the histories cannot be lived again.
+    """
+    if lacking := lacks_whole_lives(task, history):
+        raise DataError(f"these histories cannot be lived again: {lacking}. Use histories from `histories`.")
+    if not 0 <= step < history.n_steps:
+        raise DataError(f"`step` is {step}, but the histories have the steps 0 to {history.n_steps - 1}.")
+    changed = {**history.task, **{name: _fact(history, task, name, value) for name, value in facts.items()}}
+    rng = np.random.default_rng([seed, step])
+    return answered(task, changed, history, rng, since=step)
+
+
+def _fact(history: History, task: Task, name: str, value: Any) -> np.ndarray:
+    """Return a fact of every history.
+
+    Raises:
+        DataError: There is no such fact, or it is of another shape or out of range.
+    """
+    if name not in history.task:
+        known = ", ".join(history.task)
+        raise DataError(f"there is no fact {name!r}.{did_you_mean(name, history.task)} {task.name} has: {known}.")
+    former = np.asarray(history.task[name])
+    try:
+        fact = np.array(value, dtype=former.dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"`facts`: {name} is {value!r:.60}, but it must be made of numbers.") from error
+    if fact.shape != former.shape[1:]:
+        shape = " x ".join(map(str, former.shape[1:])) or "1"
+        raise DataError(f"`facts`: {name} is {value!r:.60}, but it must be of {shape} numbers.")
+    place = fact.reshape(-1)
+    sizes = np.asarray(task.channel_sizes)
+    if np.issubdtype(fact.dtype, np.floating):
+        fits = bool(np.isfinite(fact).all())
+    else:  # a place, as it is seen
+        fits = len(place) == len(sizes) and bool(((place >= 0) & (place < sizes)).all())
+    if not fits:
+        within = ", ".join(f"0 to {size - 1}" for size in task.channel_sizes[:4])
+        raise DataError(f"`facts`: {name} is {value!r:.60}, but it must be a place that can be seen ({within}).")
+    return np.tile(fact, (history.n_rows, *[1] * fact.ndim))

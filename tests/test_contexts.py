@@ -1,0 +1,155 @@
+"""Histories put together otherwise, and what is decided at their steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import ad_hypotheses as adh
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.tasks.play import play, uniform
+
+
+@pytest.fixture(scope="module")
+def model():
+    return adh.load("known-retrieval")
+
+
+@pytest.fixture(scope="module")
+def histories(model):
+    return model.histories(4)
+
+
+def test_episodes_stand_in_another_order(histories):
+    changed = adh.rearrange(histories, [2, 0, 2])
+    assert changed.shape == (4, 30)
+    for place, number in enumerate((2, 0, 2)):
+        new, old = changed.window(10 * place, 10 * place + 10), histories.window(10 * number, 10 * number + 10)
+        for name in ("observations", "actions", "rewards"):
+            assert np.array_equal(getattr(new, name), getattr(old, name))
+        assert (new.episode == place).all()
+    same = adh.rearrange(histories, range(6))
+    assert np.array_equal(same.actions, histories.actions)
+    assert np.array_equal(same.episode, histories.episode)
+
+
+def test_a_moved_goal_pays_from_its_step_on(model, histories):
+    visited = histories.observations[0, 35]
+    changed = adh.change_facts(histories, step=30, goal=visited)
+    assert (changed.task["goal"] == visited).all()
+    assert np.array_equal(changed.rewards[:, :30], histories.rewards[:, :30])
+    assert np.array_equal(changed.observations, histories.observations)
+    arrived = (histories.observations[:, 31:] == visited).all(axis=2) & ~histories.episode_start[:, 31:]
+    inside = ~histories.episode_start[:, 31:]
+    assert np.array_equal((changed.rewards[:, 30:-1] > 0)[inside], arrived[inside])
+    assert changed.rewards[0, 34] == 1
+
+
+def test_arms_that_pay_otherwise_pay_from_their_step_on():
+    model = adh.load("bandit")
+    histories = model.histories(16)
+    changed = adh.change_facts(histories, step=40, means=(1, 0, 0, 0, 0))
+    assert np.array_equal(changed.rewards[:, :40], histories.rewards[:, :40])
+    assert np.array_equal(changed.rewards[:, 40:] > 0, histories.actions[:, 40:] == 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: adh.rearrange(h, []), "`episodes` is empty, but the histories have the episodes 0 to 5"),
+        (lambda h: adh.rearrange(h, [0, -1]), "`episodes` has -1"),
+        (lambda h: adh.rearrange(h.window(3), [0]), "not of whole episodes of one length"),
+        (lambda h: adh.change_facts(h, 60, goal=(0, 0)), "`step` is 60"),
+        (lambda h: adh.change_facts(h, 0, gaol=(0, 0)), "there is no fact 'gaol'. Did you mean 'goal'"),
+        (lambda h: adh.change_facts(h, 0, goal=(0, 5)), r"must be a place that can be seen \(0 to 4, 0 to 4\)"),
+        (lambda h: adh.change_facts(h, 0, goal=(0, 0, 0)), "must be of 2 numbers"),
+        (lambda h: adh.change_facts(h, 0, goal="here"), "must be made of numbers"),
+        (lambda h: adh.change_facts(h.window(3), 0, goal=(0, 0)), "cannot be lived again"),
+    ],
+)
+def test_what_cannot_be_changed_is_refused(histories, change, message):
+    with pytest.raises(DataError, match=message):
+        change(histories)
+
+
+def test_the_world_answers_to_the_end_of_the_episode_only():
+    """In a world of chance, later episodes keep what chance decided in them."""
+    task, rng = adh.load("graph-world").task, np.random.default_rng(0)
+    lives = replace(play(task, task.sample_tasks(rng, 8), uniform(task), 3, rng), family=task)
+    elsewhere = adh.change_facts(lives, step=40, goal=0)  # of the last episode alone
+    changed = adh.edit(elsewhere, step=5, action=1)
+    assert np.array_equal(changed.rewards[:, 20:40], lives.rewards[:, 20:40])
+
+
+def test_decisions_are_those_of_the_model(model, histories):
+    decisions = adh.decisions(model, histories[1])
+    with torch.no_grad():
+        expected = model(histories[1]).log_softmax(-1)[0].numpy()
+        loss = float(model(histories[1], return_type="loss"))
+    np.testing.assert_allclose(decisions.log_probs, expected, atol=1e-6)
+    assert abs(np.mean(decisions.loss) - loss) < 1e-6
+    regimes = model.task.regimes(histories[1])
+    assert all(regimes[name][0, step] for step, name in enumerate(decisions.regimes))
+    assert decisions.impossible == {}
+    assert type(decisions).from_json(decisions.to_json()).to_json() == decisions.to_json()
+    assert "mean loss" in repr(decisions)
+
+
+def test_decisions_part_where_the_context_does(model, histories):
+    former, decisions = (
+        adh.decisions(model, history) for history in (histories[0], adh.edit(histories[0], step=14, action="up"))
+    )
+    divergence = np.array(decisions.divergence(former))
+    assert (divergence[:15] < 1e-6).all()
+    here, elsewhere = torch.tensor(decisions.log_probs), torch.tensor(former.log_probs)
+    expected = torch.nn.functional.kl_div(elsewhere, here, log_target=True, reduction="none").sum(-1)
+    np.testing.assert_allclose(divergence, expected.numpy(), atol=1e-9)
+    with pytest.raises(DataError, match="decisions at 60 steps, and the others at 30"):
+        decisions.divergence(adh.decisions(model, histories[0].window(stop=30)))
+
+
+def test_steps_that_cannot_be_lived_are_named(model, histories):
+    changed = adh.edit(histories[0], step=4, observation=(0, 0), then="nothing")
+    (words,) = adh.decisions(model, changed).impossible
+    assert words == "a step that does not follow from the one before"
+    assert adh.decisions(model, changed).impossible[words] == [4]
+    assert "1 impossible, first 4" in repr(adh.decisions(model, changed))
+
+
+def test_learners_say_what_they_would_do(model, histories):
+    history = histories[0]
+    answers = adh.learners(model, history, step=25, source=True)
+    goal, cell = history.task["goal"], history.observations[:, 25]
+    assert answers.probabilities["expert"] == model.task.walk(cell, goal)[0].tolist()
+    assert answers.probabilities["random"] == [0.2] * 5
+    assert {"source", "gate-and-walk", "nearest-unvisited"} <= set(answers.probabilities)
+    for row in answers.probabilities.values():
+        assert abs(sum(row) - 1) < 1e-5
+    assert type(answers).from_json(answers.to_json()).to_json() == answers.to_json()
+    assert list(answers.to_frame().columns) == ["learner", "stay", "up", "down", "left", "right"]
+
+
+def test_learners_of_a_context_that_their_world_does_not_show_say_so(model, histories):
+    changed = adh.edit(histories[0], step=24, observation=(0, 0), then="nothing")
+    answers = adh.learners(model, changed, step=24)
+    assert "it is not known where the agent is" in answers.absent["expert"]
+    assert "expert" not in answers.probabilities
+
+
+def test_attention_by_role_adds_up(model, histories):
+    attention = adh.attention(model, histories[0], step=33)
+    shares = attention.shares()
+    for head, weights in attention.weights.items():
+        assert abs(shares["itself"][head] - weights[33]) < 1e-6
+        assert abs(shares["previous_episode"][head] - sum(weights[20:30])) < 1e-6
+
+
+def test_attribution_notices_weights_that_were_changed(histories):
+    model = adh.load("known-retrieval")
+    before = adh.attribution(model, histories[0], step=33, of="up").logit
+    with torch.no_grad():
+        model.b_U[1] += 2
+    assert abs(adh.attribution(model, histories[0], step=33, of="up").logit - before - 2) < 1e-9

@@ -1,0 +1,288 @@
+"""The explorer's server: what it answers, whom it refuses, and that what it shows is what the library says."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import numpy as np
+import pytest
+
+import ad_hypotheses as adh
+from ad_hypotheses.errors import UserError
+from ad_hypotheses.explorer.session import Session
+from ad_hypotheses.explorer.start import explore, subject_state
+from ad_hypotheses.explorer.state import MOST_EDITS, ModelReference, State, read_origin, read_state, state_of_history
+
+pytest.importorskip("fastapi", reason="needs the extra app")
+from starlette.testclient import TestClient
+
+from ad_hypotheses.explorer.guard import COOKIE, MOST_BYTES
+from ad_hypotheses.explorer.server import make_app
+
+TOKEN, BASE = "the-token", "http://127.0.0.1:8765"
+NAME = "known-retrieval"
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return Session()
+
+
+@pytest.fixture(scope="module")
+def app(session):
+    return make_app(session, State(model=ModelReference(name=NAME)), TOKEN)
+
+
+@pytest.fixture
+def client(app) -> TestClient:
+    client = TestClient(app, base_url=BASE, raise_server_exceptions=False)
+    client.cookies.set(COOKIE, TOKEN)
+    return client
+
+
+def state(**parts) -> dict:
+    return {"schema": 1, "model": {"name": NAME}, **parts}
+
+
+def ask(client: TestClient, panel: str, status: int = 200, **parts) -> dict:
+    answer = client.post(f"/api/{panel}", json={"state": state(**parts)})
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def array(text: str, kind: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), dtype=kind)
+
+
+EDITS = [
+    {"kind": "edit", "step": 3, "action": "up"},
+    {"kind": "edit", "step": 12, "action": 2, "then": "model", "seed": 5},
+    {"kind": "edit", "step": 4, "reward": 1.0, "observation": [0, 4], "then": "nothing"},
+    {"kind": "rearrange", "episodes": [1, 0, 2, 3, 4, 4]},
+    {"kind": "change_facts", "step": 30, "facts": {"goal": [1, 3]}},
+    {"kind": "counterfactual", "name": "no-rewards", "seed": 1, "off": True},
+]
+
+
+def test_a_context_is_what_the_library_makes(client):
+    model = adh.load(NAME)
+    context = model.histories(8)[2]
+    context = adh.edit(context, step=3, action="up")
+    context = adh.edit(context, step=12, action=2, then="model", model=model, seed=5)
+    context = adh.edit(context, step=4, reward=1.0, observation=(0, 4), then="nothing")
+    context = adh.rearrange(context, [1, 0, 2, 3, 4, 4])
+    context = adh.change_facts(context, step=30, goal=(1, 3))
+    decisions = adh.decisions(model, context)
+    shown = ask(client, "context", origin={"kind": "histories", "row": 2}, edits=EDITS)
+    assert array(shown["observations"], "<i2").tolist() == context.observations[0].ravel().tolist()
+    assert array(shown["actions"], "<i2").tolist() == context.actions[0].tolist()
+    assert array(shown["rewards"], "<f4").tolist() == context.rewards[0].tolist()
+    assert array(shown["log_probs"], "<f4").tolist() == np.float32(decisions.log_probs).ravel().tolist()
+    assert array(shown["loss"], "<f4").tolist() == np.float32(decisions.loss).tolist()
+    assert shown["returns"] == context.returns()[0].tolist()
+    assert shown["facts"] == {"goal": [1, 3]}
+    assert shown["world"] == {"kind": "room", "width": 5, "height": 5, "places": {"goal": [1, 3]}}
+    assert "step that does not follow" in " ".join(shown["impossible"])
+    assert [text.split("(")[0] for text in shown["edits"]] == [
+        "model.histories", "adh.edit", "adh.edit", "adh.edit", "adh.rearrange", "adh.change_facts",
+    ]  # fmt: skip
+
+
+def test_a_context_is_compared_with_the_one_before(client):
+    origin = {"kind": "histories", "row": 2}
+    before = state(origin=origin, step=59)
+    answer = client.post("/api/context", json={"state": state(origin=origin, edits=EDITS[:1]), "before": before}).json()
+    model = adh.load(NAME)
+    contexts = [(context := model.histories(8)[2]), adh.edit(context, step=3, action="up")]
+    former, decisions = (adh.decisions(model, context) for context in contexts)
+    assert array(answer["changed"], "<f4").tolist() == np.float32(decisions.divergence(former)).tolist()
+    shorter = state(origin=origin, edits=[{"kind": "rearrange", "episodes": [0]}])
+    assert client.post("/api/context", json={"state": shorter, "before": before}).json()["changed"] is None
+
+
+def test_what_is_looked_at_is_what_the_library_says(client):
+    model = adh.load(NAME)
+    context = model.histories(8)[2]
+    shown = ask(client, "look", origin={"kind": "histories", "row": 2}, step=47, of="up - down")
+    attention, parts = adh.attention(model, context, 47), adh.attribution(model, context, 47, of="up - down")
+    weights = array(shown["weights"], "<f4").reshape(len(shown["heads"]), 48)
+    assert weights.tolist() == np.float32(list(attention.weights.values())).tolist()
+    assert shown["roles"] == attention.roles
+    assert shown["shares"] == attention.shares()
+    assert shown["attribution"]["parts"] == parts.parts
+    assert abs(shown["attribution"]["remainder"]) < 1e-9
+    answers = ask(client, "learners", origin={"kind": "histories", "row": 2}, step=47)
+    assert answers["probabilities"] == adh.learners(model, context, 47).probabilities
+    assert answers["code"] == "adh.learners(model, context, step=47)"
+
+
+def test_the_python_of_a_state_prints_what_the_page_shows(client, capsys):
+    shown = ask(client, "context", origin={"kind": "histories", "row": 2}, edits=EDITS, step=33)
+    texts = ask(client, "python", origin={"kind": "histories", "row": 2}, edits=EDITS, step=33)
+    scope: dict = {}
+    exec(texts["script"], scope)
+    assert np.float32(scope["decisions"].log_probs).ravel().tolist() == array(shown["log_probs"], "<f4").tolist()
+    assert "regime" in capsys.readouterr().out
+    exec(texts["test"], scope)
+    scope["test_decision_at_step_33"]()
+    exec(texts["test"].replace("'stay': 0", "'stay': 9"), scope)
+    with pytest.raises(AssertionError):
+        scope["test_decision_at_step_33"]()
+
+
+def test_a_state_is_read_as_it_was_written():
+    written = read_state(state(edits=EDITS, step=7, notes="why?"))
+    assert read_state(json.dumps(written.plain())) == written
+    assert read_origin(json.dumps(written.plain()), "other") == written
+
+
+def test_a_history_that_is_written_out_is_shown(client):
+    history = adh.load(NAME).histories(2)
+    opened = client.post("/api/open", json={"text": history.to_json(), "model": NAME}).json()
+    shown = client.post("/api/context", json={"state": opened}).json()
+    assert array(shown["actions"], "<i2").tolist() == history.actions[0].tolist()
+    assert read_state(opened) == state_of_history(history, NAME)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"model": {"name": "known-retrival"}}, "there is no model 'known-retrival'. Did you mean 'known-retrieval'"),
+        ({"model": {"name": "../models/known-retrieval"}}, "there is no model"),
+        ({"model": {"name": "models/known-retrieval"}}, "there is no model"),
+        ({"step": 60}, "step is 60, but the context has the steps 0 to 59"),
+        ({"schema": 2}, "schema: Input should be 1"),
+        ({"origin": {"kind": "histories", "row": 8}}, "row is 8, but the rows are 0 to 7"),
+        ({"origin": {"kind": "histories", "data": "sauce"}}, "there is no data set 'sauce'"),
+        ({"origin": {"kind": "histories", "rows": 10**9}}, "less than or equal to 1024"),
+        ({"origin": {"kind": "pickle"}}, "origin"),
+        ({"origin": {"kind": "tokens", "history": {}}}, "does not hold what a History holds"),
+        ({"edits": [{"kind": "edit", "step": 3, "action": "jump"}]}, "edit 1, edit: `action` is 'jump'"),
+        ({"edits": [{"kind": "edit", "step": 3, "reward": 0.5}]}, "`reward` is 0.5, but dark-room pays 0, 1"),
+        ({"edits": [{"kind": "edit", "step": 99, "action": 1}]}, "`step` is 99"),
+        ({"edits": [{"kind": "edit", "step": 3, "observation": [9, 9], "then": "nothing"}]}, "`observation` is"),
+        ({"edits": [{"kind": "edit", "step": 3, "color": 1}]}, "Extra inputs are not permitted"),
+        ({"edits": [{"kind": "rearrange", "episodes": [0, 6]}]}, "`episodes` has 6, but the histories have the"),
+        ({"edits": [{"kind": "rearrange", "episodes": []}]}, "`episodes` is empty"),
+        ({"edits": [{"kind": "change_facts", "step": 0, "facts": {"goal": [5, 0]}}]}, "must be a place that can be"),
+        ({"edits": [{"kind": "change_facts", "step": 0, "facts": {"gaol": [1, 0]}}]}, "Did you mean 'goal'"),
+        ({"edits": [{"kind": "change_facts", "step": 0, "facts": {"model": 3}}]}, "'model' is not a fact"),
+        ({"edits": [{"kind": "counterfactual", "name": "episode-replaced"}]}, "there is no other history"),
+        ({"edits": [EDITS[0]] * (MOST_EDITS + 1)}, "at most 1000 items"),
+        ({"of": "up - fly"}, "`of` is 'up - fly'"),
+        ({"notes": "n" * 30_000}, "at most 20000"),
+        ({"extra": 1}, "Extra inputs are not permitted"),
+    ],
+)
+def test_bad_states_are_refused_with_a_message(client, parts, message):
+    answer = ask(client, "look" if "of" in parts else "context", 400, **parts)
+    assert message in answer["error"]
+    assert "Traceback" not in answer["error"]
+
+
+def test_a_history_of_another_task_or_too_long_is_refused(client):
+    for history, message in (
+        (adh.load("known-leader").histories(2), "is about dark-room, which shows x, y and has 5"),
+        (adh.rearrange(adh.load(NAME).histories(2), [0] * 7), "has 70 steps, but known-retrieval reads at most 60"),
+    ):
+        origin = state_of_history(history, NAME).plain()["origin"]
+        assert message in ask(client, "context", 400, origin=origin)["error"]
+
+
+def test_a_model_that_was_changed_since_is_said(client):
+    expected = adh.load(NAME).sha256
+    assert ask(client, "context", model={"name": NAME, "sha256": expected})["warning"] == ""
+    warning = ask(client, "context", model={"name": NAME, "sha256": "0" * 64})["warning"]
+    assert f"has other weights ({expected[:12]}) than when this state was written (000000000000)" in warning
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 422),
+        (b"{", 422),
+        (b"[]", 422),
+        (b'{"state": 3}', 422),
+        (b'{"state": {}}', 400),
+        (b'{"state": {"schema": 1, "model": {"name": "bandit"}, "step": NaN}}', 400),
+        (b'{"state": ' + b"[" * 100_000, 400),
+        (b" " * (MOST_BYTES + 1), 413),
+    ],
+)
+def test_bad_bodies_are_refused(client, body, status):
+    answer = client.post("/api/context", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    assert "error" in answer.json()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example:8765"}, 403),
+        ({"host": "127.0.0.1.evil.example"}, 403),
+        ({"host": "[::1"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://127.0.0.1:9999"}, 403),
+        ({"content-type": "text/plain"}, 415),
+        ({"cookie": f"{COOKIE}=another"}, 403),
+        ({"cookie": ""}, 403),
+        ({"host": "localhost:9000", "origin": "http://localhost:9000"}, 200),
+        ({}, 200),
+    ],
+)
+def test_who_may_ask(app, headers, status):
+    client = TestClient(app, base_url=BASE)
+    usual = {"cookie": f"{COOKIE}={TOKEN}", "content-type": "application/json", "origin": BASE}
+    answer = client.post("/api/model", content=json.dumps({"name": NAME}), headers=usual | headers)
+    assert answer.status_code == status
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
+
+
+def test_the_link_gives_the_cookie_and_nothing_else_does(app):
+    client = TestClient(app, base_url=BASE)
+    assert client.get("/").status_code == client.get("/?token=wrong").status_code == 403
+    assert client.get("/api/start?token=the-token").status_code == 403
+    assert "set-cookie" not in client.get("/?token=wrong").headers
+    opened = client.get("/?token=the-token")
+    assert opened.headers["set-cookie"] == f"{COOKIE}={TOKEN}; Path=/; HttpOnly; SameSite=Strict"
+    assert client.get("/api/start").json()["state"]["model"]["name"] == NAME
+
+
+@pytest.mark.parametrize("path", ["/../pyproject.toml", "/%2e%2e/server.py", "/..%2fserver.py", "/server.py", "/api/x"])
+def test_only_the_page_is_sent(client, path):
+    assert client.get(path).status_code == 404
+
+
+def test_what_can_be_opened(tmp_path):
+    history = adh.load(NAME).histories(2)
+    (tmp_path / "history.json").write_text(history.to_json())
+    (tmp_path / "state.json").write_text(json.dumps(state(step=4)))
+    (tmp_path / "damaged.json").write_text("{")
+    (tmp_path / "other.json").write_text("{}")
+    assert subject_state(NAME)[1].model.name == NAME
+    assert subject_state(history, NAME)[1] == subject_state(tmp_path / "history.json", NAME)[1]
+    assert subject_state(tmp_path / "state.json")[1].step == 4
+    for subject, message in (
+        ("damaged.json", "this is not JSON"),
+        ("other.json", "this is not a state of the explorer: model: Field required"),
+        ("missing.json", "No such file or directory"),
+        ("no-such-model", "there is no model"),
+    ):
+        with pytest.raises(UserError, match=message):
+            subject_state(tmp_path / subject if subject.endswith("json") else subject)
+
+
+def test_a_running_explorer_answers_and_stops():
+    httpx = pytest.importorskip("httpx")
+    with explore(NAME, browser=False) as explorer:
+        with httpx.Client() as browser:
+            assert browser.get(explorer.url).status_code == 200
+            start = browser.get(f"http://127.0.0.1:{explorer.port}/api/start").json()
+        assert start["state"]["model"] == {"name": NAME, "sha256": ""}
+        assert httpx.get(f"http://127.0.0.1:{explorer.port}/").status_code == 403
+        with pytest.raises(UserError, match=f"port {explorer.port} cannot be used"):
+            explore(NAME, port=explorer.port, browser=False)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{explorer.port}/")
