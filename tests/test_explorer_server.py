@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 
 import numpy as np
 import pytest
+from in_process import run_main
 
 import ad_hypotheses as adh
 from ad_hypotheses.errors import UserError
@@ -286,3 +288,20 @@ def test_a_running_explorer_answers_and_stops():
             explore(NAME, port=explorer.port, browser=False)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{explorer.port}/")
+
+
+def test_the_command_line_says_what_to_open(workplace, capsys, monkeypatch):
+    monkeypatch.setattr("ad_hypotheses.explorer.start.Explorer.wait", lambda explorer: None)
+    ran = run_main(("explore", "tiny", "--no-browser", "--threads", "1"), capsys)
+    assert ran.code == 0
+    assert "open http://127.0.0.1:" in ran.out
+    assert "ssh -L" in ran.out
+    ran = run_main(("explore", "tinny", "--no-browser"), capsys)
+    assert ran.code == 2
+    assert "there is no model 'tinny'" in ran.err
+
+
+def test_what_serves_the_page_may_be_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(UserError, match=r"the explorer needs uvicorn.*pip install 'ad-hypotheses\[app\]'"):
+        explore(NAME, browser=False)

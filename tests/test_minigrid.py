@@ -212,6 +212,23 @@ def test_laps_by_hand() -> None:
     assert MinigridTask("MiniGrid-Empty-5x5-v0", horizon=4).optimal_return(facts).tolist() == [0.0]
 
 
+def test_agents_are_where_the_real_environment_has_them() -> None:
+    family = MinigridTask("MiniGrid-DoorKey-5x5-v0", horizon=12)
+    rng = np.random.default_rng(0)
+    history = play(family, family.sample_tasks(rng, 3), lambda seen: np.full((3, 6), 1 / 6), 2, rng)
+    where = family.agents(history)
+    for row, seed in enumerate(history.task["layout"].tolist()):
+        env = open_environment("MiniGrid-DoorKey-5x5-v0")
+        for step in range(24):
+            if step % 12 == 0 or history.rewards[row, step - 1] > 0:
+                env.reset(seed=seed)
+                if step % 12 == 0:
+                    grid = env.grid.encode()
+                    assert np.array_equal(family.atlas.grid(seed), grid)
+            assert where[row, step].tolist() == [*env.agent_pos, env.agent_dir]
+            env.step(int(history.actions[row, step]))
+
+
 def test_channels_name_what_is_seen() -> None:
     task = MinigridTask("MiniGrid-Empty-5x5-v0")
     seen = dict(zip(task.channels, task.observe(task.reset(task.tasks()))[0].tolist(), strict=True))

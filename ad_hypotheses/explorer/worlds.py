@@ -16,7 +16,7 @@ def world_of(task: Task, context: History) -> dict[str, Any]:
 
     Returns:
         `kind`: `"room"` with `width`, `height` and hidden `places` (cells by fact), `"arms"` with `means`, `"graph"`
-        with `next`, `start` and `goal`, `"grid"` with the `view` of the agent, or `"table"`.
+        with `next`, `start` and `goal`, `"grid"` with cells a side of the agent's `view` and the `map`, or `"table"`.
     """
     if task.channels == ("x", "y"):
         places = {name: fact[0].tolist() for name, fact in context.task.items() if np.shape(fact)[1:] == (2,)}
@@ -28,5 +28,15 @@ def world_of(task: Task, context: History) -> dict[str, Any]:
         facts = {name: np.asarray(context.task[name])[0].tolist() for name in ("next", "start", "goal")}
         return {"kind": "graph", "states": task.states, **facts}
     if isinstance(task, MinigridTask):
-        return {"kind": "grid", "view": task.view, "places": {}, "map": None}
+        return {"kind": "grid", "view": task.view, "map": _map(task, context)}
     return {"kind": "table"}
+
+
+def _map(task: MinigridTask, context: History) -> dict[str, Any] | None:
+    """Return the grid as an episode begins, and the way of the agent on it; None where the layout is not known."""
+    if not context.task:
+        return None
+    grid = task.atlas.grid(int(np.asarray(context.task["layout"])[0]))
+    goal = np.asarray(context.task["goal"])[0].tolist() if "goal" in context.task else None
+    agent = task.agents(context)[0].tolist()
+    return {"width": grid.shape[0], "height": grid.shape[1], "cells": grid.tolist(), "agent": agent, "goal": goal}

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from minigrid.core.world_object import Goal
 
 from ad_hypotheses.errors import ConfigError
-from ad_hypotheses.tasks.minigrid_table import Layout, begin, explore, open_environment, rehearse, start_of
+from ad_hypotheses.tasks.minigrid_table import Layout, begin, encoded, explore, open_environment, rehearse, start_of
 from ad_hypotheses.tasks.minigrid_view import NO_PLACE, cells_of, places_of
 
 REHEARSAL_FIRST, REHEARSAL = 200, 20  # steps that the first table and every other is compared to the real environment
@@ -97,6 +97,11 @@ class Atlas:
             rehearse(self.witness, name, seed, layout, view, hide, REHEARSAL_FIRST if not self.layouts else REHEARSAL)
             self.layouts[seed] = layout
         return self.layouts[seed]
+
+    def grid(self, seed: int) -> Int[np.ndarray, "x y 3"]:
+        """Return type, colour and state of every cell of a layout, as an episode begins. [x, y, 3]"""
+        begin(self.real, seed, self.hidden_goal)
+        return encoded(self.real)
 
     def rows(self, seeds: Int[np.ndarray, " batch"]) -> tuple[Tables, Int[np.ndarray, " batch"]]:
         """Return the tables of all layouts so far, and the row that each of some layouts begins at. [batch]"""

@@ -131,7 +131,7 @@ class World:
         self.now = self.number_of.setdefault(key, len(self.arrangements))
         if self.now == len(self.arrangements):
             positions = [item.cur_pos for item in self.objects]
-            self.arrangements.append(_Arrangement(list(grid), values, positions, _encoded(self.env)))
+            self.arrangements.append(_Arrangement(list(grid), values, positions, encoded(self.env)))
         return self.now
 
 
@@ -192,7 +192,7 @@ def begin(env: MiniGridEnv, seed: int, hide_goal: bool) -> None:
 def start_of(env: MiniGridEnv) -> Any:
     """Return what tells the layout of a fresh environment from others: all that is in it, and its mission."""
     inside = tuple(_encoding(item) for item in _objects(env))  # what boxes contain is not in the grid
-    return _encoded(env).tobytes(), inside, *(int(value) for value in env.agent_pos), int(env.agent_dir), env.mission
+    return encoded(env).tobytes(), inside, *(int(value) for value in env.agent_pos), int(env.agent_dir), env.mission
 
 
 def explore(env: MiniGridEnv, name: str, seed: int, n_actions: int, view: int, most: int, hide_goal: bool) -> Layout:
@@ -298,7 +298,8 @@ def _encoding(item: Any) -> tuple[int, int, int]:
     return EMPTY if item is None else item.encode()
 
 
-def _encoded(env: MiniGridEnv) -> Int[np.ndarray, "x y 3"]:
+def encoded(env: MiniGridEnv) -> Int[np.ndarray, "x y 3"]:
+    """Return type, colour and state of every cell of an environment. [x, y, 3]"""
     rows = np.array([_encoding(content) for content in env.grid.grid], dtype=np.int8)
     return rows.reshape(env.grid.height, env.grid.width, 3).transpose(1, 0, 2)
 

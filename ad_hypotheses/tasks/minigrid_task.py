@@ -202,6 +202,23 @@ class MinigridTask:
         after = state._replace(rows=rows)
         return self.observe(after), rewards, after
 
+    def agents(self, history: History) -> Int[np.ndarray, "batch step 3"]:
+        """Return position and direction `(x, y, direction)` of the agents before each step, by what they did.
+
+        The model does not see them. Directions are right, down, left, up.
+        """
+        layouts = np.asarray(history.task["layout"])
+        tables = [self.atlas.layout(seed).agent for seed in layouts.tolist()]
+        start = state = self.reset(history.task)
+        where = np.empty((*history.shape, 3), dtype=np.int16)
+        for step in range(history.n_steps):
+            begins = history.episode_start[:, step]
+            state = state._replace(rows=np.where(begins, start.rows, state.rows))
+            numbers = self.state_index(state)
+            where[:, step] = [table[number] for table, number in zip(tables, numbers, strict=True)]
+            _, _, state = self.step(state, history.actions[:, step].astype(np.intp))
+        return where
+
     def state_index(self, state: GridState) -> Int[np.ndarray, " batch"]:
         """Return the number of each agent's state within its layout, 0 at the start. [batch]"""
         return state.rows - state.starts

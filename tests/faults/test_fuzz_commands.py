@@ -97,6 +97,7 @@ def parameters() -> dict[str, list[Parameter]]:
             for taken in command.params
         ]
         for verb, command in typer.main.get_command(app).commands.items()
+        if verb != "explore"  # serves until it is stopped
     }
 
 

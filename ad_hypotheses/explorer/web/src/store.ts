@@ -179,7 +179,7 @@ export function rearrange(episodes: number[], step: number): Promise<void> {
 }
 
 export function toggleEdit(number: number): Promise<void> {
-  const edits = state.value!.edits.map((one, place) => (place === number ? { ...one, off: !one.off } : one));
+  const edits = state.value!.edits.map((edit, place) => (place === number ? { ...edit, off: !edit.off } : edit));
   return change({ edits });
 }
 

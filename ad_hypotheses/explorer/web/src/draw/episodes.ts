@@ -131,7 +131,7 @@ function drawTile(
   pen.fillText(`${episode}`, box.x, box.y - 4);
   pen.textAlign = "right";
   pen.fillText(context.returns[episode].toFixed(Number.isInteger(context.returns[episode]) ? 0 : 1), box.x + box.width, box.y - 4);
-  ground(pen, paint, context.world, context, first, stop, box, places);
+  ground(pen, paint, context.world, first, stop, box, places);
   if (looks.weights) attentionOn(pen, paint, context, looks.weights, first, stop, places);
   hidden(pen, paint, context.world, places);
   path(pen, paint, context, first, stop, places);
@@ -141,7 +141,7 @@ function drawTile(
   if (looks.hovered !== null && looks.hovered >= first && looks.hovered < stop) ring(pen, paint.faint, places, looks.hovered, 1.5);
   if (within) {
     ring(pen, paint.accent, places, looks.selected, 2.5);
-    direction(pen, paint, context, looks, places);
+    direction(pen, context, looks, places);
   }
 }
 
@@ -149,7 +149,6 @@ function ground(
   pen: Pen,
   paint: Paint,
   world: World,
-  context: Context,
   first: number,
   stop: number,
   box: Box,
@@ -298,7 +297,7 @@ function ring(pen: Pen, colour: string, places: Places, step: number, width: num
 const WAYS: Record<string, [number, number]> = { up: [0, -1], down: [0, 1], left: [-1, 0], right: [1, 0] };
 
 /** Draw where the action of the selected step leads, in its colour. */
-function direction(pen: Pen, paint: Paint, context: Context, looks: EpisodeLooks, places: Places): void {
+function direction(pen: Pen, context: Context, looks: EpisodeLooks, places: Places): void {
   const action = context.actions[looks.selected];
   const way = WAYS[looks.actionNames[action]];
   if (context.world.kind !== "room" || !way) return;
@@ -310,7 +309,6 @@ function direction(pen: Pen, paint: Paint, context: Context, looks: EpisodeLooks
   pen.moveTo(x, y);
   pen.lineTo(x + way[0] * length, y + way[1] * length);
   pen.stroke();
-  void paint;
 }
 
 function attentionOn(

@@ -36,11 +36,12 @@ export function stripPicture(context: Context, width: number, actionNames: strin
   add("regime", 9);
   const each = context.nActions > 6 ? 9 : 12;
   actionNames.forEach((name) => add(name, each, 1));
+  top += 3;
   add("reward", 10, 3);
   add("loss", 30, 3);
   if (context.changed) add("changed", 22, 3);
   add("attention", 24, 3);
-  const lane = (name: string) => lanes.find((one) => one.name === name)!;
+  const lane = (name: string) => lanes.find((lane) => lane.name === name)!;
   const plot = width - GUTTER - 4;
 
   const draw = (pen: Pen, paint: Paint, looks: StripLooks): void => {

@@ -131,7 +131,7 @@ export function ContextPanel() {
               drawCurve(pen, paint, width, height, context.value!, before.value, model.value!.curves, episodeOf(context.value!, selected.value))
             }
             onClick={({ x }, _, width) => {
-              const last = Math.max(1, context.value!.returns.length - 1, ...Object.values(model.value!.curves).map((one) => one.length - 1));
+              const last = Math.max(1, context.value!.returns.length - 1, ...Object.values(model.value!.curves).map((curve) => curve.length - 1));
               const episode = Math.round(((x - 34) / (width - 42)) * last);
               if (episode >= 0 && episode < context.value!.returns.length) void choose({ step: context.value!.starts[episode] });
             }}
@@ -312,10 +312,10 @@ function Edits() {
       </div>
       {edits.length > 0 && (
         <ol aria-label="edits">
-          {edits.map((one, place) => (
-            <li class={one.off ? "off" : ""}>
+          {edits.map((edit, place) => (
+            <li class={edit.off ? "off" : ""}>
               <label>
-                <input type="checkbox" checked={!one.off} onChange={() => toggleEdit(place)} /> {editWords(one)}
+                <input type="checkbox" checked={!edit.off} onChange={() => toggleEdit(place)} /> {editWords(edit)}
               </label>
               <button class="quiet" aria-label={`remove edit ${place + 1}`} onClick={() => removeEdit(place)}>
                 ✕

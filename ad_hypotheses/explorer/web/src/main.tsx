@@ -1,0 +1,41 @@
+import { render } from "preact";
+import { listen } from "./keys.ts";
+import { begin, context, model, problem, state } from "./store.ts";
+import { ContextPanel } from "./ui/context.tsx";
+import { Header } from "./ui/header.tsx";
+import { StepPanel } from "./ui/step.tsx";
+import { AttentionPanel, AttributionPanel } from "./ui/why.tsx";
+
+function Page() {
+  if (!state.value || !model.value || !context.value) {
+    return problem.value ? (
+      <p class="problem" role="alert">
+        {problem.value}
+      </p>
+    ) : (
+      <p class="waiting">Loading the model and its histories; the first time takes some seconds.</p>
+    );
+  }
+  return (
+    <>
+      <Header />
+      <main>
+        <div class="left">
+          <ContextPanel />
+        </div>
+        <div class="right">
+          <StepPanel />
+          <AttentionPanel />
+          <AttributionPanel />
+        </div>
+      </main>
+    </>
+  );
+}
+
+document.title = "explorer";
+const place = document.getElementById("app")!;
+place.textContent = "";
+render(<Page />, place);
+listen();
+void begin();

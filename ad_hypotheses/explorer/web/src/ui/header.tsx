@@ -1,0 +1,190 @@
+import { signal } from "@preact/signals";
+import { useRef } from "preact/hooks";
+import { save } from "../save.ts";
+import { changeModel, changeOrigin, choose, model, models, openFile, painted, state, waiting } from "../store.ts";
+import { ask, packed } from "../transport.ts";
+import { copy, note, say } from "./panel.tsx";
+
+const showingPython = signal<{ script: string; test: string } | null>(null);
+export const showingKeys = signal(false);
+
+export function Header() {
+  const current = state.value!;
+  const file = useRef<HTMLInputElement>(null);
+  const origin = current.origin;
+  const names = models.value.length ? models.value.map(({ name }) => name) : [current.model.name];
+  if (!names.includes(current.model.name)) names.unshift(current.model.name);
+  const python = async () => {
+    showingPython.value = await ask<{ script: string; test: string }>("python", current).catch((error) => {
+      say(error.message);
+      return null;
+    });
+  };
+  return (
+    <header class="top">
+      <label title={`${model.value!.words}: ${model.value!.task}`}>
+        Model{" "}
+        <select value={current.model.name} onChange={(event) => changeModel(event.currentTarget.value)}>
+          {names.map((name) => (
+            <option value={name}>{name}</option>
+          ))}
+        </select>
+      </label>
+      {origin.kind === "histories" ? (
+        <>
+          <label title="whose history: learners that it was distilled from, its own, or its own with one thing changed">
+            History of{" "}
+            <select value={origin.data} onChange={(event) => changeOrigin({ data: event.currentTarget.value, row: 0 })}>
+              {model.value!.data.map((name) => (
+                <option value={name}>{name}</option>
+              ))}
+            </select>
+          </label>
+          <label title="on tasks that it was trained on, or on others">
+            tasks{" "}
+            <select
+              value={origin.tasks}
+              onChange={(event) => changeOrigin({ tasks: event.currentTarget.value as "train" | "held-out" | "all", row: 0 })}
+            >
+              {["held-out", "train", "all"].map((name) => (
+                <option value={name}>{name}</option>
+              ))}
+            </select>
+          </label>
+          <label>
+            row{" "}
+            <input
+              type="number"
+              min={0}
+              max={origin.rows - 1}
+              value={origin.row}
+              onChange={(event) => changeOrigin({ row: Number(event.currentTarget.value) })}
+            />{" "}
+            of {origin.rows}
+          </label>
+          <label title="decides which histories there are">
+            seed{" "}
+            <input
+              type="number"
+              min={0}
+              value={origin.seed}
+              onChange={(event) => changeOrigin({ seed: Number(event.currentTarget.value) })}
+            />
+          </label>
+        </>
+      ) : (
+        <span>
+          a history from a file <button onClick={() => changeOrigin({})}>Take one of the model's data</button>
+        </span>
+      )}
+      <span class="status" aria-live="polite">
+        {waiting.value > 0 ? "computing" : note.value || (painted.value ? `drawn in ${Math.round(painted.value)} ms` : "")}
+      </span>
+      <button onClick={async () => copy(`${location.origin}${location.pathname}#${await packed(current)}`, "link copied")}>
+        Copy link
+      </button>
+      <button onClick={() => save.text(JSON.stringify(current, null, 1), `explorer-${current.model.name}.json`, "application/json")}>
+        Save
+      </button>
+      <button onClick={() => file.current!.click()}>Open</button>
+      <input
+        ref={file}
+        type="file"
+        accept="application/json,.json"
+        hidden
+        onChange={async (event) => {
+          const chosen = event.currentTarget.files?.[0];
+          event.currentTarget.value = "";
+          if (chosen) await openFile(await chosen.text());
+        }}
+      />
+      <button onClick={python}>Python</button>
+      <button aria-label="keys" title="Keys (?)" onClick={() => (showingKeys.value = true)}>
+        ?
+      </button>
+      {showingPython.value && <Python {...showingPython.value} />}
+      {showingKeys.value && <Keys />}
+    </header>
+  );
+}
+
+function Python({ script, test }: { script: string; test: string }) {
+  const close = () => (showingPython.value = null);
+  return (
+    <Dialog name="This state as Python" close={close}>
+      <p>It prints the numbers on the screen.</p>
+      <pre>{shortened(script)}</pre>
+      <button onClick={() => copy(script, "copied")}>Copy the script</button>
+      <p>A test for pytest that fails once the model decides otherwise at this step.</p>
+      <pre>{shortened(test)}</pre>
+      <button onClick={() => copy(test, "copied")}>Copy the test</button>
+    </Dialog>
+  );
+}
+
+/** Lines that hold a whole history are cut for the eye; what is copied is whole. */
+const shortened = (text: string): string =>
+  text
+    .split("\n")
+    .map((line) => (line.length > 400 ? `${line.slice(0, 200)} … ${line.slice(-30)}` : line))
+    .join("\n");
+
+const KEYS: [string, string][] = [
+  ["arrows", "act: in rooms up, down, left, right; in grids left, right, forward; the next step is selected"],
+  ["s", "stay, where there is such an action"],
+  ["0 to 9", "do the action of that number"],
+  ["Alt + ← →", "select the step before, after"],
+  ["Alt + ↑ ↓", "select the same step of the episode before, after"],
+  ["g", "go to a step: 21.7 is step 7 of episode 21"],
+  ["u, Shift + u", "undo, redo"],
+  ["w, m, o", "after an edit the world answers, the model goes on, or only the token changes"],
+  ["Shift + click", "in a room or graph: the selected step sees that cell, and nothing else changes"],
+  ["drag, double click", "on the strip: show these steps, show all"],
+];
+
+function Keys() {
+  return (
+    <Dialog name="Keys" close={() => (showingKeys.value = false)}>
+      <table class="keys">
+        <tbody>
+          {KEYS.map(([key, words]) => (
+            <tr>
+              <th>{key}</th>
+              <td>{words}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      <label class="notes">
+        Notes, kept in the link and in the file
+        <textarea
+          rows={5}
+          value={state.value!.notes}
+          onChange={(event) => choose({ notes: event.currentTarget.value })}
+        />
+      </label>
+    </Dialog>
+  );
+}
+
+function Dialog({ name, close, children }: { name: string; close: () => void; children: preact.ComponentChildren }) {
+  return (
+    <div class="shade" onClick={(event) => event.target === event.currentTarget && close()}>
+      <div
+        class="dialog"
+        role="dialog"
+        aria-modal="true"
+        aria-label={name}
+        tabIndex={-1}
+        ref={(element) => element?.focus()}
+        onKeyDown={(event) => event.key === "Escape" && close()}
+      >
+        <header>
+          <h2>{name}</h2>
+          <button onClick={close}>Close</button>
+        </header>
+        {children}
+      </div>
+    </div>
+  );
+}
