@@ -249,7 +249,9 @@ def test_the_link_gives_the_cookie_and_nothing_else_does(app):
     assert "set-cookie" not in client.get("/?token=wrong").headers
     opened = client.get("/?token=the-token")
     assert opened.headers["set-cookie"] == f"{COOKIE}={TOKEN}; Path=/; HttpOnly; SameSite=Strict"
-    assert client.get("/api/start").json()["state"]["model"]["name"] == NAME
+    start = client.get("/api/start").json()
+    assert start["state"]["model"]["name"] == NAME
+    assert {NAME, "dark-room-grid/l1-g4-s0"} <= set(start["models"])
 
 
 @pytest.mark.parametrize("path", ["/../pyproject.toml", "/%2e%2e/server.py", "/..%2fserver.py", "/server.py", "/api/x"])

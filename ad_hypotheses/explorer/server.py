@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from ad_hypotheses.distill.checkpoint import names
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.explorer import views
 from ad_hypotheses.explorer.guard import LOOPBACK, App, Guard
@@ -86,12 +86,7 @@ def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] 
 
     @app.get("/api/start")
     async def start() -> Any:
-        return {"state": first.plain()}
-
-    @app.get("/api/models")
-    async def models() -> Any:
-        # reading the files of all models takes seconds and needs none of what the worker uses
-        return await asyncio.to_thread(views.models_view)
+        return {"models": sorted({*names(), *session.models}), "state": first.plain()}
 
     @app.post("/api/model")
     async def model(question: ModelQuestion) -> Any:

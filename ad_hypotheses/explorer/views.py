@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-import ad_hypotheses as adh
 from ad_hypotheses.explorer.calls import (
     attention_call,
     attribution_call,
@@ -29,14 +27,6 @@ from ad_hypotheses.studies.data import EDITED, OWN, SOURCE
 from ad_hypotheses.tasks.counterfactuals import counterfactuals_of, families_of, fitting
 
 FACT_NUMBERS = 400  # of a fact that is sent to the page
-
-
-@cache
-def models_view() -> list[dict[str, Any]]:
-    """Return a line for each model that can be chosen."""
-    return [
-        {"name": line["name"], "task": line["task"]} for line in adh.models().to_dict("records") if not line["error"]
-    ]
 
 
 def model_view(session: Session, name: str) -> dict[str, Any]:

@@ -9,14 +9,13 @@ import type {
   LearnersAnswer,
   Look,
   LookAnswer,
-  ModelLine,
   ModelView,
   State,
   Then,
 } from "./types.ts";
 
 export const state = signal<State | null>(null);
-export const models = signal<ModelLine[]>([]);
+export const models = signal<string[]>([]);
 export const model = signal<ModelView | null>(null);
 export const context = signal<Context | null>(null);
 export const before = signal<Context | null>(null); // before the last change
@@ -210,7 +209,9 @@ export async function openFile(text: string): Promise<void> {
 export async function begin(): Promise<void> {
   let wanted: State | null = null;
   await guarded(async () => {
-    wanted = (await get<{ state: State }>("start")).state;
+    const start = await get<{ models: string[]; state: State }>("start");
+    models.value = start.models;
+    wanted = start.state;
     if (location.hash.length > 1) {
       try {
         wanted = await unpacked(location.hash.slice(1));
@@ -222,5 +223,4 @@ export async function begin(): Promise<void> {
   const damaged = problem.value;
   if (wanted) await show(wanted, null);
   if (damaged) problem.value = damaged;
-  models.value = await get<ModelLine[]>("models").catch(() => []);
 }

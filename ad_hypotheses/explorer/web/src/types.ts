@@ -56,11 +56,6 @@ export interface State {
   notes: string;
 }
 
-export interface ModelLine {
-  name: string;
-  task: string;
-}
-
 export interface ModelView {
   name: string;
   sha256: string;

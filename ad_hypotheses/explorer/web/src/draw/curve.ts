@@ -47,13 +47,13 @@ export function drawCurve(
   }
   let at = LEFT;
   pen.textAlign = "left";
-  for (const [name, , colour] of [...lines, ["optimum", [], paint.paid] as const]) {
-    if (name === "optimum" && context.optimum === null) continue;
-    pen.fillStyle = colour;
-    pen.fillRect(at, height - 8, 10, 2.5);
+  const named = lines.map(([name, , colour, pattern]): [string, string, number[]] => [name, colour, pattern]);
+  if (context.optimum !== null) named.push(["optimum", paint.paid, [6, 3]]);
+  for (const [name, colour, pattern] of named) {
+    dashed(pen, colour, [[at, height - 7], [at + 16, height - 7]], pattern, 2);
     pen.fillStyle = paint.faint;
-    pen.fillText(name, at + 14, height - 4);
-    at += pen.measureText(name).width + 30;
+    pen.fillText(name, at + 21, height - 3);
+    at += pen.measureText(name).width + 38;
   }
 }
 

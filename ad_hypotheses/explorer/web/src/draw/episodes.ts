@@ -1,6 +1,6 @@
 // A small picture of every episode: a room, a graph, or a map; for other worlds a row of actions.
 import type { Context, GridMap, World } from "../types.ts";
-import { type Box, FONT, type Paint, type Pen, actionColour, inside, tiling } from "./paint.ts";
+import { type Box, FONT, type Paint, type Pen, STRIP_LABELS, actionColour, inside, label, tiling } from "./paint.ts";
 
 export interface EpisodeLooks {
   selected: number;
@@ -300,6 +300,10 @@ const WAYS: Record<string, [number, number]> = { up: [0, -1], down: [0, 1], left
 function direction(pen: Pen, context: Context, looks: EpisodeLooks, places: Places): void {
   const action = context.actions[looks.selected];
   const way = WAYS[looks.actionNames[action]];
+  if (context.world.kind === "grid" && context.world.map) {
+    facing(pen, places.at(looks.selected), context.world.map.agent[looks.selected][2], places.size);
+    return;
+  }
   if (context.world.kind !== "room" || !way) return;
   const [x, y] = places.at(looks.selected);
   const length = places.size * 0.9;
@@ -309,6 +313,21 @@ function direction(pen: Pen, context: Context, looks: EpisodeLooks, places: Plac
   pen.moveTo(x, y);
   pen.lineTo(x + way[0] * length, y + way[1] * length);
   pen.stroke();
+}
+
+/** Draw which way the agent of a grid looks: 0 is right, then down, left, up. */
+function facing(pen: Pen, [x, y]: [number, number], direction: number, size: number): void {
+  const angle = (Math.PI / 2) * direction;
+  const corner = (turn: number, length: number): [number, number] => [
+    x + length * size * Math.cos(angle + turn),
+    y + length * size * Math.sin(angle + turn),
+  ];
+  pen.fillStyle = pen.strokeStyle; // as its ring
+  pen.beginPath();
+  pen.moveTo(...corner(0, 0.95));
+  pen.lineTo(...corner(0.6, 0.45));
+  pen.lineTo(...corner(-0.6, 0.45));
+  pen.fill();
 }
 
 function attentionOn(
@@ -329,7 +348,7 @@ function attentionOn(
   pen.fillStyle = paint.attention;
   for (const [weight, [x, y]] of sums.values()) {
     if (weight < 0.004) continue;
-    pen.globalAlpha = Math.min(0.95, 0.15 + Math.sqrt(weight));
+    pen.globalAlpha = shade(weight);
     if (context.world.kind === "graph") {
       pen.beginPath();
       pen.arc(x, y, places.size / 1.5, 0, 7);
@@ -339,32 +358,37 @@ function attentionOn(
   pen.globalAlpha = 1;
 }
 
-const GUTTER = 34;
+/** How strongly a share of attention is drawn: small ones can be told apart, and many small ones stay pale. */
+const shade = (weight: number): number => Math.min(0.92, 2.2 * weight ** 0.7);
+
+const LABELS = 34; // pixels
 
 /** A row of actions for each episode; of bandits, a row for each arm instead. */
 function rows(context: Context, width: number, height: number): Picture {
   const count = context.starts.length - 1;
   const longest = Math.max(...context.starts.slice(1).map((stop, episode) => stop - context.starts[episode]));
   const arms = context.world.kind === "arms" ? context.nActions : 1;
+  const left = arms > 1 ? STRIP_LABELS : LABELS; // a single life of pulls stands above the strip, step over step
+  const right = arms > 1 && count === 1 ? 4 : 40;
   const line = Math.max(arms === 1 ? 10 : 7, Math.min(arms === 1 ? 22 : 26, Math.floor(height / (count * arms)) - (arms === 1 ? 2 : 0)));
-  const step = (width - GUTTER - 40) / longest;
+  const step = (width - left - right) / longest;
   const top = (episode: number) => episode * (arms * line + (arms === 1 ? 2 : 10));
 
   const draw = (pen: Pen, paint: Paint, looks: EpisodeLooks): void => {
     pen.font = FONT;
     for (let episode = 0; episode < count; episode++) {
       const y = top(episode);
-      drawRow(pen, paint, context, episode, y, line, step, arms, looks);
+      drawRow(pen, paint, context, episode, y, line, step, arms, left, looks);
       pen.textAlign = "left";
       pen.fillStyle = paint.faint;
-      pen.fillText(context.returns[episode].toFixed(1).replace(/\.0$/, ""), width - 36, y + line * arms * 0.5 + 4);
+      if (right > 4) pen.fillText(context.returns[episode].toFixed(1).replace(/\.0$/, ""), width - 36, y + line * arms * 0.5 + 4);
     }
   };
 
   const hit = (x: number, y: number): Hit | null => {
     for (let episode = 0; episode < count; episode++) {
       const begin = top(episode);
-      const number = Math.floor((x - GUTTER) / step);
+      const number = Math.floor((x - left) / step);
       if (y < begin || y >= begin + arms * line || number < 0) continue;
       const chosen = context.starts[episode] + number;
       if (chosen >= context.starts[episode + 1]) continue;
@@ -384,6 +408,7 @@ function drawRow(
   line: number,
   width: number,
   arms: number,
+  left: number,
   looks: EpisodeLooks,
 ): void {
   const [first, stop] = [context.starts[episode], context.starts[episode + 1]];
@@ -391,16 +416,16 @@ function drawRow(
   pen.textAlign = "left";
   for (let arm = 0; arm < arms; arm++) {
     pen.fillStyle = arms > 1 ? actionColour(arm) : looks.selected >= first && looks.selected < stop ? paint.accent : paint.faint;
-    pen.fillText(arms > 1 ? `${arm}` : `${episode}`, 2, y + arm * line + line / 2 + 4);
+    label(pen, arms > 1 ? looks.actionNames[arm] : `${episode}`, 2, y + arm * line + line / 2 + 4, left - 4);
   }
   pen.fillStyle = paint.sunken;
-  pen.fillRect(GUTTER, y, (stop - first) * width, arms * line - 1);
+  pen.fillRect(left, y, (stop - first) * width, arms * line - 1);
   for (let step = first; step < stop; step++) {
-    const x = GUTTER + (step - first) * width;
+    const x = left + (step - first) * width;
     const action = context.actions[step];
     const lane = arms > 1 ? action : 0;
     if (looks.weights && step < looks.weights.length && looks.weights[step] > 0.004) {
-      pen.globalAlpha = Math.min(0.95, 0.15 + Math.sqrt(looks.weights[step]));
+      pen.globalAlpha = shade(looks.weights[step]);
       pen.fillStyle = paint.attention;
       pen.fillRect(x, y, width, arms * line - 1);
       pen.globalAlpha = 1;

@@ -66,4 +66,7 @@ export function label(pen: Pen, text: string, x: number, y: number, width: numbe
   pen.fillText(shown, x, y);
 }
 
+/** Pixels left of the strip that its labels take. */
+export const STRIP_LABELS = 74;
+
 export const FONT = "11px system-ui, sans-serif";

@@ -1,6 +1,6 @@
 // All steps on one line: what the model would do, what was done, what it was paid, and what differs from before.
 import type { Context } from "../types.ts";
-import { FONT, type Paint, type Pen, actionColour, label } from "./paint.ts";
+import { FONT, type Paint, type Pen, STRIP_LABELS, actionColour, label } from "./paint.ts";
 
 export interface StripLooks {
   selected: number;
@@ -11,8 +11,6 @@ export interface StripLooks {
   attentionName: string;
   actionNames: string[];
 }
-
-const GUTTER = 74;
 
 interface Lane {
   name: string;
@@ -42,12 +40,12 @@ export function stripPicture(context: Context, width: number, actionNames: strin
   if (context.changed) add("changed", 22, 3);
   add("attention", 24, 3);
   const lane = (name: string) => lanes.find((lane) => lane.name === name)!;
-  const plot = width - GUTTER - 4;
+  const plot = width - STRIP_LABELS - 4;
 
   const draw = (pen: Pen, paint: Paint, looks: StripLooks): void => {
     const [from, to] = looks.shown;
     const size = plot / (to - from);
-    const x = (step: number) => GUTTER + (step - from) * size;
+    const x = (step: number) => STRIP_LABELS + (step - from) * size;
     pen.font = FONT;
     names(pen, paint, lanes, looks);
     for (let step = from; step < to; step++) {
@@ -68,7 +66,7 @@ export function stripPicture(context: Context, width: number, actionNames: strin
     height: top,
     draw,
     stepAt: (place, [from, to]) =>
-      Math.max(from, Math.min(to - 1, from + Math.floor(((place - GUTTER) / plot) * (to - from)))),
+      Math.max(from, Math.min(to - 1, from + Math.floor(((place - STRIP_LABELS) / plot) * (to - from)))),
   };
 }
 
@@ -80,7 +78,7 @@ function names(pen: Pen, paint: Paint, lanes: Lane[], looks: StripLooks): void {
     if (action >= 0) pen.fillRect(0, lane.top + 2, 4, lane.height - 3);
     const name = lane.name === "attention" ? looks.attentionName : lane.name;
     pen.fillStyle = paint.faint;
-    label(pen, name, 7, lane.top + Math.min(lane.height, 14) - 1, GUTTER - 11);
+    label(pen, name, 7, lane.top + Math.min(lane.height, 14) - 1, STRIP_LABELS - 11);
   }
 }
 

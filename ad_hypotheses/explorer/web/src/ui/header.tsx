@@ -12,8 +12,6 @@ export function Header() {
   const current = state.value!;
   const file = useRef<HTMLInputElement>(null);
   const origin = current.origin;
-  const names = models.value.length ? models.value.map(({ name }) => name) : [current.model.name];
-  if (!names.includes(current.model.name)) names.unshift(current.model.name);
   const python = async () => {
     showingPython.value = await ask<{ script: string; test: string }>("python", current).catch((error) => {
       say(error.message);
@@ -25,7 +23,7 @@ export function Header() {
       <label title={`${model.value!.words}: ${model.value!.task}`}>
         Model{" "}
         <select value={current.model.name} onChange={(event) => changeModel(event.currentTarget.value)}>
-          {names.map((name) => (
+          {models.value.map((name) => (
             <option value={name}>{name}</option>
           ))}
         </select>

@@ -65,10 +65,11 @@ export function Panel({ name, help, code, data, children, tools }: Props) {
           <button
             class="quiet"
             title={large ? "Back to the page" : "Fill the window"}
+            aria-label={large ? "back to the page" : "fill the window"}
             aria-pressed={large}
             onClick={() => (whole.value = large ? null : id)}
           >
-            {large ? "Close" : "Enlarge"}
+            {large ? "✕" : "⤢"}
           </button>
         </span>
       </header>
