@@ -94,17 +94,27 @@ def train_tiny(place: Path) -> None:
 
 @pytest.fixture
 def sketches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave pictures unpainted, which would take longer than all else: figures are composed, and saved as a few bytes.
+    """Leave pictures undrawn, which would take longer than all else: a file of a few bytes stands for each.
 
-    A test that is marked `pictures` paints them, and so does every test of a run with `--shapes`.
+    A test that is marked `pictures` paints them, and so does every test of a run with `--shapes`; a test that is marked
+    `composed` composes its figures without painting them, and so does every test of a run with `--runslow`.
     """
     from matplotlib.figure import Figure
+
+    from ad_hypotheses.report import draw
 
     def savefig(figure: Figure, target: BinaryIO, **options: object) -> None:
         target.write(b"\x89PNG\r\n\x1a\n" + f"{len(figure.axes)} axes".encode())
 
-    if "pictures" not in request.keywords and not request.config.getoption("--shapes"):
+    def paint(draw: Callable[[Figure], None], height: float, target: BinaryIO) -> None:
+        target.write(b"\x89PNG\r\n\x1a\n" + f"{height} inches".encode())
+
+    if "pictures" in request.keywords or request.config.getoption("--shapes"):
+        return
+    if "composed" in request.keywords or request.config.getoption("--runslow"):
         monkeypatch.setattr(Figure, "savefig", savefig)
+    else:
+        monkeypatch.setattr(draw, "_paint", paint)
 
 
 @pytest.fixture

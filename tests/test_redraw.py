@@ -141,6 +141,7 @@ def change(content: dict, *place: str | int, value: object) -> None:
         content[place[-1]] = value
 
 
+@pytest.mark.composed
 @pytest.mark.parametrize(
     ("kind", "place", "value", "message"),
     [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
+from typing import BinaryIO
 
 import matplotlib.style
 import numpy as np
@@ -59,14 +60,18 @@ def picture(draw: Callable[[Figure], None], height: float) -> bytes:
         draw: What fills the figure.
         height: In inches.
     """
+    target = io.BytesIO()
+    _paint(draw, height, target)
+    return target.getvalue()
+
+
+def _paint(draw: Callable[[Figure], None], height: float, target: BinaryIO) -> None:
     with matplotlib.style.context(_STYLE, after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
         figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
         draw(figure)
-        target = io.BytesIO()
         figure.savefig(target, format="png", metadata={"Software": None})
-    return target.getvalue()
 
 
 def episode_ticks(ax: Axes, n_episodes: int) -> None:
