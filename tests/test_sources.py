@@ -14,8 +14,10 @@ from ad_hypotheses.sources import (
     episode_returns,
     learning_curve,
     make_source,
+    q_learning,
+    replay,
 )
-from ad_hypotheses.sources.q_learning import TIE_BREAK, _Memory, _Tables
+from ad_hypotheses.sources.q_learning import TIE_BREAK, _live_episode, _Memory, _Tables
 from ad_hypotheses.sources.recording import keep_episodes
 from ad_hypotheses.tasks import BernoulliBandit, DarkRoom
 
@@ -67,9 +69,41 @@ def test_memory_keeps_a_transition_once_with_its_latest_outcome() -> None:
     memory = _Memory(planning=50, n_learners=1, n_places=6)
     for place, reward, next_row in ((4, 0.0, 1), (2, 1.0, 0), (4, 3.0, 2)):
         memory.keep(np.array([place]), np.array([reward], dtype=np.float32), np.array([next_row]))
-    places, rewards, next_rows = memory.draw(np.random.default_rng(0))
+    places, rewards, next_rows = memory.draw(memory.chances(np.random.default_rng(0)))
     drawn = set(zip(places[:, 0].tolist(), rewards[:, 0].tolist(), next_rows[:, 0].tolist(), strict=True))
     assert drawn == {(4, 3.0, 2), (2, 1.0, 0)}
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.3])
+def test_the_loop_that_is_compiled_replays_the_very_same_numbers(alpha: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, task = DynaQ(alpha=alpha, planning=5), DarkRoom(size=3, horizon=4)
+    lives = {}
+    for name, loop in (("numpy", None), ("loop", replay.replay)):
+        monkeypatch.setattr(q_learning, "compiled", lambda transitions, loop=loop: loop)
+        tables = _Tables(source, source.planning, task, 7, rng := np.random.default_rng(0))
+        facts = task.sample_tasks(rng, 7)
+        for _ in range(6):
+            _live_episode(tables, task, facts, 0.3, rng, lambda step, observations, actions, rewards: None)
+        lives[name] = tables.values
+    assert len(np.unique(lives["numpy"])) > 20
+    assert (lives["loop"] == lives["numpy"]).all()
+
+
+def test_compiled_lives_are_the_same_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    facts = DarkRoom().sample_tasks(np.random.default_rng(0), 40)
+    plain = DynaQ().live(DarkRoom(), facts, 4, np.random.default_rng(1))
+    monkeypatch.setattr(replay, "WORTH", 0)
+    compiled = DynaQ().live(DarkRoom(), facts, 4, np.random.default_rng(1))
+    assert (compiled.actions == plain.actions).all()
+    assert (compiled.rewards == plain.rewards).all()
+
+
+def test_compiling_waits_until_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "_compiled", lambda: replay.replay)
+    monkeypatch.setattr(replay.Effort, "replayed", 0)
+    monkeypatch.setattr(replay, "WORTH", 100)
+    assert [replay.compiled(60) for _ in range(2)] == [None, replay.replay]
 
 
 def test_values_begin_at_the_initial_value_with_ties_broken() -> None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.recording import Record, Recording
+from ad_hypotheses.sources.replay import compiled
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.task import check_range, n_tasks_of
 
@@ -250,8 +251,18 @@ class _Tables:
         self.back_up(places, rewards, next_rows)
         if self.memory is not None:
             self.memory.keep(places, rewards, next_rows)
-            for remembered in zip(*self.memory.draw(rng), strict=True):
-                self.back_up(*remembered)
+            self.plan(self.memory, rng)
+
+    def plan(self, memory: _Memory, rng: np.random.Generator) -> None:
+        """Replay remembered transitions, one after the other."""
+        chances = memory.chances(rng)
+        loop = compiled(chances.size)
+        if loop is not None:
+            loop(self.values, chances, memory.n_tried, memory.tried, memory.first, memory.reward, memory.next_row,
+                 self.gamma, self.alpha)  # fmt: skip
+            return
+        for remembered in zip(*memory.draw(chances), strict=True):
+            self.back_up(*remembered)
 
 
 class _Memory:
@@ -272,14 +283,17 @@ class _Memory:
         self.tried[self.first[fresh] + self.n_tried[fresh]] = places[fresh]
         self.n_tried[fresh] += 1
 
-    def draw(self, rng: np.random.Generator) -> tuple[Any, Any, Any]:
-        """Draw a transition of every learner, `planning` times, uniformly among those it has tried.
+    def chances(self, rng: np.random.Generator) -> Float[np.ndarray, "draw learner"]:
+        """Draw what decides which transitions are replayed, `planning` times for every learner. [draw, learner]"""
+        return rng.random((self.planning, self.n_learners), dtype=np.float32)
+
+    def draw(self, chances: Float[np.ndarray, "draw learner"]) -> tuple[Any, Any, Any]:
+        """Draw transitions of every learner, uniformly among those it has tried.
 
         Returns:
             Places, rewards and rows that they led to. [draw, learner] each; nothing is remembered while they are
             replayed, so all are looked up at once.
         """
-        chances = rng.random((self.planning, self.n_learners), dtype=np.float32)
         chances *= self.n_tried
         # float32 can round the greatest chance up to the count itself
         picks = np.minimum(chances.astype(np.intp), self.n_tried - 1)
