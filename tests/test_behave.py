@@ -269,7 +269,7 @@ def gate_found() -> ModelBehaviour:
 
 def asked(name: str, *tests: str, **settings: Any) -> ModelBehaviour:
     choice = CheckpointChoice(name, subject_of(name).checkpoint)
-    (found,) = behave([choice], tests=tests, data="source", **{"contexts": 8, "seeds": 2, **settings}).subjects
+    (found,) = behave([choice], tests=tests or None, data="source", **{"contexts": 8, "seeds": 2, **settings}).subjects
     return found
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,8 @@ from ad_hypotheses.errors import CheckpointError, UserError
 from ad_hypotheses.report.screen import out, print_json, say
 from ad_hypotheses.studies.machine import require_writable, set_up_torch
 
+DATA = "source,own,edited"
+
 if TYPE_CHECKING:
     from ad_hypotheses.studies.behave.record import ModelBehaviour
 
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 def behave(
     context: typer.Context,
     model: Annotated[
-        list[str],
-        typer.Argument(metavar="MODEL", help="Names or folders, or patterns such as 'grid/*'.", show_default=False),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL", help="Names or folders, or patterns such as 'grid/*'.", show_default="all of a study"
+        ),
+    ] = None,
     models: Models = Path("models"),
     test: Annotated[
         list[str] | None,
@@ -32,6 +36,18 @@ def behave(
     rung: Annotated[
         list[Path] | None,
         typer.Option("--rung", metavar="FILE", help="Python file with rungs of your own, which is run; repeatable."),
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", metavar="RUNG", help="Do not run this rung; repeatable.")
+    ] = None,
+    study_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--study",
+            metavar="FILE",
+            help="Ask what the plan of a study says, and write a record a model beside it; other options than its own "
+            "make a record exploratory.",
+        ),
     ] = None,
     contexts: Annotated[
         int | None,
@@ -51,7 +67,7 @@ def behave(
     ] = None,
     data: Annotated[
         str, typer.Option("--data", metavar="NAMES", help="Data sets to take a model apart on, with commas.")
-    ] = "source,own,edited",
+    ] = DATA,
     seed: Seed = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Few contexts, for a first look.")] = False,
     trust: Trust = None,
@@ -76,6 +92,16 @@ def behave(
     from ad_hypotheses.studies.interrupt import watched
     from ad_hypotheses.studies.report_index import note_reports
 
+    if quick:
+        contexts, seeds = contexts or FEW_CONTEXTS, seeds or FEW_SEEDS
+    if study_file is not None:
+        typed = {"contexts": contexts, "seeds": seeds, "tests": test, "leave_out": without, "rungs": rung,
+                 "data": data if data != DATA else None, "seed": seed}  # fmt: skip
+        changed = {name: value for name, value in typed.items() if value}
+        _ask_the_plan(context, study_file, model or [], models, changed, device, threads, reports, as_json)
+        return
+    if not model:
+        raise typer.BadParameter("name a model, or the plan of a study (--study).", param_hint="MODEL")
     set_up_torch(device, threads)
     damaged: dict[str, UserError] = {}
     command = rerun_command(context, *model, leave_out=("threads",), always=("seed",))
@@ -84,11 +110,12 @@ def behave(
         require_writable(reports, "reports")
         behaviour = study(
             chosen,
-            contexts=contexts or (FEW_CONTEXTS if quick else CONTEXTS),
-            seeds=seeds or (FEW_SEEDS if quick else SEEDS),
+            contexts=contexts or CONTEXTS,
+            seeds=seeds or SEEDS,
             seed=seed,
-            tests=test or (),
+            tests=test or None,
             rungs=rung or (),
+            leave_out=without or (),
             data=data,
             command=command,
             kept=reports / KEPT,
@@ -104,6 +131,44 @@ def behave(
     if damaged:
         listed = "\n".join(f"  {name}: {error}" for name, error in damaged.items())
         raise CheckpointError(f"the others were asked; these are damaged:\n{listed}")
+
+
+def _ask_the_plan(
+    context: typer.Context,
+    file: Path,
+    names: Sequence[str],
+    models: Path,
+    changed: Mapping[str, Any],
+    device: str,
+    threads: int | None,
+    reports: Path,
+    as_json: bool,
+) -> None:
+    """Ask models what a plan says."""
+    from ad_hypotheses.studies.behave.study import KEPT
+    from ad_hypotheses.studies.evaluate.choose import choose
+    from ad_hypotheses.studies.findings.asking import RECORDS, ask
+    from ad_hypotheses.studies.findings.plan import read_plan
+    from ad_hypotheses.studies.interrupt import watched
+
+    plan, folder = read_plan(file), file.parent / RECORDS
+    set_up_torch(device, threads)
+    with watched() as meter:
+        require_writable(folder, "reports")
+        written = ask(
+            plan,
+            choose(list(names) or list(plan.models), models, device, progress=meter),
+            folder,
+            command=lambda name: rerun_command(context, name, leave_out=("threads", "seed")),
+            changed=changed,
+            kept=reports / KEPT,
+            progress=meter,
+        )
+    if as_json:
+        print_json({"records": [path.as_posix() for path in written]})
+    else:
+        for path in written:
+            say(out(), f"record: {path}")
 
 
 def _show(models: Sequence[ModelBehaviour], page: Path) -> None:

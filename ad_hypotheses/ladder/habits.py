@@ -15,6 +15,18 @@ from ad_hypotheses.tasks.task import Task
 STAY = "stay"  # name of the action that goes nowhere, where there is one
 
 
+@dataclass
+class Chance:
+    """Do anything, each action alike."""
+
+    n_actions: int
+    n_rows: int
+
+    def decide(self, sight: Sight) -> Float[np.ndarray, "row action"]:
+        """Look at nothing."""
+        return np.full((self.n_rows, self.n_actions), 1 / self.n_actions)
+
+
 class Frequencies:
     """Do what was done so far, each action by its share; at first, as often as the source does it."""
 
@@ -127,6 +139,10 @@ class Habit:
         return np.where(known, done, self.novice.policy(sight.observations, sight.actions))
 
 
+def _chance(background: Background) -> Begin:
+    return lambda spans, n_rows, rng: Chance(background.task.n_actions, n_rows)
+
+
 def _frequencies(background: Background) -> Begin:
     overall = (np.bincount(background.lives.actions.ravel(), minlength=background.task.n_actions) + 1).astype(float)
     return lambda spans, n_rows, rng: Frequencies(overall / overall.sum(), n_rows)
@@ -151,14 +167,17 @@ def _habit(recall: Recall) -> Callable[[Background], Begin]:
 
 
 RUNGS = (
-    Rung("frequencies", 0, "does what was done so far, each action by its share", "everything else", _frequencies),
+    Rung("chance", 0, "does anything, each action alike", "everything", _chance, of_reward=False),
+    Rung("frequencies", 0, "does what was done so far, each action by its share", "everything else", _frequencies,
+         of_reward=False),
     Rung("novice", 1, "does what the source does in a cell after an action, before it was ever paid", "the past",
-         _novice),
+         _novice, of_reward=False),
     Rung("reflex", 2, "after pay stays, or repeats what paid; else a novice", "the past but one step", _reflex),
     Rung("habit", 3, "does what was done here last; where nothing was, a novice", "rewards",
-         _habit(lambda past: past.last_done(past.same_here()))),
+         _habit(lambda past: past.last_done(past.same_here())), of_reward=False),
     Rung("habit-often", 3, "does what was done here, each action by its share; where nothing was, a novice", "rewards",
-         _habit(lambda past: past.share_done(past.same_here()))),
+         _habit(lambda past: past.share_done(past.same_here())), of_reward=False),
     Rung("way", 3, "does what was done here last in an episode that paid; where nothing was, a novice",
-         "ways that no episode went whole", _habit(lambda past: past.last_done(past.same_here() & past.paid))),
+         "ways that no episode went whole", _habit(lambda past: past.last_done(past.same_here() & past.paid)),
+         of_reward=False),
 )  # fmt: skip

@@ -132,6 +132,7 @@ class Rung:
         rows_at_once: Rows that are run side by side, so that what a learner remembers of them fits into caches.
         needs_worlds: Whether it looks at the worlds of a context; one that does not is run on contexts of several
             worlds at once.
+        of_reward: Whether rewards move it, more than by telling which episodes to copy.
     """
 
     name: str
@@ -142,3 +143,4 @@ class Rung:
     lacks: Callable[[Background], str] = _nothing
     rows_at_once: int = 256
     needs_worlds: bool = False
+    of_reward: bool = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -32,6 +32,7 @@ class Shown:
         rungs: Distributions of each rung, in order. {rung: [row, step, action]}
         regimes: Steps of each regime. {regime: [row, step]}
         clusters: Rows of the same task share a number. [row]
+        of_reward: Names of the rungs that rewards move.
     """
 
     data: str
@@ -39,6 +40,7 @@ class Shown:
     rungs: Mapping[str, Float[np.ndarray, "row step action"]]
     regimes: Mapping[str, Bool[np.ndarray, "row step"]]
     clusters: Int[np.ndarray, " row"]
+    of_reward: frozenset[str] = frozenset()
 
 
 def mixtures(shown: Shown, seed: int) -> list[MixtureRecord]:
@@ -110,9 +112,15 @@ def _mixture(
         counts = np.bincount(rng.integers(n_clusters, size=n_clusters), minlength=n_clusters)[clusters]
         draws.append(fitted_weights(model, rungs, counts.astype(float), start, WARM_ROUNDS))
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-    numbers = {name: Number(float(weights[k]), float(min(low[k], weights[k])), float(max(high[k], weights[k])))
-               for k, name in enumerate(names)}  # fmt: skip
-    return _judged(shown, regime, judged, names, weights, numbers, rng)
+    numbers = {name: _number(weights[k], low[k], high[k]) for k, name in enumerate(names)}
+    rewarded = np.array([name in shown.of_reward for name in names])
+    of_reward = _number(weights[rewarded].sum(), *np.quantile(np.array(draws)[:, rewarded].sum(axis=1), [0.025, 0.975]))
+    return replace(_judged(shown, regime, judged, names, weights, numbers, rng), of_reward=of_reward)
+
+
+def _number(value: float, low: float, high: float) -> Number:
+    """Return a share with an interval that holds it."""
+    return Number(float(value), float(min(low, value)), float(max(high, value)))
 
 
 def _judged(

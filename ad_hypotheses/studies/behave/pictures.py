@@ -25,6 +25,7 @@ COLOURS: Mapping[str, str] = {
     MODEL: BLACK, SOURCE: GREEN, GATE: ORANGE, "counting": BLUE, "belief": PURPLE, NOVICE: GREY,
     UNTRAINED: FAINT, "habit": VERMILION, "habit-often": "#A34A00", "way": YELLOW, "reflex": SKY,
     "library": "#7A5C00", "frequencies": "#BFBFBF",
+    "chance": "#E0D8C8",
 }  # fmt: skip
 SHOWN = (MODEL, SOURCE, GATE, "counting", "belief", "way", NOVICE)
 OTHER = "#5B5B9B"  # a rung of the user's own

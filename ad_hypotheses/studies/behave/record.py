@@ -16,12 +16,21 @@ MODEL, UNTRAINED, NOVICE, SOURCE, GATE = "model", "untrained", "novice", "source
 
 @dataclass(frozen=True)
 class RungRecord:
-    """A rung that was run: its name, its place on the ladder, what it does and what it ignores."""
+    """A rung that was run.
+
+    Attributes:
+        name: Its name.
+        level: Its place on the ladder.
+        words: What it does.
+        ignores: What it takes no notice of.
+        of_reward: Whether rewards move it, more than by telling which episodes to copy.
+    """
 
     name: str
     level: int
     words: str
     ignores: str
+    of_reward: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,7 @@ class MixtureRecord:
         unexplained: Kullback-Leibler divergence from the model to the mixture: what no rung explains.
         alone: The same for each rung alone. {rung: number}
         uniform: The same for chance.
+        of_reward: Share of all rungs together that rewards move; None in records of earlier versions.
     """
 
     data: str
@@ -117,6 +127,7 @@ class MixtureRecord:
     unexplained: Number
     alone: dict[str, Number]
     uniform: float
+    of_reward: Number | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +176,8 @@ class Behaviour(Result):
         seed: Of everything random.
         versions: Of what the figures may depend on.
         subjects: What was found of each model.
+        study: SHA-256 of the plan that the models were asked for; empty where there was none.
+        exploratory: How that departs from the plan; empty where it does not.
         schema: Version of the format.
     """
 
@@ -174,6 +187,8 @@ class Behaviour(Result):
     seed: int
     versions: dict[str, str]
     subjects: list[ModelBehaviour]
+    study: str = ""
+    exploratory: str = ""
     schema: int = field(default=SCHEMA)
 
     @property

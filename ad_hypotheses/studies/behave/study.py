@@ -47,7 +47,7 @@ from ad_hypotheses.studies.evaluate.study import results_store
 from ad_hypotheses.tasks.task import n_tasks_of
 
 KEPT = ".behaved"  # folder in the reports for what was measured, so that no run measures it again
-MEASURED_AS = 1  # raise it when a test or a rung becomes another: what was measured is then measured again
+MEASURED_AS = 2  # raise it when a test or a rung becomes another: what was measured is then measured again
 CONTEXTS, FEW_CONTEXTS, FEW_SEEDS = 200, 12, 8
 LIVES, FEWEST_LIVES = 512, 112  # of the source, from which rungs take their numbers; fewer for few contexts
 DATA_ROWS = 64  # lives of a data set that a model is taken apart on
@@ -82,8 +82,9 @@ def behave(
     contexts: int = CONTEXTS,
     seeds: int = SEEDS,
     seed: int = 0,
-    tests: Sequence[str] = (),
+    tests: Sequence[str] | None = None,
     rungs: Sequence[Path] = (),
+    leave_out: Sequence[str] = (),
     data: str = "source,own,edited",
     command: str = "",
     kept: Path | None = None,
@@ -98,7 +99,8 @@ def behave(
         seed: Of everything random.
         tests: Names of the tests to do; all by default.
         rungs: Python files with rungs of the user's own, which are run.
-        data: Data sets that a model is taken apart on, as a mixture of rungs.
+        leave_out: Names of rungs that are not run.
+        data: Data sets that a model is taken apart on, as a mixture of rungs; empty for none.
         command: What makes the same record again.
         kept: Folder for what is measured part by part, so that no later run measures it again; None to keep nothing.
         progress: Listens on the way.
@@ -107,11 +109,11 @@ def behave(
         What was found of each model.
 
     Raises:
-        DataError: There is no such test or data set, or too few contexts are asked for.
+        DataError: There is no such test, rung or data set, or too few contexts are asked for.
         ConfigError: A file of rungs cannot be used.
     """
     progress = progress or Progress()
-    settings = _settings(contexts, seeds, seed, tests, rungs, data)
+    settings = _settings(contexts, seeds, seed, tests, rungs, leave_out, data)
     models = []
     for choice in checkpoints:
         work = _Work.of(choice, settings, rungs, kept)
@@ -159,12 +161,14 @@ class _Work:
         subject = Subject(checkpoint, background, settings.contexts, settings.seed)
         asked: list[int | str] = [MEASURED_AS, settings.contexts, settings.seeds, settings.seed]
         asked += [file.read_text(encoding="utf-8") for file in files]
+        asked += [f"without {rung.name}" for rung in LADDER if rung.name not in {each.name for each in settings.ladder}]
         return cls(choice, subject, everybody, absent, settings, results_store(choice, asked, kept))
 
     def run(self, progress: Progress) -> ModelBehaviour:
         reasons = {test.name: test.lacks(self.subject) for test in self.settings.tests}
         tests = [test for test in self.settings.tests if not reasons[test.name]]
-        data = chosen_data(self.settings.data, self.subject.task, self.subject.config.kept_episodes)
+        asked, subject = self.settings.data, self.subject
+        data = chosen_data(asked, subject.task, subject.config.kept_episodes) if asked else []
         parts = [*(test.name for test in tests), *(f"data {name}" for name in data)]
         left = [part for part in parts if part not in self.store.plain]
         progress.say(self._cost(len(left), len(parts)))
@@ -224,10 +228,11 @@ class _Work:
             for rung in names
         }  # fmt: skip
         regimes, clusters = subject.task.regimes(life), task_numbers(life.task)
-        model = Shown(name, probabilities(self.everybody.model, life), shown, regimes, clusters)
+        of_reward = frozenset(rung.name for rung in self.everybody.rungs if rung.of_reward)
+        model = Shown(name, probabilities(self.everybody.model, life), shown, regimes, clusters, of_reward)
         result = {MODEL: [plain(asdict(record)) for record in mixtures(model, subject.seed)]}
         if name == "source":
-            untrained = Shown(name, probabilities(self.everybody.untrained, life), shown, {}, clusters)
+            untrained = Shown(name, probabilities(self.everybody.untrained, life), shown, {}, clusters, of_reward)
             result[UNTRAINED] = [plain(asdict(record)) for record in mixtures(untrained, subject.seed)]
         return result
 
@@ -244,7 +249,10 @@ class _Work:
             source=describe(self.subject.background.source),
             layers=checkpoint.config.model.n_layers,
             train_tasks=n_tasks_of(self.subject.background.trained),
-            rungs=[RungRecord(rung.name, rung.level, rung.words, rung.ignores) for rung in self.everybody.rungs],
+            rungs=[
+                RungRecord(rung.name, rung.level, rung.words, rung.ignores, rung.of_reward)
+                for rung in self.everybody.rungs
+            ],
             absent=dict(self.absent),
             tests=[from_plain(TestRecord, results[test.name]["record"]) for test in tests if test.name not in left_out],
             left_out=left_out,
@@ -275,18 +283,29 @@ class _Work:
 
 
 def _settings(
-    contexts: int, seeds: int, seed: int, tests: Sequence[str], rungs: Sequence[Path], data: str
+    contexts: int,
+    seeds: int,
+    seed: int,
+    tests: Sequence[str] | None,
+    rungs: Sequence[Path],
+    leave_out: Sequence[str],
+    data: str,
 ) -> BehaviourSettings:
     if contexts < 2:
         raise DataError(f"`contexts` is {contexts}, but an interval needs at least 2; {CONTEXTS} is a good number.")
     if seeds < 1:
         raise DataError(f"`seeds` is {seeds}, but the source needs at least 1 learner; {SEEDS} is a good number.")
-    for name in tests:
+    for name in tests or ():
         if name not in TESTS:
             raise DataError(f"there is no test {name!r}.{did_you_mean(name, TESTS)} Known: {', '.join(TESTS)}.")
     own = [rung for file in rungs for rung in rungs_in_file(file)]
     ladder = (*(source_rung(seeds) if rung.name == SOURCE else rung for rung in LADDER), *own)
-    chosen = tuple(test for test in BATTERY if not tests or test.name in tests)
+    names = [rung.name for rung in ladder]
+    for name in leave_out:
+        if name not in names:
+            raise DataError(f"there is no rung {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.")
+    ladder = tuple(rung for rung in ladder if rung.name not in leave_out)
+    chosen = tuple(test for test in BATTERY if tests is None or test.name in tests)
     return BehaviourSettings(contexts, seeds, seed, chosen, ladder, data)
 
 
