@@ -17,6 +17,7 @@ from ad_hypotheses.cli.calibrate import calibrate
 from ad_hypotheses.cli.check import check
 from ad_hypotheses.cli.evaluate import evaluate
 from ad_hypotheses.cli.explore import explore
+from ad_hypotheses.cli.findings import findings
 from ad_hypotheses.cli.histories import histories
 from ad_hypotheses.cli.known import known
 from ad_hypotheses.cli.list import list_all
@@ -90,6 +91,7 @@ _verb("known", known, "win-stay")
 _verb("evaluate", evaluate, "dark-room --rollouts 1000")
 _verb("behave", behave, "dark-room --quick")
 _verb("explore", explore, "dark-room")
+_verb("findings", findings, "--check")
 _verb("new", new, "win_stay")
 _verb("check", check, "hypotheses/win_stay.py")
 _verb("scrub", scrub, "hypotheses/win_stay.py --model dark-room --rows 512")

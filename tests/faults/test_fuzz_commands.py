@@ -46,6 +46,7 @@ ARGUMENTS = {
     "known": ("win-stay",), "evaluate": ("base", "models/base", "b*"), "new": ("other", "other.py"),
     "check": ("stay", "stay.py", "hypotheses/stay.py"), "scrub": ("stay", "stay.py", "hypotheses/stay.py"),
     "patch": ("stay", "base"), "report": ("study.json",), "behave": ("base", "models/base", "b*"),
+    "findings": ("findings", "new"),
 }  # fmt: skip
 OPTIONS = {
     "--against": ("hypotheses/stay.py",), "--data": ("source", "own", "edited"), "--pool": ("16", "20"),
@@ -59,8 +60,10 @@ OPTIONS = {
     "--read": ("rewarded",), "--reports": ("reports", "new"), "--rollouts": ("0", "2", "4"),
     "--rung": ("hypotheses/stay.py",), "--rows": ("8", "9"), "--screen": ("2",), "--screen-steps": ("1", "2"),
     "--search": ("0.9", "1"), "--seed": ("0", "7"), "--source-seeds": ("1", "2"),
+    "--study": ("study.yaml",),
     "--tasks": ("all", "train", "held-out"), "--test": ("dose", "nothing"), "--threads": ("1",),
-    "--trust": ("hypotheses/stay.py",), "--workers": ("1", "2"), "--written": ("rewarded", "previous_episode"),
+    "--trust": ("hypotheses/stay.py",), "--without": ("source", "way"),
+    "--workers": ("1", "2"), "--written": ("rewarded", "previous_episode"),
 }  # fmt: skip
 CHEAP = {
     "scrub": ["--rows", "8", "--passes", "1", "--pool", "16", "--data", "source", "--rollouts", "0"],

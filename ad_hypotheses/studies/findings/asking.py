@@ -16,10 +16,10 @@ from ad_hypotheses.storage.files import write_files
 from ad_hypotheses.studies.behave.record import Behaviour, read_behaviour
 from ad_hypotheses.studies.behave.study import CONTEXTS, behave
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
-from ad_hypotheses.studies.findings.plan import Plan, PlannedModel
+from ad_hypotheses.studies.findings.plan import AskedModel, Plan
 
 RECORDS = "records"  # folder beside a plan
-UNPLANNED = PlannedModel("not in the study", "exploratory", CONTEXTS)
+UNPLANNED = AskedModel("not in the study", "exploratory", CONTEXTS)
 
 
 def ask(
@@ -62,7 +62,7 @@ def ask(
     return written
 
 
-def settings_of(planned: PlannedModel) -> dict[str, Any]:
+def settings_of(planned: AskedModel) -> dict[str, Any]:
     """Return what `behave` is to be given for a model."""
     return {
         "contexts": planned.contexts,
@@ -72,7 +72,7 @@ def settings_of(planned: PlannedModel) -> dict[str, Any]:
     }
 
 
-def departure(name: str, planned: PlannedModel | None, changed: Mapping[str, Any]) -> str:
+def departure(name: str, planned: AskedModel | None, changed: Mapping[str, Any]) -> str:
     """Say how a run departs from the plan, or nothing."""
     if planned is None:
         return f"the study does not ask {name}"

@@ -17,7 +17,7 @@ ABOVE, BELOW = ">", "<"
 
 
 @dataclass(frozen=True)
-class PlannedModel:
+class AskedModel:
     """What a model is asked.
 
     Attributes:
@@ -97,13 +97,13 @@ class Plan:
     hypotheses: list[PlannedHypothesis]
     answers: list[PlannedAnswer]
     controls: list[PlannedAnswer]
-    models: dict[str, PlannedModel]
+    models: dict[str, AskedModel]
     excluded: dict[str, str]
     pilots: dict[str, Pilot]
     schema: int
     sha256: str = ""
 
-    def model(self, name: str) -> PlannedModel:
+    def model(self, name: str) -> AskedModel:
         """Return what a model is asked.
 
         Raises:

@@ -1,0 +1,246 @@
+"""Every figure that a page may quote, by a name with dots in it, from the records that hold it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.storage.reading import read_json
+from ad_hypotheses.studies.behave.record import (
+    MODEL,
+    SOURCE,
+    UNTRAINED,
+    Behaviour,
+    MixtureRecord,
+    ModelBehaviour,
+    TestRecord,
+    read_behaviour,
+)
+from ad_hypotheses.studies.findings.plan import Plan
+
+Figure = Number | float | int | str
+SHORT = {"dose": "R", "failure": "k"}  # tests whose cells are named by their place on the axis
+INFERENCE = ("belief", "source")  # rungs that infer, or learn, as the source does
+KEPT = "likeliest-action-the-same-second-half"
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a page is made of.
+
+    Attributes:
+        plan: The plan of the study.
+        asked: Records of behaviour by the name of the model, in the order of the plan.
+        studies: Records of scrubbing, as JSON holds them. {name of the file: content}
+        cards: Records of trained models, as JSON holds them. {model: content}
+    """
+
+    plan: Plan
+    asked: Mapping[str, Behaviour]
+    studies: Mapping[str, Mapping[str, Any]]
+    cards: Mapping[str, Mapping[str, Any]]
+
+    def subject(self, name: str) -> ModelBehaviour | None:
+        """Return what was found of a model, None where it has not been asked."""
+        return self.asked[name].subjects[0] if name in self.asked else None
+
+
+def read_records(plan: Plan, folder: Path, studies: Path, models: Path) -> Records:
+    """Read all records that a page may quote.
+
+    Args:
+        plan: The plan of the study.
+        folder: With the records of behaviour.
+        studies: With the records of scrubbing.
+        models: With the records of trained models.
+
+    Raises:
+        DataError: A record is damaged, or was made for another plan.
+    """
+    asked: dict[str, Behaviour] = {}
+    for path in sorted(folder.glob("behave-*.json")):
+        record = read_behaviour(path)
+        if record.study != plan.sha256 and not record.exploratory:
+            raise DataError(f"{path} was made for another plan. Run its command again: {record.command}")
+        if not record.exploratory:
+            asked[record.subjects[0].name] = record
+    order = {name: asked[name] for name in plan.models if name in asked}
+    scrubbed = {path.stem: _content(path) for path in sorted(studies.glob("*.json"))}
+    cards = {path.parent.name: _content(path) for path in sorted(models.glob("*/record.json"))}
+    return Records(plan, order, {name: study for name, study in scrubbed.items() if "curves" in study}, cards)
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the record {path}: {error}. Make it again, or remove it.") from error
+    return content if isinstance(content, dict) else {}
+
+
+class Figures:
+    """Figures by name.
+
+    Attributes:
+        records: What they are from.
+        by_name: The figures.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.by_name: Mapping[str, Figure] = dict(_all_figures(records))
+
+    def get(self, name: str) -> Figure | None:
+        """Return a figure, None where there is none of that name."""
+        return self.by_name.get(name)
+
+
+def slug(text: str) -> str:
+    """Return a label as a part of a name: `"2 steps, put together"` as `"2-steps-put-together"`."""
+    return re.sub(r"[^\w:]+", "-", text).strip("-")
+
+
+def number_of(figure: Figure) -> Number:
+    """Return a figure as a number with an interval, if it has one."""
+    return figure if isinstance(figure, Number) else Number(float(figure))
+
+
+def _all_figures(records: Records) -> Iterator[tuple[str, Figure]]:
+    plan = records.plan
+    yield from ((f"threshold.{name}", value) for name, value in plan.thresholds.items())
+    yield from ((f"pilot.{name}", pilot.value) for name, pilot in plan.pilots.items())
+    for name, planned in plan.models.items():
+        yield f"plan.{name}.contexts", planned.contexts
+    yield from (("plan.models", len(plan.models)), ("asked.models", len(records.asked)))
+    yield from _of_known(records)
+    for name, behaviour in records.asked.items():
+        yield from _of_model(name, behaviour.subjects[0])
+    yield from _of_tasks(records)
+    for name, study in records.studies.items():
+        yield from _of_study(name, study)
+    for name, card in records.cards.items():
+        summary = (card.get("evaluation") or {}).get("summary") or {}
+        yield from ((f"zoo.{name}.{slug(key)}", value) for key, value in summary.items() if _is_number(value))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _of_known(records: Records) -> Iterator[tuple[str, Figure]]:
+    """Yield how many networks whose rung is known were asked, and how many were taken for another one."""
+    known = [(name, planned.expected) for name, planned in records.plan.models.items() if planned.expected]
+    asked = [(name, expected) for name, expected in known if name in records.asked]
+    yield "known.asked", len(asked)
+    if asked:
+        yield "known.wrong", sum(leading_of(records, name) != expected for name, expected in asked)
+
+
+def leading_of(records: Records, name: str) -> str:
+    """Return the rung with the greatest share on the source's lives; empty where that is not known."""
+    subject = records.subject(name)
+    whole = [mixture for mixture in subject.mixtures if mixture.regime == "all"] if subject else []
+    return leading(next((mixture for mixture in whole if mixture.data == SOURCE), None))
+
+
+def leading(mixture: MixtureRecord | None) -> str:
+    """Return the rung with the greatest share."""
+    return max(mixture.weights, key=lambda rung: mixture.weights[rung].value) if mixture else ""
+
+
+def _of_model(name: str, subject: ModelBehaviour) -> Iterator[tuple[str, Figure]]:
+    for test in subject.tests:
+        yield from _of_test(name, test)
+    for tracking in subject.tracking:
+        place = f"tracking.{name}.{tracking.rung}"
+        for part in ("slope", "intercept", "r2", "within", "within_r2"):
+            yield f"{place}.{slug(part).replace('_', '-')}", getattr(tracking, part)
+        yield f"{place}.contexts", tracking.contexts
+    for mixture in subject.mixtures:
+        yield from _of_mixture(f"mixture.{name}.{mixture.data}.{slug(mixture.regime)}", mixture)
+    for mixture in subject.untrained:
+        yield from _of_mixture(f"mixture.{name}.{UNTRAINED}.{slug(mixture.regime)}", mixture)
+
+
+def _of_test(name: str, test: TestRecord) -> Iterator[tuple[str, Figure]]:
+    place, values = f"{test.name}.{name}", {}
+    for cell in test.cells:
+        short = SHORT.get(test.name)
+        key = f"{short}{cell.x:g}" if short and math.isfinite(cell.x) else slug(cell.label)
+        values[key] = cell.values
+    for key, numbers in [*values.items(), ("effect", test.effects)]:
+        yield f"{place}.{key}", numbers[MODEL]
+        yield from ((f"{place}.{key}.{who}", number) for who, number in numbers.items())
+    yield f"{place}.sentence", test.sentence
+    yield f"{place}.reported", "yes" if test.reported else "no"
+    if test.name == "dose":
+        keys = list(values)
+        for who in values[keys[0]]:
+            none, once, most = (values[key][who] for key in (keys[0], keys[1], keys[-1]))
+            suffix = "" if who == MODEL else f".{who}"
+            yield from ((f"{place}.step{suffix}", less(once, none)), (f"{place}.rise{suffix}", less(most, once)))
+    if test.name == "erased":
+        yield f"{place}.same", values[KEPT][MODEL]
+    if test.name == "moved" and (source := test.effects.get(SOURCE)) and source.value:
+        model = test.effects[MODEL]
+        parts = (part / source.value for part in (model.value, model.low, model.high))
+        yield f"{place}.ratio", Number(*parts, estimable=model.estimable)
+
+
+def less(number: Number, other: Number) -> Number:
+    """Return a difference; its interval is that of independent figures, so too wide for those of the same contexts."""
+    half = [(part.high - part.low) / 2 for part in (number, other)]
+    value, wide = number.value - other.value, math.hypot(*half)
+    return Number(value, value - wide, value + wide, number.estimable and other.estimable)
+
+
+def _of_mixture(place: str, mixture: MixtureRecord) -> Iterator[tuple[str, Figure]]:
+    yield from ((f"{place}.{rung}", number) for rung, number in mixture.weights.items())
+    yield from ((f"{place}.alone-{rung}", number) for rung, number in mixture.alone.items())
+    yield from ((f"{place}.unexplained", mixture.unexplained), (f"{place}.entropy", mixture.entropy))
+    yield from ((f"{place}.positions", mixture.positions), (f"{place}.leading", leading(mixture)))
+    if mixture.of_reward is not None:
+        yield f"{place}.of-reward", mixture.of_reward
+    yield f"{place}.inference", together(mixture, INFERENCE)
+
+
+def together(mixture: MixtureRecord, rungs: Sequence[str]) -> Number:
+    """Return what rungs share together; its interval is the widest that those of the parts allow."""
+    parts = [mixture.weights[rung] for rung in rungs if rung in mixture.weights]
+    low, value, high = (sum(getattr(part, end) for part in parts) for end in ("low", "value", "high"))
+    return Number(float(value), float(low), float(min(high, 1.0)))
+
+
+def _of_tasks(records: Records) -> Iterator[tuple[str, Figure]]:
+    """Yield how much five rewards pull, by the number of training tasks, over the models of a grid."""
+    pulls: dict[int, list[float]] = {}
+    for name, planned in records.plan.models.items():
+        subject = records.subject(name)
+        for test in subject.tests if subject and planned.role == "grid" else ():
+            by_dose = {cell.x: cell.values[MODEL].value for cell in test.cells}
+            pulls.setdefault(subject.train_tasks if subject else 0, []).append(by_dose[5] - by_dose[0])
+    for tasks, values in pulls.items():
+        yield f"tasks.g{tasks}.pull", Number(fmean(values), min(values), max(values))
+        yield f"tasks.g{tasks}.models", len(values)
+
+
+def _of_study(name: str, study: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
+    for claim in study["claims"]:
+        if claim["kind"] != "hypothesis":
+            continue
+        yield f"scrub.{name}.verdict", str(claim["verdict"])
+        for regime in claim["regimes"]:
+            numbers = {key: regime.get(key) for key in ("fidelity", "explained", "recovered")}
+            for key, parts in numbers.items():
+                if isinstance(parts, Mapping):
+                    number = Number(
+                        *(math.nan if parts[end] is None else parts[end] for end in ("value", "low", "high"))
+                    )
+                    yield f"scrub.{name}.{regime['data']}.{slug(regime['name'])}.{key}", number

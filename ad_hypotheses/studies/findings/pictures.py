@@ -1,0 +1,124 @@
+"""The pictures of the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Page
+
+from ad_hypotheses.report.draw import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, picture
+from ad_hypotheses.studies.behave.pictures import COLOURS, OTHER
+from ad_hypotheses.studies.behave.record import MODEL, SOURCE, MixtureRecord, TestRecord
+from ad_hypotheses.studies.findings.figures import Records
+from ad_hypotheses.studies.findings.tables import GRID, OWN, SUBJECT, whole
+
+SHOWN: Mapping[str, str] = {MODEL: BLACK, SOURCE: GREEN, "gate": ORANGE, "counting": BLUE, "novice": GREY}
+PANELS = (("dose", "dark-room"), ("failure", "dark-room"), ("moved", "dark-room"), ("remapped", "dark-room"),
+          ("stitched", "graph-world"))  # fmt: skip
+OF_TASKS = (VERMILION, BLUE, GREEN, ORANGE)
+
+
+def behaviour(records: Records, withheld: Sequence[str]) -> bytes:
+    """Draw the tests on which learners disagree most: the model, its source on the same contexts, and simpler ones."""
+
+    def draw(page: Page) -> None:
+        axes = page.subplots(2, 3).ravel()
+        for ax, (name, model) in zip(axes, PANELS, strict=False):
+            test = _test(records, name, model)
+            ax.set_title(f"{name}, {model}")
+            if test is None or name in withheld:
+                ax.text(0.5, 0.5, "not measured" if test is None else "not reported", ha="center", va="center")
+                continue
+            (_line if test.axis else _dots)(ax, test)
+            ax.grid(axis="y")
+            ax.set_ylim(-0.02, 1.02)
+        axes[-1].set_axis_off()
+        handles = [axes[-1].plot([], [], color=colour, marker="o", label=who)[0] for who, colour in SHOWN.items()]
+        axes[-1].legend(handles=handles, loc="center")
+
+    return picture(draw, 5.4)
+
+
+def _test(records: Records, name: str, model: str) -> TestRecord | None:
+    subject = records.subject(model)
+    return next((test for test in subject.tests if test.name == name and test.reported), None) if subject else None
+
+
+def _line(ax: Axes, test: TestRecord) -> None:
+    x = [cell.x for cell in test.cells]
+    for who, colour in SHOWN.items():
+        if who in test.effects:
+            ax.plot(x, [cell.values[who].value for cell in test.cells], color=colour, marker="o", markersize=3,
+                    linewidth=2.2 if who == MODEL else 1.4, zorder=4 if who == MODEL else 3)  # fmt: skip
+    numbers = [cell.values[MODEL] for cell in test.cells]
+    if all(number.has_interval for number in numbers):
+        low, high = [number.low for number in numbers], [number.high for number in numbers]
+        ax.fill_between(x, low, high, color=BLACK, alpha=0.12, linewidth=0)
+    ax.set_xlabel(test.axis)
+
+
+def _dots(ax: Axes, test: TestRecord) -> None:
+    places = np.arange(len(test.cells))
+    shown = [who for who in SHOWN if who in test.effects]
+    for number, who in enumerate(shown):
+        offset = (number - (len(shown) - 1) / 2) * 0.12
+        ax.plot(places + offset, [cell.values[who].value for cell in test.cells], "o", color=SHOWN[who], markersize=5)
+    ax.set_xticks(places, [cell.label.replace(", ", ",\n").replace("put together", "put\ntogether")
+                           for cell in test.cells], fontsize=7)  # fmt: skip
+
+
+def families(records: Records) -> bytes:
+    """Draw what each subject is a mixture of in its own lives."""
+    names = [name for name, planned in records.plan.models.items() if planned.role == SUBJECT and name in records.asked]
+    bars = [(name, mixture) for name in names if (mixture := whole(records.subject(name), OWN)) is not None]
+
+    def draw(page: Page) -> None:
+        ax = page.subplots()
+        drawn: set[str] = set()
+        for place, (_, mixture) in enumerate(bars):
+            _bar(ax, place, mixture, drawn)
+        ax.set_yticks(range(len(bars)), [name for name, _ in bars])
+        ax.set_ylim(max(len(bars), 1) - 0.5, -0.5)
+        ax.set_xlim(0, 1)
+        ax.set_xlabel("share in the model's own lives; at the right what no rung explains, in nats a decision")
+        if drawn:
+            ax.legend(loc="center left", bbox_to_anchor=(1.14, 0.5))
+
+    return picture(draw, 1.4 + 0.34 * max(len(bars), 4))
+
+
+def _bar(ax: Axes, place: int, mixture: MixtureRecord, drawn: set[str]) -> None:
+    begun = 0.0
+    for rung, number in mixture.weights.items():
+        label = None if rung in drawn or number.value < 0.01 else rung
+        drawn |= {rung} if label else set()
+        ax.barh(place, number.value, 0.7, left=begun, color=COLOURS.get(rung, OTHER), label=label)
+        begun += number.value
+    ax.annotate(f"{mixture.unexplained.value:.3f}", (1.0, place), (4, 0), "data", "offset points", va="center",
+                annotation_clip=False)  # fmt: skip
+
+
+def tasks(records: Records) -> bytes:
+    """Draw how rewards at a held-out goal pull, by the number of training tasks: a line a model of a grid."""
+
+    def draw(page: Page) -> None:
+        ax = page.subplots()
+        colours: dict[int, str] = {}
+        for name, planned in records.plan.models.items():
+            test, subject = _test(records, "dose", name), records.subject(name)
+            if planned.role != GRID or test is None or subject is None:
+                continue
+            number = subject.train_tasks
+            label = None if number in colours else f"{number} training goals"
+            colour = colours.setdefault(number, OF_TASKS[len(colours) % len(OF_TASKS)])
+            ax.plot([cell.x for cell in test.cells], [cell.values[MODEL].value for cell in test.cells], color=colour,
+                    marker="o", markersize=3, linewidth=1.3, label=label)  # fmt: skip
+        ax.set_xlabel("times that a cell paid which is no training goal")
+        ax.set_ylabel("chance of a move towards it")
+        ax.grid(axis="y")
+        if colours:
+            ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+    return picture(draw, 3.2)

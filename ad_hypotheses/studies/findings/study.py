@@ -1,0 +1,79 @@
+"""Render the findings: the page beside a plan, and the parts of other pages that quote records."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.storage.files import write_files
+from ad_hypotheses.storage.reading import read_file
+from ad_hypotheses.studies.findings.asking import RECORDS
+from ad_hypotheses.studies.findings.figures import Figures, read_records
+from ad_hypotheses.studies.findings.page import render
+from ad_hypotheses.studies.findings.plan import read_plan
+
+PLAN, TEMPLATE, PAGE = "study.yaml", "findings.md", "README.md"
+EXAMPLES = "examples"  # folder with the records of scrubbing, beside that of the findings
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was rendered.
+
+    Attributes:
+        files: Content by path, the page last.
+    """
+
+    files: Mapping[Path, bytes]
+
+    def write(self) -> list[Path]:
+        """Write all files; returns them, the page last.
+
+        Raises:
+            UserError: A folder cannot be written.
+        """
+        return write_files(self.files)
+
+    def stale(self) -> list[Path]:
+        """Return the files that are missing or other than what the records say; pictures by being there alone.
+
+        Fonts and compression differ between versions of the library that paints, so bytes of pictures do not count.
+        """
+        return [path for path, content in self.files.items() if not _same(path, content)]
+
+
+def _same(path: Path, content: bytes) -> bool:
+    if not path.is_file():
+        return False
+    if path.suffix == ".png":
+        return True
+    return hashlib.sha256(read_file(path)).digest() == hashlib.sha256(content).digest()
+
+
+def findings(folder: Path, models: Path) -> Findings:
+    """Render the page on what a study found.
+
+    Args:
+        folder: With the plan, the template, and the records.
+        models: With the records of trained models.
+
+    Returns:
+        The page and its pictures, not written yet.
+
+    Raises:
+        DataError: A file is missing or damaged, a reference is unknown, or a figure is typed.
+    """
+    plan = read_plan(folder / PLAN)
+    figures = Figures(read_records(plan, folder / RECORDS, folder.parent / EXAMPLES, models))
+    page, pictures = render(_template(folder / TEMPLATE), str(folder / TEMPLATE), figures)
+    return Findings({**{folder / name: content for name, content in pictures.items()}, folder / PAGE: page.encode()})
+
+
+def _template(path: Path) -> str:
+    try:
+        return read_file(path).decode()
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the template {path}: {error}. A page of findings is made from it.") from error

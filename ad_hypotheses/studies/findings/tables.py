@@ -1,0 +1,189 @@
+"""The tables of the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.report.words import NONE, Markdown, code, figure, interval, table
+from ad_hypotheses.studies.behave.record import MODEL, MixtureRecord, ModelBehaviour
+from ad_hypotheses.studies.findings.figures import Figures, leading_of, number_of
+from ad_hypotheses.studies.findings.judging import (
+    NOT_ASKED,
+    Judgement,
+    answer_of,
+    controls,
+    judged,
+    nearest,
+    withheld_of,
+)
+
+SUBJECT, PRELIMINARY, GRID = "subject", "preliminary", "grid"
+OWN = "own"
+SIGNS = {True: "holds", False: "fails", None: "unknown"}
+
+
+def models_of(figures: Figures, *roles: str) -> list[str]:
+    """Return the models of some roles, in the order of the plan."""
+    return [name for name, planned in figures.records.plan.models.items() if planned.role in roles]
+
+
+def whole(subject: ModelBehaviour | None, data: str) -> MixtureRecord | None:
+    """Return what a model is a mixture of over all regimes of a data set."""
+    mixtures = subject.mixtures if subject else []
+    return next((mixture for mixture in mixtures if mixture.data == data and mixture.regime == "all"), None)
+
+
+def families(figures: Figures, roles: Sequence[str] = (SUBJECT,)) -> Markdown:
+    """Return one row a model: the share of every rung in its own lives, what none explains, and the answer."""
+    plan = figures.records.plan
+    names = models_of(figures, *roles)
+    rungs = {
+        rung.name: rung.level
+        for name in names
+        if (subject := figures.records.subject(name)) is not None
+        for rung in sorted(subject.rungs, key=lambda rung: rung.level)
+    }
+    ordered = sorted(rungs, key=lambda rung: rungs[rung])
+    heads = ["family", "model", "answer", *(f"{rungs[rung]} {rung}" for rung in ordered), "unexplained (nats)"]
+    rows = []
+    for name in names:
+        mixture = whole(figures.records.subject(name), OWN)
+        weights = mixture.weights if mixture else {}
+        shares = [_share(weights.get(rung)) for rung in ordered]
+        rest = interval(mixture.unexplained, 3) if mixture else NONE
+        rows.append([plan.models[name].family, code(name), answer_of(figures, name), *shares, rest])
+    return table(heads, rows, left=3)
+
+
+def _share(number: Number | None) -> Markdown:
+    if number is None:
+        return NONE
+    shown = figure(number.value)
+    return Markdown(f"**{shown}**") if number.value >= 0.5 else shown
+
+
+def tests(figures: Figures, model: str) -> Markdown:
+    """Return one row a test: the figure of the model, of some rungs, the nearest rung, and whether it is reported."""
+    subject = figures.records.subject(model)
+    others = ("source", "belief", "counting", "gate", "way", "novice", "untrained")
+    rows = []
+    withheld = withheld_of(figures, model)
+    for test in subject.tests if subject else ():
+        known = [figure(test.effects[who].value) if who in test.effects else NONE for who in others]
+        rows.append([
+            test.name, test.effect, interval(test.effects[MODEL]), *known, nearest(test),
+            "no" if test.name in withheld else "yes",
+        ])  # fmt: skip
+    return table(["test", "figure", "model", *others, "nearest over all cells", "reported"], rows, left=2)
+
+
+def answers(figures: Figures) -> Markdown:
+    """Return every condition of every answer, for each model that is a subject."""
+    rows = []
+    for name in models_of(figures, SUBJECT):
+        if name not in figures.records.asked:
+            rows.append([code(name), NOT_ASKED, NONE, NONE, NONE, NONE])
+            continue
+        for answer in figures.records.plan.answers:
+            conditions = judged(answer, figures, name, withheld_of(figures, name))
+            rows += [[code(name), answer.answer, *_condition(each)] for each in conditions]
+    return table(["model", "answer", "condition", "figure", "threshold", ""], rows, left=3)
+
+
+def _condition(condition: Judgement) -> list[Markdown | str]:
+    number = interval(condition.number) if condition.number and condition.number.has_interval else NONE
+    if condition.number is not None and number == NONE:
+        number = figure(condition.number.value)
+    return [code(condition.figure), number, f"{condition.sign} {condition.limit:g}", SIGNS[condition.holds]]
+
+
+def judged_controls(figures: Figures) -> Markdown:
+    """Return every condition of every control."""
+    rows = [[name, *_condition(each)] for name, conditions in controls(figures).items() for each in conditions]
+    return table(["control", "condition", "figure", "threshold", ""], rows, left=2)
+
+
+def confusion(figures: Figures) -> Markdown:
+    """Return one row a known network: the rung that it is, and those with the greatest shares."""
+    rows = []
+    for name, planned in figures.records.plan.models.items():
+        if not planned.expected:
+            continue
+        mixture = whole(figures.records.subject(name), "source")
+        order = sorted(mixture.weights, key=lambda rung: -mixture.weights[rung].value)[:3] if mixture else []
+        shares = [f"{rung} {figure(mixture.weights[rung].value)}" for rung in order] if mixture else []
+        verdict = "-" if not mixture else "yes" if leading_of(figures.records, name) == planned.expected else "**no**"
+        rows.append([code(name), planned.expected, Markdown(", ".join(shares) or "-"), Markdown(verdict)])
+    return table(["network", "is a", "greatest shares", "told"], rows)
+
+
+def pilots(figures: Figures) -> Markdown:
+    """Return every figure that was measured before the study, beside that of the study."""
+    rows = []
+    near = figures.records.plan.thresholds["nearby"]
+    for words, pilot in figures.records.plan.pilots.items():
+        value = figures.get(pilot.reference)
+        if value is None:
+            rows.append([words, figure(pilot.value), NONE, NOT_ASKED])
+            continue
+        number = number_of(value)
+        inside = number.has_interval and number.low <= pilot.value <= number.high
+        again = inside or abs(number.value - pilot.value) <= near
+        shown = interval(number) if number.has_interval else figure(number.value)
+        rows.append([words, _exact(pilot.value), shown, "yes" if again else "**no**"])
+    rows = [[*row[:3], Markdown(row[3])] for row in rows]
+    return table(["figure", "before", "in the study", "reproduced"], rows, left=1)
+
+
+def _exact(value: float) -> Markdown:
+    """Return a figure with the digits that it was written with."""
+    return Markdown(f"{value:g}") if abs(value) < 0.01 and value else figure(value)
+
+
+def sizes(figures: Figures, roles: Sequence[str] = (PRELIMINARY,)) -> Markdown:
+    """Return one row a model of a sweep: dose, failure, withdrawal, and what it is a mixture of in its own lives."""
+    names = [name for name in (*models_of(figures, *roles), "dark-room") if name in figures.records.asked]
+    columns = {
+        "one reward less none": "dose.{}.step", "most less one": "dose.{}.rise", "failures": "failure.{}.effect",
+        "moved, share of the source": "moved.{}.ratio", "slope within cells": "tracking.{}.source.within",
+        "of reward": "mixture.{}.own.all.of-reward", "unexplained (nats)": "mixture.{}.own.all.unexplained",
+    }  # fmt: skip
+    rows = []
+    for name in names:
+        subject = figures.records.asked[name].subjects[0]
+        cells = [figures.get(reference.format(name)) for reference in columns.values()]
+        shown = [NONE if value is None else interval(number_of(value)) for value in cells]
+        rows.append([code(name), subject.layers, subject.train_tasks, *shown])
+    return table(["model", "layers", "training goals", *columns], rows, left=1)
+
+
+def scrubbed(figures: Figures) -> Markdown:
+    """Return one row a claim: its fidelity on each data set, and its verdict, by family."""
+    rows = sorted(_claims(figures), key=lambda row: (row[0], row[1]))
+    return table(["model", "claim", "source", "own lives", "edited lives", "verdict"], [list(row) for row in rows], 2)
+
+
+def _claims(figures: Figures) -> Iterator[tuple[Markdown | str, ...]]:
+    for name, study in figures.records.studies.items():
+        data = [str(part["name"]) for part in study.get("data", [])]
+        edited = next((part for part in data if part.startswith("edited")), "edited")
+        shown = [figures.get(f"scrub.{name}.{part}.all.fidelity") for part in ("source", "own", edited)]
+        link = Markdown(f"[`{name}`](../examples/{name}.json)")
+        cells = [NONE if value is None else interval(number_of(value)) for value in shown]
+        yield code(str(study["model"])), link, *cells, str(figures.get(f"scrub.{name}.verdict") or "-")
+
+
+def regimes(figures: Figures) -> Markdown:
+    """Return one row a model and regime of its own lives: the rung with the greatest share, and what none explains."""
+    rows = []
+    for name in models_of(figures, SUBJECT):
+        subject = figures.records.subject(name)
+        for mixture in subject.mixtures if subject else ():
+            if mixture.data != OWN:
+                continue
+            rung = max(mixture.weights, key=lambda rung: mixture.weights[rung].value)
+            reward = interval(mixture.of_reward) if mixture.of_reward else NONE
+            rows.append([code(name), mixture.regime, rung, interval(mixture.weights[rung]), reward,
+                         interval(mixture.unexplained, 3)])  # fmt: skip
+    return table(["model", "regime", "greatest share", "", "of reward", "unexplained (nats)"], rows, left=3)
