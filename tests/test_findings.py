@@ -288,6 +288,25 @@ def test_the_command_line_asks_a_plan(cli, workplace, plan: Plan, tmp_path: Path
     assert "name a model, or the plan of a study" in cli("behave").err
 
 
+def test_a_part_of_another_page_is_rendered_between_its_marks(cli, place: Path):
+    (place / "blocks").mkdir()
+    part, page = place / "blocks" / "dose.md", place / "other.md"
+    part.write_text("<!-- part of ../other.md -->\nIt is {{ dose.room.R1 }}.\n", encoding="utf-8")
+    page.write_text("A\n\n<!-- rendered from dose.md -->\nIt is 0.5.\n<!-- end of dose.md -->\nB\n", encoding="utf-8")
+    assert cli("findings", place).code == 0
+    rendered = "A\n\n<!-- rendered from dose.md -->\nIt is 0.60.\n<!-- end of dose.md -->\nB\n"
+    assert page.read_text(encoding="utf-8") == rendered
+    page.write_text(rendered.replace("0.60", "0.61"), encoding="utf-8")
+    assert "other.md: other than what the records say" in cli("findings", place, "--check").err
+    part.write_text("<!-- part of ../other.md -->\nIt is\n0.5.\n", encoding="utf-8")
+    assert "dose.md, line 3 types the figure" in cli("findings", place).err
+    page.write_text("A\n", encoding="utf-8")
+    part.write_text("<!-- part of ../other.md -->\n", encoding="utf-8")
+    assert "other.md has lost a mark" in cli("findings", place).err
+    part.write_text("It is {{ dose.room.R1 }}.\n", encoding="utf-8")
+    assert "the first line must name the page" in cli("findings", place).err
+
+
 def test_the_shipped_page_is_what_the_shipped_records_say(sketches: None):
     """After a change of a record or of the template: `python cli.py findings`."""
     assert findings(SHIPPED, ROOT / "models").stale() == []

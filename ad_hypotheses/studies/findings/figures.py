@@ -73,7 +73,8 @@ def read_records(plan: Plan, folder: Path, studies: Path, models: Path) -> Recor
             asked[record.subjects[0].name] = record
     order = {name: asked[name] for name in plan.models if name in asked}
     scrubbed = {path.stem: _content(path) for path in sorted(studies.glob("*.json"))}
-    cards = {path.parent.name: _content(path) for path in sorted(models.glob("*/record.json"))}
+    paths = sorted([*models.glob("*/record.json"), *models.glob("*/*/record.json")])
+    cards = {path.parent.relative_to(models).as_posix(): _content(path) for path in paths}
     return Records(plan, order, {name: study for name, study in scrubbed.items() if "curves" in study}, cards)
 
 
@@ -125,13 +126,25 @@ def _all_figures(records: Records) -> Iterator[tuple[str, Figure]]:
     yield from _of_tasks(records)
     for name, study in records.studies.items():
         yield from _of_study(name, study)
-    for name, card in records.cards.items():
-        summary = (card.get("evaluation") or {}).get("summary") or {}
-        yield from ((f"zoo.{name}.{slug(key)}", value) for key, value in summary.items() if _is_number(value))
+    yield from _of_cards(records.cards)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _of_cards(cards: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Figure]]:
+    """Yield what trained models reach, how long they took, and means over seeds of a sweep."""
+    seeds: dict[str, list[float]] = {}
+    for name, card in cards.items():
+        evaluation = card.get("evaluation") or {}
+        for key, value in (evaluation.get("summary") or {}).items():
+            if isinstance(value, int | float):
+                part = slug(key.replace("_", "-"))
+                yield f"zoo.{name}.{part}", float(value)
+                seeds.setdefault(f"sweep.{re.sub(r'-s[0-9]+$', '', name)}.{part}", []).append(value)
+        if "seconds" in card:
+            yield f"zoo.{name}.minutes", card["seconds"] / 60
+        held_out = (evaluation.get("figures") or {}).get("held_out") or {}
+        if "ucb1" in held_out:
+            yield f"zoo.{name}.ucb1-regret", held_out["optimal"]["last"] - held_out["ucb1"]["last"]
+    yield from ((name, fmean(values)) for name, values in seeds.items())
 
 
 def _of_known(records: Records) -> Iterator[tuple[str, Figure]]:
@@ -232,15 +245,15 @@ def _of_tasks(records: Records) -> Iterator[tuple[str, Figure]]:
 
 
 def _of_study(name: str, study: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
+    """Yield the verdict on the hypothesis of a study, and fidelities; `edited` is the first family of edited lives."""
     for claim in study["claims"]:
         if claim["kind"] != "hypothesis":
             continue
         yield f"scrub.{name}.verdict", str(claim["verdict"])
+        edited = next((regime["data"] for regime in claim["regimes"] if regime["data"].startswith("edited")), "")
         for regime in claim["regimes"]:
-            numbers = {key: regime.get(key) for key in ("fidelity", "explained", "recovered")}
-            for key, parts in numbers.items():
-                if isinstance(parts, Mapping):
-                    number = Number(
-                        *(math.nan if parts[end] is None else parts[end] for end in ("value", "low", "high"))
-                    )
-                    yield f"scrub.{name}.{regime['data']}.{slug(regime['name'])}.{key}", number
+            if not isinstance(parts := regime.get("fidelity"), Mapping):
+                continue
+            number = Number(*(math.nan if parts[end] is None else parts[end] for end in ("value", "low", "high")))
+            for data in {regime["data"], "edited"} if regime["data"] == edited else {regime["data"]}:
+                yield f"scrub.{name}.{data}.{slug(regime['name'])}.fidelity", number

@@ -11,8 +11,9 @@ from ad_hypotheses.errors import DataError
 from ad_hypotheses.storage.files import write_files
 from ad_hypotheses.storage.reading import read_file
 from ad_hypotheses.studies.findings.asking import RECORDS
+from ad_hypotheses.studies.findings.blocks import BLOCKS, rendered_pages
 from ad_hypotheses.studies.findings.figures import Figures, read_records
-from ad_hypotheses.studies.findings.page import render
+from ad_hypotheses.studies.findings.page import render, table_blocks
 from ad_hypotheses.studies.findings.plan import read_plan
 
 PLAN, TEMPLATE, PAGE = "study.yaml", "findings.md", "README.md"
@@ -54,14 +55,14 @@ def _same(path: Path, content: bytes) -> bool:
 
 
 def findings(folder: Path, models: Path) -> Findings:
-    """Render the page on what a study found.
+    """Render the page on what a study found, and the parts of other pages that quote records.
 
     Args:
         folder: With the plan, the template, and the records.
         models: With the records of trained models.
 
     Returns:
-        The page and its pictures, not written yet.
+        The pages and pictures, not written yet.
 
     Raises:
         DataError: A file is missing or damaged, a reference is unknown, or a figure is typed.
@@ -69,7 +70,9 @@ def findings(folder: Path, models: Path) -> Findings:
     plan = read_plan(folder / PLAN)
     figures = Figures(read_records(plan, folder / RECORDS, folder.parent / EXAMPLES, models))
     page, pictures = render(_template(folder / TEMPLATE), str(folder / TEMPLATE), figures)
-    return Findings({**{folder / name: content for name, content in pictures.items()}, folder / PAGE: page.encode()})
+    others = rendered_pages(folder / BLOCKS, figures, table_blocks(figures))
+    drawn = {folder / name: content for name, content in pictures.items()}
+    return Findings({**drawn, **others, folder / PAGE: page.encode()})
 
 
 def _template(path: Path) -> str:

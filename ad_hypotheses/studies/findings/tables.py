@@ -166,9 +166,7 @@ def scrubbed(figures: Figures) -> Markdown:
 
 def _claims(figures: Figures) -> Iterator[tuple[Markdown | str, ...]]:
     for name, study in figures.records.studies.items():
-        data = [str(part["name"]) for part in study.get("data", [])]
-        edited = next((part for part in data if part.startswith("edited")), "edited")
-        shown = [figures.get(f"scrub.{name}.{part}.all.fidelity") for part in ("source", "own", edited)]
+        shown = [figures.get(f"scrub.{name}.{data}.all.fidelity") for data in ("source", "own", "edited")]
         link = Markdown(f"[`{name}`](../examples/{name}.json)")
         cells = [NONE if value is None else interval(number_of(value)) for value in shown]
         yield code(str(study["model"])), link, *cells, str(figures.get(f"scrub.{name}.verdict") or "-")

@@ -38,6 +38,7 @@ FORMATS: Mapping[str, Callable[[Figure], Markdown]] = {
     "one": lambda value: figure(number_of(value).value, 1),  # type: ignore[arg-type]
     "interval": lambda value: interval(number_of(value)),  # type: ignore[arg-type]
     "percent": lambda value: _spaced(percent(number_of(value).value)),  # type: ignore[arg-type]
+    "whole": lambda value: Markdown(f"{number_of(value).value:.0%}".replace("%", " %")),  # type: ignore[arg-type]
     "share": lambda value: share(number_of(value)),  # type: ignore[arg-type]
     "count": lambda value: count(round(number_of(value).value)),  # type: ignore[arg-type]
     "text": _text,
