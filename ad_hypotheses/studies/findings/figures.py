@@ -203,8 +203,8 @@ def _of_test(name: str, test: TestRecord) -> Iterator[tuple[str, Figure]]:
         yield f"{place}.same", values[KEPT][MODEL]
     if test.name == "moved" and (source := test.effects.get(SOURCE)) and source.value:
         model = test.effects[MODEL]
-        parts = (part / source.value for part in (model.value, model.low, model.high))
-        yield f"{place}.ratio", Number(*parts, estimable=model.estimable)
+        value, low, high = (part / source.value for part in (model.value, model.low, model.high))
+        yield f"{place}.ratio", Number(value, low, high, model.estimable)
 
 
 def less(number: Number, other: Number) -> Number:
@@ -254,6 +254,6 @@ def _of_study(name: str, study: Mapping[str, Any]) -> Iterator[tuple[str, Figure
         for regime in claim["regimes"]:
             if not isinstance(parts := regime.get("fidelity"), Mapping):
                 continue
-            number = Number(*(math.nan if parts[end] is None else parts[end] for end in ("value", "low", "high")))
+            value, low, high = (math.nan if parts[end] is None else parts[end] for end in ("value", "low", "high"))
             for data in {regime["data"], "edited"} if regime["data"] == edited else {regime["data"]}:
-                yield f"scrub.{name}.{data}.{slug(regime['name'])}.fidelity", number
+                yield f"scrub.{name}.{data}.{slug(regime['name'])}.fidelity", Number(value, low, high)

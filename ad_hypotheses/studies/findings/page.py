@@ -38,6 +38,7 @@ def table_blocks(figures: Figures) -> dict[str, Block]:
         "confusion": tables.confusion, "pilots": tables.pilots, "sizes": tables.sizes, "scrubbed": tables.scrubbed,
         "regimes": tables.regimes, "hypotheses": hypotheses, "thresholds": thresholds, "before": before,
         "records": records, "not-asked": not_asked, "question": question,
+        "tracking": tables.tracking, "subjects": subjects,
     }  # fmt: skip
     blocks: dict[str, Block] = {f"table.{name}": partial(make, figures) for name, make in general.items()}
     for name in figures.records.asked:
@@ -76,6 +77,20 @@ def command(figures: Figures, model: str) -> Markdown:
 def question(figures: Figures) -> Markdown:
     """Return what the study asks."""
     return Markdown(figures.records.plan.question)
+
+
+def subjects(figures: Figures) -> Markdown:
+    """Return a section for each model that was put to tests: the tests, those left out, and the record."""
+    sections = []
+    for name, asked in figures.records.asked.items():
+        subject = asked.subjects[0]
+        if not subject.tests or figures.records.plan.models[name].role == tables.GRID:
+            continue
+        left = "; ".join(f"{test}: {reason}" for test, reason in subject.left_out.items())
+        parts = [f"### {code(name)}", f"{subject.task}, from {subject.source}. {command(figures, name)}",
+                 tables.tests(figures, name), f"Not done: {left}." if left else ""]  # fmt: skip
+        sections += [part for part in parts if part]
+    return Markdown("\n\n".join(sections))
 
 
 def hypotheses(figures: Figures) -> Markdown:

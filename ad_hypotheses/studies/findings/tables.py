@@ -185,3 +185,14 @@ def regimes(figures: Figures) -> Markdown:
             rows.append([code(name), mixture.regime, rung, interval(mixture.weights[rung]), reward,
                          interval(mixture.unexplained, 3)])  # fmt: skip
     return table(["model", "regime", "greatest share", "", "of reward", "unexplained (nats)"], rows, left=3)
+
+
+def tracking(figures: Figures) -> Markdown:
+    """Return one row a model and rung: how the log-odds of the model follow those of the rung, context by context."""
+    rows = []
+    for name in models_of(figures, SUBJECT, PRELIMINARY):
+        subject = figures.records.subject(name)
+        for each in subject.tracking if subject else ():
+            parts = map(interval, (each.slope, each.r2, each.within, each.within_r2))
+            rows.append([code(name), each.rung, each.contexts, *parts])
+    return table(["model", "rung", "decisions", "slope", "R²", "slope within cells", "R² within cells"], rows, left=2)
