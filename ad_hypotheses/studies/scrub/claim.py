@@ -148,7 +148,11 @@ def claim_record(kind: str, by_data: Sequence[MeasuredClaim], judgement: Judgeme
     moved = {}
     if hypothesis.origin is not None:
         before = {node.name: str(node.site) for node in hypothesis.origin.nodes}
-        moved = {n.name: f"{before[n.name]} → {n.site}" for n in hypothesis.nodes if str(n.site) != before[n.name]}
+        moved = {
+            node.name: f"{before[node.name]} → {node.site}"
+            for node in hypothesis.nodes
+            if before.get(node.name, str(node.site)) != str(node.site)  # a control may have nodes of its own
+        }
     nodes = main.bound.nodes.values()
     found = [node for node in nodes if node.labels is not None and node.symmetry is None]
     bits = {node.name: node_bits(node, ground, align) for node in found}
