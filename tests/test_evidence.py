@@ -500,6 +500,8 @@ def test_constant_features_that_do_as_well_everywhere_leave_nothing_to_support()
     (judged,) = judge([claim(cell(beyond_structure=unknown), cell(regime="explore", beyond_structure=unknown))])
     assert (judged.verdict, judged.p_supported) == ("inconclusive", 1.0)
     assert judged.reason.startswith("beyond structure is not estimable")
+    assert judged.statuses == ("untested", "untested")
+    assert judged.sentence == "on source claim hardly tests stay (0.97) and explore (0.97)"
     assert verdict_of(cell(beyond_structure=unknown, fidelity=around(0.5))) == "refuted"
 
 

@@ -14,7 +14,7 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.evidence import Resampling
 from ad_hypotheses.language.check import BoundGraph, BoundNode
-from ad_hypotheses.language.sites import embed, logits, mlp
+from ad_hypotheses.language.sites import embed, head, logits, mlp
 from ad_hypotheses.studies.scrub import measure as measure_module
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim, _worst, weigh
 from ad_hypotheses.studies.scrub.extent import Extent
@@ -233,6 +233,25 @@ def test_what_was_tested_is_weighed_by_what_there_is_to_explain(ground, claim, m
     evidence, at_stake = weigh(ground, none, resampling())
     assert set(at_stake.values()) == {0.0}
     assert not evidence["all"].fidelity.estimable
+
+
+def test_a_last_node_that_holds_the_model_says_nothing(ground):
+    """That what a model does follows from its tokens is true of any model, whatever else the claim says."""
+    anatomy, tokens = ground.clean.twin.anatomy, ground.clean.twin.model.vocabulary.encode(ground.history).numpy()
+    labels = tokens @ [1, 3, 12]
+
+    def figures(site):
+        token = BoundNode("token", embed().resolve(anatomy), (), labels, None, False, "")
+        last = BoundNode("logits", site.resolve(anatomy), ("token",), None, None, False, "")
+        bound = BoundGraph({"token": token, "logits": last}, "logits")
+        measured = measure(ground, bound, Extent(2, False, False), Options(), seed=0)
+        return weigh(ground, measured, resampling())[0]["all"]
+
+    everything = figures(head(0) + mlp(0) + head(1) + mlp(1) + logits)
+    assert everything.fidelity.value == pytest.approx(1, abs=1e-6)
+    assert not everything.beyond_structure.estimable  # so that it cannot be supported
+    # without heads it reads this step alone, and that the last token is enough is a claim
+    assert abs(figures(mlp(0) + mlp(1) + logits).gain_on_structure.value) > 0.05
 
 
 def test_a_regimes_swap_share_is_that_of_the_node_that_is_swapped_least(ground, measured):

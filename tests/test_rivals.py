@@ -18,7 +18,9 @@ from ad_hypotheses.causal.rivals import Reach, needs, reaches
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.evidence.jackknife import GROUPS, Jackknife, jackknife, learner_groups
 from ad_hypotheses.known.catalogue import KNOWN
+from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.check import BoundGraph, BoundNode
+from ad_hypotheses.language.sites import embed, head, logits, mlp
 from ad_hypotheses.studies.rivals.classes import ClaimClasses, RivalDataset
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
 
@@ -283,6 +285,19 @@ def test_end_to_end_a_claim_is_all_that_its_root_reads():
     assert (alike == np.array([[a == b for b in expected] for a in expected])).all()
     nothing = end_to_end(BoundGraph({"root": node("root", (), None)}, "root"), 3, 2)
     assert nothing.tolist() == [[0, 0]] * 3
+
+
+def test_a_root_that_holds_heads_reads_its_parents_at_every_step_so_far():
+    anatomy = Anatomy(("x",), 1, 1)
+
+    def graph(site) -> BoundGraph:
+        token = BoundNode("token", embed("x").resolve(anatomy), (), np.array([[0, 1], [1, 1], [0, 1]]), None, False, "")
+        root = BoundNode("root", site.resolve(anatomy), ("token",), None, None, False, "")
+        return BoundGraph({"token": token, "root": root}, "root")
+
+    for site in (logits, mlp(0) + logits):
+        assert numbered([end_to_end(graph(site), 3, 2)]).tolist() == [0, 1, 1, 1, 0, 1]
+    assert numbered([end_to_end(graph(head(0) + logits), 3, 2)]).tolist() == [0, 2, 1, 3, 0, 2]
 
 
 def test_classes_are_the_same_whatever_their_values_are_called():

@@ -79,7 +79,8 @@ class RivalData:
 def end_to_end(graph: BoundGraph, n_rows: int, n_steps: int) -> Int[np.ndarray, "row step"]:
     """Return the classes that a claim says suffice for the output: equal numbers where all parents of its root agree.
 
-    Features of whole histories are repeated over steps; steps that a node is not narrowed to are one class of it.
+    Features of whole histories are repeated over steps; steps that a node is not narrowed to are one class of it. Where
+    the root holds heads, they read these parents at every step so far, and all of these steps must agree.
 
     Args:
         graph: The claim, bound to data.
@@ -92,7 +93,19 @@ def end_to_end(graph: BoundGraph, n_rows: int, n_steps: int) -> Int[np.ndarray, 
         assert node.labels is not None
         labels = np.broadcast_to(node.labels.reshape(n_rows, -1), (n_rows, n_steps))
         columns.append(labels if node.selected is None else np.where(node.selected, labels + 1, 0))
-    return numbered(columns).reshape(n_rows, n_steps) if columns else np.zeros((n_rows, n_steps), dtype=np.int64)
+    if not columns:
+        return np.zeros((n_rows, n_steps), dtype=np.int64)
+    codes = numbered(columns).reshape(n_rows, n_steps)
+    return _so_far(codes) if graph.root_reads_the_past else codes
+
+
+def _so_far(codes: Int[np.ndarray, "row step"]) -> Int[np.ndarray, "row step"]:
+    """Return numbers that are equal where all codes of a row up to this step are."""
+    n_rows, n_steps = codes.shape
+    paths = np.zeros_like(codes)
+    for step in range(n_steps):
+        paths[:, step] = numbered([paths[:, max(step - 1, 0)], codes[:, step]])
+    return paths + n_rows * np.arange(n_steps)  # a path of another length is another one
 
 
 def same_classes(left: Int[np.ndarray, "row step"], right: Int[np.ndarray, "row step"], data: RivalData) -> bool:

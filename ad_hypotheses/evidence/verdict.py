@@ -208,7 +208,8 @@ def judge(family: Sequence[Tested]) -> list[Judgement]:
             for regime, cells in _regimes(tested).items()
             if min(1.0, n_regimes * _worst(cells, tested.accept)) < ALPHA
         )
-        statuses = tuple(_status(cell, tested.accept, n_cells) for cell in tested.cells)
+        adds = _features_add(tested.counting)
+        statuses = tuple(_status(cell, tested.accept, n_cells, adds) for cell in tested.cells)
         judgements.append(_judgement(tested, float(up), float(down), regimes, statuses))
     return judgements
 
@@ -227,9 +228,12 @@ def _worst(cells: Sequence[Cell], accept: float) -> float:
     It is 1 where a cell was hardly tested, where there is none, and where constant features do as well in all of them:
     then nothing was tested of what the features say.
     """
-    if not any(cell.evidence.beyond_structure.estimable for cell in cells):
-        return 1.0
-    return _lowest(cells, accept)
+    return _lowest(cells, accept) if _features_add(cells) else 1.0
+
+
+def _features_add(cells: Iterable[Cell]) -> bool:
+    """Whether constant features do worse in some cell, so that there is something that the features could say."""
+    return any(cell.evidence.beyond_structure.estimable for cell in cells)
 
 
 def _lowest(cells: Sequence[Cell], accept: float) -> float:
@@ -243,12 +247,12 @@ def _harmed(cells: Iterable[Cell], accept: float) -> float:
     return min(1.0, len(p_values) * min(p_values)) if p_values else 1.0
 
 
-def _status(cell: Cell, accept: float, n_cells: int) -> CellStatus:
+def _status(cell: Cell, accept: float, n_cells: int, features_add: bool) -> CellStatus:
     if not cell.counts:
         return "does not count"
     if min(1.0, n_cells * _harmed([cell], accept)) < ALPHA:
         return "refuted"
-    if not cell.was_tested:
+    if not cell.was_tested or not features_add:
         return "untested"
     return "supported" if min(1.0, n_cells * _lowest([cell], accept)) < ALPHA else "open"
 
@@ -346,7 +350,7 @@ def _why_inconclusive(tested: Tested, p_supported: float) -> str:
                 f"in {_place(cell)} the power is {power:.2f}, less than {POWER_AT_LEAST}: what {_by_symmetry(tested)} "
                 "changes hardly matters to the model there, so what is said was hardly tested"
             )
-    if not any(cell.evidence.beyond_structure.estimable for cell in tested.counting):
+    if not _features_add(tested.counting):
         return (
             "beyond structure is not estimable: with constant features the loss cannot be told from the model's own, "
             "so the features have nothing to explain beyond the structure"

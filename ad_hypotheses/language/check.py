@@ -57,6 +57,11 @@ class BoundNode:
     doc: str
     symmetry: Symmetry | None = None
 
+    @property
+    def is_input(self) -> bool:
+        """Whether it sits at the tokens and positions that the model is given, and nowhere else."""
+        return all(part.writer is not None and part.writer.kind in ("embed", "pos") for part in self.parts)
+
     def of_rows(self, rows: slice | Int[np.ndarray, " row"]) -> BoundNode:
         """Return the node bound to some of the rows."""
         labels, selected = (None if values is None else values[rows] for values in (self.labels, self.selected))
@@ -96,13 +101,21 @@ class BoundGraph:
     def without_features(self) -> BoundGraph:
         """Return the graph with every feature constant, sites and shapes as they are: what structure alone explains.
 
-        All donors are found then: any history keeps a value that is the same for all.
+        All donors are found then: any history keeps a value that is the same for all. Where the last node holds heads,
+        nodes at the inputs keep their features: these heads read them at every step so far, so that the same tokens
+        are the same history, whatever the model does with it.
         """
         constant = {
             name: replace(node, labels=None if node.labels is None else np.zeros_like(node.labels), symmetry=None)
             for name, node in self.nodes.items()
+            if not (self.root_reads_the_past and node.is_input)
         }
-        return BoundGraph(constant, self.root)
+        return BoundGraph({**self.nodes, **constant}, self.root)
+
+    @property
+    def root_reads_the_past(self) -> bool:
+        """Whether the last node holds heads, which read what its parents deliver at every step so far."""
+        return any(part.writer is not None and part.writer.kind == "head" for part in self.nodes[self.root].parts)
 
     def tree_paths(self) -> list[TreePath]:
         """Return every node of the graph written out as a tree, as paths from the root, a child before its parents."""

@@ -323,6 +323,11 @@ def _node_record(part: MeasuredClaim, node: BoundNode, align: Align, bits: Mappi
 
 def _warnings(part: MeasuredClaim, align: Align) -> list[str]:
     found = []
+    if part.bound.root_reads_the_past:
+        found.append(
+            f"{part.bound.root} holds heads of the model, in which nothing is swapped: that what it does follows from "
+            "the inputs is no evidence then, and structure keeps what nodes say of them."
+        )
     for node in part.bound.nodes.values():
         if node.hidden and node.labels is not None:
             found.append(f"{node.name} is made from facts of the task that the model could not see.")
