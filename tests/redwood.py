@@ -361,10 +361,14 @@ class Theirs:
     def claim(self, sampler=None, **choices) -> Claim:
         return Claim(self.graph, self.subject.nodes, "root", sampler or self.feature, **choices)
 
+    def rows(self, rows: range) -> Dataset:
+        """Some of the histories."""
+        return self.data[torch.tensor(rows)]
+
     def draws(self, seed: int, **choices):
         """What it draws for each reference, as `visited` and `others`, and its result: [reference, step, action]."""
         claim = self.claim(**choices)
-        scrubbed = claim.scrub(self.data, seed)
+        scrubbed = claim.scrub(self.rows(self.subject.donors), seed, self.rows(self.subject.references))
         visited, others = claim.donors(scrubbed)
         return visited, {(path, "other"): rows for path, rows in others.items()}, log_probs(scrubbed)
 
@@ -372,8 +376,8 @@ class Theirs:
         return FixedOtherSampler(self.data[torch.from_numpy(rows)])
 
     def replay(self, tables: Tables, **choices) -> np.ndarray:
-        """Its result on our draws: [row, step, action]."""
-        references = np.arange(self.subject.history.n_rows)
+        """Its result on our draws: [reference, step, action]."""
+        references = np.array(self.subject.references)
         visited = tables.visited(self.subject.nodes, "root", references)
 
         def other(path):
@@ -385,4 +389,5 @@ class Theirs:
 
         if any(what != "other" for _, what in tables.others):
             choices["apart"] = apart
-        return log_probs(self.claim(lambda path: self.fixed(visited[path]), other=other, **choices).scrub(self.data))
+        claim = self.claim(lambda path: self.fixed(visited[path]), other=other, **choices)
+        return log_probs(claim.scrub(self.data, references=self.rows(self.subject.references)))

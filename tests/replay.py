@@ -48,15 +48,28 @@ DEFAULT = Options()
 
 @dataclass(eq=False)
 class Subject:
-    """A model, histories and a hypothesis about them, with the writers that it splits."""
+    """A model, histories and a hypothesis about them, with the writers that it splits.
+
+    The first rows are references, and the others alone donors, if `n_references` says how many; else all rows are both.
+    """
 
     model: object
     history: object
     nodes: dict[str, BoundNode]
     along: dict[Writer, np.ndarray] = field(default_factory=dict)
+    n_references: int | None = None
 
     def scrubber(self, options: Options = DEFAULT, seed: int = 0) -> Scrubber:
-        return Scrubber(Clean.run(self.model, self.history), BoundGraph(self.nodes, "root"), options, seed)
+        clean = Clean.run(self.model, self.history, self.n_references)
+        return Scrubber(clean, BoundGraph(self.nodes, "root"), options, seed)
+
+    @property
+    def references(self) -> range:
+        return range(self.history.n_rows if self.n_references is None else self.n_references)
+
+    @property
+    def donors(self) -> range:
+        return range(self.n_references or 0, self.history.n_rows)
 
     @property
     def paths(self) -> list[TreePath]:
@@ -147,7 +160,9 @@ def log_softmax(x: np.ndarray) -> np.ndarray:
 def _problem(subject: Subject, options: Options):
     graph = components(subject.model, subject.history, subject.along)
     claim = oracle_nodes(subject.nodes, subject.along)
-    rules = oracle.OracleOptions(options.others, options.self_donors, options.align, options.shared)
+    rules = oracle.OracleOptions(
+        options.others, options.self_donors, options.align, options.shared, references=subject.n_references
+    )
     return oracle._Problem(graph, claim, "root", subject.history.n_rows, subject.history.n_steps, rules)
 
 
@@ -163,14 +178,14 @@ def oracle_replays(subject: Subject, tables: Tables, options: Options = DEFAULT)
         execution.donor_table |= {(path, parent, row, None): (donor, 0) for row, donor in enumerate(rows.tolist())}
     for (path, _), rows in tables.others.items():
         execution.other_table |= {(path, row): other for row, other in enumerate(rows.tolist())}
-    return np.array([_outcome(execution, subject, row) for row in range(subject.history.n_rows)])
+    return np.array([_outcome(execution, subject, row) for row in subject.references])
 
 
 def oracle_draws(subject: Subject, seed: int, options: Options = DEFAULT):
     """The oracle's own draws for each reference, as `visited` and `others`, and its result on them."""
     problem, rng = _problem(subject, options), np.random.default_rng(seed)
     visited, others, results = defaultdict(list), defaultdict(list), []
-    for row in range(subject.history.n_rows):
+    for row in subject.references:
         execution = oracle._Execution(problem, rng.integers)
         results.append(_outcome(execution, subject, row))
         here = {("root",): row}
@@ -208,35 +223,45 @@ def independent(one: np.ndarray, two: np.ndarray) -> float:
     return float(chi2_contingency(table[table.any(axis=1)][:, table.any(axis=0)]).pvalue)
 
 
-def pool(labels: np.ndarray, row: int, self_donors: bool) -> list[int]:
-    """Rows that agree with a row on a feature, worked out directly."""
-    agreeing = [r for r in range(len(labels)) if labels[r] == labels[row]]
-    return agreeing if self_donors else [r for r in agreeing if r != row] or [row]
+INSIDE = "inside"  # whether a row may stand in for itself: only if it is a donor
+
+
+def pool(labels: np.ndarray, row: int, self_donors: bool | str, donors: Sequence[int]) -> list[int]:
+    """Donors that agree with a row on a feature, worked out directly, and the row itself where it may be its own."""
+    strangers = [r for r in donors if labels[r] == labels[row] and r != row]
+    itself = row in donors if self_donors == INSIDE else self_donors
+    return [*strangers, row] if itself or not strangers else strangers
 
 
 def draw_tests(
-    subject: Subject, visited: Mapping[TreePath, np.ndarray], others: Mapping[TreePath, np.ndarray], self_donors: bool
+    subject: Subject,
+    visited: Mapping[TreePath, np.ndarray],
+    others: Mapping[TreePath, np.ndarray],
+    self_donors: bool | str,
 ) -> dict[str, float]:
     """p-values of many draws for one reference: of each given the row before it, and of what must be independent."""
     found: dict[str, float] = {}
     everything = np.zeros(subject.history.n_rows)
     for path in subject.paths[1:]:
         labels = subject.nodes[path[-1]].labels
-        agreeing = partial(pool, labels, self_donors=self_donors)
+        agreeing = partial(pool, labels, self_donors=self_donors, donors=subject.donors)
         found[f"donor {path}"] = fits(visited[path[:-1]], visited[path], lambda row, of=agreeing: of(row))
+    anybody = partial(pool, everything, self_donors=self_donors, donors=subject.donors)
     for path, rows in others.items():
-        found[f"other {path}"] = fits(visited[path], rows, lambda row: pool(everything, row, self_donors))
+        found[f"other {path}"] = fits(visited[path], rows, anybody)
     for one, two in combinations(others, 2):
         nested = len(one) > 1 and two[: len(one)] == one
-        if self_donors or not nested:  # without self-donors both avoid rows that depend on each other
+        # without self-donors both avoid rows that depend on each other, with them a reference may come again
+        if not nested or (self_donors and subject.n_references is None):
             found[f"others of {one} and {two}"] = independent(others[one], others[two])
     for one, two in combinations(subject.paths, 2):
         apart = one[: len(two)] != two and two[: len(one)] != one
         if apart:  # neither is on the way to the other
             found[f"donors of {one} and {two}"] = independent(visited[one], visited[two])
         if apart and one[-1] == two[-1] and one in others:
-            met = visited[one] == visited[two]  # the same row, visited twice
-            hits, chance = (others[one] == others[two])[met].sum(), 1 / (len(everything) - (not self_donors))
+            # the same donor, visited twice
+            met = (visited[one] == visited[two]) & np.isin(visited[one], subject.donors)
+            hits, chance = (others[one] == others[two])[met].sum(), 1 / (len(subject.donors) - (not self_donors))
             found[f"others of {one} and {two} at a row"] = float(binomtest(int(hits), int(met.sum()), chance).pvalue)
     return found
 
@@ -349,7 +374,7 @@ def _reached(nodes):
     return {path[-1] for path in BoundGraph(nodes, "root").tree_paths()}
 
 
-def ladder(seed: int = 0, n_rows: int = 6) -> Subject:
+def ladder(seed: int = 0, n_rows: int = 6, n_references: int | None = None) -> Subject:
     """A node with two consumers and a parent of its own, so that every rule about draws matters: depth 4."""
     model, history = tiny_model(seed, n_steps=3), tiny_history(seed, n_rows, 3)
     halves, thirds = np.arange(n_rows) % 2, np.arange(n_rows) // 2 % 3
@@ -360,4 +385,4 @@ def ladder(seed: int = 0, n_rows: int = 6) -> Subject:
         bound(model, "right", mlp(0), ["early"], np.zeros(n_rows, dtype=int)),
         bound(model, "root", logits, ["left", "right"]),
     ]
-    return Subject(model, history, {node.name: node for node in nodes})
+    return Subject(model, history, {node.name: node for node in nodes}, n_references=n_references)

@@ -13,6 +13,7 @@ pytest.importorskip("rust_circuit", reason="Redwood's engine is not here: pip in
 
 from redwood import Claim, Theirs, agreeing, log_probs, rows_of
 from replay import (
+    INSIDE,
     Subject,
     Tables,
     bound,
@@ -107,7 +108,8 @@ def their_draws(subject: Subject, reference: int):
     theirs = Theirs(subject)
     claim = theirs.claim()
     references = theirs.data[torch.full((THEIR_DRAWS,), reference)]
-    drawn = claim.correspondence.sample(theirs.data, torch.Generator().manual_seed(1), references)
+    donors = theirs.rows(subject.donors)
+    drawn = claim.correspondence.sample(donors, torch.Generator().manual_seed(1), references)
     visited = {path: rows_of(drawn.datasets[node]) for path, node in claim.tree.items()}
     others = {p: rows_of(drawn.other_inputs_datasets[n]) for p, n in claim.tree.items() if not n.is_leaf()}
     return visited, others
@@ -125,6 +127,39 @@ def test_draws_are_uniform_over_who_agrees_with_the_row_drawn_before(whose, self
         assert min(chances.values()) > UNLIKELY, chances
         if self_donors:
             assert min(draw_tests(subject, visited, others, False).values()) == 0
+
+
+# --- Donors that are no references ----------------------------------------------------------------------------------
+
+APART = {"n_rows": 9, "n_references": 3}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_donors_apart_from_references_are_the_dataset_that_they_draw_from(seed):
+    subject = ladder(seed, **APART)
+    visited, others, theirs = Theirs(subject).draws(seed)
+    assert theirs.shape[0] == 3
+    drawn = np.concatenate([*(rows for path, rows in visited.items() if len(path) > 1), *others.values()])
+    assert drawn.min() >= 3
+    assert np.allclose(one_by_one(subject, visited, others), theirs, **CLOSE)
+    tables, ours = recorded(subject.scrubber(Options(self_donors=seed % 2 == 0), seed), 1)
+    assert np.allclose(Theirs(subject).replay(tables), ours, **CLOSE)
+    assert np.abs(ours - subject.scrubber().clean.log_probs[:3]).max() > SPLIT
+
+
+@pytest.mark.parametrize(("whose", "self_donors"), [("theirs", True), ("ours", True), ("ours", False)])
+def test_draws_are_uniform_over_donors_that_agree_and_are_no_references(whose, self_donors):
+    subject, references = ladder(**APART), (0, 2)
+    if whose == "ours":
+        for visited, others in engine_draws(subject, references, self_donors, OUR_DRAWS):
+            assert min(draw_tests(subject, visited, others, self_donors).values()) > UNLIKELY
+            if self_donors:
+                assert min(draw_tests(subject, visited, others, False).values()) == 0
+        return
+    for reference in references:  # which never stands in for itself there, since it is not in their dataset
+        visited, others = their_draws(subject, reference)
+        assert min(draw_tests(subject, visited, others, INSIDE).values()) > UNLIKELY
+        assert min(draw_tests(subject, visited, others, False).values()) == 0
 
 
 # --- Where the two are meant to differ ------------------------------------------------------------------------------

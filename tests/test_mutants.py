@@ -35,6 +35,7 @@ UNLIKELY, IMPOSSIBLE = 1e-6, 1e-12  # p-values: with fixed seeds the engine's ar
 judges = pytest.mark.parametrize("judge", ["oracle", "redwood"])
 pytestmark = pytest.mark.filterwarnings("ignore:not enough unique dataset samples")
 SUBJECT = ladder()
+APART = ladder(n_rows=9, n_references=3)
 
 
 @cache
@@ -58,10 +59,10 @@ def difference(judge, subject=SUBJECT):
     return np.nan_to_num(far, nan=np.inf).max()  # rows that should not be looked at may hold anything
 
 
-def least_likely(self_donors=False):
+def least_likely(self_donors=False, subject=SUBJECT):
     """The smallest p-value of the fast engine's draws for the first row."""
-    ((visited, others),) = engine_draws(SUBJECT, [0], self_donors, draws=300)
-    return min(draw_tests(SUBJECT, visited, others, self_donors).values())
+    ((visited, others),) = engine_draws(subject, [0], self_donors, draws=300)
+    return min(draw_tests(subject, visited, others, self_donors).values())
 
 
 # --- Mistakes in what is computed from the draws --------------------------------------------------------------------
@@ -149,7 +150,7 @@ def test_a_mistake_in_what_is_computed_changes_losses(mutant, judge, monkeypatch
 
 
 @judges
-@pytest.mark.parametrize("subject", [SUBJECT, *(random_subject(seed, n_rows=4, n_steps=3) for seed in range(5))])
+@pytest.mark.parametrize("subject", [SUBJECT, APART, *(random_subject(seed, n_rows=4, n_steps=3) for seed in range(5))])
 def test_the_engine_itself_changes_nothing(subject, judge):
     assert difference(judge, subject) < CLOSE
 
@@ -235,6 +236,73 @@ def test_a_mistake_in_the_draws_is_impossible_by_chi_square(name, monkeypatch):
     assert least_likely(self_donors="self" not in name) < IMPOSSIBLE
 
 
+@pytest.mark.parametrize("subject", [SUBJECT, APART], ids=["both roles", "apart"])
 @pytest.mark.parametrize("self_donors", [False, True])
-def test_the_engines_own_draws_are_likely(self_donors):
-    assert least_likely(self_donors) > UNLIKELY
+def test_the_engines_own_draws_are_likely(self_donors, subject):
+    assert least_likely(self_donors, subject) > UNLIKELY
+
+
+# --- Mistakes about who is a donor ----------------------------------------------------------------------------------
+
+
+def without_pool(what):
+    """References are among the donors, or among the rows that unimportant inputs come from."""
+
+    def mutate(monkeypatch):
+        begin, found = Scrubber.__init__, scrub.classes
+
+        def both_roles(scrubber, *arguments, **options):
+            begin(scrubber, *arguments, **options)
+            nodes, clean = scrubber.nodes, scrubber.clean
+            if what == "others":
+                scrubber.any_row = found(np.zeros(clean.n_rows, dtype=np.int64))
+            else:
+                scrubber.classes = {name: found(nodes[name].labels) for name in scrubber.classes}
+
+        monkeypatch.setattr(Scrubber, "__init__", both_roles)
+
+    return mutate
+
+
+def counted_from_the_first_donor(monkeypatch):
+    """A number among donors is taken for the number of a row."""
+    found = scrub.classes
+
+    def shifted(*arguments, **options):
+        pools = found(*arguments, **options)
+        return pools if pools.outside is None else replace(pools, members=pools.members - pools.outside.sum())
+
+    monkeypatch.setattr(scrub, "classes", shifted)
+
+
+def reference_as_a_donor(wanted):
+    """A reference is, or is not, drawn for itself, whatever was asked for."""
+
+    def mutate(monkeypatch):
+        draw = scrub.draw
+        monkeypatch.setattr(scrub, "draw", lambda among, u, own: draw(among, u, wanted))
+
+    return mutate
+
+
+def half_of_the_donors(monkeypatch):
+    """Only the first half of those that agree is drawn from."""
+    uniforms = Scrubber.uniforms
+    monkeypatch.setattr(Scrubber, "uniforms", lambda self, *key: uniforms(self, *key) / 2)
+
+
+DONORS = {
+    "references as donors": (without_pool("donors"), False),
+    "references as others": (without_pool("others"), False),
+    "counted from the first donor": (counted_from_the_first_donor, False),
+    "itself where it may not": (reference_as_a_donor(True), False),
+    "never itself": (reference_as_a_donor(False), True),
+    "half of the donors": (half_of_the_donors, False),
+}
+
+
+@pytest.mark.parametrize("name", DONORS)
+def test_a_mistake_about_who_is_a_donor_is_impossible_by_chi_square(name, monkeypatch):
+    mutant, self_donors = DONORS[name]
+    mutant(monkeypatch)
+    assert least_likely(self_donors, APART) < IMPOSSIBLE
