@@ -11,6 +11,7 @@ import pytest
 from listener import Listener
 
 from ad_hypotheses import Hypothesis, embed, logits, mlp, node
+from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.errors import CheckpointError
 from ad_hypotheses.storage.scratch import Scratch
@@ -182,6 +183,32 @@ def test_a_listener_changes_no_figure(claim, trained):
         scrub([claim], SETTINGS, models=trained, progress=listener) for listener in (None, Listener())
     )
     assert quiet.to_json() == heard.to_json()
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_the_model_is_run_once_over_each_data_set_for_all_claims(claim, trained, monkeypatch, room):
+    rows, run_layer = [], Twin._layer
+    monkeypatch.setattr(study, "undeclared_arrows", lambda *arguments: None)  # which runs it on other histories
+    monkeypatch.setattr(study, "fits", lambda *arguments: room)
+
+    def counted(twin, number, x, earlier):
+        rows.extend([len(x)] if number == 0 else [])
+        return run_layer(twin, number, x, earlier)
+
+    monkeypatch.setattr(Twin, "_layer", counted)
+    settings = replace(SETTINGS, data=("source", "own"))
+    (record,) = scrub([claim, replace(claim, name="again")], settings, models=trained)[:1]
+    once = len(settings.data) * (settings.rows + settings.donors)
+    assert sum(rows) == once if room else sum(rows) > 2 * once
+    assert record.claims[0].regimes[0].fidelity is not None
+
+
+def test_room_for_the_run_of_a_model_changes_no_figure(claim, trained, monkeypatch):
+    settings = replace(SETTINGS, data=("source", "own"))
+    (whole,) = scrub([claim], settings, models=trained)
+    monkeypatch.setattr(study, "fits", lambda *arguments: False)
+    (apart,) = scrub([claim], settings, models=trained)
+    assert [claim.regimes for claim in apart.claims] == [claim.regimes for claim in whole.claims]
 
 
 def test_a_study_of_a_model_that_does_not_exist_says_which_there_are(claim, trained):

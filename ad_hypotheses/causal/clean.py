@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import torch
@@ -77,6 +79,7 @@ class Clean:
         history: The dataset, one context window a row.
         tokens: Its tokens. [row, step, channel]
         known_log_probs: What :attr:`log_probs` is, where it is known already.
+        keeper: Returns :attr:`log_probs` as they were kept, or what it is given works out, which it keeps.
         differentiable: Whether gradients flow through what is cached, so that a model can be trained on scrubbed runs.
         n_references: How many rows, the first ones, are references, while only the others are donors; None where every
             row is both.
@@ -88,6 +91,9 @@ class Clean:
     known_log_probs: Float[np.ndarray, "row step action"] | None = None
     differentiable: bool = False
     n_references: int | None = None
+    keeper: Callable[[Callable[[], np.ndarray]], np.ndarray] | None = None
+    _layers: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+    _keeps_layers: bool = False
     _streams: dict[int, Stream] = field(default_factory=dict)
     _written: dict[Group, Stream] = field(default_factory=dict)
     _rests: dict[Rest, Stream] = field(default_factory=dict)
@@ -111,9 +117,65 @@ class Clean:
     def log_probs(self) -> Float[np.ndarray, "row step action"]:
         """Log-probabilities of every action, as the model gives them. [row, step, action]"""
         if self.known_log_probs is None:
-            self.prepare((), ())
-        assert self.known_log_probs is not None
+            self.known_log_probs = self._answers() if self.keeper is None else self.keeper(self._answers)
         return self.known_log_probs
+
+    @torch.no_grad()
+    def _answers(self) -> Float[np.ndarray, "row step action"]:
+        """Work out the log-probabilities of every action."""
+        return np.concatenate([self._answered(deque(self.layers(rows), 1).pop().after) for rows in self.chunks()])
+
+    def _answered(self, x: Stream) -> Float[np.ndarray, "batch step action"]:
+        return self.twin.logits(x).log_softmax(-1).detach().cpu().numpy()
+
+    @contextmanager
+    def one_run(self, stays_below: int = 0) -> Iterator[Clean]:
+        """Run the model no more than once until the block ends: what its layers do is kept for all that is prepared.
+
+        Args:
+            stays_below: Bytes up to which it stays after the block.
+        """
+        inside_another, self._keeps_layers = self._keeps_layers, True
+        try:
+            yield self
+        finally:
+            self._keeps_layers = inside_another
+            if not inside_another and self.bytes > stays_below:
+                self._layers = []
+                give_back_freed_memory()
+
+    def layers(self, rows: slice) -> Iterator[Layer]:
+        """Yield what each layer does over some rows: from the one run where there is one, then without its inputs."""
+        if self._keeps_layers and not self._layers:
+            self._run_layers()
+        if not self._layers:
+            yield from self.twin.layers(self.twin.embedded(self.tokens[rows]))
+        for mixed, middle, written in self._layers:
+            yield Layer((), mixed[rows], middle[rows], written[rows], middle[rows] + written[rows])
+
+    @torch.no_grad()
+    def _run_layers(self) -> None:
+        """Run the model over all rows and keep what its layers do."""
+        shape = self.twin.shape
+        heads = (self.n_rows, self.n_steps, shape.n_heads, shape.d_head)
+        for _ in range(shape.n_layers):
+            self._layers.append((self.empty().view(heads), self.empty(), self.empty()))
+        for rows in self.chunks():
+            for kept, layer in zip(self._layers, self.twin.layers(self.twin.embedded(self.tokens[rows])), strict=True):
+                for room, values in zip(kept, (layer.mixed, layer.middle, layer.written), strict=True):
+                    room[rows] = values
+                del layer
+
+    def of_rows(self, rows: Int[np.ndarray, " row"], n_references: int) -> Clean:
+        """Return the runs over some rows, the first of them references, without running the model again."""
+        chosen = torch.from_numpy(rows).to(self.tokens.device)
+        if self._keeps_layers and not self._layers:
+            self._run_layers()
+        part = Clean(
+            self.twin, self.history[rows], self.tokens[chosen], self.log_probs[rows], n_references=n_references
+        )
+        part._layers = [tuple(stream[chosen] for stream in layer) for layer in self._layers]
+        return part
 
     @property
     def n_explained(self) -> int:
@@ -173,7 +235,7 @@ class Clean:
     @property
     def bytes(self) -> int:
         """Bytes of what is kept of the run."""
-        kept = (*self._streams.values(), *self._written.values(), *self._rests.values())
+        kept = (*self._streams.values(), *self._written.values(), *self._rests.values(), *chain(*self._layers))
         return sum(stream.nbytes for stream in kept)
 
     def prepare(self, stages: Iterable[int], groups: Iterable[Group], rests: Iterable[Rest] = ()) -> None:
@@ -192,6 +254,8 @@ class Clean:
         rests = [rest for rest in dict.fromkeys(rests) if rest not in self._rests]
         groups = [*groups, *(group for _, taken_out in rests for group in taken_out)]
         missing = [group for group in dict.fromkeys(groups) if group not in self._written]
+        if self.keeper is not None:
+            _ = self.log_probs  # which may be kept, and otherwise are worked out in the one run
         for rest in rests:
             self._rests[rest] = self.empty()
         for stage in stages:
@@ -206,7 +270,7 @@ class Clean:
             for group in (group for group in missing if _stage(group) == 0):
                 self._written[group][rows] = sum(along(part, self._wrote(part, tokens, {})) for part in group)
             self._keep_rests(rows, {1: x}, rests)
-            for number, layer in enumerate(self.twin.layers(x)):
+            for number, layer in enumerate(self.layers(rows)):
                 attention, mlp = 2 * number + 1, 2 * number + 2  # the stages of its writers
                 self._keep(rows, {mlp: layer.middle, mlp + 1: layer.after}, stages)
                 for group in (group for group in missing if _stage(group) in (attention, mlp)):
@@ -216,9 +280,9 @@ class Clean:
                 x = layer.after
                 del layer  # before the next is computed: two at once take twice the room
             if first:
-                log_probs.append(self.twin.logits(x).log_softmax(-1).detach().cpu())
+                log_probs.append(self._answered(x))
         if first:
-            self.known_log_probs = torch.cat(log_probs).numpy()
+            self.known_log_probs = np.concatenate(log_probs)
 
     def _keep(self, rows: slice, seen: Mapping[int, Stream], stages: Collection[int]) -> None:
         """Keep what the readers of some stages see, as far as it was asked for."""

@@ -20,7 +20,7 @@ from ad_hypotheses.causal.clean import Strand, along, chunks
 from ad_hypotheses.causal.draws import draw, uniforms
 from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.scrub import Scrubber
-from ad_hypotheses.causal.twin import Earlier, Stream, Twin
+from ad_hypotheses.causal.twin import Earlier, Layer, Stream, Twin
 from ad_hypotheses.language.anatomy import Part, Reader, Writer
 from ad_hypotheses.language.edges import Edge
 
@@ -42,11 +42,13 @@ class PlainRun:
     earlier: Sequence[Earlier | None]
 
     @classmethod
-    def of(cls, twin: Twin, tokens: Int[Tensor, "batch step channel"]) -> PlainRun:
-        """Run the model on tokens, all steps of them."""
+    def of(
+        cls, twin: Twin, tokens: Int[Tensor, "batch step channel"], layers: Iterable[Layer] | None = None
+    ) -> PlainRun:
+        """Run the model on tokens, all steps of them, unless it is known what its layers do then."""
         x = twin.embedded(tokens)
         seen, mixed = [torch.zeros_like(x), x], []
-        for layer in twin.layers(x):
+        for layer in twin.layers(x) if layers is None else layers:
             seen += [layer.middle, layer.after]
             mixed.append(layer.mixed)
         return cls(seen, mixed, [None] * len(mixed))
@@ -193,7 +195,7 @@ def scrub_alone(
                 given.append(Given(scrubber.strands[name][key], new - old))
             else:
                 inputs[key] = new
-        logits.append(rewire(twin, PlainRun.of(twin, clean.tokens[rows]), given, inputs))
+        logits.append(rewire(twin, PlainRun.of(twin, clean.tokens[rows], clean.layers(rows)), given, inputs))
     return torch.cat(logits).log_softmax(-1).float().cpu().numpy()
 
 

@@ -21,7 +21,7 @@ from ad_hypotheses.distill.positions import angles, plainly_causal, rotate, visi
 from ad_hypotheses.language.anatomy import Reader, Writer
 
 CACHE = 2**21  # bytes of the widest vectors computed together: about what the cache of one core holds
-QUERIES = 64  # of the last steps that are mixed together: each block looks at no key after its last query
+QUERIES = 32  # steps that are mixed together: each block of them looks at no key after its last query
 
 Stream = Float[Tensor, "batch step d_model"]
 Earlier = Float[Tensor, "2 batch earlier head d_head"]
@@ -32,14 +32,15 @@ class Layer(NamedTuple):
     """What one layer does in a run.
 
     Attributes:
-        inputs: Queries, keys and values of its heads. [batch, step, head, d_head] each
+        inputs: Queries, keys and values of its heads; none where only what is written was kept.
+            [batch, step, head, d_head] each
         mixed: What the heads mix. [batch, step, head, d_head]
         middle: What its MLP sees. [batch, step, d_model]
         written: What the MLP writes: nothing where there is none. [batch, step, d_model]
         after: What the next layer sees. [batch, step, d_model]
     """
 
-    inputs: tuple[Tensor, Tensor, Tensor]
+    inputs: tuple[Tensor, ...]
     mixed: Tensor
     middle: Tensor
     written: Tensor
@@ -47,8 +48,8 @@ class Layer(NamedTuple):
 
     def at(self, steps: slice) -> Layer:
         """Return the same at some steps only, in memory of its own where they are not all."""
-        q, k, v, *rest = (each[:, steps].contiguous() for each in (*self.inputs, *self[1:]))
-        return Layer((q, k, v), *rest)
+        inputs, rest = ([each[:, steps].contiguous() for each in part] for part in (self.inputs, self[1:]))
+        return Layer(tuple(inputs), *rest)
 
 
 class Twin:
@@ -133,9 +134,10 @@ class Twin:
         k, v = continued(earlier, k, v)
         n_queries, n_steps, window = q.shape[1], k.shape[1], self.shape.window
         q, k, v = (t.transpose(1, 2) for t in (*self._turned(q, k), v))
-        if n_queries == n_steps and plainly_causal(n_queries, n_steps, window):
+        in_one = q.device.type == "cuda" or n_queries <= QUERIES
+        if n_queries == n_steps and in_one and plainly_causal(n_queries, n_steps, window):
             return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
-        if n_queries == n_steps or q.device.type == "cuda":
+        if q.device.type == "cuda":
             mask = visible(n_queries, n_steps, window, q.device)
             return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
         added, mixed_blocks = _added(n_queries, n_steps, window, q.device, q.dtype), []

@@ -103,7 +103,8 @@ def run_trial(case: Case, trial: CalibrationTrial, store: Store | None = None) -
     draws = draws_for(len(case.claims), sum(len(ground.judged) for ground in grounds))
     weighed = [_Weighed(claim, []) for claim in case.claims]
     for ground in grounds:
-        _weigh_on(ground, case, trial, weighed, draws, store or Store(None))
+        with ground.clean.one_run():
+            _weigh_on(ground, case, trial, weighed, draws, store or Store(None))
     able = [claim for claim in weighed if len(claim.by_data) == len(grounds)]
     judged = {accept: dict(_judged(able, accept)) for accept in ACCEPTS}
     return [_outcome(trial, claim, len(able), judged) for claim in weighed]

@@ -294,13 +294,15 @@ def _refuse_beforehand(
         refuse_too_large(cost, settings.memory, str(checkpoint.model.device))
 
 
-def predicted(checkpoint: Checkpoint, claims: Sequence[BoundGraph], settings: ScrubSettings, n_boot: int) -> Cost:
+def predicted(
+    checkpoint: Checkpoint, claims: Sequence[BoundGraph], settings: ScrubSettings, n_boot: int, one_run: bool = False
+) -> Cost:
     """Return what testing claims about a checkpoint, the hypothesis first, will cost with so many bootstrap draws."""
     model, steps = checkpoint.model, checkpoint.config.history_steps
     n_data = len(data_sets(checkpoint, settings))
     extents = [settings.extent(number == 0, first=True) for number in range(len(claims))]
     shape = (settings.rows, settings.donors, steps)
-    cost = predict(model, claims, extents, shape, n_data, settings.options, n_boot)
+    cost = predict(model, claims, extents, shape, n_data, settings.options, n_boot, one_run)
     return replace(cost, work=max(cost.work, history_bytes(model, settings.rollouts, steps)))
 
 

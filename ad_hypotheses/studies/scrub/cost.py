@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ad_hypotheses.causal.clean import CHUNK_TOKENS, strands_of
+from ad_hypotheses.causal.clean import CHUNK_TOKENS, POINTS, plain_part, strands_of
 from ad_hypotheses.causal.scrub import Options
+from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import CapacityError
@@ -26,6 +27,8 @@ GAPS = 1.26  # bytes taken for each that is used, since freed blocks leave gaps 
 TABLES = 40  # bytes of the classes of a node at a position: five whole numbers
 GROUPING = 100  # bytes more while they are worked out
 MOST_REGIMES = 4  # that a task has
+OF_LAYER = 3  # vectors that are kept of a layer, where the model is run once for all claims
+TAKEN = 3  # vectors while something is written from what is kept
 HEADS, PUT_TOGETHER = 7, 3  # vectors while heads are computed, and while what a reader sees is put together
 
 
@@ -63,6 +66,7 @@ def predict(
     n_data: int,
     options: Options,
     n_boot: int,
+    one_run: bool = True,
 ) -> Cost:
     """Return what testing some claims, one after another, will cost.
 
@@ -74,9 +78,10 @@ def predict(
         n_data: Number of data sets that the hypothesis is tested on; controls are tested on the first alone.
         options: As in `measure`.
         n_boot: Draws of the bootstrap.
+        one_run: Whether the model's run over a data set is kept for all claims.
     """
     rows, pool, steps = shape
-    room = _Room(model, shape, max(extent.passes for extent in extents), options)
+    room = _Room(model, shape, max(extent.passes for extent in extents), options, one_run)
     total = sum(extent.forwards(claim, options) for claim, extent in zip(claims, extents, strict=True))
     total += (n_data - 1) * replace(extents[0], nodes_alone=False).forwards(claims[0], options)
     kept = n_data * history_bytes(model, rows + pool, steps) + sum(map(room.outcome, claims))
@@ -99,7 +104,9 @@ def history_bytes(model: ADTransformer, rows: int, steps: int) -> int:
 class _Room:
     """Bytes that the arrays of a study take, phase by phase."""
 
-    def __init__(self, model: ADTransformer, shape: tuple[int, int, int], passes: int, options: Options) -> None:
+    def __init__(
+        self, model: ADTransformer, shape: tuple[int, int, int], passes: int, options: Options, one_run: bool
+    ) -> None:
         (self.rows, self.pool, steps), cfg = shape, model.shape
         self.anatomy, self.options, self.passes = model.anatomy, options, passes
         self.positions, self.references, self.n_actions = (
@@ -108,11 +115,13 @@ class _Room:
             model.vocabulary.n_actions,
         )
         self.model, self.steps = model, steps
+        self.run = OF_LAYER * cfg.n_layers * one_run  # vectors at every position that are kept of the one run
         self.of_head = cfg.d_head / cfg.d_model
         hidden = 0 if cfg.attention_only else 2 * (cfg.d_mlp or 4 * cfg.d_model) / cfg.d_model
         self.mlp, self.layer = 2 + hidden, 8 + hidden  # vectors while an MLP is computed, and while a layer is
         self.vector = self.positions * cfg.d_model * model.dtype.itemsize  # one at every position
-        rows = self.rows + self.pool
+        twin, rows = Twin(model), self.rows + self.pool
+        self.points = self.vector / self.positions * min(POINTS, twin.tokens_at_once)
         self.chunk = self.vector * min(rows, max(1, CHUNK_TOKENS // steps)) / rows  # one at every position of a chunk
 
     def outcome(self, claim: BoundGraph) -> float:
@@ -128,23 +137,30 @@ class _Room:
         seen = len(
             {part.readers[0].stage for node in claim.nodes.values() for part in node.parts if part.writer is None}
         )
-        parts = sum(part.writer is not None for node in claim.nodes.values() for part in node.parts)
-        joint, apart = written + rests + seen, written + parts + seen + len(self.anatomy.writers)
+        parts = {part for node in claim.nodes.values() for part in node.parts if part.writer is not None}
+        alone = {(part,) for part in (*parts, *map(plain_part, self.anatomy.writers))}
+        together = {group for node in claim.nodes.values() for group in strands_of(node.parts).values()}
+        joint, apart = written + rests + seen, len(alone | together) + seen
         independent = self.options.others == "independent"
-        held, computed = self._held(claim, claim.root), self._computed(claim)
-        kept = apart if independent else joint
-        phases = [self.vector * kept + max(self.chunk * self.layer, self.vector * held + self.chunk * computed)]
+        held = self.vector * self._held(claim, claim.root)
+        kept = self.run + (apart if independent else joint)
+        # what is needed of a layer is written from its run, or from the one run that was made before
+        writing = TAKEN if self.run else self.layer
+        phases = [self.vector * kept + max(self.chunk * writing, held + self._computed(claim, self.chunk))]
         phases[0] += self._made(claim)
+        phases.append(self.vector * self.run + self.chunk * self.layer)
         if extent.nodes_alone and not claim.made:
             few = min(1.0, ROWS_ALONE / (self.rows + self.pool))
             chunk = min(few * self.vector, self.chunk)
             replaced = max(self._held(claim, name) for name in claim.nodes)
-            streams = 1.5 * self.anatomy.logits.stage  # two vectors and what the heads mix of each layer
+            # two vectors and what the heads mix of each layer, or one more where these are kept of the one run
+            streams = (0.5 if self.run else 1.5) * self.anatomy.logits.stage
             phases.append(self.vector * (kept + replaced) + chunk * (streams + 4 + self.layer))
         if extent.guards and not independent:
             share = min(1.0, (1 + POOL_APART) * ROWS_APART / (self.rows + self.pool))
             vector, chunk = share * self.vector, min(share * self.vector, self.chunk)
-            phases.append(vector * apart + max(chunk * self.layer, vector * held + chunk * computed))
+            phases.append(self.vector * self.run + vector * (self.run + apart))
+            phases[-1] += max(chunk * writing, share * held + self._computed(claim, chunk))
         tables = 3 * TABLES * (len(claim.nodes) - 1) + GROUPING
         return max(phases) + self.positions * (tables + 8 * self.n_actions)
 
@@ -185,13 +201,24 @@ class _Room:
         """
         inputs = sum(len(part.readers) for part in node.parts if part.writer is None) * self.of_head
         delivered = inputs + (len(strands_of(node.parts)) if node.parents else 0)
-        looks_back = any(part.writer is not None and part.writer.kind == "head" for part in node.parts)
-        return delivered if looks_back else delivered * min(1.0, self.references / self.positions)
+        return delivered if _looks_back(node) else delivered * min(1.0, self.references / self.positions)
 
-    def _computed(self, claim: BoundGraph) -> float:
-        """Vectors at every position of a chunk that are held at once while a node is computed."""
+    def _computed(self, claim: BoundGraph, chunk: float) -> float:
+        """Bytes that are held at once while a node is computed, with so many for a vector of all rows of a chunk."""
         own = max(len(strands_of(node.parts)) for node in claim.nodes.values())
-        return PUT_TOGETHER + own + 1 + max(HEADS, self.mlp)
+        vectors = PUT_TOGETHER + own + 1 + max(HEADS, self.mlp)
+        looks_back = any(_looks_back(node) for node in claim.nodes.values() if node.parents)
+        return vectors * (chunk if looks_back else min(chunk, self.points))
+
+
+def _looks_back(node: BoundNode) -> bool:
+    return any(part.writer is not None and part.writer.kind == "head" for part in node.parts)
+
+
+def fits(cost: Cost, memory: int | None, device: str = "cpu") -> bool:
+    """Whether a run needs no more memory than `memory`, or than is free."""
+    free = memory if memory is not None else free_memory(device)
+    return free is None or cost.bytes <= free
 
 
 def refuse_too_large(cost: Cost, memory: int | None, device: str = "cpu") -> None:
@@ -200,9 +227,9 @@ def refuse_too_large(cost: Cost, memory: int | None, device: str = "cpu") -> Non
     Raises:
         CapacityError: It needs more memory than `memory`, or than is free.
     """
-    free = memory if memory is not None else free_memory(device)
-    if free is not None and cost.bytes > free:
+    if not fits(cost, memory, device):
+        allowed = memory if memory is not None else free_memory(device) or 0
         raise CapacityError(
-            f"the run needs {size(cost.bytes)} of memory, but only {size(free)} may be used.\n"
+            f"the run needs {size(cost.bytes)} of memory, but only {size(allowed)} may be used.\n"
             f"  Use fewer histories (`rows`), passes (`passes`) or rollouts (`rollouts`), or allow more (`memory`)."
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -47,13 +47,13 @@ class Ground:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, references: Dataset, pool: Dataset, lives: LivesOnDisk = NOT_KEPT) -> Ground:
-        """Put references and donors under each other, and run the model over them."""
+        """Put references and donors under each other; the model is run over them when that is needed."""
         history = joined([references.history, pool.history])
         regimes = checkpoint.config.make_task().regimes(history)
         everywhere = np.ones(history.actions.shape, dtype=bool)
         n_references = references.history.n_rows
         clean = Clean.run(checkpoint.model, history, n_references)
-        clean.known_log_probs = lives.log_probs(checkpoint, history, lambda: clean.log_probs)
+        clean.keeper = partial(lives.log_probs, checkpoint, history)
         labelled = references.data == SOURCE
         return cls(
             references.data, references.words, history, n_references, {"all": everywhere, **regimes}, clean, labelled

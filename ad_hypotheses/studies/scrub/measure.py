@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.made import MadeScrubber, make_scrubber
 from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
@@ -265,17 +264,9 @@ def _pull_apart(
     """Give each unimportant input of some references a history of its own; where asked, one for all beside that."""
     few = min(ROWS_APART, ground.n_references)
     rows = np.r_[:few, ground.n_references : min(ground.history.n_rows, ground.n_references + POOL_APART * few)]
-    clean = Clean.run(ground.clean.twin.model, ground.history[rows], few)
-    clean.known_log_probs = ground.clean.log_probs[rows]
-    part = Ground(
-        ground.data,
-        ground.words,
-        ground.history[rows],
-        few,
-        {name: mask[rows] for name, mask in ground.regimes.items()},
-        clean,
-        ground.labelled,
-    )
+    clean = ground.clean.of_rows(rows, few)
+    regimes = {name: mask[rows] for name, mask in ground.regimes.items()}
+    part = Ground(ground.data, ground.words, clean.history, few, regimes, clean, ground.labelled)
     bound_to_part = bound.of_rows(rows)
     whole = np.full((1, *ground.log_probs.shape[:2]), np.nan, dtype=np.float32)
     for others in ways:

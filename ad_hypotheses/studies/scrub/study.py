@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -38,7 +39,7 @@ from ad_hypotheses.studies.rivals.study import compare
 from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all, predicted, prepare
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, tested, weigh
 from ad_hypotheses.studies.scrub.claim_parts import UndeclaredArrows
-from ad_hypotheses.studies.scrub.cost import Cost, refuse_too_large
+from ad_hypotheses.studies.scrub.cost import Cost, fits, refuse_too_large
 from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.kept import Kept, Remembered, remembered
 from ad_hypotheses.studies.scrub.made import claim_digest
@@ -121,18 +122,31 @@ def run_studies(
         CapacityError: A run would not fit into memory; raised before it starts.
     """
     progress = progress or Progress()
-    claims = [claim for study in studies for claim in study.claims]
-    n_boot = draws_for(len(claims), max(_n_cells(study) for study in studies))
+    n_boot = draws_for(sum(len(study.claims) for study in studies), max(_n_cells(study) for study in studies))
     for study in studies:
         _plan_attack(study, settings)
-    _announce(studies, settings, n_boot, progress)
-    for study in studies:
-        for ground in study.grounds:
-            _measure(study, ground, settings, scratch, n_boot, progress, kept)
-        if study.attack is not None:
+    one_run = _announce(studies, settings, n_boot, progress)
+    stays_below = 0 if kept is None else kept.limit // 2
+    with (
+        ExitStack() as latest
+    ):  # the model's run over the latest data set, until there is another or the end is reached
+        for ground in dict.fromkeys(ground for study in studies for ground in study.grounds):
+            latest.close()
+            if one_run:
+                latest.enter_context(ground.clean.one_run(stays_below))
+            for study in (study for study in studies if ground in study.grounds):
+                _measure(study, ground, settings, scratch, n_boot, progress, kept)
+        for study in (study for study in studies if study.attack is not None):
             study.challenge = _attacked(study, settings, scratch, progress)
+        return _judged(studies, settings, command, progress)
+
+
+def _judged(studies: Sequence[BoundStudy], settings: ScrubSettings, command: str, progress: Progress) -> list[Study]:
+    """Judge what was measured, all claims together, and put records together."""
     family = [
-        tested(claim.hypothesis.name or claim.bound.root, claim.hypothesis.accept, claim.measured) for claim in claims
+        tested(claim.hypothesis.name or claim.bound.root, claim.hypothesis.accept, claim.measured)
+        for study in studies
+        for claim in study.claims
     ]
     judgements = iter(judge(family))
     records = []
@@ -198,10 +212,17 @@ def _n_cells(study: BoundStudy) -> int:
     return sum(len(ground.judged) for ground in study.grounds)
 
 
-def _announce(studies: Sequence[BoundStudy], settings: ScrubSettings, n_boot: int, progress: Progress) -> None:
-    """Predict what the studies cost, refuse what does not fit, and say the rest."""
-    cost = Cost.together([_cost(study, settings, n_boot) for study in studies])
-    refuse_too_large(cost, settings.memory, str(studies[0].checkpoint.model.device))
+def _announce(studies: Sequence[BoundStudy], settings: ScrubSettings, n_boot: int, progress: Progress) -> bool:
+    """Predict what the studies cost, refuse what does not fit, and say the rest.
+
+    Returns:
+        Whether there is room for the model's run over a data set, so that it serves all claims.
+    """
+    costs = [Cost.together([_cost(study, settings, n_boot, one_run) for study in studies]) for one_run in (True, False)]
+    device = str(studies[0].checkpoint.model.device)
+    one_run = fits(costs[0], settings.memory, device)
+    cost = costs[0] if one_run else costs[1]
+    refuse_too_large(cost, settings.memory, device)
     n_claims, grounds = sum(len(study.claims) for study in studies), studies[0].grounds
     progress.say(
         f"{n_claims} claims over {settings.rows:,} histories, with {settings.donors:,} donors, of {len(grounds)} data "
@@ -209,6 +230,7 @@ def _announce(studies: Sequence[BoundStudy], settings: ScrubSettings, n_boot: in
         f"{size(cost.bytes)} of memory"
     )
     progress.begin("scrubbing", cost.forwards, "forwards")
+    return one_run
 
 
 def _measure(
@@ -248,9 +270,9 @@ def _measure(
         claim.measured.append(MeasuredClaim(ground, bound, measured, policy, evidence, at_stake))
 
 
-def _cost(study: BoundStudy, settings: ScrubSettings, n_boot: int) -> Cost:
+def _cost(study: BoundStudy, settings: ScrubSettings, n_boot: int, one_run: bool) -> Cost:
     claims = [claim.bound for claim in study.claims]
-    cost = predicted(study.checkpoint, claims, settings, n_boot)
+    cost = predicted(study.checkpoint, claims, settings, n_boot, one_run)
     if study.attack is None:
         return cost
     # an adversary's hungriest runs have independent inputs, on one half of the references
