@@ -11,7 +11,6 @@ from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
 
 SIZE = 9
 STAY, UP, DOWN, LEFT, RIGHT, ANYTHING = 0, 1, 2, 3, 4, -1
-X, Y = np.divmod(np.arange(SIZE * SIZE), SIZE)
 AROUND = np.array([[-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]])
 NOWHERE = len(AROUND)
 
@@ -31,13 +30,28 @@ def last(history):
 @node(at=head(0))
 def belief(history):
     """The goal if it is known, else (-1, -1) and on which of 8 sides most cells are left to try.  [batch, step, 3]"""
-    possible = history.visits(SIZE) == 0
-    goal = history.last_rewarded_cell()
-    x, y = history.observations[..., :1], history.observations[..., 1:]
-    left = [(possible & (np.sign(X - x) == dx) & (np.sign(Y - y) == dy)).sum(axis=-1) for dx, dy in AROUND]
-    most = np.where(possible.any(axis=-1), np.argmax(left, axis=0), NOWHERE)
+    left, goal = cells_left(history), history.last_rewarded_cell()
+    most = np.where((left > 0).any(axis=-1), np.argmax(left, axis=-1), NOWHERE)
     side = np.where(goal[..., 0] >= 0, NOWHERE, most)
     return np.concatenate([goal, side[..., None]], axis=-1)
+
+
+def cells_left(history):
+    """On how many cells of each of 8 sides the agent never was.  [batch, step, 8]"""
+    shape = history.actions.shape
+    untried = (history.visits(SIZE) == 0).reshape(*shape, SIZE, SIZE)
+    below = np.zeros((*shape, SIZE + 1, SIZE + 1), dtype=np.int8)  # how many lie before column i and row j
+    below[..., 1:, 1:] = untried.cumsum(axis=-1, dtype=np.int8).cumsum(axis=-2, dtype=np.int8)
+    below, (x, y) = below.reshape(*shape, -1), np.moveaxis(history.observations.astype(int), -1, 0)
+    columns, rows = ({-1: (0 * here, here), 0: (here, here + 1), 1: (here + 1, 0 * here + SIZE)} for here in (x, y))
+
+    def before(column, row):
+        return np.take_along_axis(below, ((SIZE + 1) * column + row)[..., None], axis=-1)[..., 0]
+
+    def within(first, last, low, high):
+        return before(last, high) - before(first, high) - before(last, low) + before(first, low)
+
+    return np.stack([within(*columns[dx], *rows[dy]) for dx, dy in AROUND], axis=-1)
 
 
 @node(at=mlp(0))

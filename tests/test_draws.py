@@ -198,3 +198,25 @@ def test_uniform_numbers_depend_on_their_key_and_stay_when_rows_are_added():
     many = uniforms(0, ("many",), (20_000,))
     assert 0 <= many.min() < many.max() < 1
     assert chisquare(np.histogram(many, bins=20, range=(0, 1))[0]).pvalue > 0.001
+
+
+@pytest.mark.parametrize("align", ALIGNS)
+@pytest.mark.parametrize("self_donors", [False, True])
+@pytest.mark.parametrize("n_references", [0, 3])
+def test_draws_at_some_positions_are_those_of_the_whole_table(align, self_donors, n_references):
+    labels, selected, episode_step = case(4, with_role=True)
+    pool = None if not n_references else np.arange(len(labels)) >= n_references
+    found = classes(labels, selected, align, episode_step, pool)
+    u, at = uniforms(1, ("table",), labels.shape), np.array([[40, 3, 3], [0, 17, 41]])
+    np.testing.assert_array_equal(draw(found, u, self_donors, at), draw(found, u, self_donors).ravel()[at])
+
+
+@pytest.mark.parametrize("factor", [1, 1_000, -70_000])
+def test_large_numbers_of_values_are_grouped_as_small_ones(factor):
+    """Small ones are sorted by counting."""
+    labels, _, _ = case(5, with_role=False, n_rows=40)
+    found, renamed = classes(labels), classes(factor * (labels + 3))
+    for name in ("size", "own_size"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(renamed, name))
+    u = uniforms(1, ("table",), labels.shape)
+    np.testing.assert_array_equal(draw(found, u, False), draw(renamed, u, False))

@@ -15,6 +15,7 @@ from ad_hypotheses.distill.train import split
 from ad_hypotheses.known.card import known_card
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.language.check import bind
+from ad_hypotheses.language.history import History
 from ad_hypotheses.language.load import load as load_hypotheses
 from ad_hypotheses.language.wrong_site import wrong_site
 from ad_hypotheses.sources import episode_returns
@@ -50,6 +51,21 @@ def test_every_known_network_is_in_the_tables():
     assert made == {True: 5, False: 13}, "the text says how many there are"
     assert "Thirteen have weights that were set by hand" in text
     assert "Five were trained" in text
+
+
+def test_bayes_counts_the_cells_that_are_left_on_each_side():
+    claim = load_hypotheses(ROOT / "hypotheses" / "bayes.py")[0]
+    names = next(node for node in claim.nodes if node.name == "belief").function.__globals__
+    rng, size = np.random.default_rng(0), names["SIZE"]
+    cells = rng.integers(size, size=(3, 60, 2))
+    nothing = np.zeros((3, 60), dtype=int)
+    history = History(cells, nothing, nothing.astype(float), nothing, ("x", "y"), 5)
+    left = names["cells_left"](history)
+    for row, step in np.ndindex(3, 60):
+        tried = set(map(tuple, cells[row, : step + 1]))
+        others = (np.subtract(cell, cells[row, step]) for cell in np.ndindex(size, size) if cell not in tried)
+        sides = [tuple(np.sign(way)) for way in others]
+        assert left[row, step].tolist() == [sides.count(tuple(side)) for side in names["AROUND"]]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 Align = Literal["step", "episode_step", "any"]
+FEW_VALUES = 2**15  # numbers that are sorted by counting
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,41 @@ def classes(
     if selected is not None:
         key = 2 * key + selected
     if align == "step":
-        key = key * key.shape[1] + np.arange(key.shape[1])
-    elif align == "episode_step":
+        return _group_by_step(key, pool)
+    if align == "episode_step":
         assert episode_step is not None
         key = key * (int(episode_step.max()) + 1) + episode_step
     return _group(key, False, pool)
+
+
+def _group_by_step(key: Int[np.ndarray, "row step"], pool: Bool[np.ndarray, " row"] | None) -> Classes:
+    """Group the positions of each step, of which a row has one: a step's rows are sorted on their own."""
+    n_steps = key.shape[1]
+    if key.min(initial=0) >= -FEW_VALUES and key.max(initial=0) < FEW_VALUES:
+        key = key.astype(np.int16)  # which are sorted by counting
+    by_step = np.ascontiguousarray(key.T)
+    order = np.argsort(by_step, axis=1, kind="stable")
+    ordered = np.take_along_axis(by_step, order, axis=1)
+    begins = np.ones(ordered.shape, dtype=bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    is_member = np.ones(order.shape, dtype=bool) if pool is None else pool[order]
+    before = np.concatenate([[0], np.cumsum(is_member)])  # members that stand before a place
+    first = np.append(np.flatnonzero(begins), order.size)
+    starts, length = before[first[:-1]], np.diff(first)
+
+    def arranged(values: np.ndarray) -> Int[np.ndarray, "row step"]:
+        by_row = np.empty(order.shape, dtype=np.int64)
+        np.put_along_axis(by_row, order, values.reshape(order.shape), axis=1)
+        return np.ascontiguousarray(by_row.T)
+
+    return Classes(
+        (order * n_steps + np.arange(n_steps)[:, None])[is_member],
+        arranged(np.repeat(starts, length)),
+        arranged(np.repeat(before[first[1:]] - starts, length)),
+        arranged(before[:-1]),
+        arranged(is_member),
+        None if pool is None else ~pool,
+    )
 
 
 def _group(key: Int[np.ndarray, "row step"], history_level: bool, pool: Bool[np.ndarray, " row"] | None) -> Classes:
@@ -102,7 +133,12 @@ def _group(key: Int[np.ndarray, "row step"], history_level: bool, pool: Bool[np.
     return Classes(order[is_member], *extent(new_class), *extent(new_run), None if pool is None else ~pool)
 
 
-def draw(classes: Classes, u: Float[np.ndarray, " row *step"], self_donors: bool) -> Int[np.ndarray, " row *step"]:
+def draw(
+    classes: Classes,
+    u: Float[np.ndarray, " row *step"],
+    self_donors: bool,
+    at: Int[np.ndarray, "*reference"] | None = None,
+) -> Int[np.ndarray, "*reference"]:
     """Draw a donor for every reference, uniformly from its class, with replacement.
 
     Args:
@@ -110,24 +146,28 @@ def draw(classes: Classes, u: Float[np.ndarray, " row *step"], self_donors: bool
         u: Uniform numbers in [0, 1), one a reference. [row] or [row, step]
         self_donors: Whether the reference's own row may be drawn, also where it is outside of the pool. A reference
             that no other row agrees with keeps it.
+        at: The references that are wanted, rows or flat positions; all of them if None.
 
     Returns:
         Rows, or flat positions `row * n_steps + step`.
     """
-    size, skipped = classes.size, np.zeros_like(classes.own_size)
-    if not self_donors:
-        skipped = np.where(classes.alone, 0, classes.own_size)
+    tables = (u, classes.start, classes.size, classes.own_start, classes.own_size)
+    if at is not None:
+        tables = tuple(table.ravel()[at] for table in tables)
+    u, start, size, own_start, own_size = tables
+    alone = size == own_size
+    skipped = np.zeros_like(own_size) if self_donors else np.where(alone, 0, own_size)
     if classes.outside is None:
-        place = classes.start + (u * (size - skipped)).astype(np.int64)
-        return classes.members[place + np.where(place >= classes.own_start, skipped, 0)]
+        place = start + (u * (size - skipped)).astype(np.int64)
+        return classes.members[place + np.where(place >= own_start, skipped, 0)]
     # a reference outside of the pool is one candidate more, behind the members, where it may be its own donor
-    outside = classes.outside.reshape(-1, *[1] * (size.ndim - 1))
-    itself = outside & (classes.alone | self_donors)
+    at = np.arange(u.size).reshape(u.shape) if at is None else at
+    itself = classes.outside[at if classes.history_level else at // classes.size.shape[1]] & (alone | self_donors)
     number = (u * (size - skipped + itself)).astype(np.int64)
-    place = classes.start + number
-    place += np.where(place >= classes.own_start, skipped, 0)
+    place = start + number
+    place += np.where(place >= own_start, skipped, 0)
     donors = classes.members[np.minimum(place, len(classes.members) - 1)]
-    return np.where(itself & (number == size), np.arange(size.size).reshape(size.shape), donors)
+    return np.where(itself & (number == size), at, donors)
 
 
 def uniforms(seed: int, key: tuple[object, ...], shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:

@@ -32,7 +32,7 @@ from ad_hypotheses.causal.clean import (
     plain_part,
     strands_of,
 )
-from ad_hypotheses.causal.draws import Align, classes, draw, uniforms
+from ad_hypotheses.causal.draws import Align, Classes, classes, draw, uniforms
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.causal.visit import Chunk, Delivery, DrawnParent, Visit
 from ad_hypotheses.language.anatomy import Reader
@@ -125,11 +125,13 @@ class Scrubber:
         self.changes: dict[TreePath, PastChange] = {}
         pool = clean.pool if pool is None else pool
         self.strands = {name: strands_of(node.parts) for name, node in bound.nodes.items()}
-        self.classes = {
-            name: classes(node.labels, node.selected, self.options.align, clean.history.episode_step, pool)
-            for name, node in bound.nodes.items()
-            if node.labels is not None and node.symmetry is None
-        }
+        self.classes: dict[str, Classes] = {}
+        for name, node in bound.nodes.items():
+            if node.labels is not None and node.symmetry is None:
+                alike = (other for other in self.classes if self.nodes[other].agrees_where(node))
+                same = next(alike, None)
+                how = (self.options.align, clean.history.episode_step, pool)
+                self.classes[name] = self.classes[same] if same else classes(node.labels, node.selected, *how)
         self.any_row = classes(np.zeros(clean.n_rows, dtype=np.int64), pool=pool)
         self._prepare()
 
@@ -272,6 +274,14 @@ class Scrubber:
         """Draw the table of donors of a declared parent."""
         pools = self.classes[parent]
         return draw(pools, self.uniforms(path, f"<{parent}", pools.size.shape), self.options.self_donors)
+
+    def donors_at(self, path: TreePath, parent: str, at: Int[Tensor, "*visited"]) -> Int[Tensor, "*visited"]:
+        """Return where the table of donors of a declared parent leads from some positions."""
+        pools = self.classes[parent]
+        if pools.history_level or self.device.type != "cpu":  # elsewhere the host would have to wait for the positions
+            return self.positions_of(self.donors(path, parent), at)
+        u = self.uniforms(path, f"<{parent}", pools.size.shape)
+        return torch.from_numpy(draw(pools, u, self.options.self_donors, at.numpy()))
 
     def other_rows(self, path: TreePath, table: str = "other") -> Int[Tensor, " row"]:
         """Draw the rows that unimportant inputs of a visit come from."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -104,9 +103,9 @@ class Visit:
         self.scrubber.measure(self, arrow)
         return arrow
 
-    def donors(self, parent: str) -> Int[np.ndarray, " row *step"]:
-        """Draw the table of donors of a parent that are found."""
-        return self.scrubber.donors(self.path, parent)
+    def donors(self, parent: str) -> Int[Tensor, "*visited"]:
+        """Draw donors of a parent that are found, for all positions that are visited."""
+        return self.scrubber.donors_at(self.path, parent, self.positions)
 
     def selected(self, parent: str) -> Bool[Tensor, " position"] | None:
         """Return at which positions a parent speaks; None for all."""
@@ -125,7 +124,7 @@ class Visit:
 
     def _found_arrow(self, parent: str) -> DrawnParent:
         scrubber = self.scrubber
-        donors = scrubber.positions_of(self.donors(parent), self.positions)
+        donors = self.donors(parent)
         selected = self.selected(parent)
         reached = donors if selected is None else donors[selected[self.positions]]
         if reached.numel():

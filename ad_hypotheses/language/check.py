@@ -67,6 +67,14 @@ class BoundNode:
         labels, selected = (None if values is None else values[rows] for values in (self.labels, self.selected))
         return replace(self, labels=labels, selected=selected)
 
+    def agrees_where(self, other: BoundNode) -> bool:
+        """Whether the node agrees in the very histories, or at the very steps, in which another one does."""
+        own, others = (self.labels, self.selected), (other.labels, other.selected)
+        return all(
+            (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
+            for a, b in zip(own, others, strict=True)
+        )
+
 
 Reading = tuple[Feature, Bool[np.ndarray, "row step"] | None]
 """Values of a node on some histories, and the steps at which it speaks; None for all of them."""
