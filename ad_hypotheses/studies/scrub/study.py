@@ -127,9 +127,8 @@ def run_studies(
         _plan_attack(study, settings)
     one_run = _announce(studies, settings, n_boot, progress)
     stays_below = 0 if kept is None else kept.limit // 2
-    with (
-        ExitStack() as latest
-    ):  # the model's run over the latest data set, until there is another or the end is reached
+    with ExitStack() as latest:
+        # the model's run over a data set is kept until that of the next, so that the last one is there to the end
         for ground in dict.fromkeys(ground for study in studies for ground in study.grounds):
             latest.close()
             if one_run:
