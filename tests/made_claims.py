@@ -161,29 +161,30 @@ class _RecordedVisits:
 
     def __init__(self, draws: Draws, numbers: dict, subject: MadeSubject) -> None:
         self.draws, self.numbers, self.subject = draws, numbers, subject
-        self.donors = visit.Visit.donors, made_visit.MadeVisit.donors
+        self.drawn = visit.Visit.drawn, made_visit.MadeVisit.drawn
         self.compute = visit.Chunk.__init__
 
     def install(self) -> None:
-        record, (found, at_made), begin = self, self.donors, self.compute
+        record, (found, at_made), begin = self, self.drawn, self.compute
 
         def tables(original):
-            def donors(visit, parent):
-                table = original(visit, parent)
+            def drawn(visit, parent):
+                is_made = isinstance(visit, made_visit.MadeVisit)
+                table = visit.donors(parent) if is_made else visit.scrubber.donors(visit.path, parent)
                 record.keep_donors(visit, parent, table)
-                return table
+                return original(visit, parent)
 
-            return donors
+            return drawn
 
         def chunk(self, visit, part):
             begin(self, visit, part)
             record.keep_others(visit)
 
-        visit.Visit.donors, made_visit.MadeVisit.donors = tables(found), tables(at_made)
+        visit.Visit.drawn, made_visit.MadeVisit.drawn = tables(found), tables(at_made)
         visit.Chunk.__init__ = chunk
 
     def uninstall(self) -> None:
-        visit.Visit.donors, made_visit.MadeVisit.donors = self.donors
+        visit.Visit.drawn, made_visit.MadeVisit.drawn = self.drawn
         visit.Chunk.__init__ = self.compute
 
     def rows_of(self, visit) -> np.ndarray:

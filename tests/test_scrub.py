@@ -164,10 +164,10 @@ def test_self_donors_are_the_identity_and_one_donor_row_is_its_own_run(seed, opt
         scrubber = Scrubber(clean, BoundGraph(nodes, "root"), options)
         steps = donor_rows[:, None] * 4 + np.arange(4)
 
-        def donors(path, parent, scrubber=scrubber, donor_rows=donor_rows, steps=steps):
-            return donor_rows if scrubber.classes[parent].size.ndim == 1 else steps
+        def donors_at(path, parent, at, scrubber=scrubber, donor_rows=donor_rows, steps=steps):
+            return scrubber.positions_of(donor_rows if scrubber.classes[parent].size.ndim == 1 else steps, at)
 
-        scrubber.donors = donors
+        scrubber.donors_at = donors_at
         scrubber.other_rows = lambda path, what="other", donor_rows=donor_rows: torch.from_numpy(donor_rows)
         result = scrubber.run(0)
         assert np.allclose(result.log_probs, clean.log_probs[donor_rows], atol=2e-6)

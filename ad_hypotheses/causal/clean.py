@@ -94,6 +94,7 @@ class Clean:
     keeper: Callable[[Callable[[], np.ndarray]], np.ndarray] | None = None
     _layers: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
     _keeps_layers: bool = False
+    _spare: list[Stream] = field(default_factory=list)
     _streams: dict[int, Stream] = field(default_factory=dict)
     _written: dict[Group, Stream] = field(default_factory=dict)
     _rests: dict[Rest, Stream] = field(default_factory=dict)
@@ -140,8 +141,9 @@ class Clean:
             yield self
         finally:
             self._keeps_layers = inside_another
-            if not inside_another and self.bytes > stays_below:
-                self._layers = []
+            if not inside_another:
+                self._spare = []
+                self._layers = self._layers if self.bytes <= stays_below else []
                 give_back_freed_memory()
 
     def layers(self, rows: slice) -> Iterator[Layer]:
@@ -201,10 +203,12 @@ class Clean:
         """How many positions to compute together where no step looks at another."""
         return min(POINTS, self.twin.tokens_at_once) if self.tokens.device.type == "cpu" else 16 * POINTS
 
-    def empty(self, width: int | None = None) -> Stream:
-        """Return room for one vector at every position. [row, step, width or d_model]"""
-        width = self.twin.shape.d_model if width is None else width
-        return torch.empty(self.n_rows, self.n_steps, width, dtype=self._dtype, device=self.tokens.device)
+    def empty(self) -> Stream:
+        """Return room for one vector at every position. [row, step, d_model]"""
+        if self._spare:
+            return self._spare.pop()
+        shape = (self.n_rows, self.n_steps, self.twin.shape.d_model)
+        return torch.empty(shape, dtype=self._dtype, device=self.tokens.device)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -229,14 +233,26 @@ class Clean:
             yield self
         finally:
             if self.bytes > stays_below:
+                held = self._prepared
                 self._streams, self._written, self._rests = before
-            give_back_freed_memory()
+                self._set_aside(held)
+            if not self._spare:
+                give_back_freed_memory()
+
+    @property
+    def _prepared(self) -> list[Stream]:
+        return [*self._streams.values(), *self._written.values(), *self._rests.values()]
+
+    def _set_aside(self, freed: Iterable[Stream]) -> None:
+        """Keep room that the next claim of the one run needs again: the system would have to clear it anew."""
+        if self._keeps_layers:
+            used = {stream.data_ptr() for stream in (*self._prepared, *chain(*self._layers))}
+            self._spare += [stream for stream in freed if stream.data_ptr() not in used]
 
     @property
     def bytes(self) -> int:
         """Bytes of what is kept of the run."""
-        kept = (*self._streams.values(), *self._written.values(), *self._rests.values(), *chain(*self._layers))
-        return sum(stream.nbytes for stream in kept)
+        return sum({stream.data_ptr(): stream.nbytes for stream in (*self._prepared, *chain(*self._layers))}.values())
 
     def prepare(self, stages: Iterable[int], groups: Iterable[Group], rests: Iterable[Rest] = ()) -> None:
         """Cache what a claim needs, in one run of the model.
@@ -256,6 +272,9 @@ class Clean:
         missing = [group for group in dict.fromkeys(groups) if group not in self._written]
         if self.keeper is not None:
             _ = self.log_probs  # which may be kept, and otherwise are worked out in the one run
+        if self._keeps_layers and not self._layers and (stages or rests or missing):
+            self._run_layers()
+        missing = [group for group in missing if not self._is_there(group)]
         for rest in rests:
             self._rests[rest] = self.empty()
         for stage in stages:
@@ -268,14 +287,13 @@ class Clean:
             x = self.twin.embedded(tokens)
             self._keep(rows, {0: torch.zeros_like(x), 1: x}, stages)
             for group in (group for group in missing if _stage(group) == 0):
-                self._written[group][rows] = sum(along(part, self._wrote(part, tokens, {})) for part in group)
+                self._written[group][rows] = self._of_group(group, tokens, {})
             self._keep_rests(rows, {1: x}, rests)
             for number, layer in enumerate(self.layers(rows)):
                 attention, mlp = 2 * number + 1, 2 * number + 2  # the stages of its writers
                 self._keep(rows, {mlp: layer.middle, mlp + 1: layer.after}, stages)
                 for group in (group for group in missing if _stage(group) in (attention, mlp)):
-                    wrote = (along(part, self._wrote(part, tokens, {number: layer})) for part in group)
-                    self._written[group][rows] = sum(wrote)
+                    self._written[group][rows] = self._of_group(group, tokens, {number: layer})
                 self._keep_rests(rows, {mlp: layer.middle, mlp + 1: layer.after}, rests)
                 x = layer.after
                 del layer  # before the next is computed: two at once take twice the room
@@ -293,13 +311,32 @@ class Clean:
         """Keep what the readers of some stages see without the groups that are taken out; these are written already."""
         for stage, taken_out in rests:
             if stage in seen:
-                rest = seen[stage]
+                room, rest = self._rests[stage, taken_out][rows], seen[stage]
                 for group in taken_out:
-                    rest = rest - self._written[group][rows]
-                self._rests[stage, taken_out][rows] = rest
+                    rest = torch.sub(rest, self._written[group][rows], out=None if self.differentiable else room)
+                if rest is not room:
+                    self._rests[stage, taken_out][rows] = rest
+
+    def _is_there(self, group: Group) -> bool:
+        """Take what a whole MLP writes from the one run as it is, and say whether that was so."""
+        writer = group[0].writer
+        whole = len(group) == 1 and group[0].directions is None and writer is not None and writer.kind == "mlp"
+        if whole and self._layers and writer is not None:
+            self._written[group] = self._layers[writer.layer][2]
+            return True
+        return False
+
+    def _of_group(self, group: Group, tokens: Int[Tensor, "batch step channel"], layers: Mapping[int, Layer]) -> Stream:
+        """Return what the parts of a group wrote in a run; of the layers, their own is enough."""
+        writers = [part.writer for part in group if part.writer is not None]
+        if all(writer.kind == "head" for writer in writers) and all(part.directions is None for part in group):
+            heads, layer = [writer.head for writer in writers], writers[0].layer
+            return self.twin.wrote_together(layer, heads, layers[layer].mixed)
+        wrote = [along(part, self._wrote(part, tokens, layers)) for part in group]
+        return sum(wrote[1:], start=wrote[0])
 
     def _wrote(self, part: Part, tokens: Int[Tensor, "batch step channel"], layers: Mapping[int, Layer]) -> Stream:
-        """Return what a part's writer wrote in a run; of the layers, its own is enough."""
+        """Return what a part's writer wrote in a run."""
         assert part.writer is not None
         written, directions = self.twin.wrote(part.writer, tokens, layers)
         return written if directions is None else written @ directions

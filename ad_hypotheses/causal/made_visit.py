@@ -85,7 +85,11 @@ class MadeVisit(Visit):
             self.others[reader, writer] = self._other_rows(f"other {reader} {writer}")
         return self.others[reader, writer]
 
-    def donors(self, parent: str) -> Int[Tensor, "*visited"]:
+    def drawn(self, parent: str) -> Int[Tensor, "*visited"]:
+        """Return where the found donors of a parent are, for the positions that are visited."""
+        return self.scrubber.positions_of(self.donors(parent), self.positions)
+
+    def donors(self, parent: str) -> Int[np.ndarray, " item *step"]:
         """Draw the found donors of a parent: rows of the dataset that agree with those that were made."""
         scrubber, clean = self.scrubber, self.scrubber.clean
         (found, where), (made, made_where) = scrubber.readings[parent], self.readings[parent]
@@ -100,7 +104,7 @@ class MadeVisit(Visit):
         alone = pools.alone[clean.n_rows :]
         has_donor = torch.from_numpy(~alone).to(scrubber.device)
         self.has_donor[parent] = has_donor[:, None].expand(-1, self.n_steps) if alone.ndim == 1 else has_donor
-        return scrubber.positions_of(np.where(alone, 0, donors), self.positions)
+        return np.where(alone, 0, donors)
 
     def selected(self, parent: str) -> Bool[Tensor, " position"] | None:
         """Return at which positions a parent speaks; None for all."""

@@ -120,6 +120,15 @@ class Twin:
             weight = weight[list(heads)]
         return self.mix(q, k, v).flatten(2) @ weight.flatten(0, 1)
 
+    def wrote_together(
+        self, layer: int, heads: Sequence[int], mixed: Float[Tensor, "batch step head d_head"]
+    ) -> Stream:
+        """Return what some heads of a layer write together, given what all of its heads mix."""
+        weight: Tensor = self.block(layer).attn.W_O
+        if list(heads) != list(range(len(weight))):
+            weight, mixed = weight[list(heads)], mixed[:, :, list(heads)]
+        return mixed.flatten(2) @ weight.flatten(0, 1)
+
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, earlier: Earlier | None = None
     ) -> Float[Tensor, "batch query head d_head"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -97,14 +98,19 @@ class Visit:
         self.others: dict[tuple[Reader, object], Tensor] = {}
         self.arrows = [self._arrow(parent) for parent in self.node.parents]
 
+    @cached_property
+    def row_at(self) -> Int[Tensor, "*visited"]:
+        """Row of each visited position."""
+        return self.positions // self.n_steps
+
     def _arrow(self, parent: str) -> DrawnParent:
         is_made = self.scrubber.nodes[parent].symmetry is not None
         arrow = self.scrubber.made_arrow(self, parent) if is_made else self._found_arrow(parent)
         self.scrubber.measure(self, arrow)
         return arrow
 
-    def donors(self, parent: str) -> Int[Tensor, "*visited"]:
-        """Draw donors of a parent that are found, for all positions that are visited."""
+    def drawn(self, parent: str) -> Int[Tensor, "*visited"]:
+        """Draw the donors of a parent that are found, for the positions that are visited."""
         return self.scrubber.donors_at(self.path, parent, self.positions)
 
     def selected(self, parent: str) -> Bool[Tensor, " position"] | None:
@@ -124,7 +130,7 @@ class Visit:
 
     def _found_arrow(self, parent: str) -> DrawnParent:
         scrubber = self.scrubber
-        donors = self.donors(parent)
+        donors = self.drawn(parent)
         selected = self.selected(parent)
         reached = donors if selected is None else donors[selected[self.positions]]
         if reached.numel():
@@ -199,8 +205,8 @@ class Chunk:
 
     def _from(self, rows: Int[Tensor, " row"]) -> Int[Tensor, "batch step"]:
         """Return the positions, at the same steps, of the rows that stand in for those of this chunk."""
-        n_steps = self.visit.n_steps
-        return rows[self.positions // n_steps] * n_steps + self.positions % n_steps
+        at, n_steps = self._of(self.visit.row_at), self.visit.n_steps
+        return self.positions + (rows[at] - at) * n_steps
 
     @property
     def sound(self) -> Bool[Tensor, "batch step"] | None:
