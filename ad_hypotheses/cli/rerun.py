@@ -45,6 +45,12 @@ def rerun_command(
     return shlex.join(words)
 
 
+def is_typed(context: typer.Context, name: str) -> bool:
+    """Return whether an option was typed, and does not have its default for want of it."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
 def _torchrun(ranks: int) -> list[str]:
     script = ["cli.py"] if program() == "python cli.py" else ["-m", "ad_hypotheses"]
     return ["torchrun", "--nproc-per-node", str(ranks), *script]

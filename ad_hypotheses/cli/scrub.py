@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ad_hypotheses.cli.messages import options_of, with_options
 from ad_hypotheses.cli.options import (
     Adversary,
     AsJson,
@@ -25,16 +27,18 @@ from ad_hypotheses.cli.options import (
     load_named,
     parse_memory,
 )
-from ad_hypotheses.cli.rerun import rerun_command
+from ad_hypotheses.cli.rerun import is_typed, rerun_command
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.report.screen import out, print_json, with_report
 from ad_hypotheses.studies.interrupt import watched
 from ad_hypotheses.studies.machine import keep_freed_memory, require_writable, set_up_torch
 
 if TYPE_CHECKING:
+    from ad_hypotheses.progress import Progress
     from ad_hypotheses.studies.scrub.record import Study
 
 FINDINGS = 3  # of an adversary that nobody asked for more
+DATA = "source,own,edited"
 
 
 def scrub(
@@ -64,7 +68,7 @@ def scrub(
         typer.Option(
             "--data", metavar="NAMES", help="Data sets, separated by commas: source, own, edited or edited:FAMILY."
         ),
-    ] = "source,own,edited",
+    ] = DATA,
     tasks: Tasks = "all",
     others: Annotated[
         Literal["joint", "independent"],
@@ -93,6 +97,15 @@ def scrub(
     no_rivals: Annotated[
         bool, typer.Option("--no-rivals", help="Do not compare the claim with others about the same model.")
     ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="First figures in seconds, no verdict: 32 histories of the source alone, 1 pass, no report."
+        ),
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="A quick look whenever the file is saved, beside the latest ones.")
+    ] = False,
     adversary: Adversary = False,
     findings: Findings = None,
     memory: Memory = None,
@@ -108,6 +121,15 @@ def scrub(
     Ctrl-C stops it; the same command goes on.
     """
     hypotheses = load_named(file)
+    how: dict[str, Any] = {"tasks": tasks, "others": others, "align": align, "shared": shared, "seed": seed}
+    how["memory"] = None if memory is None else parse_memory(memory)
+    if quick or watch:
+        _refuse_with_quick(adversary, against, data)
+        set_up_torch(device, threads)
+        sizes = {"rows": rows, "passes": passes, "pool": pool}
+        how |= {name: size for name, size in sizes.items() if is_typed(context, name)}
+        _look(file, how, (model, models, device), watch, as_json)
+        return
     require_writable(reports, "reports")
     from ad_hypotheses.language.load import shown_file
     from ad_hypotheses.storage.scratch import LIVES, PARTIAL, Scratch, clear_old
@@ -117,22 +139,15 @@ def scrub(
     from ad_hypotheses.studies.scrub.study import scrub as scrub_hypotheses
 
     set_up_torch(device, threads)
-    budget = None if memory is None else parse_memory(memory)
-    n_findings = _findings(adversary, findings)
     settings = ScrubSettings(
         rows=rows,
         passes=passes,
         pool=pool,
         data=tuple(data.split(",")),
-        tasks=tasks,
-        others=others,
-        align=align,
-        shared=shared,
-        seed=seed,
         rollouts=rollouts,
-        memory=budget,
-        findings=n_findings,
+        findings=_findings(adversary, findings),
         rivals=not no_rivals,
+        **how,
     )
     command = rerun_command(context, shown_file(file), leave_out=("reports", "memory"))
     scratch = Scratch(reports / PARTIAL / Path(file).stem)
@@ -159,6 +174,41 @@ def scrub(
     _show(studies, pages, as_json)
 
 
+def _refuse_with_quick(adversary: bool, against: list[Path] | None, data: str) -> None:
+    """Refuse what a quick look does not look at.
+
+    Raises:
+        UserError: It was asked for.
+    """
+    unseen = {"--adversary": adversary, "--against": against, "--data": data != DATA}
+    named = [option for option, value in unseen.items() if value]
+    if named:
+        raise UserError(
+            f"{' and '.join(named)}: a quick look is at the claim alone, on the source's data. Leave out --quick and "
+            "--watch, or the rest."
+        )
+
+
+def _look(file: str, settings: dict[str, Any], where: tuple[str | None, Path, str], watch: bool, as_json: bool) -> None:
+    """Look at the claims of a file, once or whenever it is saved, and show figures without a report."""
+    from ad_hypotheses.cli.watch import watch as watch_file
+    from ad_hypotheses.language.load import places
+    from ad_hypotheses.studies.quick_scrub import quick_looks, quick_settings
+    from ad_hypotheses.studies.scrub.kept import Kept
+
+    kept = Kept()
+
+    def look(progress: Progress | None = None) -> list[Study]:
+        return quick_looks(load_named(file), quick_settings(**settings), *where, kept, progress)
+
+    keep_freed_memory()
+    if watch:
+        watch_file(places(file)[0], look, lambda error: with_options(str(error), options_of(scrub)))
+    with watched() as meter, meter.stopping(lambda: "nothing is kept of a quick look."):
+        studies = look(meter)
+    _show(studies, [None] * len(studies), as_json)
+
+
 def _findings(adversary: bool, findings: int | None) -> int | None:
     """Return how many findings an adversary may report; None if there is none.
 
@@ -170,7 +220,7 @@ def _findings(adversary: bool, findings: int | None) -> int | None:
     return (findings or FINDINGS) if adversary else None
 
 
-def _show(studies: list[Study], pages: list[Path], as_json: bool) -> None:
+def _show(studies: list[Study], pages: Sequence[Path | None], as_json: bool) -> None:
     if as_json:
         print_json(list(map(with_report, studies, pages)))
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ad_hypotheses.errors import HypothesisError, did_you_mean
 from ad_hypotheses.language.history import History
@@ -14,14 +15,12 @@ from ad_hypotheses.language.load import load as load_hypotheses
 from ad_hypotheses.library.listening import listening
 from ad_hypotheses.library.model import Model, loaded
 from ad_hypotheses.studies.data import EDITED, OWN, SOURCE
+from ad_hypotheses.studies.quick_scrub import quick_look, quick_settings
 from ad_hypotheses.studies.scrub.bind import ScrubSettings
 from ad_hypotheses.studies.scrub.context import ScrubbedContext, scrub_context
 from ad_hypotheses.studies.scrub.kept import Kept
 from ad_hypotheses.studies.scrub.record import Study
-from ad_hypotheses.studies.scrub.study import quick_look
 from ad_hypotheses.studies.scrub.study import scrub as scrub_all
-
-QUICK_ROWS, QUICK_DONORS = 32, 128
 
 
 @cache
@@ -102,24 +101,16 @@ def scrub(
     """
     claims = claims_of(hypothesis, name, controls)
     chosen_model = model_of(claims[0], model)
-    settings = ScrubSettings(
-        rows=rows or (QUICK_ROWS if quick else 256),
-        passes=passes or (1 if quick else 2),
-        pool=pool or (QUICK_DONORS if quick else None),
-        data=(SOURCE,) if quick else tuple(data.split(",")) if isinstance(data, str) else tuple(data),
-        tasks=tasks,
-        others=others,
-        align=align,  # type: ignore[arg-type]
-        shared=shared,
-        seed=seed,
-        rollouts=0 if quick else rollouts,
-        memory=memory,
-        findings=findings,
-        rivals=rivals and not quick,
-    )
-    with listening(progress) as listener:
-        if quick:
+    how: dict[str, Any] = {"tasks": tasks, "others": others, "align": align, "shared": shared, "seed": seed}
+    how |= {"memory": memory, "findings": findings}
+    if quick:
+        with listening(progress) as listener:
+            settings = quick_settings(rows, passes, pool, **how)
             return quick_look(claims[0], chosen_model.checkpoint, settings, kept(), listener)
+    names = tuple(data.split(",")) if isinstance(data, str) else tuple(data)
+    figures = {"rows": rows or 256, "passes": passes or 2, "pool": pool, "rollouts": rollouts, "rivals": rivals}
+    settings = ScrubSettings(data=names, **figures, **how)
+    with listening(progress) as listener:
         options = {"model": chosen_model.checkpoint, "against": against, "progress": listener, "kept": kept()}
         return scrub_all(claims, settings, **options)[0]  # type: ignore[arg-type]
 

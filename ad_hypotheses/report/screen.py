@@ -67,9 +67,9 @@ def with_report(record: Any, page: object) -> dict[str, Any]:
 
     Args:
         record: Has `to_json`.
-        page: Path of the page that was written.
+        page: Path of the page that was written; None where none was.
     """
-    return {"report": str(page), **json.loads(record.to_json())}
+    return {"report": None if page is None else str(page), **json.loads(record.to_json())}
 
 
 def size(n_bytes: float | int) -> str:

@@ -36,7 +36,7 @@ from ad_hypotheses.studies.rivals.choose import differing, fitting
 from ad_hypotheses.studies.rivals.classes import ClaimClasses
 from ad_hypotheses.studies.rivals.record import Rivalry
 from ad_hypotheses.studies.rivals.study import compare
-from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all, predicted, prepare
+from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all, predicted
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, tested, weigh
 from ad_hypotheses.studies.scrub.claim_parts import UndeclaredArrows
 from ad_hypotheses.studies.scrub.cost import Cost, fits, refuse_too_large
@@ -159,35 +159,6 @@ def _judged(studies: Sequence[BoundStudy], settings: ScrubSettings, command: str
             progress.advance(1)
         records.append(_study(study, of_study, rivalries, undeclared, settings, command))
     return records
-
-
-def quick_look(
-    hypothesis: Hypothesis,
-    checkpoint: Checkpoint,
-    settings: ScrubSettings,
-    kept: Kept | None = None,
-    progress: Progress | None = None,
-) -> Study:
-    """Scrub a hypothesis alone, without controls, guards and rivals: first figures, and no verdict.
-
-    Args:
-        hypothesis: The claim.
-        checkpoint: The model.
-        settings: How; of its data sets the first counts.
-        kept: What this process made already, to which is added.
-        progress: Listens on the way.
-
-    Raises:
-        HypothesisError: The claim does not fit the model or the data.
-        DataError: The histories leave nothing to test.
-        CapacityError: It would not fit into memory.
-    """
-    study = prepare(hypothesis, (), checkpoint, settings, progress=progress, kept=kept, kind=QUICK)
-    (record,) = run_studies([study], settings, progress=progress, kept=kept)
-    claim, ground = record.claims[0], study.grounds[0]
-    reason = f"{settings.rows} histories of {ground.data} alone, {settings.passes} pass, no controls: a look, no test."
-    look = replace(claim, verdict=f"{QUICK}: no verdict", reason=reason, p_supported=1.0, p_refuted=1.0, sentence="")
-    return replace(record, claims=[look])
 
 
 def _rivalries(study: BoundStudy, settings: ScrubSettings, progress: Progress) -> list[Rivalry]:

@@ -1,0 +1,205 @@
+"""What a study costs in another checkout and in this one: `python benchmarks/before_after.py --before ../old`.
+
+Both take turns in one run, each in a process of its own, so that whatever else the machine does meets both; seconds are
+the processor's, the best of some rounds. `--record docs/speed.json` keeps them, `--page docs/speed.md` writes the page
+from what was kept, and measures nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKER = """
+import json, sys, time
+from contextlib import nullcontext
+from pathlib import Path
+
+checkout, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+sys.path.insert(0, str(checkout))
+import numpy as np
+import torch
+
+from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.causal.scrub import Scrubber
+from ad_hypotheses.distill.checkpoint import load
+from ad_hypotheses.language.load import load as load_claims
+from ad_hypotheses.progress import Progress
+from ad_hypotheses.studies.machine import keep_freed_memory
+from ad_hypotheses.studies.rivals.choose import default_rivals, fitting
+from ad_hypotheses.studies.scrub.bind import ScrubSettings, make_grounds, prepare
+from ad_hypotheses.studies.scrub.measure import measure
+
+torch.set_num_threads(1)
+keep_freed_memory()
+seconds = {}
+
+
+class Timed:
+    def __init__(self, name):
+        self.name = name
+
+    def __enter__(self):
+        self.began = time.process_time()
+
+    def __exit__(self, *error):
+        seconds[self.name] = time.process_time() - self.began
+
+
+checkpoint = load(options["model"], checkout / "models")
+claims = load_claims(checkout / "hypotheses" / f"{options['claim']}.py")
+settings = ScrubSettings(rows=options["rows"], pool=options["pool"], data=("source",))
+grounds = make_grounds(checkpoint, settings, Progress())
+study = prepare(claims[0], claims[1:], checkpoint, settings, grounds)
+(ground,) = grounds
+clean, bound = ground.clean, study.claims[0].bound
+with Timed("plain forward"), torch.no_grad():
+    for rows in clean.chunks():
+        checkpoint.model(clean.tokens[rows])
+clean.known_log_probs = None
+with Timed("measure"), getattr(clean, "one_run", nullcontext)():
+    ground.log_probs
+    for claim in study.claims:
+        extent = settings.extent(claim.kind == "hypothesis", True)
+        measure(ground, claim.bound, extent, settings.options, settings.seed)
+with clean.prepared():
+    scrubber = Scrubber(clean, bound)
+    with Timed("classes"):
+        Scrubber(clean, bound)
+    flat = Scrubber(clean, bound.without_features())
+    passes = {"pass": (scrubber, None), "flat pass": (flat, None), "few": (scrubber, 16)}
+    for name, (engine, n_rows) in passes.items():
+        engine.run(0, n_rows=n_rows)
+        with Timed(name):
+            engine.run(1, n_rows=n_rows)
+with Timed("rivals"):
+    fitting(default_rivals(claims[0], claims)[0], checkpoint, [ground.for_rivals()])
+print(json.dumps({"seconds": seconds, "torch": torch.__version__}))
+"""
+STAGES = {
+    "plain forward": "the model over all histories, plainly: the floor of whatever runs it",
+    "measure": "the model's runs and all that is measured of claim, control and wrong site on the source's data",
+    "pass": "a pass of the claim",
+    "flat pass": "a pass with constant features",
+    "few": "a pass of the claim for 16 references",
+    "classes": "who agrees with whom, for all nodes of the claim",
+    "rivals": "features of the rivals, with their checks",
+    "whole": "`scrub` as a command, on three data sets, with imports, lives, rivals and report",
+}
+
+
+def measured(checkout: Path, options: dict[str, object]) -> dict[str, float]:
+    """Return the processor seconds of every stage in a process of its own that computes with a checkout."""
+    ran = subprocess.run(
+        [sys.executable, "-c", WORKER, str(checkout), json.dumps(options)],
+        capture_output=True, text=True, cwd=checkout, env=_environment(), check=False,
+    )  # fmt: skip
+    if ran.returncode:
+        sys.exit(f"{checkout}: {ran.stderr[-2000:]}")
+    seconds: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])["seconds"]
+    return seconds
+
+
+def whole(checkout: Path, options: dict[str, object]) -> float:
+    """Return the processor seconds of `scrub` as a command, with nothing kept from before."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with tempfile.TemporaryDirectory() as reports:
+        sizes = ["--samples", str(options["rows"]), "--pool", str(options["pool"])]
+        command = [sys.executable, "cli.py", "scrub", str(options["claim"]), *sizes, "--threads", "1"]
+        ran = subprocess.run(
+            [*command, "--reports", reports], capture_output=True, text=True, cwd=checkout, env=_environment(),
+            check=False,
+        )  # fmt: skip
+    if ran.returncode:
+        sys.exit(f"{checkout}: {ran.stderr[-2000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def page(record: dict[str, object]) -> str:
+    """Return the page about a record as Markdown."""
+    options, before, after = record["options"], record["before"], record["after"]
+    assert isinstance(options, dict)
+    assert isinstance(before, dict)
+    assert isinstance(after, dict)
+    rows = [
+        f"| {words} | {before[stage]:.2f} | {after[stage]:.2f} | {before[stage] / after[stage]:.1f} x |"
+        for stage, words in STAGES.items()
+        if stage in before and stage in after
+    ]
+    lines = [
+        "# What a study costs",
+        "",
+        f"Processor seconds of one thread, the best of {options['rounds']}, for `{options['claim']}` on "
+        f"`{options['model']}` with {options['rows']} references and {options['pool']} donors. Both versions took "
+        "turns in one run, so compare the columns, and not the seconds with those of another machine.",
+        "",
+        f"| | {record['before_is']} | {record['after_is']} | |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        f"Measured by `python benchmarks/before_after.py` on {record['machine']}; the figures are in "
+        "[speed.json](speed.json).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def revision(checkout: Path) -> str:
+    """Return the short name of a checkout's commit."""
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print, or write the page about what was measured before."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--before", type=Path, help="a checkout of an earlier version")
+    parser.add_argument("--model", default="dark-room")
+    parser.add_argument("--claim", default="mimic")
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--pool", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--whole", action="store_true", help="run the command, too: it takes longest")
+    parser.add_argument("--record", type=Path, default=ROOT / "docs" / "speed.json")
+    parser.add_argument("--page", type=Path, help="write the page from the record, and measure nothing")
+    options = parser.parse_args(arguments)
+    if options.page is not None:
+        options.page.write_text(page(json.loads(options.record.read_text(encoding="utf-8"))), encoding="utf-8")
+        return
+    if options.before is None:
+        parser.error("say with --before which checkout to compare with, or what --page to write")
+    how = {name: getattr(options, name) for name in ("model", "claim", "rows", "pool", "rounds")}
+    checkouts = {"before": options.before.resolve(), "after": ROOT}
+    best: dict[str, dict[str, float]] = {name: {} for name in checkouts}
+    for _ in range(options.rounds):
+        for name, checkout in checkouts.items():
+            seconds = measured(checkout, how)
+            if options.whole:
+                seconds["whole"] = whole(checkout, how)
+            best[name] = {stage: min(value, best[name].get(stage, value)) for stage, value in seconds.items()}
+            print(name, json.dumps({stage: round(value, 3) for stage, value in seconds.items()}), flush=True)
+    record = {
+        "options": how,
+        **best,
+        **{f"{name}_is": revision(checkout) for name, checkout in checkouts.items()},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+    }
+    options.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
