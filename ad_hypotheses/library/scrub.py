@@ -108,8 +108,14 @@ def scrub(
             settings = quick_settings(rows, passes, pool, **how)
             return quick_look(claims[0], chosen_model.checkpoint, settings, kept(), listener)
     names = tuple(data.split(",")) if isinstance(data, str) else tuple(data)
-    figures = {"rows": rows or 256, "passes": passes or 2, "pool": pool, "rollouts": rollouts, "rivals": rivals}
-    settings = ScrubSettings(data=names, **figures, **how)
+    sizes: dict[str, Any] = {
+        "rows": rows or 256,
+        "passes": passes or 2,
+        "pool": pool,
+        "rollouts": rollouts,
+        "rivals": rivals,
+    }
+    settings = ScrubSettings(data=names, **sizes, **how)
     with listening(progress) as listener:
         options = {"model": chosen_model.checkpoint, "against": against, "progress": listener, "kept": kept()}
         return scrub_all(claims, settings, **options)[0]  # type: ignore[arg-type]
