@@ -27,6 +27,7 @@ from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
 from ad_hypotheses.studies.findings import tables
 from ad_hypotheses.studies.findings.asking import ask, record_path, write_record
 from ad_hypotheses.studies.findings.figures import Figures, Records, less, number_of, read_records
+from ad_hypotheses.studies.findings.held import held
 from ad_hypotheses.studies.findings.judging import NONE_HOLDS, answer_of, controls, failed_tests, judged, withheld_of
 from ad_hypotheses.studies.findings.page import render, table_blocks
 from ad_hypotheses.studies.findings.plan import Plan, read_plan
@@ -152,6 +153,15 @@ def test_an_answer_is_the_first_whose_conditions_hold_with_their_whole_interval(
     assert answer_of(Figures(replace(records(plan), asked={})), "room") == "not measured"
 
 
+def test_a_hypothesis_holds_is_wrong_or_open(plan: Plan):
+    assert "`dose.room.rise` 0.30 [0.27, 0.33]; `failure.room.effect` 0.00 [-0.02, 0.02] | holds |" in held(
+        Figures(records(plan))
+    )
+    assert "0.30 [0.28, 0.32] | wrong |" in held(Figures(records(plan, failure=failing(0.3))))
+    assert "0.10 [0.08, 0.12] | open |" in held(Figures(records(plan, failure=failing(0.1))))
+    assert "`room`" not in held(Figures(records(plan, blank=0.4)))
+
+
 def test_nothing_is_built_on_a_test_whose_control_fails(plan: Plan):
     figures = Figures(records(plan, blank=0.4))
     assert [condition.holds for condition in controls(figures)["nothing without rewards"]] == [False]
@@ -206,7 +216,9 @@ def test_a_page_shows_its_tables_and_pictures(plan: Plan, sketches: None):
     page, drawn = render("\n".join(f"{{{{ {name} }}}}" for name in names), "f.md", figures)
     assert set(drawn) == {f"pictures/{name}.png" for name in ("behaviour", "families", "tasks")}
     assert "[the record of room](records/behave-room.json): `python cli.py behave room`" in page
-    assert "| Room | `room` | counting | 0.20 | **0.50** | 0.30 | 0.100 [0.080, 0.120] |" in page
+    shares = "gate 0.50, source 0.30, novice 0.20"
+    assert f"| Room | `room` | counting | {shares} | 0.30 [0.28, 0.32] | 0.100 [0.080, 0.120] |" in page
+    assert "| 4 gate | **0.50** |" in page
     assert "- `other`: it takes too long" in page
 
 

@@ -199,6 +199,8 @@ def _of_test(name: str, test: TestRecord) -> Iterator[tuple[str, Figure]]:
             none, once, most = (values[key][who] for key in (keys[0], keys[1], keys[-1]))
             suffix = "" if who == MODEL else f".{who}"
             yield from ((f"{place}.step{suffix}", less(once, none)), (f"{place}.rise{suffix}", less(most, once)))
+    if test.name == "stitched" and (together := values.get("2-steps-put-together")):
+        yield f"{place}.beyond-chance", less(together[MODEL], together[UNTRAINED])
     if test.name == "erased":
         yield f"{place}.same", values[KEPT][MODEL]
     if test.name == "moved" and (source := test.effects.get(SOURCE)) and source.value:

@@ -9,6 +9,7 @@ from ad_hypotheses.report.narrow import narrow_tables
 from ad_hypotheses.report.words import Markdown, code
 from ad_hypotheses.studies.findings import pictures, tables
 from ad_hypotheses.studies.findings.figures import Figures
+from ad_hypotheses.studies.findings.held import held
 from ad_hypotheses.studies.findings.judging import failed_tests
 from ad_hypotheses.studies.findings.template import Block, fill
 
@@ -38,7 +39,7 @@ def table_blocks(figures: Figures) -> dict[str, Block]:
         "confusion": tables.confusion, "pilots": tables.pilots, "sizes": tables.sizes, "scrubbed": tables.scrubbed,
         "regimes": tables.regimes, "hypotheses": hypotheses, "thresholds": thresholds, "before": before,
         "records": records, "not-asked": not_asked, "question": question,
-        "tracking": tables.tracking, "subjects": subjects,
+        "tracking": tables.tracking, "rungs": tables.rungs, "held": held, "subjects": subjects,
     }  # fmt: skip
     blocks: dict[str, Block] = {f"table.{name}": partial(make, figures) for name, make in general.items()}
     for name in figures.records.asked:

@@ -23,18 +23,18 @@ OF_TASKS = (VERMILION, BLUE, GREEN, ORANGE)
 def behaviour(records: Records, withheld: Sequence[str]) -> bytes:
     """Draw the tests on which learners disagree most: the model, its source on the same contexts, and simpler ones."""
 
+    panels = [(name, model, test) for name, model in PANELS if name not in withheld
+              and (test := _test(records, name, model)) is not None]  # fmt: skip
+
     def draw(page: Page) -> None:
         axes = page.subplots(2, 3).ravel()
-        for ax, (name, model) in zip(axes, PANELS, strict=False):
-            test = _test(records, name, model)
+        for ax, (name, model, test) in zip(axes, panels, strict=False):
             ax.set_title(f"{name}, {model}")
-            if test is None or name in withheld:
-                ax.text(0.5, 0.5, "not measured" if test is None else "not reported", ha="center", va="center")
-                continue
             (_line if test.axis else _dots)(ax, test)
             ax.grid(axis="y")
             ax.set_ylim(-0.02, 1.02)
-        axes[-1].set_axis_off()
+        for ax in axes[len(panels) :]:
+            ax.set_axis_off()
         handles = [axes[-1].plot([], [], color=colour, marker="o", label=who)[0] for who, colour in SHOWN.items()]
         axes[-1].legend(handles=handles, loc="center")
 

@@ -20,6 +20,7 @@ from ad_hypotheses.studies.findings.judging import (
 
 SUBJECT, PRELIMINARY, GRID = "subject", "preliminary", "grid"
 OWN = "own"
+OTHERS = ("source", "belief", "counting", "gate", "way", "novice")  # rungs whose figures a table shows
 SIGNS = {True: "holds", False: "fails", None: "unknown"}
 
 
@@ -35,25 +36,36 @@ def whole(subject: ModelBehaviour | None, data: str) -> MixtureRecord | None:
 
 
 def families(figures: Figures, roles: Sequence[str] = (SUBJECT,)) -> Markdown:
-    """Return one row a model: the share of every rung in its own lives, what none explains, and the answer."""
-    plan = figures.records.plan
-    names = models_of(figures, *roles)
-    rungs = {
-        rung.name: rung.level
-        for name in names
-        if (subject := figures.records.subject(name)) is not None
-        for rung in sorted(subject.rungs, key=lambda rung: rung.level)
-    }
-    ordered = sorted(rungs, key=lambda rung: rungs[rung])
-    heads = ["family", "model", "answer", *(f"{rungs[rung]} {rung}" for rung in ordered), "unexplained (nats)"]
+    """Return one row a model: the answer, what it is a mixture of in its own lives, and what no rung explains."""
     rows = []
-    for name in names:
-        mixture = whole(figures.records.subject(name), OWN)
-        weights = mixture.weights if mixture else {}
-        shares = [_share(weights.get(rung)) for rung in ordered]
-        rest = interval(mixture.unexplained, 3) if mixture else NONE
-        rows.append([plan.models[name].family, code(name), answer_of(figures, name), *shares, rest])
-    return table(heads, rows, left=3)
+    for name in models_of(figures, *roles):
+        family, mixture = figures.records.plan.models[name].family, whole(figures.records.subject(name), OWN)
+        if mixture is None:
+            rows.append([family, code(name), answer_of(figures, name), NONE, NONE, NONE])
+            continue
+        reward = interval(mixture.of_reward) if mixture.of_reward else NONE
+        rows.append([family, code(name), answer_of(figures, name), _greatest(mixture), reward,
+                     interval(mixture.unexplained, 3)])  # fmt: skip
+    return table(["family", "model", "answer", "greatest shares", "of reward", "unexplained (nats)"], rows, left=4)
+
+
+def _greatest(mixture: MixtureRecord, number: int = 3) -> Markdown:
+    order = sorted(mixture.weights, key=lambda rung: -mixture.weights[rung].value)[:number]
+    shares = [f"{rung} {figure(mixture.weights[rung].value)}" for rung in order if mixture.weights[rung].value >= 0.01]
+    return Markdown(", ".join(shares))
+
+
+def rungs(figures: Figures) -> Markdown:
+    """Return one row a rung and one column a family: its share in the model's own lives."""
+    asked = [name for name in models_of(figures, SUBJECT) if whole(figures.records.subject(name), OWN)]
+    subjects = [subject for name in asked if (subject := figures.records.subject(name)) is not None]
+    levels = {rung.name: rung.level for subject in subjects for rung in subject.rungs}
+    mixtures = [whole(subject, OWN) for subject in subjects]
+    rows = [
+        [Markdown(f"{levels[rung]} {rung}"), *(_share(mixture.weights.get(rung)) for mixture in mixtures if mixture)]
+        for rung in sorted(levels, key=lambda rung: levels[rung])
+    ]
+    return table(["rung", *map(code, asked)], rows, left=1)
 
 
 def _share(number: Number | None) -> Markdown:
@@ -66,16 +78,15 @@ def _share(number: Number | None) -> Markdown:
 def tests(figures: Figures, model: str) -> Markdown:
     """Return one row a test: the figure of the model, of some rungs, the nearest rung, and whether it is reported."""
     subject = figures.records.subject(model)
-    others = ("source", "belief", "counting", "gate", "way", "novice", "untrained")
     rows = []
     withheld = withheld_of(figures, model)
     for test in subject.tests if subject else ():
-        known = [figure(test.effects[who].value) if who in test.effects else NONE for who in others]
+        others = [f"{who} {figure(test.effects[who].value)}" for who in OTHERS if who in test.effects]
         rows.append([
-            test.name, test.effect, interval(test.effects[MODEL]), *known, nearest(test),
+            test.name, test.effect, interval(test.effects[MODEL]), Markdown(", ".join(others)), nearest(test),
             "no" if test.name in withheld else "yes",
         ])  # fmt: skip
-    return table(["test", "figure", "model", *others, "nearest over all cells", "reported"], rows, left=2)
+    return table(["test", "figure", "model", "others", "nearest over all cells", "reported"], rows)
 
 
 def answers(figures: Figures) -> Markdown:
@@ -111,10 +122,8 @@ def confusion(figures: Figures) -> Markdown:
         if not planned.expected:
             continue
         mixture = whole(figures.records.subject(name), "source")
-        order = sorted(mixture.weights, key=lambda rung: -mixture.weights[rung].value)[:3] if mixture else []
-        shares = [f"{rung} {figure(mixture.weights[rung].value)}" for rung in order] if mixture else []
         verdict = "-" if not mixture else "yes" if leading_of(figures.records, name) == planned.expected else "**no**"
-        rows.append([code(name), planned.expected, Markdown(", ".join(shares) or "-"), Markdown(verdict)])
+        rows.append([code(name), planned.expected, _greatest(mixture) if mixture else NONE, Markdown(verdict)])
     return table(["network", "is a", "greatest shares", "told"], rows)
 
 

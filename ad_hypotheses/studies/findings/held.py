@@ -1,0 +1,60 @@
+"""Which hypotheses of a plan hold for which model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.report.words import Markdown, code, interval, table
+from ad_hypotheses.studies.findings.figures import Figures, number_of
+from ad_hypotheses.studies.findings.judging import withheld_of
+from ad_hypotheses.studies.findings.plan import ABOVE, BELOW
+from ad_hypotheses.studies.findings.tables import SUBJECT, models_of
+
+HELD: Mapping[str, Sequence[tuple[str, str, str]]] = {
+    "tracks": (("tracking.{}.source.slope", ABOVE, "steep"), ("tracking.{}.source.within", ABOVE, "steep")),
+    "step": (("dose.{}.rise", BELOW, "pull"),),
+    "counts": (("dose.{}.rise", ABOVE, "pull"), ("failure.{}.effect", BELOW, "pull")),
+    "withdraws": (("moved.{}.ratio", ABOVE, "as_good"),),
+    "composes": (("stitched.{}.beyond-chance", ABOVE, "none"),),
+    "copies": (("erased.{}.same", ABOVE, "copied"),),
+}
+"""What each hypothesis of a plan comes down to: it holds if all of these do, and is wrong if one is."""
+
+
+def held(figures: Figures) -> Markdown:
+    """Return one row a hypothesis and model: its figures, and whether it holds with their whole intervals."""
+    rows = []
+    for hypothesis in figures.records.plan.hypotheses:
+        for name in models_of(figures, SUBJECT):
+            known = _known(figures, name, HELD.get(hypothesis.name, ()))
+            if not known:
+                continue
+            ways = [_beyond(number, sign, limit) for _, number, sign, limit in known]
+            word = "wrong" if False in ways else "open" if None in ways else "holds"
+            shown = "; ".join(f"{code(place)} {interval(number)}" for place, number, _, _ in known)
+            rows.append([hypothesis.name, code(name), Markdown(shown), word])
+    return table(["hypothesis", "model", "figures", ""], rows)
+
+
+def _known(figures: Figures, model: str, parts: Sequence[tuple[str, str, str]]) -> list[tuple[str, Number, str, float]]:
+    """Return the parts of a hypothesis with their figures; nothing if one is not measured or not reported.
+
+    A slope within cells is not estimable where the source does the same in all contexts of a cell, and left out.
+    """
+    thresholds, withheld = {"none": 0.0, **figures.records.plan.thresholds}, withheld_of(figures, model)
+    known = []
+    for place, sign, limit in parts:
+        name = place.format(model)
+        value = figures.get(name)
+        if value is None or name.split(".", maxsplit=1)[0] in withheld:
+            return []
+        known.append((name, number_of(value), sign, thresholds[limit]))
+    return [part for part in known if part[1].estimable]
+
+
+def _beyond(number: Number, sign: str, limit: float) -> bool | None:
+    """Return whether a whole interval lies where it must, False where it all lies on the other side, None between."""
+    low, high = (number.low, number.high) if number.has_interval else (number.value, number.value)
+    right, wrong = (low > limit, high < limit) if sign == ABOVE else (high < limit, low > limit)
+    return True if right else False if wrong else None
