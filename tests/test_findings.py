@@ -180,6 +180,27 @@ def test_a_known_network_that_is_taken_for_another_is_counted(plan: Plan):
     assert "| `known-gate` | gate | novice 0.70, gate 0.20 | **no** |" in tables.confusion(figures)
 
 
+def test_every_record_of_scrubbing_has_a_row_in_the_table_of_claims(plan: Plan):
+    def study(name: str, model: str, value: float, verdict: str) -> dict:
+        regimes = [
+            {"data": data, "name": "all", "fidelity": {"value": value, "low": value - 0.1, "high": value + 0.1}}
+            for data in ("source", "edited:goal-moved")
+        ]
+        claim = {"name": name, "kind": "hypothesis", "verdict": verdict, "regimes": regimes}
+        return {"title": f"{name.title()}: it does.", "model": model, "claims": [claim]}
+
+    studies = {
+        "a": study("far", "bandit", 0.7, "supported"),
+        "b": study("near", "dark-room", 0.2, "refuted"),
+        "c": study("best", "dark-room", 0.4, "supported in stay"),
+    }
+    assert tables.claims(Figures(replace(records(plan), studies=studies))).splitlines()[2:] == [
+        "| `best` on `dark-room` | it does | 0.40 [0.30, 0.50] | - | 0.40 [0.30, 0.50] | supported in stay |",
+        "| `near` on `dark-room` | it does | 0.20 [0.10, 0.30] | - | 0.20 [0.10, 0.30] | refuted |",
+        "| `far` on `bandit` | it does | 0.70 [0.60, 0.80] | - | 0.70 [0.60, 0.80] | supported |",
+    ]
+
+
 def test_references_are_replaced_and_spelt(plan: Plan):
     figures = Figures(records(plan))
     text = "At {{ dose.room.R1 }}, {{dose.room.R1|interval}}, {{ dose.room.R1 | percent }} of {{ plan.models }}."

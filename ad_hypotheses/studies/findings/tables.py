@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.report.words import NONE, Markdown, code, figure, interval, table
 from ad_hypotheses.studies.behave.record import MODEL, MixtureRecord, ModelBehaviour
-from ad_hypotheses.studies.findings.figures import Figures, leading_of, number_of
+from ad_hypotheses.studies.findings.figures import Figure, Figures, leading_of, number_of
 from ad_hypotheses.studies.findings.judging import (
     NOT_ASKED,
     Judgement,
@@ -173,9 +174,34 @@ def scrubbed(figures: Figures) -> Markdown:
     return table(["model", "claim", "source", "own lives", "edited lives", "verdict"], [list(row) for row in rows], 2)
 
 
+def claims(figures: Figures) -> Markdown:
+    """Return one row a record of scrubbing: what the claim says, its fidelity on each data set, and its verdict."""
+    heads = ["hypothesis", "claim", "fidelity, source", "own lives", "edited lives", "verdict"]
+    rows = [
+        [
+            Markdown(f"{code(study['claims'][0]['name'])} on {code(study['model'])}"),
+            str(study["title"]).partition(": ")[2].rstrip(".") or str(study["title"]),
+            *(NONE if value is None else interval(number_of(value)) for value in _fidelities(figures, name)),
+            str(figures.get(f"scrub.{name}.verdict") or "-"),
+        ]
+        for name, study in sorted(figures.records.studies.items(), key=lambda item: _order(figures, *item))
+    ]
+    return table(heads, rows, left=2)
+
+
+def _order(figures: Figures, name: str, study: Mapping[str, Any]) -> tuple[bool, str, float]:
+    """Dark Room first, then model by model; of a model the claim that keeps most first."""
+    value = _fidelities(figures, name)[0]
+    return study["model"] != "dark-room", str(study["model"]), 0.0 if value is None else -number_of(value).value
+
+
+def _fidelities(figures: Figures, name: str) -> list[Figure | None]:
+    return [figures.get(f"scrub.{name}.{data}.all.fidelity") for data in ("source", "own", "edited")]
+
+
 def _claims(figures: Figures) -> Iterator[tuple[Markdown | str, ...]]:
     for name, study in figures.records.studies.items():
-        shown = [figures.get(f"scrub.{name}.{data}.all.fidelity") for data in ("source", "own", "edited")]
+        shown = _fidelities(figures, name)
         link = Markdown(f"[`{name}`](../examples/{name}.json)")
         cells = [NONE if value is None else interval(number_of(value)) for value in shown]
         yield code(str(study["model"])), link, *cells, str(figures.get(f"scrub.{name}.verdict") or "-")
