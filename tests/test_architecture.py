@@ -56,7 +56,7 @@ HOMES = {
     },
     "pandas": {"language/history_view.py", "studies/tables.py", "library/listings.py"},
     "jinja2": {"report/templates.py"},
-    "pydantic": {"distill/config.py", "distill/record.py", "studies/records.py", "explorer/"},
+    "pydantic": {"distill/config.py", "distill/record.py", "evidence/plain_data.py", "studies/records.py", "explorer/"},
     "fastapi": {"explorer/"},
     "starlette": {"explorer/"},
     "uvicorn": {"explorer/start.py"},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from ad_hypotheses.studies.evaluate.page import write_evaluation
 from ad_hypotheses.studies.evaluate.record import Evaluation
 from ad_hypotheses.studies.patch.page import write_patch_report
 from ad_hypotheses.studies.records import read, redraw
-from ad_hypotheses.studies.report_index import INDEX
+from ad_hypotheses.studies.report_index import INDEX, note_reports
 from ad_hypotheses.studies.scrub.page import draw_report, write_report
 
 MODELS = [evaluated(), evaluated("two", 0.4), evaluated("x_y", once=True, task=BANDIT, shares=False)]
@@ -55,6 +57,20 @@ def test_a_report_is_drawn_again_byte_for_byte(kind, report, tmp_path):
     page.write_text("an edited page")
     assert report(page.with_suffix(".json")).code == 0
     assert files_in(page.parent) == before
+
+
+def test_a_report_that_is_drawn_again_keeps_the_date_of_its_study(report, tmp_path):
+    page = REPORTS["patch"](tmp_path / "first")[-1]
+    record = page.with_suffix(".json")
+    os.utime(record, (1_700_000_000, 1_700_000_000))
+    indices = (tmp_path / "first" / INDEX, tmp_path / "second" / INDEX)
+    for index in indices:
+        assert report(record, "--reports", index.parent).code == 0
+        assert index.read_text().rstrip().endswith(f"| {datetime.date.fromtimestamp(1_700_000_000)} |")
+    indices[0].unlink()
+    note_reports([page], datetime.date(2026, 6, 1))  # the index knows better than a file that was copied
+    assert report(record).code == 0
+    assert indices[0].read_text().rstrip().endswith("| 2026-06-01 |")
 
 
 def test_a_page_shows_the_figures_that_its_record_holds(tmp_path, sketches):
@@ -149,7 +165,12 @@ def change(content: dict, *place: str | int, value: object) -> None:
         ("scrub", ["claims", 0, "worst", 0, "taken"], 99, "what a report can be drawn from: "),
         ("patch", ["metrics"], ["nothing"], "what a report can be drawn from: KeyError: nothing"),
         ("calibrate", ["outcomes", 0, "verdicts"], {}, "what a report can be drawn from: KeyError"),
-        ("evaluate", ["models", 0, "results", "figures", "train", "model", "share"], 3, "share is 3, not dict"),
+        (
+            "evaluate",
+            ["models", 0, "results", "figures", "train", "model", "share"],
+            3,
+            "share is 3, and should be an object",
+        ),
         ("evaluate", ["models", 0, "results", "rollouts"], None, "one: rollouts is missing"),
         ("evaluate", ["models", 0, "results", "figures", "train", "model"], None, "figures.train.model is missing"),
         ("evaluate", ["models", 0, "results", "starts", 0, "says"], None, "starts.says is missing"),

@@ -275,16 +275,19 @@ def test_the_same_study_gives_the_same_bytes(written: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: record.update(rows="48"), "rows is '48', not int"),
-        (lambda record: record.update(rows=True), "rows is True, not int"),
-        (lambda record: record.update(claims={}), "claims is {}, not list"),
-        (lambda record: record["curves"][0].update(returns="\0"), r"curves\[0\].returns is .*, not list"),
+        (lambda record: record.update(rows="48"), "rows is '48', and should be a valid integer"),
+        (lambda record: record.update(rows=True), "rows is True, and should be a valid integer"),
+        (lambda record: record.update(claims={}), "claims is {}, and should be a valid (array|list)"),
         (
-            lambda record: record["claims"][0]["steps"].update(model=["x"]),
-            r"steps.model\[0\] is 'x', not int",
+            lambda record: record["curves"][0].update(returns="\0"),
+            r"curves\[0\].returns is .*, and should be a valid (array|list)",
         ),
-        (lambda record: record["claims"][0].pop("accept"), r"claims\[0\]: accept is missing"),
-        (lambda record: record["claims"][0].update(odd=1), r"claims\[0\]: odd is unknown"),
+        (
+            lambda record: record["claims"][0]["steps"].update(model=["x", None, "y"]),
+            r"steps.model\[0\] is 'x', and should be a valid number \(and 1 more\)",
+        ),
+        (lambda record: record["claims"][0].pop("accept"), r"claims\[0\].accept is missing"),
+        (lambda record: record["claims"][0].update(odd=1), r"claims\[0\].odd is unknown"),
     ],
 )
 def test_a_record_of_other_types_is_refused(study: Study, change, message) -> None:
@@ -342,7 +345,7 @@ def test_a_failure_while_drawing_leaves_the_old_report(
         ("python cli.py scrub hypotheses/stay.py", []),
         ("python cli.py scrub stay.py --model tiny --threads 2 --seed 1", ["seed-1"]),
         ("python cli.py scrub stay.py --models old/zoo --align any --shared", ["models-zoo", "align-any", "shared"]),
-        ("python cli.py patch tiny --edges all --samples 6", ["samples-6"]),
+        ("python cli.py patch tiny --edges all --rows 6", ["rows-6"]),
         ("python cli.py patch tiny --edges 'head(0, 1) -> logits'", ["edges-head-0-1-logits"]),
         ("python cli.py evaluate tiny --rollouts 500 --seed 3 --quick", ["seed-3", "quick"]),
     ],

@@ -27,8 +27,8 @@ def report(
     Records are what scrub, patch, evaluate, behave and calibrate write as JSON beside their pages.
     """
     from ad_hypotheses.studies.records import redraw
-    from ad_hypotheses.studies.report_index import note_reports
+    from ad_hypotheses.studies.report_index import date_of, note_reports
 
     page = redraw(record, reports)[-1]
-    note_reports([page])
+    note_reports([page], date_of(record))  # drawn today, measured then
     say(out(), f"report: {page}")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import collections.abc
 import dataclasses
+import json
 import math
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.storage.reading import read_json
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails, SchemaValidator
 
 Record = TypeVar("Record")
 
@@ -140,12 +142,12 @@ def record_of(
         raise DataError(f"{place} is not {noun} of version {schemas[-1]}. {again}")
     try:
         return build(kind, content)  # type: ignore[no-any-return]
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
+    except ValueError as error:
         raise DataError(f"{place} does not hold what {noun} holds: {error}. {again}") from error
 
 
 def build(kind: Any, value: Any, place: str = "") -> Any:
-    """Turn plain data back into the dataclasses that `kind` names; what is null was NaN.
+    """Turn plain data back into the dataclasses that `kind` names; a number that is null was NaN.
 
     Args:
         kind: A dataclass, or the type of a field of one.
@@ -153,42 +155,57 @@ def build(kind: Any, value: Any, place: str = "") -> Any:
         place: Of the value in the whole, for messages.
 
     Raises:
-        ValueError: The data are not of that type; says where.
+        ValueError: The data are not of that type; says where, and how many other places are wrong.
     """
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return _build_record(kind, _require(value, dict, place), place)
-    if origin in (list, collections.abc.Sequence):
-        return [build(arguments[0], item, f"{place}[{i}]") for i, item in enumerate(_require(value, list, place))]
-    if origin is tuple and arguments[1:] == (...,):
-        return tuple(build(list[arguments[0]], value, place))  # type: ignore[valid-type]
-    if origin in (dict, collections.abc.Mapping):
-        return {key: build(arguments[1], item, f"{place}.{key}") for key, item in _require(value, dict, place).items()}
-    if origin is types.UnionType:
-        return None if value is None else build(arguments[0], value, place)
-    if kind is float:
-        return float("nan") if value is None else _require(value, (int, float), place)
-    return value if kind is Any else _require(value, kind, place)
+    from pydantic import ValidationError
+
+    try:
+        return _validator(kind).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        first, *others = error.errors(include_url=False)
+        more = f" (and {len(others):,} more)" if others else ""
+        raise ValueError(f"{_explained(first, place)}{more}") from error
 
 
-def _build_record(kind: Any, value: dict[str, Any], place: str) -> Any:
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    hints = typing.get_type_hints(kind)
-    strange = [name for name in value if name not in known]
-    missing = [
-        name
-        for name, field in known.items()
-        if name not in value and field.default is field.default_factory is dataclasses.MISSING
-    ]
-    if strange or missing:
-        wrong = [*(f"{name} is missing" for name in missing), *(f"{name} is unknown" for name in strange)]
-        raise ValueError(f"{place.strip('.') or 'the record'}: {', '.join(wrong)}")
-    return kind(**{name: build(hints[name], item, f"{place}.{name}") for name, item in value.items()})
+@cache
+def _validator(kind: Any) -> SchemaValidator:
+    """Return what checks JSON against a type, and makes it; pydantic is loaded with the first record."""
+    from pydantic import TypeAdapter
+    from pydantic_core import SchemaValidator
+
+    return SchemaValidator(recorded_schema(TypeAdapter(kind).core_schema))
 
 
-def _require(value: Any, kind: Any, place: str) -> Any:
-    """Return a value of a type; a truth value is not a number."""
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        wanted = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
-        raise ValueError(f"{place.strip('.') or 'the record'} is {value!r:.40}, not {wanted}")
-    return value
+def recorded_schema(schema: Any) -> Any:
+    """Return a schema of pydantic's core in which a number may be null for NaN, and unknown entries are refused."""
+    if isinstance(schema, list):
+        return [recorded_schema(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kind, inner = schema.get("type"), schema.get("schema")
+    if kind == "nullable" and isinstance(inner, dict) and inner.get("type") == "float":
+        return schema  # null stays None where a number may be absent
+    if kind == "float":
+        function = {"type": "no-info", "function": _nan_for_none}
+        return {"type": "function-after", "function": function, "schema": {"type": "nullable", "schema": schema}}
+    parts = {key: recorded_schema(part) for key, part in schema.items()}
+    return parts | {"extra_behavior": "forbid"} if kind == "dataclass-args" else parts
+
+
+def _nan_for_none(number: float | None) -> float:
+    return math.nan if number is None else number
+
+
+def _explained(problem: ErrorDetails, within: str) -> str:
+    """Return one mistake as `"claims[0].rows is '48', and should be a valid integer"`."""
+    place = within
+    for part in problem["loc"]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}"
+    place, message = place.strip(".") or "the record", problem["msg"]
+    if problem["type"] == "missing":
+        return f"{place} is missing"
+    if problem["type"] == "unexpected_keyword_argument":
+        return f"{place} is unknown"
+    if message.startswith("Input "):
+        return f"{place} is {problem['input']!r:.40}, and {message.removeprefix('Input ')}"
+    return f"{place}: {message}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ad_hypotheses.errors import DataError, UserError
-from ad_hypotheses.evidence.plain_data import plain
+from ad_hypotheses.evidence.plain_data import plain, recorded_schema
 from ad_hypotheses.language.user_code import described
 from ad_hypotheses.storage.files import write_files
 from ad_hypotheses.storage.places import program
@@ -79,22 +79,23 @@ def schema() -> dict[str, Any]:
     Numbers may be null, which stands for what is not a number or not known.
     """
     from pydantic import TypeAdapter
+    from pydantic.json_schema import GenerateJsonSchema
 
     kinds = [getattr(importlib.import_module(f"{kind.home}.record"), kind.name) for kind in KINDS]
-    inputs = [(kind.__name__, "validation", TypeAdapter(kind)) for kind in kinds]
-    _, whole = TypeAdapter.json_schemas(inputs, title="Records of ad_hypotheses")  # type: ignore[arg-type]
-    whole["anyOf"] = [{"$ref": f"#/$defs/{kind.__name__}"} for kind in kinds]
-    return dict(plain(_with_null(whole)))
+    schemas = [recorded_schema(TypeAdapter(kind).core_schema) for kind in kinds]
+    inputs = [(kind.__name__, "validation", schema) for kind, schema in zip(kinds, schemas, strict=True)]
+    _, parts = GenerateJsonSchema().generate_definitions(inputs)  # type: ignore[arg-type]
+    references = [{"$ref": f"#/$defs/{kind.__name__}"} for kind in kinds]
+    return dict(plain({"$defs": _brief(parts), "title": "Records of ad_hypotheses", "anyOf": references}))
 
 
-def _with_null(schema: Any) -> Any:
-    """Return a schema in which every number may be null, without docstrings, which docs have better."""
+def _brief(schema: Any) -> Any:
+    """Return a schema without docstrings, which docs have better."""
     if isinstance(schema, list):
-        return [_with_null(part) for part in schema]
+        return [_brief(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    schema = {key: _with_null(part) for key, part in schema.items() if key != "description"}
-    return schema | {"type": ["number", "null"]} if schema.get("type") == "number" else schema
+    return {key: _brief(part) for key, part in schema.items() if key != "description"}
 
 
 def redraw(path: Path, folder: Path | None = None) -> list[Path]:

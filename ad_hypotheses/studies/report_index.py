@@ -18,15 +18,15 @@ _TITLE = re.compile(r"# (?P<claim>.+) on (?P<model>.+?): (?P<verdict>.+)")  # of
 _ROW = re.compile(r"^\| \[.*\]\((?P<page>[^)]*)\) \|.*\| (?P<date>\d{4}-\d\d-\d\d) \|$", re.MULTILINE)
 
 
-def note_reports(pages: Iterable[Path], today: datetime.date | None = None) -> None:
+def note_reports(pages: Iterable[Path], date: datetime.date | None = None) -> None:
     """Bring the index beside some pages up to date: claim, model, verdict and date of every report there.
 
     A README.md that is not such an index is left alone. Processes that write reports into one folder at once take
     turns, and each lists what is there then, so that none is lost.
 
     Args:
-        pages: Pages that were just written; they get today's date, others keep theirs.
-        today: The date; that of the clock by default.
+        pages: Pages that were just written; others keep their date.
+        date: Their date, when their studies were made; that of the clock by default.
 
     Raises:
         UserError: The folder cannot be written.
@@ -38,10 +38,30 @@ def note_reports(pages: Iterable[Path], today: datetime.date | None = None) -> N
             before = read_file(index).decode(errors="replace") if index.exists() else _HEAD
             if not before.startswith(_HEAD):
                 continue
-            dates = {row["page"]: row["date"] for row in _ROW.finditer(before)}
-            written = (today or datetime.date.today()).isoformat()
+            dates = _dates(before)
+            written = (date or datetime.date.today()).isoformat()
             dates |= {str(address(page.name)): written for page in pages if page.parent == folder}
             write_atomically(index, _text(folder, dates).encode())
+
+
+def date_of(record: Path) -> datetime.date:
+    """Return when the study of a record was made: the date of its report in the index beside it, else of its file.
+
+    Raises:
+        OSError: There is no such file.
+    """
+    changed = datetime.date.fromtimestamp(record.stat().st_mtime)
+    index = record.parent / INDEX
+    dates = _dates(read_file(index).decode(errors="replace")) if index.is_file() else {}
+    try:
+        return datetime.date.fromisoformat(dates[str(address(f"{record.stem}.md"))])
+    except (KeyError, ValueError):  # it is not listed, or with a date that is none
+        return changed
+
+
+def _dates(index: str) -> dict[str, str]:
+    """Return the date of each page that an index lists."""
+    return {row["page"]: row["date"] for row in _ROW.finditer(index)}
 
 
 def _text(folder: Path, dates: Mapping[str, str]) -> str:
