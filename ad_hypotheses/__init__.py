@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ad_hypotheses.library.model import Model, load
     from ad_hypotheses.library.patch import patch
     from ad_hypotheses.library.scrub import scrub, scrub_at
+    from ad_hypotheses.library.scrubbed import ScrubbedModel
     from ad_hypotheses.library.studies import calibrate, evaluate, read, sweep, train
     from ad_hypotheses.studies.decisions import Decisions, LearnerDecisions
     from ad_hypotheses.studies.edits import Pair
@@ -43,6 +44,7 @@ _HOMES = {
     "Pair": "studies.edits",
     "PatchStudy": "studies.patch.record",
     "ScrubbedContext": "studies.scrub.context",
+    "ScrubbedModel": "library.scrubbed",
     "Study": "studies.scrub.record",
     "Sweep": "studies.sweep.page",
     "attention": "library.look",
@@ -95,6 +97,7 @@ __all__ = [
     "Pair",
     "PatchStudy",
     "ScrubbedContext",
+    "ScrubbedModel",
     "Study",
     "Sweep",
     "attention",

@@ -24,7 +24,7 @@ def examples(name: str) -> list[doctest.DocTest]:
     return [test for test in finder.find(value, name, module=module, globs={}) if test.examples]
 
 
-@pytest.mark.parametrize("name", [*(name for name in FUNCTIONS if name not in SITES), "Model"])
+@pytest.mark.parametrize("name", [*(name for name in FUNCTIONS if name not in SITES), "Model", "ScrubbedModel"])
 def test_examples_say_what_comes_of_them(name, tmp_path):
     tests = examples(name)
     assert tests, f"{name} has no example"
@@ -52,6 +52,11 @@ def test_the_snippets_of_a_page_run_in_their_order(page, capsys):
         exec(compile(snippet, f"<{page} {number}>", "exec"), scope)
     assert scope["adh"] is adh
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_reference_has_every_name_and_no_other():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\.\. auto\w+:: (\w+)", text, re.MULTILINE)) == sorted(adh.__all__)
 
 
 def test_the_page_of_the_library_tells_of_every_name():

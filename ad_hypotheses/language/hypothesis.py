@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from ad_hypotheses.language.policy import as_policy, policy_problem
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
 from ad_hypotheses.language.sites import SiteSet, embed, head, mlp, site_of_hook
 from ad_hypotheses.language.symmetries.symmetry import Symmetry, wrong_symmetry
-from ad_hypotheses.language.user_code import line_of
+from ad_hypotheses.language.user_code import calling_frame, line_of
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -121,10 +120,10 @@ def node(at: Any = None, symmetry: Any = None) -> Callable[[Callable[..., Any]],
         Hypothesis(choice on bandit: paid at head(0), choice at logits)
     """
     if inspect.isfunction(at) and not _is_maker(at):
-        return _define(at, None, symmetry, _caller())  # type: ignore[return-value]  # `@node` without parentheses
+        return _define(at, None, symmetry, calling_frame())  # type: ignore[return-value]  # `@node` without parentheses
 
     def decorate(function: Callable[..., Any]) -> Node:
-        return _define(function, at, symmetry, _caller())
+        return _define(function, at, symmetry, calling_frame())
 
     return decorate
 
@@ -277,6 +276,12 @@ class Hypothesis:
             raise failure([problem])
         return as_policy(value, history.n_actions)
 
+    def scrubbed(self, model: Any = None, **options: Any) -> Any:
+        """Return a model with all swapped that the claim calls irrelevant, an :class:`ad_hypotheses.ScrubbedModel`."""
+        import ad_hypotheses  # the public names, which lie above
+
+        return ad_hypotheses.ScrubbedModel(self, model, **options)
+
     def __repr__(self) -> str:
         sites = ", ".join(f"{node.name} at {node.site}" for node in self.nodes)
         return f"Hypothesis({self.name or self.root.name} on {self.model}: {sites})"
@@ -386,14 +391,3 @@ def _wrong_moves(hypothesis: Hypothesis, sites: Mapping[str, Any]) -> Iterator[P
         if not isinstance(site, SiteSet):
             message = f".on({name}={getattr(site, '__name__', repr(site))}): that is not a site."
             yield Problem(message, advice=f"write for example {name}=head(1, 2)")
-
-
-def _caller() -> types.FrameType:
-    # the frame of whoever wrote the node: the first that is neither ours nor a run-time type checker's
-    frame = sys._getframe(1)
-    while frame.f_back is not None and (
-        str(frame.f_globals.get("__name__")).partition(".")[0] in ("ad_hypotheses", "jaxtyping", "beartype")
-        or frame.f_code.co_filename.startswith("<@")
-    ):
-        frame = frame.f_back
-    return frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import sys
 import traceback
 import types
 from collections.abc import Iterator
@@ -70,3 +71,14 @@ def frames_of(error: BaseException) -> traceback.StackSummary:
 
 def _original(error: BaseException) -> BaseException:
     return error.__cause__ if isinstance(error, EndedProgram) and error.__cause__ is not None else error
+
+
+def calling_frame() -> types.FrameType:
+    """Return the frame of whoever called us: the first that is neither ours nor a run-time type checker's."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and (
+        str(frame.f_globals.get("__name__")).partition(".")[0] in ("ad_hypotheses", "jaxtyping", "beartype")
+        or frame.f_code.co_filename.startswith("<@")
+    ):
+        frame = frame.f_back
+    return frame

@@ -13,7 +13,7 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.errors import DataError, HypothesisError
-from ad_hypotheses.language.check import TreePath, bind
+from ad_hypotheses.language.check import BoundGraph, TreePath, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.report.result import Result
@@ -111,11 +111,7 @@ def scrub_context(
     together = joined([replace(history, learner=None), replace(among[others], learner=None, family=history.family)])
     roles = checkpoint.config.make_task().regimes(together)
     bound = bind(hypothesis, checkpoint.model.anatomy, together, roles, settings.seed)
-    if bound.made:
-        raise HypothesisError(
-            f"{', '.join(bound.made)}: donors are made from the context itself, so that no other history stands in.\n"
-            "  Scrub the claim without `history`."
-        )
+    refuse_made(bound)
     clean = Clean.run(checkpoint.model, together, n_references=1)
     log_probs, donors = [], []
     with clean.prepared():
@@ -125,6 +121,19 @@ def scrub_context(
             donors += [_shown(number, *drawn, others, history.n_steps) for drawn in _drawn(scrubber)]
     name = hypothesis.name or bound.root
     return ScrubbedContext(name, checkpoint.name, len(others), clean.log_probs[0].tolist(), log_probs, donors)
+
+
+def refuse_made(bound: BoundGraph) -> None:
+    """Refuse a claim whose donors are made.
+
+    Raises:
+        HypothesisError: Those of a node are.
+    """
+    if bound.made:
+        raise HypothesisError(
+            f"{', '.join(bound.made)}: donors are made from the context itself, so that no other history stands in.\n"
+            "  Scrub the claim without `history`."
+        )
 
 
 def _others(history: History, among: History) -> Int[np.ndarray, " row"]:
