@@ -9,6 +9,7 @@ import pytest
 from in_process import run_main
 
 from ad_hypotheses.errors import HypothesisError
+from ad_hypotheses.known.calibration.cases import case_of
 from ad_hypotheses.language.load import listing, load, shown_file
 from ad_hypotheses.storage import places
 
@@ -68,6 +69,14 @@ def test_messages_say_what_to_type_there(installed, capsys):
     shutil.copy(ROOT / "models" / "bandit" / "config.yaml", "models/bandit")
     shutil.rmtree(places.PACKAGE / "installed" / "models")
     assert "train it first: ad-hypotheses train models/bandit" in run_main(("check", "win_stay"), capsys).err
+
+
+def test_the_claims_about_known_networks_come_with_the_package(installed):
+    shutil.copytree(ROOT / "models" / "known-win-stay", places.PACKAGE / "installed" / "models" / "known-win-stay")
+    assert case_of("win-stay", places.MODELS, places.known_hypotheses()).truth.name == "truth"
+    Path("hypotheses/known").mkdir(parents=True)
+    assert places.known_hypotheses() == Path("hypotheses/known")
+    assert places.known_hypotheses(Path("claims")) == Path("claims")
 
 
 def test_what_starts_the_command_line(installed, monkeypatch):

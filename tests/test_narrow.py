@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import Markdown
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = sorted([*(ROOT / "reports").rglob("*.md"), *(ROOT / "models").rglob("card.md")])
+DOCS = (ROOT / "docs").glob("*.md"), (ROOT / "docs" / "notebooks").glob("*.md")
+SHIPPED = sorted(
+    [*(ROOT / "reports").rglob("*.md"), *(ROOT / "models").rglob("card.md"), *ROOT.glob("*.md"), *chain(*DOCS)]
+)
 
 
 def widths(text: str) -> list[int]:

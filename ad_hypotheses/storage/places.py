@@ -35,6 +35,17 @@ def hypotheses_folders(hypotheses: Path = HYPOTHESES) -> list[Path]:
     return [hypotheses, *(installed("hypotheses") if hypotheses == HYPOTHESES else [])]
 
 
+def known_hypotheses(known: Path = HYPOTHESES / "known") -> Path:
+    """Return the folder of the hypothesis files of known networks.
+
+    Args:
+        known: A folder that was named; where it is the usual one, and not there, that which was installed with the
+            package takes its place.
+    """
+    places = [known, *(folder / "known" for folder in installed("hypotheses") if known == HYPOTHESES / "known")]
+    return next((folder for folder in places if folder.is_dir()), known)
+
+
 def program() -> str:
     """Return what starts the command line, as a person would type it: `python cli.py` in a clone."""
     return "python cli.py" if (PACKAGE.parent / "cli.py").is_file() else "ad-hypotheses"

@@ -32,6 +32,7 @@ from ad_hypotheses.known.calibration.record import Calibration
 from ad_hypotheses.known.calibration.trials import CalibrationTrial
 from ad_hypotheses.progress import Progress, duration
 from ad_hypotheses.storage.lock import held
+from ad_hypotheses.storage.places import known_hypotheses
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.evaluate.learners import counted
 from ad_hypotheses.studies.machine import keep_freed_memory
@@ -71,7 +72,7 @@ def calibrate(
         CheckpointError: A checkpoint is missing or damaged.
         HypothesisError: A hypothesis file lacks a claim.
     """
-    progress = progress or Progress()
+    progress, hypotheses = progress or Progress(), known_hypotheses(hypotheses)
     if scratch is None:
         with tempfile.TemporaryDirectory(prefix="ad-hypotheses-") as folder:
             place = Workplace(models, hypotheses, Scratch(Path(folder)))
