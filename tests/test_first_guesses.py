@@ -14,6 +14,7 @@ from transformer_lens import patching
 from transformer_lens import utilities as utils
 
 import ad_hypotheses as adh
+from ad_hypotheses.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +169,148 @@ def test_20_how_large_it_is(model):
     assert model.cfg.n_params == sum(weight.numel() for weight in model.parameters())
     assert "bandit" in repr(model)
     assert len(repr(model)) <= 200
+
+
+# twenty more, of a user of TransformerLens or nnsight, written down before they were tried
+
+
+def test_21_which_hooks_there_are(model):
+    assert "blocks.0.attn.hook_z" in model.hook_dict
+    assert "blocks.1.hook_resid_post" in model.hook_dict
+    assert repr(model).startswith("Model('bandit' of bandit: 2 layers")
+
+
+def test_22_a_name_that_is_nearly_right():
+    with pytest.raises(UserError, match="dark-room"):
+        adh.load("dark_room")
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    ["blocks.0.hook_resid_post", ["blocks.0.hook_resid_post"], lambda name: name == "blocks.0.hook_resid_post"],
+    ids=["text", "list", "function"],
+)
+def test_23_only_some_activations(model, history, chosen):
+    _, cache = model.run_with_cache(history, names_filter=chosen)
+    assert list(cache.keys()) == ["blocks.0.hook_resid_post"]
+
+
+def test_24_hooks_that_stay_until_they_are_reset(model, history, logits_and_cache):
+    model.add_hook("blocks.1.attn.hook_z", lambda z, hook: z * 0)
+    assert (model(history) - logits_and_cache[0]).abs().max() > 0.01
+    model.reset_hooks()
+    assert_close(model(history), logits_and_cache[0])
+
+
+def test_25_hooks_of_torch(model, history):
+    shapes = []
+    handle = model.blocks[0].mlp.register_forward_hook(lambda module, given, made: shapes.append(made.shape))
+    model(history)
+    handle.remove()
+    assert shapes == [(3, 100, model.cfg.d_model)]
+
+
+def test_26_a_trace(model, history):
+    with pytest.raises(AttributeError, match=r"no 'trace'.*run_with_cache\(history\)"), model.trace(history):
+        pass
+
+
+def test_27_one_row_without_its_batch(model, history):
+    _, cache = model.run_with_cache(history[0])
+    assert cache.remove_batch_dim()["pattern", 1].shape == (model.cfg.n_heads, 100, 100)
+
+
+def test_28_gradients(model, history):
+    model(history, return_type="loss").backward()
+    assert model.blocks[0].attn.W_Q.grad.abs().sum() > 0
+    model.zero_grad()
+    gradients = {}
+    model.reset_hooks()
+    model.add_hook("blocks.0.hook_resid_post", lambda g, hook: gradients.update({hook.name: g}), dir="bwd")
+    model(history, return_type="loss").backward()
+    model.reset_hooks()
+    model.zero_grad()
+    assert gradients["blocks.0.hook_resid_post"].shape == (3, 100, model.cfg.d_model)
+
+
+def test_29_stop_at_a_layer(model, history, logits_and_cache):
+    assert_close(model(history, stop_at_layer=1), logits_and_cache[1]["resid_pre", 1])
+    assert_close(model(history, stop_at_layer=2), logits_and_cache[1]["resid_post", 1])
+    with pytest.raises(UserError, match="stop_at_layer is 3, but there are 2 layers"):
+        model(history, stop_at_layer=3)
+
+
+def test_30_what_each_head_writes(model, history):
+    model.set_use_attn_result(True)
+    _, cache = model.run_with_cache(history)
+    written = cache["result", 0]
+    assert_close(written.sum(2) + model.b_O[0], cache["attn_out", 0], atol=1e-5, rtol=0)
+
+
+def test_31_what_it_would_do_in_words(model, logits_and_cache):
+    words = model.to_string(logits_and_cache[0].argmax(-1)[0])
+    assert words.split()[0] in " ".join(model.task.action_names)
+    assert model.to_string([[0], [1]]) == [model.task.action_names[0], model.task.action_names[1]]
+    with pytest.raises(UserError, match="actions 0 to 4"):
+        model.to_string([5])
+
+
+def test_32_the_first_steps(history):
+    assert history[:, :50].shape == (3, 50)
+    assert (history[1, 10:].actions == history.actions[1:2, 10:]).all()
+    with pytest.raises(IndexError, match=r"history\[:, 10:50\]"):
+        _ = history[:, ::2]
+
+
+def test_33_a_table_by_another_name(history):
+    with pytest.raises(AttributeError, match="Did you mean 'to_frame"):
+        history.to_df()
+    assert len(history.to_frame()) == 300
+
+
+def test_34_a_clean_and_a_corrupted_run(model, history):
+    corrupted = adh.edit(history, step=20, reward=1, then="nothing")
+    corrupted = adh.edit(corrupted, step=21, reward=0, then="nothing")
+    effects = adh.patch(model, history, corrupted, nodes=["mlp(1)"], metric="kl")
+    differs = ((corrupted.rewards != history.rewards)[:, :99]).any(axis=1)
+    assert effects.rows == differs.sum()
+    with pytest.raises(UserError, match="the two histories show the same at every step"):
+        adh.patch(model, history, history)
+    with pytest.raises(UserError, match="must have the same rows, steps and channels"):
+        adh.patch(model, history, history[:1])
+    with pytest.raises(UserError, match=r"give a Pair, ad_hypotheses.counterfactual\(name, history\)"):
+        adh.patch(model, history)
+
+
+def test_35_the_runs_of_a_pair(history):
+    pair = adh.counterfactual("rewards-swapped", history)
+    for name, meant in (("clean", "reference"), ("corrupted", "donor")):
+        with pytest.raises(AttributeError, match=f"a Pair has no '{name}'. Write {meant}"):
+            getattr(pair, name)
+
+
+def test_36_the_model_beside_the_claim(model):
+    study = adh.scrub("win_stay", model, rows=4, pool=16, quick=True)
+    assert (study.model, study.rows) == ("bandit", 4)
+
+
+def test_37_a_measure_of_ones_own(model, history):
+    pair = adh.counterfactual("rewards-swapped", history)
+    with pytest.raises(UserError, match=r"`metric` is a function.*loss, kl.*run_with_hooks"):
+        adh.patch(model, pair, metric=lambda logits: logits[:, -1, 0].mean())
+
+
+def test_38_the_last_step_is_usual(model, history):
+    assert adh.attribution(model, history[0]) == adh.attribution(model, history[0], step=99)
+    assert adh.attribution(model, history[0]) != adh.attribution(model, history[0], step=98)
+
+
+def test_39_where_the_last_step_looks(model, history):
+    assert len(adh.attention(model, history[0]).to_frame()) == 100
+
+
+def test_40_save_and_plot(model, history):
+    parts = adh.attribution(model, history[0])
+    for name, meant in (("save", r"write\(\"reports\"\)"), ("plot", r"write\(\"reports\"\)"), ("to_df", "to_frame")):
+        with pytest.raises(AttributeError, match=f"an? Attribution has no '{name}'. Write {meant}"):
+            getattr(parts, name)

@@ -334,6 +334,30 @@ class HookedADTransformer(ADTransformer, LensModel):
         self.setup()
         self.name = ""  # which `setup` leaves to the modules inside
 
+    def forward(self, *args: Any, stop_at_layer: int | None = None, **kwargs: Any) -> Any:
+        """Return the logits as :meth:`ADTransformer.forward` does, or the residual stream that a layer reads.
+
+        Args:
+            *args: As there.
+            stop_at_layer: None for the logits, else the layer, from 0 or, negative, from the end.
+            **kwargs: As there.
+
+        Raises:
+            UserError: There is no such layer.
+        """
+        if stop_at_layer is None:
+            return super().forward(*args, **kwargs)
+        n_layers = self.shape.n_layers
+        if not -n_layers <= stop_at_layer <= n_layers:
+            raise UserError(f"stop_at_layer is {stop_at_layer}, but there are {n_layers} layers, from 0.")
+        layer = stop_at_layer + n_layers * (stop_at_layer < 0)
+        last = layer == n_layers
+        name = f"blocks.{layer - last}.hook_resid_{'post' if last else 'pre'}"
+        seen: list[Tensor] = []
+        with self.hooks(fwd_hooks=[(name, lambda x, hook: seen.append(x))]):  # type: ignore[func-returns-value]
+            super().forward(*args, **kwargs)
+        return seen[0]
+
     def to(self, *args: Any, **kwargs: Any) -> HookedADTransformer:
         """Move or cast the weights, and tell TransformerLens where they are."""
         super().to(*args, **kwargs)

@@ -113,7 +113,8 @@ class History:
     def __getattr__(self, name: str) -> Any:
         """Say what is meant, where an attribute does not exist."""
         known = [known for known in {*dir(type(self)), *self.__dataclass_fields__} if not known.startswith("_")]
-        hint = "" if name.startswith("_") else did_you_mean(name, known)
+        name_meant = "to_frame" if name in ("df", "to_df", "to_pandas") else name
+        hint = "" if name.startswith("_") else did_you_mean(name_meant, known)
         if hint and callable(getattr(type(self), hint.split("'")[1], None)):
             hint = hint.replace("'?", "()'?")
         raise AttributeError(f"a History has no {name!r}.{hint}")
@@ -174,12 +175,18 @@ class History:
 
         return frame(self)
 
-    def __getitem__(self, rows: int | slice | np.ndarray) -> History:
+    def __getitem__(self, rows: int | slice | np.ndarray | tuple[Any, slice]) -> History:
         """Return the histories at `rows`: a number, a slice, or an array of numbers or booleans.
 
+        Behind a comma stands a range of steps: `history[:8, :50]`.
+
         Raises:
-            IndexError: There is no such row.
+            IndexError: There is no such row, or steps are not a plain slice.
         """
+        if isinstance(rows, tuple):
+            if len(rows) != 2 or not isinstance(rows[1], slice) or rows[1].step is not None:
+                raise IndexError("give rows, or rows and a range of steps: history[3], history[:8], history[:, 10:50].")
+            return self[rows[0]].window(rows[1].start, rows[1].stop)
         if isinstance(rows, int | np.integer) and not isinstance(rows, bool):
             if not -self.n_rows <= rows < self.n_rows:
                 raise IndexError(f"there is no history {rows}: there are {self.n_rows}, from 0.")

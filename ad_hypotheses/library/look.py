@@ -14,7 +14,9 @@ from ad_hypotheses.studies.look import AttentionPattern, Attribution, attend, at
 _exact_copies: WeakKeyDictionary[Model, tuple[tuple[tuple[int, int], ...], Model]] = WeakKeyDictionary()
 
 
-def attribution(model: Model | str | Path, history: History, step: int, of: str | int | None = None) -> Attribution:
+def attribution(
+    model: Model | str | Path, history: History, step: int = -1, of: str | int | None = None
+) -> Attribution:
     """Return what every writer adds to a logit at one step, exactly: the parts sum to it.
 
     The direct way alone counts: what a head writes for later parts to read shows in those.
@@ -22,7 +24,7 @@ def attribution(model: Model | str | Path, history: History, step: int, of: str 
     Args:
         model: The model, or its name.
         history: One history.
-        step: Number of the step; negative counts from the end.
+        step: Number of the step; negative counts from the end, and the last is usual.
         of: A logit, `"right"`, or the difference of two, `"right - down"`, by names or numbers of actions; None for the
             logit of the action that was taken.
 
@@ -40,13 +42,13 @@ def attribution(model: Model | str | Path, history: History, step: int, of: str 
     return attribute(_exact(model), model.task, model.name, history, step, of)
 
 
-def attention(model: Model | str | Path, history: History, step: int) -> AttentionPattern:
+def attention(model: Model | str | Path, history: History, step: int = -1) -> AttentionPattern:
     """Return where every head looks at one step: its weights over the steps up to it, with their roles.
 
     Args:
         model: The model, or its name.
         history: One history.
-        step: Number of the step that looks; negative counts from the end.
+        step: Number of the step that looks; negative counts from the end, and the last is usual.
 
     Raises:
         DataError: There is more than one history, or no such step.

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from ad_hypotheses.distill.checkpoint import CARD, Checkpoint
 from ad_hypotheses.distill.checkpoint import load as load_checkpoint
@@ -20,7 +22,12 @@ from ad_hypotheses.storage.reading import read_text
 from ad_hypotheses.studies.data import chosen_data, histories
 from ad_hypotheses.tasks.task import Task
 
-ELSEWHERE = {"generate": "let it live in its tasks: ad_hypotheses.rollout(model, tasks=8)"}
+ELSEWHERE = {
+    "generate": "let it live in its tasks: ad_hypotheses.rollout(model, tasks=8)",
+    "trace": "TransformerLens's names are: model.run_with_cache(history), model.run_with_hooks(history, fwd_hooks=[])",
+    "tokenizer": "its tokens are steps of a history: model.to_str_tokens(history)",
+    "predict": "call it: model(history) are logits of the next action, ad_hypotheses.rollout(model) lets it act",
+}
 
 
 class Model(HookedADTransformer):
@@ -134,6 +141,26 @@ class Model(HookedADTransformer):
                 f"there is no action {action!r}.{did_you_mean(action, names)} {self.task.name} has: {', '.join(names)}."
             )
         return names.index(action)
+
+    def to_string(self, actions: Any) -> str | list[str]:
+        """Return the names of actions: a text for one row of them, a list of texts for several.
+
+        Raises:
+            UserError: There is no such action.
+
+        Example:
+            >>> import ad_hypotheses as adh
+            >>> model = adh.load("dark-room")
+            >>> model.to_string([1, 1, 4])
+            'up up right'
+        """
+        numbers = np.asarray(actions.cpu() if isinstance(actions, Tensor) else actions)
+        if numbers.ndim > 1:
+            return [str(self.to_string(row)) for row in numbers]
+        names = self.task.action_names
+        if ((numbers < 0) | (numbers >= len(names))).any():
+            raise UserError(f"{self.task.name} has the actions 0 to {len(names) - 1}, and not all of these are.")
+        return " ".join(names[number] for number in np.atleast_1d(numbers))
 
     def __getattr__(self, name: str) -> Any:
         if name in ELSEWHERE:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ad_hypotheses.causal.metrics import METRICS
+from ad_hypotheses.errors import DataError
+from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.library.data import Pair
 from ad_hypotheses.library.listening import listening
@@ -17,7 +20,8 @@ from ad_hypotheses.studies.patch.study import patch_pair
 
 def patch(
     model: Model | str | Path,
-    pair: Pair,
+    pair: Pair | History,
+    donor: History | None = None,
     *,
     edges: str | Sequence[str] = (),
     nodes: str | Sequence[str] = (),
@@ -38,7 +42,9 @@ def patch(
 
     Args:
         model: The model, or its name.
-        pair: Histories and their donors, from :func:`counterfactual`.
+        pair: Histories and their donors, from :func:`counterfactual`; or the histories alone.
+        donor: As many histories whose parts take the place of theirs, where no pair is given: a clean and a corrupted
+            one, or one before and after :func:`edit`.
         edges: `"all"` (which is meant where nothing is selected), or texts like `"head(0, 1) -> mlp(1)"`.
         nodes: Texts like `"head(0, 1)"`: replaced for all that read them.
         paths: Texts like `'embed("reward") -> head(0, 1).v -> logits'`.
@@ -57,7 +63,7 @@ def patch(
 
     Raises:
         HypothesisError: A text is not a part of the model, or the claim does not fit.
-        DataError: A metric does not exist, or not for this pair.
+        DataError: A metric does not exist, or not for this pair, or two histories do not go together.
         CapacityError: Not even one history fits into memory.
 
     Example:
@@ -68,6 +74,12 @@ def patch(
         >>> list(effects.to_frame()["patch"].unique())
         ['mlp(1)', 'head(0, 0)']
     """
+    pair = _pair(pair, donor)
+    if callable(metric):
+        raise DataError(
+            f"`metric` is a function, but effects are measured by name: {', '.join(METRICS)}. "
+            "For a measure of your own put hooks: model.run_with_hooks(history, fwd_hooks=[...])."
+        )
     checkpoint = loaded(model).checkpoint
     texts = {"edges": _texts(edges), "nodes": _texts(nodes), "paths": _texts(paths)}
     if not any(texts.values()):
@@ -83,6 +95,22 @@ def patch(
     selection = Selection(**texts, written=written, read=read)
     with listening(progress) as listener:
         return patch_pair(checkpoint, pair, selection, settings, hypothesis, listener)
+
+
+def _pair(pair: Pair | History, donor: History | None) -> Pair:
+    """Return what was given as a pair.
+
+    Raises:
+        DataError: Histories have no donors, or a pair has two.
+    """
+    if isinstance(pair, Pair) and donor is None:
+        return pair
+    if isinstance(pair, History) and isinstance(donor, History):
+        return Pair.of(pair, donor)
+    raise DataError(
+        "give a Pair, ad_hypotheses.counterfactual(name, history), or two Histories: those that are run, and those "
+        "whose parts take their place (`donor`)."
+    )
 
 
 def _texts(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -31,8 +31,8 @@ def kept() -> Kept:
 
 def scrub(
     hypothesis: Hypothesis | str | Path,
-    *,
     model: Model | str | Path | None = None,
+    *,
     controls: Sequence[Hypothesis] | None = None,
     against: Sequence[Hypothesis] | None = None,
     rows: int | None = None,

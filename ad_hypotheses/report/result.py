@@ -7,11 +7,20 @@ import json
 from html import escape
 from typing import Any, Self
 
-from ad_hypotheses.errors import DataError
+from ad_hypotheses.errors import DataError, did_you_mean
 from ad_hypotheses.evidence.plain_data import build, plain
 from ad_hypotheses.storage.reading import parse_json
 
 LINE = 200  # characters
+TAUGHT_ELSEWHERE = {
+    "save": 'write("reports") for its report and its record, or to_json()',
+    "plot": 'write("reports"), which draws the pictures of its report; a notebook shows a table',
+    "summary": "to_frame()",
+    "to_df": "to_frame()",
+    "to_pandas": "to_frame()",
+    "clean": "reference",
+    "corrupted": "donor",
+}  # names that other libraries taught
 ROWS, COLUMNS, CELL = 24, 12, 60  # of the table in a notebook: lines, columns, characters
 
 
@@ -43,8 +52,15 @@ class Result:
         """
         try:
             return build(cls, parse_json(text))  # type: ignore[no-any-return]
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except ValueError as error:
             raise DataError(f"`text` does not hold what a {cls.__name__} holds: {error}.") from error
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what is meant, where an attribute does not exist."""
+        known = [known for known in {*dir(type(self)), *self.__dataclass_fields__} if not known.startswith("_")]  # type: ignore[attr-defined]
+        meant = TAUGHT_ELSEWHERE.get(name)
+        hint = "" if name.startswith("_") else f" Write {meant}." if meant else did_you_mean(name, known)
+        raise AttributeError(f"a {type(self).__name__} has no {name!r}.{hint}")
 
     def __repr__(self) -> str:
         line = " ".join(f"{type(self).__name__}({self.headline})".split())

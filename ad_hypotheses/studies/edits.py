@@ -48,6 +48,25 @@ class Pair(Result):
     name: str = ""
     towards: Mapping[str, Bool[np.ndarray, "row step action"]] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, reference: History, donor: History, words: str = "as given") -> Pair:
+        """Pair histories row by row with others; rows that show the same are left out.
+
+        Raises:
+            DataError: There are not as many rows and steps, the two show other things, or no row differs.
+        """
+        if (reference.shape, reference.channels) != (donor.shape, donor.channels):
+            raise DataError(
+                f"{reference!r} and {donor!r} are no pair: they must have the same rows, steps and channels."
+            )
+        differs = (reference.observations != donor.observations).any(axis=-1)
+        for before in ("previous_actions", "previous_rewards"):
+            differs |= getattr(reference, before) != getattr(donor, before)
+        rows = np.flatnonzero(differs.any(axis=1))
+        if not len(rows):
+            raise DataError("the two histories show the same at every step: there is nothing to patch.")
+        return cls(reference[rows], donor[rows], differs[rows].argmax(axis=1), rows, words, "given")
+
     @property
     def headline(self) -> str:
         """What was changed, in how many histories and from which step on."""
