@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from make_study import dark_room_study
 from torch.testing import assert_close
 
 import ad_hypotheses as adh
@@ -414,3 +415,15 @@ def test_training_without_a_folder_writes_nothing(tmp_path, monkeypatch, sketche
     kept = adh.train(config, "kept")
     assert kept.sha256 == trained.sha256 == adh.load("kept").sha256
     assert json.loads((tmp_path / "kept" / "record.json").read_text())["weights_sha256"] == kept.sha256
+
+
+def test_a_study_says_why_and_what_its_hypothesis_lacks():
+    study = dark_room_study()
+    claim = study.claims[0]
+    assert (study.reason, study.warnings, study.undeclared) == (claim.reason, claim.warnings, claim.undeclared)
+    frame = study.to_frame("undeclared")
+    arrows = claim.undeclared.arrows
+    assert frame[["source", "target", "share"]].to_dict("list") == {
+        name: [getattr(arrow, name) for arrow in arrows] for name in ("source", "target", "share")
+    }
+    assert set(frame["claim"]) == {claim.name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.check import outline
 from ad_hypotheses.language.declared import missing_arrows, with_arrows
+from ad_hypotheses.studies.scrub import undeclared as ranking
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, prepare, reference_histories
+from ad_hypotheses.studies.scrub.kept import Kept, Remembered
 from ad_hypotheses.studies.scrub.study import run_studies
 from ad_hypotheses.studies.scrub.undeclared import sizes_of
 
@@ -133,7 +136,7 @@ def test_the_bandit_claim_without_direct_arrows_gets_both_from_one_attribution()
         ("reflex", "reward_blind", ('embed("reward")', "urge"), "def urge(last, reward):"),
     ],
 )
-def test_the_arrow_that_a_known_network_has_and_a_claim_lacks_comes_first(network, name, arrow, signature):
+def test_the_arrow_that_a_known_network_has_and_a_claim_lacks_comes_first(network, name, arrow, signature, monkeypatch):
     known = KNOWN[network]
     settings = ScrubSettings(rows=30, pool=32, data=("source",), passes=1, rollouts=0, rivals=False)
     study = prepare(claims_by_name(known)[name].hypothesis, (), load(known.model, MODELS), settings)
@@ -151,6 +154,13 @@ def test_the_arrow_that_a_known_network_has_and_a_claim_lacks_comes_first(networ
         assert undeclared.fidelity_after > 0.99, "with the arrow that was taken away nothing is lost"
     else:
         assert not undeclared.arrows[0].from_node
+    counted, kept = [], Kept()
+    monkeypatch.setattr(ranking, "sizes_of", lambda *rest: counted.append(1) or sizes_of(*rest))
+    refuted, how = SimpleNamespace(verdict="refuted"), (settings.options, settings.seed)
+    for _ in range(2):  # what does not change with features is worked out once in a process
+        again = ranking.undeclared_arrows(study.claims[0].measured, refuted, *how, lambda ground: Remembered(kept, ""))
+        assert again == undeclared
+    assert counted == [1]
 
 
 def test_nothing_is_looked_for_where_a_supported_claim_keeps_everything():

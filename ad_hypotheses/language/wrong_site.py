@@ -83,10 +83,11 @@ def _tells_more(control: Int[np.ndarray, "row ..."], claim: Int[np.ndarray, "row
         wide, narrow = (control, claim) if control.ndim > claim.ndim else (claim, control)
         narrow = np.broadcast_to(narrow[:, None], wide.shape)
         control, claim = (wide, narrow) if control.ndim > claim.ndim else (narrow, wide)
-    codes = [np.unique(labels, return_inverse=True)[1].ravel() for labels in (control, claim)]
-    n_control, n_claim = (int(code.max()) + 1 for code in codes)
-    n_both = len(np.unique(codes[0].astype(np.int64) * n_claim + codes[1]))
-    return n_both == n_control > n_claim
+    control, claim = control.ravel(), claim.ravel()  # numbers from 0
+    n_control, n_claim = (np.count_nonzero(np.bincount(labels)) for labels in (control, claim))
+    of_class = np.zeros(int(control.max()) + 1, dtype=np.int64)
+    of_class[control] = claim
+    return bool(n_control > n_claim and (of_class[control] == claim).all())
 
 
 def _places(sites: Iterable[tuple[Part, ...]]) -> set[tuple[object, ...]]:

@@ -197,10 +197,13 @@ def prepare(
     bound_claims = []
     for kind_of_claim, claim in claims:
         of_claim = grounds if kind_of_claim == "hypothesis" else grounds[:1]
-        bounds = {
-            ground.data: bind(claim, anatomy, ground.history, _roles(ground), settings.seed, world=world)
-            for ground in of_claim
-        }
+        # features are tried on changed histories of the first data set; those of a claim that was moved were already
+        tried = claim is not hypothesis and claim.control_of is hypothesis
+        made = any(node.symmetry is not None for node in claim.nodes)
+        bounds = {}
+        for ground in of_claim:
+            again = made or (ground is grounds[0] and not tried)
+            bounds[ground.data] = bind(claim, anatomy, ground.history, _roles(ground), settings.seed, again, world)
         bound_claims.append(BoundClaim(kind_of_claim, bounds))
         refuse_untestable(bound_claims[-1].bound, grounds[0], settings.align)
         refuse_options(bound_claims[-1].bound, settings.shared, settings.findings is not None)
@@ -218,7 +221,9 @@ def _wrong_site_control(
     """Bind the first of some moved claims that is not finer than the claim itself and can be measured."""
     for control in moved:
         try:
-            bound = bind(control, claim.anatomy, ground.history, _roles(ground), seed, world=world)
+            bound = bind(
+                control, claim.anatomy, ground.history, _roles(ground), seed, again=bool(claim.made), world=world
+            )
             _refuse_too_many(bound, ground)
         except UserError:
             if not claim.made:  # else heads would have to read too many made rows, or actions had two names

@@ -77,9 +77,15 @@ def _donors(claim: Claim, study: Study) -> Rows:
             yield {"node": node.name, "class_size_up_to": size, "references": references}
 
 
+def _undeclared(claim: Claim, study: Study) -> Rows:
+    for arrow in () if claim.undeclared is None else claim.undeclared.arrows:
+        yield {name: getattr(arrow, name) for name in ("source", "target", "share", "size", "strong")}
+
+
 TABLES: dict[str, Callable[[Claim, Study], Rows]] = {
     "regimes": _regimes,
     "nodes": _nodes,
     "positions": _positions,
     "donors": _donors,
+    "undeclared": _undeclared,
 }

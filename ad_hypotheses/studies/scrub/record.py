@@ -170,6 +170,21 @@ class Study(Result):
         return self.claims[0].verdict
 
     @property
+    def reason(self) -> str:
+        """Why the verdict is what it is: one sentence with the figures that decided."""
+        return self.claims[0].reason
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was allowed but was hardly meant, and what could not be tested."""
+        return self.claims[0].warnings
+
+    @property
+    def undeclared(self) -> UndeclaredArrows | None:
+        """The strongest arrows that the hypothesis lacks, and what to paste; None where nothing is left to look for."""
+        return self.claims[0].undeclared
+
+    @property
     def recovered(self) -> Number:
         """Share of the loss that the hypothesis recovers, over all steps of the first data set."""
         return self.claims[0].regimes[0].recovered
@@ -191,6 +206,7 @@ class Study(Result):
         Args:
             of: `"regimes"`: figures of every data set and regime. `"nodes"`: of every node. `"positions"`: where
                 scrubbing did most harm. `"donors"`: how many references have a class of how many donors, by node.
+                `"undeclared"`: the strongest arrows that the hypothesis lacks.
 
         Raises:
             UserError: There is no such table.

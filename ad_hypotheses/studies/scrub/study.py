@@ -137,10 +137,12 @@ def run_studies(
                 _measure(study, ground, settings, scratch, n_boot, progress, kept)
         for study in (study for study in studies if study.attack is not None):
             study.challenge = _attacked(study, settings, scratch, progress)
-        return _judged(studies, settings, command, progress)
+        return _judged(studies, settings, command, progress, kept)
 
 
-def _judged(studies: Sequence[BoundStudy], settings: ScrubSettings, command: str, progress: Progress) -> list[Study]:
+def _judged(
+    studies: Sequence[BoundStudy], settings: ScrubSettings, command: str, progress: Progress, kept: Kept | None
+) -> list[Study]:
     """Judge what was measured, all claims together, and put records together."""
     family = [
         tested(claim.hypothesis.name or claim.bound.root, claim.hypothesis.accept, claim.measured)
@@ -155,7 +157,9 @@ def _judged(studies: Sequence[BoundStudy], settings: ScrubSettings, command: str
         undeclared = None
         if study.claims[0].kind != QUICK:
             progress.begin("screening undeclared arrows", 1)
-            undeclared = undeclared_arrows(study.claims[0].measured, of_study[0], settings.options, settings.seed)
+            memory_of = partial(_memory, study.checkpoint, settings=settings, kept=kept)
+            how = (settings.options, settings.seed, memory_of)
+            undeclared = undeclared_arrows(study.claims[0].measured, of_study[0], *how)
             progress.advance(1)
         records.append(_study(study, of_study, rivalries, undeclared, settings, command))
     return records
@@ -217,7 +221,7 @@ def _measure(
     resampling = Resampling.draw(learners, settings.passes, np.random.default_rng(settings.seed), n_boot)
     is_first = ground is study.grounds[0]
     of_data = data_key(study.checkpoint, ground, settings)
-    memory = None if kept is None else Remembered(kept, of_data)
+    memory = _memory(study.checkpoint, ground, settings, kept)
     store = store_in(scratch, "claims")
     for claim in study.claims:
         if ground.data not in claim.bounds:
@@ -292,6 +296,11 @@ def _measured(
 def _key(of_data: str, extent: Extent, of_claim: str) -> str:
     """Name of what was measured: changes with the weights, the data, the claim, the settings and the engine."""
     return hashlib.sha256(repr((of_data, extent, of_claim)).encode()).hexdigest()[:24]
+
+
+def _memory(checkpoint: Checkpoint, ground: Ground, settings: ScrubSettings, kept: Kept | None) -> Remembered | None:
+    """Return what this process measured already of a model on a data set."""
+    return None if kept is None else Remembered(kept, data_key(checkpoint, ground, settings))
 
 
 def data_key(checkpoint: Checkpoint, ground: Ground, settings: ScrubSettings) -> str:

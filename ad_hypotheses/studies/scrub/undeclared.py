@@ -8,7 +8,7 @@ arrow is an estimate; what the claim keeps with the strongest ones added is meas
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +25,8 @@ from ad_hypotheses.language.hypothesis import HISTORY, Hypothesis, Node
 from ad_hypotheses.language.write import NAMES_IN_USE
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim
 from ad_hypotheses.studies.scrub.claim_parts import UndeclaredArrow, UndeclaredArrows
+from ad_hypotheses.studies.scrub.ground import Ground
+from ad_hypotheses.studies.scrub.kept import Remembered, remembered
 from ad_hypotheses.studies.scrub.measure import SCRUBBED, fidelity_of
 
 METRIC = "kl"  # as fidelity has it: on every data set, and no cancellation hides in it
@@ -39,7 +41,11 @@ TIMES_DEARER = 4  # a pass with the arrows added is left out where it takes more
 
 
 def undeclared_arrows(
-    measured: Sequence[MeasuredClaim], judgement: Judgement, options: Options, seed: int
+    measured: Sequence[MeasuredClaim],
+    judgement: Judgement,
+    options: Options,
+    seed: int,
+    memory_of: Callable[[Ground], Remembered | None] = lambda ground: None,
 ) -> UndeclaredArrows | None:
     """Rank the arrows that a claim lacks where it fails most, and scrub it once more with the strongest added.
 
@@ -48,6 +54,7 @@ def undeclared_arrows(
         judgement: The verdict on it.
         options: Of the study.
         seed: Of the draws.
+        memory_of: What this process measured already on a data set: sizes change with the arrows, not with features.
 
     Returns:
         None where no regime counts, where a supported claim keeps all but a trifle, and where the claim declares
@@ -62,7 +69,12 @@ def undeclared_arrows(
     if not arrows:
         return None
     n_rows = min(MOST_ROWS, part.ground.n_references, max(1, POSITIONS // part.ground.history.n_steps))
-    sizes = sizes_of(arrows, part.ground.clean.twin.model, _pairs(part, n_rows, seed))
+    sizes = remembered(
+        memory_of(part.ground),
+        ("undeclared", n_rows, *((arrow.source, arrow.target, *map(str, arrow.edges)) for arrow in arrows)),
+        lambda: sizes_of(arrows, part.ground.clean.twin.model, _pairs(part, n_rows, seed)),
+        lambda sizes: sizes.nbytes,
+    )
     return _ranked(part, n_rows, arrows, sizes, options, seed)
 
 
