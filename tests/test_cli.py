@@ -314,6 +314,7 @@ def test_new_then_check(cli, workplace):
         "policy",
     ):
         assert fragment in ran.out
+    assert ran.out.count("not declared") == 1  # of the claim, not of its control again
 
 
 def test_new_for_a_model_passes_check_at_once(cli, workplace):

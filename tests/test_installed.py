@@ -71,6 +71,15 @@ def test_messages_say_what_to_type_there(installed, capsys):
     assert "train it first: ad-hypotheses train models/bandit" in run_main(("check", "win_stay"), capsys).err
 
 
+@pytest.mark.parametrize("typed", ["train models/bandit/config.yaml", "histories bandit", "train bandit.yaml"])
+def test_a_configuration_that_comes_with_the_package_is_named(installed, typed, capsys):
+    there = places.PACKAGE / "installed" / "models" / "bandit" / "config.yaml"
+    ran = run_main(typed.split(), capsys)
+    assert ran.code == 2
+    assert f"There is {there}: name that, or copy it." in ran.said
+    assert "There is" not in run_main(("train", "nowhere.yaml"), capsys).said
+
+
 def test_the_claims_about_known_networks_come_with_the_package(installed):
     shutil.copytree(ROOT / "models" / "known-win-stay", places.PACKAGE / "installed" / "models" / "known-win-stay")
     assert case_of("win-stay", places.MODELS, places.known_hypotheses()).truth.name == "truth"

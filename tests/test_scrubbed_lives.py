@@ -75,10 +75,10 @@ def test_the_last_step_alone_is_drawn_as_with_all_others(model, among):
 
 
 def test_a_scrubbed_model_lives_and_its_seed_decides_how(model, among, monkeypatch):
-    monkeypatch.setattr(model, "task", replace(model.task, horizon=12))
+    monkeypatch.setattr(model, "task", replace(model.task, horizon=4))
     scrubbed = little.scrubbed(model, among=among)
     lives = [adh.rollout(scrubbed, tasks=3, seed=seed) for seed in (1, 1, 2)]
-    assert lives[0].shape == (3, 12)
+    assert lives[0].shape == (3, 4)
     assert (lives[0].actions == lives[1].actions).all()
     assert (lives[0].actions != lives[2].actions).any()
     assert repr(scrubbed) == "ScrubbedModel(bandit scrubbed by little among 16 histories)"

@@ -90,7 +90,7 @@ def _show(claim: CheckedClaim, rows: int) -> None:
             say(console, f"warning: {alone}: nothing could be swapped there", "yellow")
     for warning in claim.warnings:
         say(console, f"warning: {warning}", "yellow")
-    if claim.undeclared:
+    if claim.undeclared and claim.control_of is None:  # a control lacks what its claim lacks
         arrows = ", ".join(claim.undeclared)
         say(console, f"not declared, so swapped: {arrows}; if one matters, make it a parameter of the node that reads")
 

@@ -20,6 +20,7 @@ from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import SOURCES, Source, make_source
 from ad_hypotheses.sources.variants import lived
+from ad_hypotheses.storage.places import models_folders
 from ad_hypotheses.storage.reading import read_file, read_text
 from ad_hypotheses.tasks import OTHERS, TASKS, Facts, Task, make_task, trust
 from ad_hypotheses.tasks.task import as_number
@@ -178,11 +179,19 @@ def read_yaml(path: Path, subject: str) -> Any:
     try:
         return load_yaml(read_text(path))
     except OSError as error:
-        raise ConfigError(f"cannot read {subject} {path}: {error.strerror}.") from error
+        raise ConfigError(f"cannot read {subject} {path}: {error.strerror}.{_of_that_name(path)}") from error
     except RecursionError as error:
         raise ConfigError(f"{path} is not valid YAML: it is nested too deeply.") from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
+
+
+def _of_that_name(path: Path) -> str:
+    """Say where there is a configuration of the model that a path seems to mean, if there is."""
+    names = dict.fromkeys((path.stem, path.parent.name))
+    places = [folder / name / "config.yaml" for folder in models_folders() for name in names]
+    there = next((place for place in places if place != path and place.is_file()), None)
+    return "" if there is None or path.exists() else f" There is {there}: name that, or copy it."
 
 
 def check_config(content: dict[str, Any], where: str, task_file: TaskFile = "trusted") -> Config:
