@@ -82,6 +82,7 @@ _ELSEWHERE = {
     "load_model": 'load("dark-room")',
     "from_pretrained": 'load("dark-room")',
     "generate": "rollout(model)",
+    "scrubbed": "ScrubbedModel(hypothesis, model)",
 }  # names that another library taught
 
 __all__ = [

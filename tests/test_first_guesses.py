@@ -314,3 +314,44 @@ def test_40_save_and_plot(model, history):
     for name, meant in (("save", r"write\(\"reports\"\)"), ("plot", r"write\(\"reports\"\)"), ("to_df", "to_frame")):
         with pytest.raises(AttributeError, match=f"an? Attribution has no '{name}'. Write {meant}"):
             getattr(parts, name)
+
+
+# what a newcomer met, away from a clone
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (lambda model, history: model.histories("4"), "`rows` is '4', but it must be a whole number"),
+        (lambda model, history: adh.scrub("win_stay", rows=10.5), r"`rows` is 10\.5, but it must be a whole number"),
+        (lambda model, history: adh.rollout(model, tasks=True), "`tasks` is True, but it must be a whole number"),
+        (lambda model, history: adh.evaluate(model, rollouts=2.0), r"`rollouts` is 2\.0, but it must be a whole"),
+        (
+            lambda model, history: adh.scrub(model, "win_stay"),
+            r"hypothesis comes first.*scrub\(hypothesis, model\)",
+        ),
+        (lambda model, history: adh.load("mimic"), r"mimic is a hypothesis: ad_hypotheses.scrub\('mimic'\)"),
+        (lambda model, history: adh.rollout("mimic"), r"mimic is a hypothesis: ad_hypotheses.scrub\('mimic'\)"),
+        (lambda model, history: model(history.actions), r"reads a History.*model.to_tokens\(history\); not a ndarray"),
+        (lambda model, history: adh.rollout(model, episodes=3), "^3 episodes: 300 steps do not fit"),
+        (lambda model, history: adh.edit(history, 5, action=1, then="model"), r"goes on: give `model`\.$"),
+    ],
+)
+def test_what_is_wrong_is_said(model, history, typed, message):
+    with pytest.raises(UserError, match=message):
+        typed(model, history)
+
+
+def test_a_size_lies_in_cfg(model):
+    with pytest.raises(AttributeError, match=r"no 'n_layers' of its own: model\.cfg\.n_layers is 2"):
+        _ = model.n_layers
+    with pytest.raises(AttributeError, match=r"ScrubbedModel\(hypothesis, model\)"):
+        _ = adh.scrubbed
+
+
+def test_the_nodes_that_matter_most(model, history):
+    effects = adh.patch(model, adh.counterfactual("rewards-swapped", history), nodes=["mlp(0)", "mlp(1)"], metric="kl")
+    top = effects.top(1)
+    frame = effects.to_frame()
+    assert len(top) == 1
+    assert abs(top["value"][0]) == frame[frame["regime"] == "all"]["value"].abs().max()

@@ -197,8 +197,7 @@ def test_sampling_is_from_the_models_distribution_after_a_prompt():
         (
             {"episodes": 7},
             CapacityError,
-            "0 episodes of prompt and 7 to play: 28 steps do not fit into the model's context of 24 steps, "
-            "6 episodes of 4.",
+            "7 episodes: 28 steps do not fit into the model's context of 24 steps, 6 episodes of 4.",
         ),
         ({"episodes": 3, "prompt": prompt_of(4)}, CapacityError, "4 episodes of prompt and 3 to play: 28 steps"),
         ({"episodes": 9, "memory": 7}, CapacityError, "memory = 7: 28 steps do not fit"),

@@ -343,8 +343,13 @@ class HookedADTransformer(ADTransformer, LensModel):
             **kwargs: As there.
 
         Raises:
-            UserError: There is no such layer.
+            UserError: There is no such layer, or something else than a history or tokens is given.
         """
+        if args and not isinstance(args[0], History | Tensor):
+            raise UserError(
+                f"the model reads a History, such as model.histories(8), or tokens, model.to_tokens(history); not a "
+                f"{type(args[0]).__name__}."
+            )
         if stop_at_layer is None:
             return super().forward(*args, **kwargs)
         n_layers = self.shape.n_layers

@@ -132,7 +132,8 @@ def _check_room(model: ADTransformer, horizon: int, episodes: int, before: int, 
         raise UserError(f"memory is {memory}, but the model sees at least the episode it is in: give 1 or more.")
     seen = before + episodes if memory is None else min(memory, before + episodes)
     if model.shape.window is None and seen * horizon > model.shape.n_ctx:
-        reason = f"memory = {memory}" if memory is not None else f"{before} episodes of prompt and {episodes} to play"
+        to_play = f"{before} episodes of prompt and {episodes} to play" if before else f"{episodes} episodes"
+        reason = to_play if memory is None else f"memory = {memory}"
         raise CapacityError(
             f"{reason}: {seen * horizon} steps do not fit into the model's context of {model.shape.n_ctx} steps, "
             f"{model.shape.n_ctx // horizon} episodes of {horizon}.\n"

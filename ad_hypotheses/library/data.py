@@ -13,6 +13,7 @@ from ad_hypotheses.distill.config import Config
 from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
+from ad_hypotheses.library.arguments import require_whole
 from ad_hypotheses.library.model import Model, loaded
 from ad_hypotheses.library.scrub import model_of
 from ad_hypotheses.library.scrubbed import ScrubbedModel
@@ -194,6 +195,7 @@ def rollout(
     lived = _whose_tasks(actor, model)
     config: Config = lived.config
     n_episodes = config.kept_episodes if episodes is None else episodes
+    require_whole(tasks=tasks, episodes=episodes, seed=seed)
     for parameter, number in (("tasks", tasks), ("episodes", n_episodes)):
         if number < 1:
             raise UserError(f"`{parameter}` is {number}, but it must be at least 1.")

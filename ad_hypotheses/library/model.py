@@ -15,8 +15,10 @@ from ad_hypotheses.distill.checkpoint import CARD, Checkpoint
 from ad_hypotheses.distill.checkpoint import load as load_checkpoint
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.lens import HookedADTransformer
-from ad_hypotheses.errors import UserError, did_you_mean
+from ad_hypotheses.errors import CheckpointError, UserError, did_you_mean
 from ad_hypotheses.language.history import History
+from ad_hypotheses.language.load import places
+from ad_hypotheses.library.arguments import require_whole
 from ad_hypotheses.library.listening import listening
 from ad_hypotheses.storage.reading import read_text
 from ad_hypotheses.studies.data import chosen_data, histories
@@ -106,6 +108,7 @@ class Model(HookedADTransformer):
             >>> adh.load("bandit").histories(3).actions.shape
             (3, 100)
         """
+        require_whole(rows=rows, seed=seed)
         (name, *others) = chosen_data(data, self.task, self.config.kept_episodes)
         if others:
             raise UserError(f"`data` is {data!r}, but these are {1 + len(others)} data sets: name one.")
@@ -165,6 +168,9 @@ class Model(HookedADTransformer):
     def __getattr__(self, name: str) -> Any:
         if name in ELSEWHERE:
             raise AttributeError(f"a model has no {name!r}: {ELSEWHERE[name]}.")
+        config = self.__dict__.get("cfg")
+        if config is not None and not name.startswith("_") and name in vars(config):
+            raise AttributeError(f"a model has no {name!r} of its own: model.cfg.{name} is {getattr(config, name)!r}.")
         return super().__getattr__(name)
 
     def __repr__(self) -> str:
@@ -194,7 +200,12 @@ def load(name: str | Path, device: str = "cpu") -> Model:
         >>> adh.load("bandit")
         Model('bandit' of bandit: 2 layers, 4 heads, width 32, context 100 steps, 29,093 parameters)
     """
-    return Model(load_checkpoint(name, device=device))
+    try:
+        return Model(load_checkpoint(name, device=device))
+    except CheckpointError as error:
+        if not places(Path(name)):
+            raise
+        raise CheckpointError(f"{error}\n  {name} is a hypothesis: ad_hypotheses.scrub({str(name)!r}).") from error
 
 
 def loaded(model: Model | str | Path) -> Model:

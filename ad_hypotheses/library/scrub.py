@@ -12,6 +12,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import chosen
 from ad_hypotheses.language.load import load as load_hypotheses
+from ad_hypotheses.library.arguments import require_whole
 from ad_hypotheses.library.listening import listening
 from ad_hypotheses.library.model import Model, loaded
 from ad_hypotheses.studies.data import EDITED, OWN, SOURCE
@@ -99,6 +100,7 @@ def scrub(
         >>> list(study.to_frame("nodes")["node"])
         ['last', 'rule', 'choice']
     """
+    require_whole(rows=rows, passes=passes, pool=pool, seed=seed, rollouts=rollouts, findings=findings)
     claims = claims_of(hypothesis, name, controls)
     chosen_model = model_of(claims[0], model)
     how: dict[str, Any] = {"tasks": tasks, "others": others, "align": align, "shared": shared, "seed": seed}
@@ -177,6 +179,8 @@ def claims_of(
     """
     if isinstance(hypothesis, Hypothesis):
         return [hypothesis, *(controls or ())]
+    if isinstance(hypothesis, Model):
+        raise HypothesisError("the hypothesis comes first, and then the model: scrub(hypothesis, model).")
     if not isinstance(hypothesis, str | Path):
         raise HypothesisError(
             f"`hypothesis` is a {type(hypothesis).__name__}, but it must be a Hypothesis, or the name of a file that "

@@ -12,6 +12,7 @@ from ad_hypotheses.distill.config import Config, check_config, read_config
 from ad_hypotheses.known.calibration.jobs import FULL, QUICK
 from ad_hypotheses.known.calibration.record import Calibration
 from ad_hypotheses.known.calibration.study import calibrate as calibrate_all
+from ad_hypotheses.library.arguments import require_whole
 from ad_hypotheses.library.listening import listening
 from ad_hypotheses.library.model import Model
 from ad_hypotheses.storage.places import HYPOTHESES, MODELS
@@ -137,6 +138,7 @@ def evaluate(
         >>> [model.name for model in evaluation.models]
         ['bandit']
     """
+    require_whole(rollouts=rollouts, seed=seed)
     given = [models] if isinstance(models, Model | str | Path) else list(models)
     choices: list[CheckpointChoice] = []
     for model in given:

@@ -207,7 +207,7 @@ def _checked(
     elif observation is not None and then != "nothing":
         problem = "an agent is where its world has put it: give `observation` only with then='nothing'."
     elif then == "model" and model is None:
-        problem = "then='model' needs a model that goes on: give `model`, a checkpoint."
+        problem = "then='model' needs a model that goes on: give `model`."
     elif then != "nothing" and (lacking := lacks_whole_lives(task, history)):
         problem = (
             f"these histories cannot be lived again: {lacking}. Use then='nothing', or histories from `histories`."

@@ -160,11 +160,18 @@ class PatchStudy(Result):
         return patch_table(self)
 
     def top(self, n: int = 20) -> Any:
-        """Return the edges that matter most to the first metric over all steps, as a pandas.DataFrame."""
-        names = [edge.name for edge in self.strongest(n)]
+        """Return the edges that matter most to the first metric over all steps, as a pandas.DataFrame.
+
+        Where no edges were patched: the nodes and paths.
+        """
         table = self.to_frame()
         table = table[(table["metric"] == self.metrics[0]) & (table["regime"] == "all")]
-        return table[table["kind"] == "edge"].set_index("patch").loc[names].reset_index()
+        edges = table[table["kind"] == "edge"]
+        if edges.empty:
+            order = table["value"].abs().sort_values(ascending=False, kind="stable").index
+            return table.loc[order].head(n).reset_index(drop=True)
+        names = [edge.name for edge in self.strongest(n)]
+        return edges.set_index("patch").loc[names].reset_index()
 
     def graph(self, n: int = 20) -> Any:
         """Return the edges that matter most as a networkx.DiGraph between components.
