@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     keep_freed_memory()
     checkpoint = load(options.model, MODELS)
-    task, history = checkpoint.config.make_task(), reference_histories(checkpoint, ScrubSettings(rows=options.rows))
+    task, history = checkpoint.experiment.task, reference_histories(checkpoint, ScrubSettings(rows=options.rows))
     edges = all_edges(checkpoint.model.anatomy)[:: options.every]
     print(f"{checkpoint.name}: {len(edges)} edges, {history.n_steps} steps, best of {options.rounds} rounds")
     print(f"{'donors':20s} {'rows':>4s} {'shared':>7s} {'skipping them':>14s} {'all computed':>13s} {'ratio':>6s}")

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from ad_hypotheses.distill.checkpoint import Checkpoint, load
-from ad_hypotheses.distill.train import split
 from ad_hypotheses.errors import CapacityError, DataError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.studies import data
@@ -31,9 +30,9 @@ def alike(first: History, second: History, names: tuple[str, ...] = ARRAYS) -> b
 
 
 def test_source_lives_are_what_the_learners_of_the_training_would_live_next(tiny):
-    facts = {"goal": np.concatenate([pool["goal"] for pool in split(tiny.config)])}
+    facts = {"goal": np.concatenate([pool["goal"] for pool in tiny.experiment.split()])}
     rng = np.random.default_rng([tiny.config.histories.seed + 1_000_003, 3])
-    expected = tiny.config.live(spread(facts, 12, rng), rng)
+    expected = tiny.experiment.live(spread(facts, 12, rng), rng)
     dataset = histories(tiny, 12, seed=3, tasks="all")
     assert alike(dataset.history, expected)
     assert np.array_equal(dataset.history.task["goal"], expected.task["goal"])
@@ -47,7 +46,7 @@ def test_a_seed_decides_everything_and_tasks_are_those_asked_for(tiny, kind):
     assert alike(first, again)
     assert not alike(first, other, ("actions",))
     assert not alike(first, donors, ("actions",))
-    trained_on, held_out = ({tuple(goal) for goal in facts["goal"].tolist()} for facts in split(tiny.config))
+    trained_on, held_out = ({tuple(goal) for goal in facts["goal"].tolist()} for facts in tiny.experiment.split())
     assert {tuple(goal) for goal in first.task["goal"].tolist()} == held_out
     train = histories(tiny, 10, kind, tasks="train").history
     assert {tuple(goal) for goal in train.task["goal"].tolist()} <= trained_on
@@ -82,7 +81,7 @@ def test_progress_counts_steps_of_all_rows(tiny, monkeypatch):
 
 
 def test_a_list_of_data_sets_is_read_against_what_the_task_declares(tiny):
-    task, bandit = tiny.config.make_task(), make_task("bandit")
+    task, bandit = tiny.experiment.task, make_task("bandit")
     assert chosen_data("source", task, 6) == ("source",)
     assert chosen_data("own, edited,source,own", task, 6) == (
         "own",

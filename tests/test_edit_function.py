@@ -43,7 +43,7 @@ def again(task, history: History) -> History:
 
 
 def test_the_world_answers_another_action(tiny, lives):
-    task, history = tiny.config.make_task(), lives.history
+    task, history = tiny.experiment.task, lives.history
     changed = edit(history, 11, task, action="up")
     assert (changed.actions[:, 11] == 1).all()
     assert np.array_equal(np.delete(changed.actions, 11, axis=1), np.delete(history.actions, 11, axis=1))
@@ -55,7 +55,7 @@ def test_the_world_answers_another_action(tiny, lives):
 
 
 def test_a_model_goes_on(tiny, lives):
-    task, history = tiny.config.make_task(), lives.history
+    task, history = tiny.experiment.task, lives.history
     changed = edit(history, 11, task, action=1, reward=1.0, then="model", model=tiny)
     assert (changed.rewards[:, 11] == 1).all()
     assert same(changed.window(stop=11), history.window(stop=11), "observations", "rewards", "actions")
@@ -73,7 +73,7 @@ def test_a_model_goes_on(tiny, lives):
 
 
 def test_nothing_else_changes(tiny, lives):
-    task, history = tiny.config.make_task(), lives.history
+    task, history = tiny.experiment.task, lives.history
     changed = edit(history, 3, task, action="left", reward=1, observation=(4, 0), then="nothing")
     assert (changed.observations[:, 3] == [4, 0]).all()
     assert (changed.rewards[:, 3] == 1).all()
@@ -120,11 +120,11 @@ def test_pulls_that_come_later_keep_their_luck():
 )
 def test_what_cannot_be_changed_is_refused(tiny, lives, change, message):
     with pytest.raises(DataError, match=message):
-        edit(lives.history, **{"step": 3, "task": tiny.config.make_task(), **change})
+        edit(lives.history, **{"step": 3, "task": tiny.experiment.task, **change})
 
 
 def test_histories_without_facts_or_within_an_episode_are_not_lived_again(tiny, lives):
-    task = tiny.config.make_task()
+    task = tiny.experiment.task
     for history, message in (
         (replace(lives.history, task={}), "its histories come without facts"),
         (lives.history.window(3), "its histories are not of whole episodes of 8 steps"),
@@ -136,7 +136,7 @@ def test_histories_without_facts_or_within_an_episode_are_not_lived_again(tiny, 
 
 @pytest.mark.parametrize("name", ["goal-moved", "two-goals", "dead", "detour", "no-rewards"])
 def test_a_pair_is_matched_and_says_which_rows_it_has(tiny, lives, name):
-    task = tiny.config.make_task()
+    task = tiny.experiment.task
     pair = counterfactual(name, lives, task, seed=3)
     assert same(pair.reference, lives.history[pair.rows], "observations", "actions", "rewards", "learner")
     differs = tokens_differ(pair.reference, pair.donor)
@@ -146,7 +146,7 @@ def test_a_pair_is_matched_and_says_which_rows_it_has(tiny, lives, name):
 
 
 def test_a_pair_that_there_is_not_is_refused(tiny, lives):
-    task = tiny.config.make_task()
+    task = tiny.experiment.task
     with pytest.raises(ConfigError, match=r"there is no counterfactual 'goal-move'\. Did you mean 'goal-moved'"):
         counterfactual("goal-move", lives, task)
     unpaid = replace(lives.history, rewards=np.zeros_like(lives.history.rewards))

@@ -42,7 +42,9 @@ def config(**plan):
 
 
 def lives(rows: int = 6) -> History:
-    return config().live(config().make_task().sample_tasks(np.random.default_rng(0), rows), np.random.default_rng(1))
+    return config().experiment.live(
+        config().experiment.task.sample_tasks(np.random.default_rng(0), rows), np.random.default_rng(1)
+    )
 
 
 def overflowing() -> zoo.ADTransformer:
@@ -106,8 +108,8 @@ def attributed(model):
 
 
 def lived(model):
-    facts = config().make_task().sample_tasks(np.random.default_rng(0), 3)
-    return rollout(model, config().make_task(), facts, 2, np.random.default_rng(0))
+    facts = config().experiment.task.sample_tasks(np.random.default_rng(0), 3)
+    return rollout(model, config().experiment.task, facts, 2, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("ask", [whole_run, patched, attributed, lived])

@@ -50,11 +50,11 @@ TINY = {
 
 def lives(config: Config, rows: int, seed: int = 0) -> History:
     rng = np.random.default_rng(seed)
-    return config.live(config.make_task().sample_tasks(rng, rows), rng)
+    return config.experiment.live(config.experiment.task.sample_tasks(rng, rows), rng)
 
 
 def decided(history: History) -> np.ndarray:
-    return RULES["win-stay"].policy(history, check_config(TINY, "here").make_task())
+    return RULES["win-stay"].policy(history, check_config(TINY, "here").experiment.task)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def hand_set(truth):
     """The network whose weights were set by hand, which passes every interchange if interchanges are right."""
     known = KNOWN["win-stay"]
     config = known_config(known, ROOT / "models")
-    model, task = wired(known, config).model, config.make_task()
+    model, task = wired(known, config).model, config.experiment.task
     return Lesson.of(model, truth, lives(config, ROWS), lambda seen: RULES["win-stay"].policy(seen, task)), model
 
 
@@ -210,7 +210,7 @@ def test_what_the_claim_does_not_name_counts_where_the_network_uses_it(hand_set)
 def test_parts_that_cancel_each_other_are_found_by_independent_others_alone():
     known = KNOWN["win-stay-cancelling"]
     config = known_config(known, ROOT / "models")
-    model, task, history = wired(known, config).model, config.make_task(), lives(config, ROWS)
+    model, task, history = wired(known, config).model, config.experiment.task, lives(config, ROWS)
     claims = {claim.name: claim.hypothesis for claim in claims_of(known, CLAIMS)}
     rule = RULES[known.rule].policy(history, task)
     cancelled = prove(model, [claims["no_heads"]], history, rule)
@@ -230,7 +230,7 @@ def test_the_truth_of_a_trained_network_says_what_its_rule_does(known):
     config = known_config(known, ROOT / "models")
     history = lives(config, 32, seed=3)
     truth = claims_of(known, CLAIMS)[0].hypothesis
-    rule = RULES[known.rule].policy(history, config.make_task())
+    rule = RULES[known.rule].policy(history, config.experiment.task)
     np.testing.assert_allclose(truth.policy(history), rule, atol=1e-9)
 
 
@@ -283,7 +283,9 @@ def test_pairs_behave_alike_and_differ_inside(pair):
     for here in (one, other):
         known = KNOWN[here.name.removeprefix("known-")]
         claims = [claim.hypothesis for claim in claims_of(known, CLAIMS) if claim.name in ("truth", "elsewhere")]
-        found = prove(here.model, claims, history, RULES[known.rule].policy(history, here.config.make_task())).claims
+        found = prove(
+            here.model, claims, history, RULES[known.rule].policy(history, here.config.experiment.task)
+        ).claims
         assert found["truth"].recovered > LEAST
         assert found["elsewhere"].recovered < MOST
 
@@ -293,7 +295,7 @@ def test_pairs_behave_alike_and_differ_inside(pair):
 def test_what_is_true_of_a_trained_network_recovers_all_and_what_is_wrong_less(known):
     here = load(known.model, ROOT / "models")
     history = lives(here.config, 192, seed=6)
-    rule = RULES[known.rule].policy(history, here.config.make_task())
+    rule = RULES[known.rule].policy(history, here.config.experiment.task)
     claims = claims_of(known, CLAIMS)
     proof = prove(here.model, [claim.hypothesis for claim in claims], history, rule, seed=1)
     require_proof(known.model, proof)

@@ -87,7 +87,7 @@ TALLIES: dict[str, Callable[[list[tuple[int, float]], int], list[float]]] = {
 def test_rules_do_what_a_tally_by_hand_says(name: str) -> None:
     config = known_config(KNOWN[name], MODELS)
     history = random_histories(config, 4, np.random.default_rng(3))
-    task = config.make_task()
+    task = config.experiment.task
     found = RULES[name].policy(history, task)
     for row in range(history.n_rows):
         pulls = list(zip(history.actions[row].tolist(), history.rewards[row].tolist(), strict=True))
@@ -113,7 +113,7 @@ def test_rules_look_at_nothing_that_is_not_visible() -> None:
 def test_networks_compute_their_rules_on_thousands_of_random_histories(known: Known) -> None:
     config = known_config(known, MODELS)
     kept = load(known.model, MODELS).model
-    task, rng = config.make_task(), np.random.default_rng(8)
+    task, rng = config.experiment.task, np.random.default_rng(8)
     lived = random_histories(config, 64, rng)
     for history in (lived, at_random(rng, 2000, task.n_actions, lived.n_steps)):
         found = agreement(kept, known.rule, task, history)
@@ -153,7 +153,7 @@ def test_the_circuit_names_what_is_read_and_written() -> None:
 @by_name
 def test_rolled_out_networks_act_as_their_rules_do(known: Known) -> None:
     kept = load(known.model, MODELS)
-    task = kept.config.make_task()
+    task = kept.config.experiment.task
     facts = task.sample_tasks(np.random.default_rng(5), 64)
     history = rollout(kept.model, task, facts, 1, np.random.default_rng(6), sample=False)
     wanted = RULES[known.rule].policy(history, task)
@@ -228,10 +228,10 @@ def test_a_network_that_does_not_compute_its_rule_is_refused() -> None:
     known = KNOWN["win-stay"]
     config = known_config(known, MODELS)
     net, history = wired(known, config), random_histories(config, 16, np.random.default_rng(0))
-    require_agreement(known, agreement(net.model, known.rule, config.make_task(), history))
+    require_agreement(known, agreement(net.model, known.rule, config.experiment.task, history))
     with torch.no_grad():
         net.model.W_U[net.spaces["score"][2]] *= 1.01
-    found = agreement(net.model, known.rule, config.make_task(), history)
+    found = agreement(net.model, known.rule, config.experiment.task, history)
     with pytest.raises(DataError, match=r"known-win-stay does not compute win-stay: over 2,880 decisions .* 0\.0001"):
         require_agreement(known, found)
 

@@ -138,12 +138,12 @@ def test_rules_do_what_a_diary_says(known: Known) -> None:
     config = known_config(known, MODELS)
     history = random_histories(config, 5, np.random.default_rng(3))
     assert (history.rewards.sum(axis=1) > 0).sum() > 2
-    found = RULES[known.rule].policy(history, config.make_task())
+    found = RULES[known.rule].policy(history, config.experiment.task)
     for row in range(history.n_rows):
         diary = Diary([], [], None)
         for step in range(history.n_steps):
             diary.cells.append(tuple(history.observations[row, step].tolist()))
-            if step % config.make_task().horizon and diary.done[-1][1] > 0:
+            if step % config.experiment.task.horizon and diary.done[-1][1] > 0:
                 diary.goal = diary.cells[-1]
             weights = np.exp(SHARPNESS * np.array(DIARIES[known.rule](diary)))
             np.testing.assert_allclose(found[row, step], weights / weights.sum(), atol=1e-12)
@@ -160,7 +160,7 @@ def test_rules_look_at_nothing_that_is_not_visible(known: Known) -> None:
     observations[:, cut + 1 :] = history.observations[order, cut + 1 :]
     actions[:, cut:], rewards[:, cut:] = history.actions[order, cut:], 1.0
     changed = replace(history, observations=observations, actions=actions, rewards=rewards)
-    mine, other = (rule.policy(one, config.make_task()) for one in (history, changed))
+    mine, other = (rule.policy(one, config.experiment.task) for one in (history, changed))
     np.testing.assert_array_equal(mine[:, : cut + 1], other[:, : cut + 1])
     assert not np.allclose(mine[:, cut + 1 :], other[:, cut + 1 :])
 
@@ -169,11 +169,11 @@ def test_rules_look_at_nothing_that_is_not_visible(known: Known) -> None:
 def test_networks_compute_their_rules_on_thousands_of_random_decisions(known: Known) -> None:
     config = known_config(known, MODELS)
     history = random_histories(config, 120, np.random.default_rng(8))
-    found = agreement(load(known.model, MODELS).model, known.rule, config.make_task(), history)
+    found = agreement(load(known.model, MODELS).model, known.rule, config.experiment.task, history)
     assert (found.histories, found.decisions) == (360, 360 * 60)
     assert found.largest < 1e-6 < LARGEST
     assert found.argmax == 1
-    wanted = RULES[known.rule].policy(history, config.make_task())
+    wanted = RULES[known.rule].policy(history, config.experiment.task)
     assert wanted.min() < 0.15, "the rule is not indifferent"
     assert wanted.max() > 0.5
 
@@ -190,7 +190,7 @@ def test_networks_for_other_rooms_compute_the_same_rules(known: Known) -> None:
         }
     )
     history = random_histories(other, 8, np.random.default_rng(9))
-    assert agreement(wired(known, other).model, known.rule, other.make_task(), history).largest < 1e-5
+    assert agreement(wired(known, other).model, known.rule, other.experiment.task, history).largest < 1e-5
 
 
 @by_name
@@ -221,7 +221,7 @@ def test_decoys_are_read_by_nothing() -> None:
 @by_name
 def test_rolled_out_networks_act_as_their_rules_do(known: Known) -> None:
     kept = load(known.model, MODELS)
-    task = kept.config.make_task()
+    task = kept.config.experiment.task
     facts = task.sample_tasks(np.random.default_rng(5), 25)
     history = rollout(kept.model, task, facts, kept.config.kept_episodes, np.random.default_rng(6), sample=False)
     wanted = RULES[known.rule].policy(history, task)
@@ -252,7 +252,7 @@ def test_the_truth_is_the_rule(known: Known) -> None:
     config = known_config(known, MODELS)
     history = random_histories(config, 10, np.random.default_rng(2))
     said = claims_by_name(known)["truth"].hypothesis.policy(history)
-    np.testing.assert_allclose(said, RULES[known.rule].policy(history, config.make_task()), atol=1e-12)
+    np.testing.assert_allclose(said, RULES[known.rule].policy(history, config.experiment.task), atol=1e-12)
 
 
 @thinned(ROOMS, "gate", "reflex")

@@ -291,7 +291,7 @@ def test_tokens_have_texts(history):
 def shipped():
     """A trained model, and the first steps of two lives of its own."""
     checkpoint = load(str(MODELS / "dark-room"))
-    task = checkpoint.config.make_task()
+    task = checkpoint.experiment.task
     lives = rollout(checkpoint.model, task, {"goal": np.array([[4, 4], [2, 6]])}, 1, np.random.default_rng(0))
     return hooked(checkpoint.model), lives.window(0, 8)
 

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from ad_hypotheses.distill.config import Config, check_config
-from ad_hypotheses.distill.train import split, training_histories
+from ad_hypotheses.distill.train import training_histories
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import (
@@ -230,7 +230,7 @@ def test_recorded_histories_are_trained_on(tmp_path: Path) -> None:
     read = made.rows(np.arange(made.n_histories))
     assert (made.n_histories, made.n_steps) == (12, 4 * 6)
     assert same(read, every(early(expert_only(history, 8), 7), 2)[read.learner])
-    held_out = {tuple(goal) for goal in split(settings)[1]["goal"].tolist()}
+    held_out = {tuple(goal) for goal in settings.experiment.split()[1]["goal"].tolist()}
     assert not held_out & {tuple(goal) for goal in read.task["goal"].tolist()}
     assert same(training_histories(settings, tmp_path / "kept", lambda *_: None).rows(np.arange(12)), read)
 
@@ -246,7 +246,7 @@ def test_only_recorded_histories_of_the_training_tasks(tmp_path: Path) -> None:
     settings = config({"name": "recorded", "folder": str(tmp_path / "record")}, train_tasks=2, learners=6)
     made = training_histories(settings, tmp_path / "kept", lambda *_: None)
     goals = {tuple(goal) for goal in made.rows(np.arange(6)).task["goal"].tolist()}
-    assert goals == {tuple(goal) for goal in split(settings)[0]["goal"].tolist()}
+    assert goals == {tuple(goal) for goal in settings.experiment.split()[0]["goal"].tolist()}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.distill.rollout import rollout
-from ad_hypotheses.distill.train import split, train
+from ad_hypotheses.distill.train import train
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.tasks import TASKS, check_task, make_task, trust
 from ad_hypotheses.tasks.counterfactuals import families_of
@@ -66,7 +66,7 @@ def test_the_example_trains_and_is_rolled_out(corridor: Path, tmp_path: Path) ->
         "a test",
     )
     model, record = train(config, tmp_path / "work")
-    task, (trained_on, held_out) = config.make_task(), split(config)
+    task, (trained_on, held_out) = config.experiment.task, config.experiment.split()
     assert (len(trained_on["goal"]), len(held_out["goal"])) == (5, 2)
     assert 0 <= record["metrics"][-1]["held_out_of_optimum"] <= 1
     history = rollout(model, task, held_out, config.kept_episodes, np.random.default_rng(0))

@@ -326,7 +326,7 @@ def test_nothing_is_needed_beyond_the_truth_about_a_network_set_by_hand(name):
     known = KNOWN[name]
     checkpoint = load(known.model, MODELS)
     history = reference_histories(checkpoint, ScrubSettings(rows=48))
-    source = RivalDataset.of("source", history, checkpoint.config.make_task(), checkpoint=checkpoint)
+    source = RivalDataset.of("source", history, checkpoint.experiment.task, checkpoint=checkpoint)
     truth = ClaimClasses.bound(claims_of(known)[0].hypothesis, checkpoint, [source]).labels["source"]
     rng = np.random.default_rng(0)
     rivals = {

@@ -317,7 +317,7 @@ def win_stay():
     """Return a known bandit, its true claim, one that lacks the reward, and histories with the model's run."""
     checkpoint = load("known-win-stay", MODELS)
     history = reference_histories(checkpoint, ScrubSettings(rows=64))
-    task = checkpoint.config.make_task()
+    task = checkpoint.experiment.task
     source = RivalDataset.of("source", history[:24], task, history[24:], checkpoint, labelled=True)
     by_name = {claim.name: claim for claim in load_claims(CLAIMS / "win_stay.py")}
     return checkpoint, by_name, source
@@ -338,7 +338,7 @@ def test_claims_are_bound_and_compared(win_stay):
 def test_data_that_could_tell_two_claims_apart_are_looked_for_only_if_they_are_needed(win_stay):
     checkpoint, by_name, source = win_stay
     truth, finer = by_name["truth"], by_name["two_pulls"]
-    task = checkpoint.config.make_task()
+    task = checkpoint.experiment.task
     history = source.history
     same_arm = replace(history, actions=0 * history.actions, rewards=0 * history.rewards)
     pulled_once = RivalDataset.of("edited:one-arm", same_arm[:24], task, same_arm[24:])
@@ -377,6 +377,6 @@ def test_a_data_set_is_references_before_a_pool_of_other_learners(win_stay):
     assert source.donors.tolist() == 24 * [False] + 40 * [True]
     assert next(iter(source.regimes)) == "all"
     assert source.data("step").references.sum() == 24
-    task, history = checkpoint.config.make_task(), source.history
+    task, history = checkpoint.experiment.task, source.history
     with pytest.raises(DataError, match="number the learners of the pool apart"):
         RivalDataset.of("source", history[:24], task, history[20:]).data("step")

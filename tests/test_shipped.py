@@ -11,7 +11,6 @@ import pytest
 
 from ad_hypotheses.distill.checkpoint import load, names
 from ad_hypotheses.distill.rollout import rollout
-from ad_hypotheses.distill.train import split
 from ad_hypotheses.known.card import known_card
 from ad_hypotheses.known.catalogue import KNOWN
 from ad_hypotheses.language.check import bind
@@ -81,7 +80,7 @@ def test_a_study_of_every_kind_of_world_is_written_down(name, tmp_path):
 @pytest.mark.slow
 def test_the_dark_room_model_finds_goals_it_was_never_trained_on():
     checkpoint = load("dark-room", MODELS)
-    task, (_, held_out) = checkpoint.config.make_task(), split(checkpoint.config)
+    task, (_, held_out) = checkpoint.experiment.task, checkpoint.experiment.split()
     rng = np.random.default_rng(1)
     facts = spread(held_out, 64, rng)
     lived = episode_returns(rollout(checkpoint.model, task, facts, checkpoint.config.kept_episodes, rng))
@@ -102,7 +101,7 @@ def model_and_histories(name):
     """Return a model that ships, histories of its tasks and their regimes; made once for all claims about it."""
     checkpoint = load(name, MODELS)
     history = reference_histories(checkpoint, ScrubSettings(rows=32))
-    return checkpoint.model, history, checkpoint.config.make_task().regimes(history)
+    return checkpoint.model, history, checkpoint.experiment.task.regimes(history)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -18,7 +18,7 @@ from ad_hypotheses.distill.checkpoint import build
 from ad_hypotheses.distill.config import Config, Training, check_config, read_config
 from ad_hypotheses.distill.feasible import infeasible
 from ad_hypotheses.distill.optimisers import make_optimiser
-from ad_hypotheses.distill.train import METRICS, STATE, learning_rate, split, train
+from ad_hypotheses.distill.train import METRICS, STATE, learning_rate, train
 from ad_hypotheses.errors import CheckpointError, ConfigError, UserError
 from ad_hypotheses.storage.checked import CHECKSUM
 
@@ -322,7 +322,7 @@ def test_weight_decay_spares_biases_gains_and_embeddings():
 
 
 def test_training_and_held_out_tasks_do_not_overlap():
-    trained, held_out = split(tiny())
+    trained, held_out = tiny().experiment.split()
     goals = [{tuple(goal) for goal in facts["goal"].tolist()} for facts in (trained, held_out)]
     assert [len(one) for one in goals] == [7, 2]
     assert not goals[0] & goals[1]
@@ -427,7 +427,20 @@ def test_numbers_are_read_alike_everywhere():
         | {"source": {"name": "dyna-q", "gamma": "9e-1"}, "model": {"dropout": "1e-1", "d_model": 8}},
         "a test",
     )
-    assert (config.make_source().gamma, config.model.dropout, config.training.weight_decay) == (0.9, 0.1, 0.01)
+    assert (config.experiment.source.gamma, config.model.dropout, config.training.weight_decay) == (0.9, 0.1, 0.01)
+
+
+def test_a_configuration_makes_its_task_and_source_once_and_a_copy_its_own():
+    config = check_config(content(), "a test")
+    experiment = config.experiment
+    assert config.experiment is experiment
+    assert experiment.task is config.experiment.task
+    assert experiment.source is config.experiment.source
+    larger = config.model_copy(update={"task": {**config.task, "horizon": 99}})
+    assert (larger.experiment.task.horizon, config.experiment.task.horizon) == (99, experiment.task.horizon)
+    again = check_config(content(), "a test")
+    assert again == config
+    assert config.model_dump() == again.model_dump()
 
 
 BAD = {

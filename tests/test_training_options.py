@@ -63,7 +63,7 @@ def histories(tmp_path_factory):
 
 
 def sampler(histories, config: Config, ranks: Ranks = Ranks()) -> Sampler:  # noqa: B008
-    return Sampler(histories, build(config).vocabulary, config.training, config.make_task().horizon, ranks)
+    return Sampler(histories, build(config).vocabulary, config.training, config.experiment.task.horizon, ranks)
 
 
 def command_line(folder: Path, config: dict, *launcher: str, **options) -> subprocess.Popen:

@@ -128,7 +128,7 @@ def test_a_checkpoint_loads_once_its_file_is_trusted(corridor):
     with pytest.raises(ConfigError, match="which you did not name"):
         load("nice")
     trust(corridor)
-    assert load("nice").config.make_task().length == 7
+    assert load("nice").experiment.task.length == 7
 
 
 def test_trusting_a_file_on_the_command_line_is_enough(cli, corridor, workplace):
@@ -168,7 +168,7 @@ def test_naming_a_configuration_names_its_file(corridor):
     with pytest.raises(ConfigError, match="not run"):
         read_config(Path("models/nice") / CONFIG)
     config = read_config(Path("models/nice") / CONFIG, task_file="named")
-    assert config.make_task().length == 7
+    assert config.experiment.task.length == 7
 
 
 def test_naming_a_hypothesis_file_names_the_task_in_it(corridor):

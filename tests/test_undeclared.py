@@ -123,7 +123,7 @@ def test_the_bandit_claim_without_direct_arrows_gets_both_from_one_attribution()
     anatomy = checkpoint.model.anatomy
     arrows = missing_arrows(outline(BEST_ARM, anatomy), anatomy)
     history = reference_histories(checkpoint, ScrubSettings(rows=16))
-    pairs = make_pairs("any", checkpoint.config.make_task(), history, seed=0)
+    pairs = make_pairs("any", checkpoint.experiment.task, history, seed=0)
     sizes = sizes_of(arrows, checkpoint.model, pairs)
     strongest = [(arrows[n].source, arrows[n].target) for n in np.argsort(-sizes)[:2]]
     assert sorted(strongest) == [("last", "best"), ("record", "choice")]

@@ -20,9 +20,9 @@ import yaml
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from ad_hypotheses.distill.config import SCRATCH, Config, differences, read_config
+from ad_hypotheses.distill.config import SCRATCH, Config, Experiment, differences, read_config
 from ad_hypotheses.distill.finite import require_finite_weights
-from ad_hypotheses.distill.model import ADTransformer, Shape
+from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.record import RECORD, read_record
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import CheckpointError, did_you_mean, nearest
@@ -55,6 +55,11 @@ class Checkpoint:
     record: dict[str, Any]
 
     @property
+    def experiment(self) -> Experiment:
+        """The task and the source of its configuration."""
+        return self.config.experiment
+
+    @property
     def sha256(self) -> str:
         """Of the weights file."""
         return str(self.record["weights_sha256"])
@@ -62,10 +67,9 @@ class Checkpoint:
 
 def build(config: Config) -> ADTransformer:
     """Return the untrained transformer of a configuration."""
-    task = config.make_task()
+    task = config.experiment.task
     vocabulary = Vocabulary(tuple(zip(task.channels, task.channel_sizes, strict=True)), task.n_actions, task.rewards)
-    shape = Shape(n_ctx=config.context_episodes * task.horizon, **config.model.model_dump())
-    return ADTransformer(vocabulary, shape, seed=config.training.seed)
+    return ADTransformer(vocabulary, config.experiment.shape, seed=config.training.seed)
 
 
 def load(name: str | Path, models: Path = MODELS, device: str = "cpu") -> Checkpoint:
@@ -160,7 +164,7 @@ def _require_fit(config: Config, tensors: Mapping[str, torch.Tensor], folder: Pa
     _require_equal(
         [(f"axes of {name}", n_axes, len(shapes[name])) for name, n_axes in N_AXES.items() if name in shapes], folder
     )
-    context = config.context_episodes * config.make_task().horizon
+    context = config.experiment.context_steps
     layers = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
     heads = shapes.get("blocks.0.attn.W_Q", (size.n_heads, size.d_model, 0))
     mlp = shapes.get("blocks.0.mlp.W_in")

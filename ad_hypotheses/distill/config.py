@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Collection
-from dataclasses import fields
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from ad_hypotheses.distill.shape import Positions, size_problems
+from ad_hypotheses.distill.shape import Positions, Shape, size_problems
 from ad_hypotheses.distill.strict_yaml import load_yaml
 from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
@@ -108,18 +109,79 @@ class Config(_Section):
     model: Size = Size()
     training: Training = Training()
 
-    def make_task(self) -> Task:
-        """Return the task family."""
-        return make_task(**self.task)
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The task and the source that it describes."""
+        return Experiment(self)
 
-    def make_source(self) -> Source:
-        """Return the learner whose histories are distilled."""
-        return make_source(**self.source)
+    def __copy__(self) -> Config:
+        """Return a copy that makes its own experiment: what is copied may be changed next."""
+        copied = super().__copy__()
+        copied.__dict__.pop("experiment", None)
+        return copied
 
+    @property
+    def kept_episodes(self) -> int:
+        """Episodes of a history."""
+        return -(-self.histories.episodes // self.histories.keep_every)
+
+    @property
+    def context_episodes(self) -> int:
+        """Episodes of a training sample, and so of a context."""
+        return self.training.crop or self.kept_episodes
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """What a configuration describes, each part made once, when it is first needed.
+
+    Attributes:
+        config: The configuration, whose `experiment` this is.
+    """
+
+    config: Config
+
+    @cached_property
+    def task(self) -> Task:
+        """Family of the tasks."""
+        return make_task(**self.config.task)
+
+    @cached_property
+    def source(self) -> Source:
+        """The learner whose histories are distilled."""
+        return make_source(**self.config.source)
+
+    @property
+    def history_steps(self) -> int:
+        """Steps of a history."""
+        return self.config.kept_episodes * self.task.horizon
+
+    @property
+    def context_steps(self) -> int:
+        """Steps of a training sample, and so of the model's context."""
+        return self.config.context_episodes * self.task.horizon
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes of the transformer."""
+        return Shape(n_ctx=self.context_steps, **self.config.model.model_dump())
+
+    def split(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return the facts of the training tasks and of the held-out tasks; the arrays are shared, and read-only.
+
+        Raises:
+            ConfigError: There are not so many tasks.
+        """
+        histories = self.config.histories
+        known = _split if isinstance(self.task, Hashable) else _split.__wrapped__  # a user's family may not be frozen
+        train_facts, held_out = known(self.task, histories.held_out, histories.seed, histories.train_tasks)  # type: ignore[arg-type]
+        return dict(train_facts), dict(held_out)
+
+    @cached_property
     def code_digest(self) -> str:
-        """Return a digest of the files that define the task and the source, which may be a user's own."""
+        """Digest of the files that define the task and the source, which may be a user's own."""
         digest = hashlib.sha256()
-        for defined in (self.make_task(), self.make_source()):
+        for defined in (self.task, self.source):
             try:
                 digest.update(read_file(Path(inspect.getfile(type(defined)))))
             except (OSError, TypeError):  # a class that was made by hand has no file
@@ -132,26 +194,24 @@ class Config(_Section):
         Raises:
             DataError: The source was recorded and cannot live on.
         """
-        settings = self.histories
-        lengths = (settings.keep_every, settings.skip)
-        return lived(
-            self.make_source(), self.make_task(), facts, settings.episodes, rng, *lengths, settings.shuffle_rewards
-        )
+        return self._lives(facts, rng, self.config.histories.shuffle_rewards)
 
-    @property
-    def kept_episodes(self) -> int:
-        """Episodes of a history."""
-        return -(-self.histories.episodes // self.histories.keep_every)
+    def rewarded_lives(self, facts: Facts, rng: np.random.Generator) -> History:
+        """Let the source live as :meth:`live` does, with the rewards that it earns, where training shuffles them."""
+        return self._lives(facts, rng, shuffle_rewards=False)
 
-    @property
-    def history_steps(self) -> int:
-        """Steps of a history."""
-        return self.kept_episodes * self.make_task().horizon
+    def _lives(self, facts: Facts, rng: np.random.Generator, shuffle_rewards: bool) -> History:
+        settings = self.config.histories
+        lengths = (settings.episodes, rng, settings.keep_every, settings.skip)
+        return lived(self.source, self.task, facts, *lengths, shuffle_rewards)
 
-    @property
-    def context_episodes(self) -> int:
-        """Episodes of a training sample, and so of a context."""
-        return self.training.crop or self.kept_episodes
+
+@lru_cache(maxsize=2)  # graphs take seconds to draw, and models that are compared mostly share their tasks
+def _split(task: Task, held_out: int, seed: int, train: int | None) -> tuple[Facts, Facts]:
+    parts = task.split(held_out, seed, train)
+    for fact in (fact for facts in parts for fact in facts.values()):
+        fact.flags.writeable = False
+    return parts
 
 
 def read_config(path: Path, task_file: TaskFile = "trusted") -> Config:
@@ -257,10 +317,10 @@ def differences(now: Config, then: Config) -> list[str]:
 
 def _flat(config: Config) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for section, make in (("task", config.make_task), ("source", config.make_source)):
+    for section in ("task", "source"):
         flat[f"{section}.name"] = getattr(config, section)["name"]
         try:
-            made: Any = make()
+            made: Any = getattr(config.experiment, section)
         except (ConfigError, TypeError, AttributeError):  # of an earlier version, altered, or of a file that is not run
             flat |= {f"{section}.{key}": value for key, value in getattr(config, section).items()}
         else:

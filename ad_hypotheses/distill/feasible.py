@@ -11,7 +11,6 @@ import torch
 
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.memory import free_memory
-from ad_hypotheses.distill.train import split
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.sources.recorded import Recorded
 
@@ -54,14 +53,14 @@ def infeasible(config: Config) -> Iterator[str]:
     yield from heavy
     if not heavy:
         try:
-            split(config)
+            config.experiment.split()
         except ConfigError as error:
             train = "all others" if histories.train_tasks is None else histories.train_tasks
             yield f"histories.held_out: {histories.held_out}, histories.train_tasks: {train}: {error}"
 
 
 def _source_problems(config: Config) -> Iterator[str]:
-    task, source, histories = config.make_task(), config.make_source(), config.histories
+    task, source, histories = config.experiment.task, config.experiment.source, config.histories
     if isinstance(source, Recorded) and not Path(source.folder).is_dir():
         yield f"source.folder: there is no folder {source.folder!r} (from {Path.cwd()}); name one that holds histories"
     try:
@@ -79,8 +78,8 @@ def _memory_problems(config: Config) -> Iterator[str]:
 
 
 def _needed(config: Config) -> Iterator[tuple[str, str, int]]:
-    task, histories, size, training = config.make_task(), config.histories, config.model, config.training
-    context = config.context_episodes * task.horizon
+    task, histories, size, training = config.experiment.task, config.histories, config.model, config.training
+    context = config.experiment.context_steps
     layer = 4 * size.d_model**2 + (0 if size.attention_only else 2 * size.d_model * (size.d_mlp or 4 * size.d_model))
     learned = size.positions == "learned"
     weights = size.n_layers * layer + (context * size.d_model if learned else 0)

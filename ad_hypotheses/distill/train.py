@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import closing, nullcontext
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from ad_hypotheses.sources.recorded import Recorded, select
 from ad_hypotheses.sources.recording import episode_returns
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.lock import held
-from ad_hypotheses.tasks import Facts, Task
+from ad_hypotheses.tasks import Facts
 from ad_hypotheses.tasks.task import n_tasks_of
 
 STATE, METRICS, HISTORIES = "state.safetensors", "metrics.jsonl", "histories"
@@ -82,7 +81,7 @@ def train(
         histories = ranks.in_turn(lambda: training_histories(config, folder / HISTORIES, counted, check))
         model = build(config).to(device)
         run = resume(config, folder / STATE, model, make_optimiser(model, config.training))
-        sampler = Sampler(histories, model.vocabulary, config.training, config.make_task().horizon, ranks)
+        sampler = Sampler(histories, model.vocabulary, config.training, config.experiment.task.horizon, ranks)
         forward = _forward(run, sampler)
         try:
             _fit(config, run, sampler, forward, folder, updates)
@@ -125,8 +124,8 @@ def training_histories(
         ConfigError: Numbers do not fit together.
         DataError: The source does not learn, or the histories in `folder` are damaged or others.
     """
-    task, source, wanted = config.make_task(), config.make_source(), config.histories
-    train_facts, held_out = split(config)
+    task, source, wanted = config.experiment.task, config.experiment.source, config.histories
+    train_facts, held_out = config.experiment.split()
     same: dict[str, Any] = wanted.model_dump(include={"episodes", "keep_every", "seed", "skip", "shuffle_rewards"})
     same["progress"] = progress
     if isinstance(source, Recorded):
@@ -143,22 +142,6 @@ def training_histories(
 def learners_per_task(wanted: int, train_facts: Facts) -> int:
     """Return how many learners live on each training task, so that at least as many live as are wanted."""
     return -(-wanted // n_tasks_of(train_facts))
-
-
-def split(config: Config) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the facts of the training tasks and of the held-out tasks; the arrays are shared, and read-only."""
-    histories, task = config.histories, config.make_task()
-    known = _split if isinstance(task, Hashable) else _split.__wrapped__  # a user's family may not be frozen
-    train_facts, held_out = known(task, histories.held_out, histories.seed, histories.train_tasks)  # type: ignore[arg-type]
-    return dict(train_facts), dict(held_out)
-
-
-@lru_cache(maxsize=2)  # a run asks a dozen times, and graphs take seconds to draw
-def _split(task: Task, held_out: int, seed: int, train: int | None) -> tuple[Facts, Facts]:
-    parts = task.split(held_out, seed, train)
-    for fact in (fact for facts in parts for fact in facts.values()):
-        fact.flags.writeable = False
-    return parts
 
 
 def learning_rate(training: Training, update: int) -> float:
@@ -217,8 +200,8 @@ def _fit(
 
 def _evaluate(config: Config, run: TrainingRun) -> dict[str, float]:
     """Let the model live on training and on held-out tasks, and compare its last episodes with the optimum."""
-    task, results = config.make_task(), {}
-    for name, facts in zip(("train", "held_out"), split(config), strict=True):
+    task, results = config.experiment.task, {}
+    for name, facts in zip(("train", "held_out"), config.experiment.split(), strict=True):
         rng = np.random.default_rng([config.training.seed, run.update, name == "train"])
         n_tasks = n_tasks_of(facts)
         if not n_tasks:

@@ -51,13 +51,13 @@ def random_histories(config: Config, rows: int, rng: np.random.Generator) -> His
         rows: Histories of each kind.
         rng: Draws tasks, tastes, actions and what they pay.
     """
-    task, episodes = config.make_task(), config.kept_episodes
+    task, episodes = config.experiment.task, config.kept_episodes
     tastes = rng.dirichlet(np.full(task.n_actions, 0.5), size=rows)
     policies: list[Callable[[History], np.ndarray]] = [
         lambda history: np.full((rows, task.n_actions), 1 / task.n_actions),
         lambda history: tastes,
     ]
-    lives = [config.live(task.sample_tasks(rng, rows), rng)]
+    lives = [config.experiment.live(task.sample_tasks(rng, rows), rng)]
     lives += [play(task, task.sample_tasks(rng, rows), policy, episodes, rng) for policy in policies]
     return joined(lives)
 

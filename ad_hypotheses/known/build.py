@@ -118,7 +118,7 @@ def _wired_record(known: Known, config: Config, folder: Path, command: str, prog
     net = wired(known, config)
     progress.begin(f"comparing {known.name} with its rule", 0)
     history = random_histories(config, ROWS, np.random.default_rng([config.histories.seed + FRESH]))
-    match = agreement(net.model, known.rule, config.make_task(), history)
+    match = agreement(net.model, known.rule, config.experiment.task, history)
     require_agreement(known, match)
     record: dict[str, Any] = {
         "seconds": round(time.monotonic() - began, 1),

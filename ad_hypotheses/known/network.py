@@ -73,5 +73,5 @@ def wired(known: Known, config: Config) -> Wiring:
     assert known.wire is not None, f"{known.name} is trained, not wired"
     untrained = build(config)
     net = Wiring.silent(untrained.vocabulary, untrained.shape)
-    known.wire(net, config.make_task())
+    known.wire(net, config.experiment.task)
     return net

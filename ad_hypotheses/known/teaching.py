@@ -62,7 +62,7 @@ def trained_record(
             progress.say(proved(known, record))
             return record
         progress.say(f"{folder} {stale}; it is trained again.")
-    task, rule = config.make_task(), RULES[known.rule]
+    task, rule = config.experiment.task, RULES[known.rule]
 
     def policy(history: History) -> Float[np.ndarray, "batch step action"]:
         return rule.policy(history, task)
@@ -103,8 +103,8 @@ def _finish(
 ) -> dict[str, Any]:
     """Prove what a trained network is, evaluate it, keep it, and return its record."""
     progress.begin(f"proving {known.name}", 0)
-    task, rng = config.make_task(), np.random.default_rng([config.histories.seed + FRESH])
-    history = config.live(task.sample_tasks(rng, PROVED), rng)
+    task, rng = config.experiment.task, np.random.default_rng([config.histories.seed + FRESH])
+    history = config.experiment.live(task.sample_tasks(rng, PROVED), rng)
     proof = prove(model, [claim.hypothesis for claim in claims], history, RULES[known.rule].policy(history, task))
     require_proof(known.model, proof)
     record |= {

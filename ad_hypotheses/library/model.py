@@ -57,7 +57,7 @@ class Model(HookedADTransformer):
         self.load_state_dict(checkpoint.model.state_dict())
         self.to(checkpoint.model.device, checkpoint.model.dtype).eval()
         self.name, self.checkpoint_as_read = checkpoint.name, checkpoint
-        self.task: Task = checkpoint.config.make_task()
+        self.task: Task = checkpoint.experiment.task
 
     @property
     def config(self) -> Config:
@@ -113,7 +113,7 @@ class Model(HookedADTransformer):
         if others:
             raise UserError(f"`data` is {data!r}, but these are {1 + len(others)} data sets: name one.")
         with listening(progress) as listener:
-            listener.begin("generating histories", rows * self.config.history_steps, "steps")
+            listener.begin("generating histories", rows * self.config.experiment.history_steps, "steps")
             reached = (lambda done, total: listener.reach(done)) if progress else None
             dataset = histories(self.checkpoint, rows, name, seed, tasks, progress=reached)
         return replace(dataset.history, family=self.task)

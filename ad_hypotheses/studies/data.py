@@ -11,7 +11,6 @@ from jaxtyping import Bool, Int
 
 from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.distill.rollout import rollout
-from ad_hypotheses.distill.train import split
 from ad_hypotheses.errors import DataError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.variants import joined
@@ -88,7 +87,7 @@ def histories(
         CapacityError: They would not fit into memory.
     """
     config = checkpoint.config
-    task, episodes = config.make_task(), config.kept_episodes
+    task, episodes = config.experiment.task, config.kept_episodes
     kind = _family(data, task, episodes)
     if rows < 2:
         raise DataError(f"`rows` is {rows}, but donors need at least 2 histories; 256 is a good number.")
@@ -98,7 +97,7 @@ def histories(
     rng = np.random.default_rng(key if data == SOURCE else [*key, *data.encode()])
     facts = spread(facts_of(checkpoint, tasks), rows, rng)
     if data == SOURCE:
-        history = config.live(facts, rng)
+        history = config.experiment.live(facts, rng)
         sampled = np.ones(history.actions.shape, dtype=bool)
         words, breaks = "histories of fresh source learners", ""
     else:
@@ -157,7 +156,7 @@ def facts_of(checkpoint: Checkpoint, tasks: str) -> Facts:
     """
     if tasks not in TASK_SETS:
         raise DataError(f"there are no tasks {tasks!r}.{did_you_mean(tasks, TASK_SETS)} Known: {', '.join(TASK_SETS)}.")
-    trained, held_out = split(checkpoint.config)
+    trained, held_out = checkpoint.experiment.split()
     pools = {"train": [trained], "held-out": [held_out], "all": [trained, held_out]}[tasks]
     facts = {name: np.concatenate([pool[name] for pool in pools]) for name in trained}
     if not n_tasks_of(facts):
@@ -173,8 +172,8 @@ def _lives_of_model(
     progress: Callable[[int, int], None] | None,
 ) -> list[EditedLives]:
     """Let the model live, so many rows at once that what it remembers of them fits into caches."""
-    task, n_rows, parts = checkpoint.config.make_task(), n_tasks_of(facts), []
-    episodes, steps = checkpoint.config.kept_episodes, checkpoint.config.history_steps
+    task, n_rows, parts = checkpoint.experiment.task, n_tasks_of(facts), []
+    episodes, steps = checkpoint.config.kept_episodes, checkpoint.experiment.history_steps
     for first, generator in zip(range(0, n_rows, ROWS_AT_ONCE), rng.spawn(-(-n_rows // ROWS_AT_ONCE)), strict=True):
         part = {name: fact[first : first + ROWS_AT_ONCE] for name, fact in facts.items()}
 
@@ -212,7 +211,7 @@ class ModelActor:
 def _bytes(checkpoint: Checkpoint, rows: int, data: str) -> int:
     """Bytes that the histories take and, while the model lives, its keys and values."""
     model = checkpoint.model
-    size = history_bytes(model, rows, checkpoint.config.history_steps)
+    size = history_bytes(model, rows, checkpoint.experiment.history_steps)
     if data == SOURCE:
         return size
     shape = model.shape

@@ -48,7 +48,7 @@ class LivesOnDisk:
         if self.folder is None or data == SOURCE:
             return histories(checkpoint, rows, data, seed, tasks, first_learner, progress)
         config = checkpoint.config
-        made_by = (rows, data, seed, tasks, first_learner, config.model_dump_json(), config.code_digest())
+        made_by = (rows, data, seed, tasks, first_learner, config.model_dump_json(), config.experiment.code_digest)
         arrays = Store(self.folder).get(
             _name(checkpoint, made_by),
             lambda: _arrays(histories(checkpoint, rows, data, seed, tasks, first_learner, progress)),

@@ -127,7 +127,7 @@ def _read(folder: Path, name: str) -> CheckpointListing:
 def _task(config: Config) -> tuple[str, tuple[str, ...]]:
     """Return a task with its parameters, and the parts of its tokens; of a file, only what the configuration says."""
     if file_of(config.task["name"]) is None:
-        task = config.make_task()
+        task = config.experiment.task
         return describe(task), (*task.channels, "action", "reward")
     rest = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in config.task.items() if key != "name")
     return config.task["name"] + (f" ({rest})" if rest else ""), ()

@@ -108,9 +108,9 @@ class Ground:
 @torch.no_grad()
 def answer(checkpoint: Checkpoint) -> torch.Tensor:
     """Run a network on histories of its task that are always the same. [row, step, action]"""
-    config, task = checkpoint.config, checkpoint.config.make_task()
+    config, task = checkpoint.config, checkpoint.experiment.task
     rng = np.random.default_rng(0)
-    return checkpoint.model(checkpoint.model.to_tokens(config.live(task.sample_tasks(rng, 4), rng)))
+    return checkpoint.model(checkpoint.model.to_tokens(config.experiment.live(task.sample_tasks(rng, 4), rng)))
 
 
 def scrubbed(

@@ -72,7 +72,7 @@ def require_as_written(config: Config, content: bytes) -> None:
 
 def is_small(config: Config) -> bool:
     """Whether training it costs next to nothing."""
-    size, histories, training, task = config.model, config.histories, config.training, config.make_task()
+    size, histories, training, task = config.model, config.histories, config.training, config.experiment.task
     wanted = {**size.model_dump(), **histories.model_dump(), **training.model_dump()}
     steps = config.kept_episodes * task.horizon + histories.skip * task.horizon
     return (

@@ -24,7 +24,7 @@ ARRAYS = ("observations", "actions", "rewards", "episode", "learner")
 
 @pytest.fixture(scope="module")
 def task():
-    return check_config(CONFIG, "the base").make_task()
+    return check_config(CONFIG, "the base").experiment.task
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def recorded(task, tmp_path_factory) -> Path:
     """A folder of ten sound histories in three shards."""
     config, rng = check_config(CONFIG, "the base"), np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("histories") / "sound"
-    write_histories(folder, config.live(task.sample_tasks(rng, ROWS), rng), {"made": "for a test"}, SHARD)
+    write_histories(folder, config.experiment.live(task.sample_tasks(rng, ROWS), rng), {"made": "for a test"}, SHARD)
     return folder
 
 

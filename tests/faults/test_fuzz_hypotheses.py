@@ -109,7 +109,7 @@ def require_unchanged(before: dict[str, Any]) -> None:
 def test_each_fits_or_is_refused(campaign, sound, source, n_inputs, capfd):
     checkpoint = load(sound.checkpoint)
     history = reference_histories(checkpoint, SETTINGS)
-    regimes = checkpoint.config.make_task().regimes(history)
+    regimes = checkpoint.experiment.task.regimes(history)
     text = HYPOTHESIS if source == "small" else SHIPPED.read_text().replace('"known-win-stay"', '"base"')
 
     def attempt(trial):

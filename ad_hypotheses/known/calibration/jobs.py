@@ -298,4 +298,4 @@ def put_together(
 def _network(case: Case) -> Network:
     shape, config = case.checkpoint.model.shape, case.checkpoint.config
     size = f"{shape.n_layers} layers, {shape.n_heads} heads, width {shape.d_model}, context {shape.n_ctx}"
-    return Network(case.name, case.checkpoint.sha256, f"{case.words} ({config.make_task().name}; {size})")
+    return Network(case.name, case.checkpoint.sha256, f"{case.words} ({config.experiment.task.name}; {size})")

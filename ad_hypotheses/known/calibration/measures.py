@@ -108,7 +108,7 @@ def _agreement(claim: KnownClaim, history: History, log_probs: Float[np.ndarray,
 
 def _patched(case: Case, bound: Bound, history: History) -> tuple[float, float, str]:
     """What all undeclared edges and the weakest declared arrow do, as shares of what all edges do, and its name."""
-    anatomy, task = case.checkpoint.model.anatomy, case.checkpoint.config.make_task()
+    anatomy, task = case.checkpoint.model.anatomy, case.checkpoint.experiment.task
     arrows = declared(bound)
     rest = undeclared(anatomy, [*arrows, *left_open(bound, arrows)])
     single = [arrow for arrow in arrows if arrow.single and not arrow.name.startswith("inside ")]

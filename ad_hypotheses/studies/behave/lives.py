@@ -83,7 +83,7 @@ def foreign(subject: Subject) -> list[Condition]:
     rng, task = subject.rng("foreign"), subject.task
     facts = tasks_of(subject, rng)
     episodes = min(subject.episodes - 1, 2 * PLANTED)
-    own = subject.config.live(facts, rng).window(stop=episodes * task.horizon)
+    own = subject.config.experiment.live(facts, rng).window(stop=episodes * task.horizon)
     others = [play_expert(task, facts, episodes, rng, np.full(episodes, noise)) for noise in NOISE]
     earned = np.stack([_returns(life, episodes) for life in others])  # [other, row, episode]
     nearest = np.abs(earned - _returns(own, episodes)).argmin(axis=0)

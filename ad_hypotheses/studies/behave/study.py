@@ -127,9 +127,9 @@ def background_of(checkpoint: Checkpoint, lives: int = LIVES, seed: int = 0) -> 
     config = checkpoint.config
     rng = np.random.default_rng([config.histories.seed + FRESH, seed, 2])
     trained = facts_of(checkpoint, "train")
-    fresh = config.live(spread(trained, lives, rng), rng)
+    fresh = config.experiment.live(spread(trained, lives, rng), rng)
     settings = config.histories
-    return Background(config.make_task(), config.make_source(), trained, fresh, settings.episodes,
+    return Background(config.experiment.task, config.experiment.source, trained, fresh, settings.episodes,
                       settings.keep_every, settings.skip)  # fmt: skip
 
 

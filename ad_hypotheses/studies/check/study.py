@@ -53,7 +53,7 @@ def check(
             grounds[claim.model] = checkpoint, reference_histories(checkpoint, ScrubSettings(rows=rows))
         checkpoint, history = grounds[claim.model]
         try:
-            task = checkpoint.config.make_task()
+            task = checkpoint.experiment.task
             world = partial(impossible_steps, task)
             bound = bind(claim, checkpoint.model.anatomy, history, task.regimes(history), world=world)
         except HypothesisError as error:

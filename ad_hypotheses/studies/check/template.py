@@ -26,7 +26,7 @@ def template_of(name: str, model: str, models: Path = Path("models")) -> str:
     """
     folder = find(model, models)
     config = read_config(folder / CONFIG)
-    task = config.make_task()
+    task = config.experiment.task
     facts = {
         "task": describe(task),
         "actions": ", ".join(f"{number} {action}" for number, action in enumerate(task.action_names)),

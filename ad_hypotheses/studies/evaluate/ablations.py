@@ -15,7 +15,6 @@ from jaxtyping import Float
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.rollout import rollout
-from ad_hypotheses.distill.train import split
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.studies.evaluate.curves import EvaluationPart, Lived, memory_needed, rng_of, spread
@@ -44,9 +43,9 @@ def ablation_parts(model: ADTransformer, config: Config, rollouts: int, seed: in
     """
     if config.kept_episodes < 2:
         return []
-    trained, held_out = split(config)
+    trained, held_out = config.experiment.split()
     facts = spread(held_out if n_tasks_of(held_out) else trained, min(rollouts, MOST_LIVES), rng_of(seed, KEY))
-    measure = ReturnMeasure.of(config.make_task(), facts)
+    measure = ReturnMeasure.of(config.experiment.task, facts)
     return [*_memory_parts(model, config, facts, measure, seed), *_start_parts(model, config, facts, measure, seed)]
 
 
@@ -68,9 +67,9 @@ def ablations(results: Mapping[str, Any], config: Config, rollouts: int, seed: i
     }
     if not memory and not lived:
         return {}
-    trained, held_out = split(config)
+    trained, held_out = config.experiment.split()
     facts = spread(held_out if n_tasks_of(held_out) else trained, min(rollouts, MOST_LIVES), rng_of(seed, KEY))
-    measure = ReturnMeasure.of(config.make_task(), facts)
+    measure = ReturnMeasure.of(config.experiment.task, facts)
     results_of_ablations: dict[str, Any] = {"memory": memory, "lives": n_tasks_of(facts)}
     if "none" in lived:
         results_of_ablations["starts"] = [_start(start, lived, measure, config) for start in STARTS if start in lived]
@@ -85,7 +84,7 @@ def prompt_length(config: Config) -> int:
 def _memory_parts(
     model: ADTransformer, config: Config, facts: Facts, measure: ReturnMeasure, seed: int
 ) -> list[EvaluationPart]:
-    task, episodes = config.make_task(), config.kept_episodes
+    task, episodes = config.experiment.task, config.kept_episodes
 
     def part(memory: int) -> EvaluationPart:
         def run(lived: Lived) -> dict[str, Any]:
@@ -103,7 +102,7 @@ def _memory_parts(
 def _start_parts(
     model: ADTransformer, config: Config, facts: Facts, measure: ReturnMeasure, seed: int
 ) -> list[EvaluationPart]:
-    task, n = config.make_task(), prompt_length(config)
+    task, n = config.experiment.task, prompt_length(config)
     if config.context_episodes < 2:
         return []
 

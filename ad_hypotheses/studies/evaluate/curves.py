@@ -17,11 +17,9 @@ from jaxtyping import Float
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.rollout import rollout
-from ad_hypotheses.distill.train import split
 from ad_hypotheses.evidence.plain_data import Curve, Number
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.sources import variants
 from ad_hypotheses.studies.evaluate.figures import (
     FEWEST,
     ReturnMeasure,
@@ -95,7 +93,7 @@ def curve_parts(model: ADTransformer, config: Config, rollouts: int, seed: int) 
     """Return the parts that give the learning curves: one a learner and set of tasks."""
     return [
         part
-        for number, (tasks, facts) in enumerate(zip(TASK_SETS, split(config), strict=True))
+        for number, (tasks, facts) in enumerate(zip(TASK_SETS, config.experiment.split(), strict=True))
         if n_tasks_of(facts)
         for part in _learner_parts(model, config, tasks, spread(facts, rollouts, rng_of(seed, number)), [seed, number])
     ]
@@ -119,7 +117,7 @@ def in_context(results: Mapping[str, Any], rollouts: int, seed: int) -> dict[str
 def _learner_parts(
     model: ADTransformer, config: Config, tasks: str, facts: Facts, seed: list[int]
 ) -> list[EvaluationPart]:
-    task, episodes, source = config.make_task(), config.kept_episodes, config.make_source()
+    task, episodes, source = config.experiment.task, config.kept_episodes, config.experiment.source
     can_live = getattr(source, "can_live", True)  # a recorded history cannot be lived again
     measure, where = ReturnMeasure.of(task, facts), f"{tasks.replace('_', '-')} tasks"
     others = f"source and baselines on {where}" if can_live else f"baselines on {where}"
@@ -146,7 +144,7 @@ def _learner_parts(
 
     learners = {"model": modelled(True), "model, argmax": modelled(False)}
     if can_live:
-        learners["source"] = lambda rng, lived: source_lives(config, facts, rng)
+        learners["source"] = lambda rng, lived: config.experiment.rewarded_lives(facts, rng)
     names = list(baselines(task, rng_of(0)))
     learners |= {names[0]: played(names[0]), "optimal": lambda rng, lived: play_expert(task, facts, episodes, rng)}
     learners |= {name: played(name) for name in names[1:]}
@@ -155,20 +153,9 @@ def _learner_parts(
 
 def memory_needed(model: ADTransformer, config: Config) -> int | None:
     """Return how many episodes a context holds, if it is too short for all that are played; else None."""
-    horizon = config.make_task().horizon
+    horizon = config.experiment.task.horizon
     fits = model.shape.window is not None or config.kept_episodes * horizon <= model.shape.n_ctx
     return None if fits else model.shape.n_ctx // horizon
-
-
-def source_lives(config: Config, facts: Facts, rng: np.random.Generator) -> History:
-    """Let the source live as it did for the training histories, of which only some episodes are kept.
-
-    Its rewards are its own even where those of the histories were shuffled: this is what it earns.
-    """
-    settings = config.histories
-    return variants.lived(
-        config.make_source(), config.make_task(), facts, settings.episodes, rng, settings.keep_every, settings.skip
-    )
 
 
 def curve(name: str, history: History) -> Curve:
@@ -232,7 +219,7 @@ def rng_of(*key: int) -> np.random.Generator:
 
 def explanation_curve(hypothesis: Hypothesis, config: Config, rollouts: int, seed: int) -> Curve:
     """Let an explanation live as a policy on held-out tasks: it learns in context if what it says suffices to."""
-    task, (trained, held_out) = config.make_task(), split(config)
+    task, (trained, held_out) = config.experiment.task, config.experiment.split()
     rng = np.random.default_rng([seed, rollouts])
     facts = held_out if n_tasks_of(held_out) else trained
     history = play(

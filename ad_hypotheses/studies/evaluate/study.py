@@ -13,7 +13,6 @@ from typing import Any
 
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.model import ADTransformer
-from ad_hypotheses.distill.train import split
 from ad_hypotheses.progress import Progress, duration
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.storage.checked import digest_of, read_checked_json
@@ -58,7 +57,7 @@ def results_store(choice: CheckpointChoice, asked: Sequence[Any], folder: Path |
     """
     config = choice.checkpoint.config
     digest = hashlib.sha256(json.dumps([choice.checkpoint.sha256, config.model_dump(), *asked]).encode())
-    digest.update(config.code_digest().encode())
+    digest.update(config.experiment.code_digest.encode())
     key = digest.hexdigest()
     store = Store(folder, f"{choice.name}-{key[:12]}", must_keep=False)
     if folder is not None and not store.plain:  # versions before kept all results of a model in one JSON object
@@ -198,15 +197,15 @@ def _evaluated(choice: CheckpointChoice, results: Mapping[str, Any], settings: E
     checkpoint = choice.checkpoint
     config, model = checkpoint.config, checkpoint.model
     curves = in_context(results, settings.rollouts, settings.seed)
-    facts = dict(zip(TASK_SETS, split(config), strict=True))
+    facts = dict(zip(TASK_SETS, config.experiment.split(), strict=True))
     train, held_out = map(n_tasks_of, facts.values())
-    histories, task = config.histories, config.make_task()
+    histories, task = config.histories, config.experiment.task
     return Evaluated(
         name=choice.name,
         sha256=checkpoint.sha256,
         command=str(checkpoint.record.get("command", "")),
         task=describe(task),
-        source=describe(config.make_source()),
+        source=describe(config.experiment.source),
         layers=config.model.n_layers,
         heads=config.model.n_heads,
         width=config.model.d_model,

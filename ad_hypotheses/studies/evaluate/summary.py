@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from ad_hypotheses.distill.config import Config
-from ad_hypotheses.distill.train import learners_per_task, split
+from ad_hypotheses.distill.train import learners_per_task
 from ad_hypotheses.evidence.plain_data import Curve
 from ad_hypotheses.report.words import Markdown
 from ad_hypotheses.studies.evaluate import learners
@@ -21,9 +21,9 @@ from ad_hypotheses.tasks.task import n_tasks_of
 def mean_optimum(results: dict[str, Any], config: Config, name: str) -> float:
     """Return what whoever knows the hidden facts earns in an episode of the tasks that were played."""
     number = TASK_SETS.index(name)
-    facts = split(config)[number]
+    facts = config.experiment.split()[number]
     played = spread(facts, results["rollouts"], np.random.default_rng([results["seed"], number]))
-    return float(config.make_task().optimal_return(played).mean())
+    return float(config.experiment.task.optimal_return(played).mean())
 
 
 def curves(results: dict[str, Any]) -> list[Curve]:
@@ -47,10 +47,10 @@ def seen(config: Config) -> int | None:
 
 def n_learners(config: Config) -> int:
     """Return how many learners live: as many on each training task, so at least as many as were asked for."""
-    wanted, source = config.histories.learners, config.make_source()
+    wanted, source = config.histories.learners, config.experiment.source
     if not getattr(source, "can_live", True):  # recorded ones are chosen, not made
         return wanted
-    train_facts, _ = split(config)
+    train_facts, _ = config.experiment.split()
     return learners_per_task(wanted, train_facts) * n_tasks_of(train_facts)
 
 

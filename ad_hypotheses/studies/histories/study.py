@@ -67,7 +67,7 @@ def histories(config: Config, out: Path, *, progress: Progress | None = None) ->
         progress.begin("histories", 0, "learners")
         generated = training_histories(config, out, counting(progress, "histories"), check=False)
         progress.begin("looking at what they earn", 0)
-        learning = learning_of_histories(generated, config.make_task(), config.histories.seed)
+        learning = learning_of_histories(generated, config.experiment.task, config.histories.seed)
         write_atomically(out / CURVE, source_curve(learning, _title(config)))
     return GeneratedHistories(config, generated, learning, out)
 
@@ -88,7 +88,7 @@ def export(generated: GeneratedHistories, name: str, *, progress: Progress | Non
     progress = progress or Progress()
     with progress.stopping(lambda: f"stopped; the Minari dataset {name} was not written."):
         progress.begin("writing for Minari", generated.histories.n_histories)
-        task = generated.config.make_task()
+        task = generated.config.experiment.task
         export_minari(generated.histories, name, task, counting(progress, "writing for Minari"))
 
 
@@ -103,7 +103,7 @@ def source_figures(config: Config, folder: Path) -> dict[str, Any]:
         DataError: The histories are damaged.
     """
     histories = open_histories(folder, verify=False)
-    return asdict(learning_of_histories(histories, config.make_task(), config.histories.seed))
+    return asdict(learning_of_histories(histories, config.experiment.task, config.histories.seed))
 
 
 def draw_source_curve(figures: dict[str, Any], config: Config) -> bytes:
@@ -121,4 +121,4 @@ def sentence(learning: Learning) -> str:
 
 
 def _title(config: Config) -> str:
-    return f"{config.source['name']} learning {describe(config.make_task())}"
+    return f"{config.source['name']} learning {describe(config.experiment.task)}"

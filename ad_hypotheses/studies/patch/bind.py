@@ -172,7 +172,7 @@ def prepare(
         DataError: There are no such donors, or nothing to patch.
     """
     history = settings.histories(checkpoint) if given is None else given.reference
-    task = checkpoint.config.make_task()
+    task = checkpoint.experiment.task
     anatomy, regimes = checkpoint.model.anatomy, task.regimes(history)
     bound = None if hypothesis is None else bind(hypothesis, anatomy, history, regimes, settings.seed)
     pairs = make_pairs(settings.donors, task, history, settings.seed, bound) if given is None else given

@@ -60,7 +60,7 @@ def patch_study(trial: BoundPatches, settings: PatchSettings, effects: Effects, 
             f"{history.n_rows} learning histories of {history.n_steps} steps, one a learner, never trained on; source "
             f"{config.source['name']}; data: {settings.data}; tasks: {settings.tasks}"
         ),
-        task=config.make_task().name,
+        task=config.experiment.task.name,
         donors=settings.donors,
         donors_text=pairs.words,
         left_out=pairs.left_out,

@@ -59,7 +59,7 @@ class SearchSettings:
         """
         settings = ScrubSettings(rows=self.rows, tasks=self.tasks, seed=self.seed, memory=self.memory)
         history = reference_histories(checkpoint, settings, self.data)
-        return make_pairs(self.donors, checkpoint.config.make_task(), history, self.seed)
+        return make_pairs(self.donors, checkpoint.experiment.task, history, self.seed)
 
 
 def search(

@@ -101,7 +101,7 @@ def reference_histories(checkpoint: Checkpoint, settings: ScrubSettings, data: s
         DataError: There is no such data set, or too few rows were asked for.
         CapacityError: They would not fit into memory.
     """
-    (name,) = chosen_data(data, checkpoint.config.make_task(), checkpoint.config.kept_episodes)
+    (name,) = chosen_data(data, checkpoint.experiment.task, checkpoint.config.kept_episodes)
     return histories(checkpoint, settings.rows, name, settings.seed, settings.tasks, memory=settings.memory).history
 
 
@@ -188,7 +188,7 @@ def prepare(
         CapacityError: The study would not fit into memory; raised before there are histories.
     """
     anatomy = checkpoint.model.anatomy
-    world = partial(impossible_steps, checkpoint.config.make_task())
+    world = partial(impossible_steps, checkpoint.experiment.task)
     moved = wrong_sites(hypothesis, anatomy) if kind == "hypothesis" else []
     claims = [(kind, hypothesis), *(("control", control) for control in controls)]
     _refuse_beforehand(checkpoint, [claim for _, claim in claims], moved[:1], settings)
@@ -256,7 +256,7 @@ def make_grounds(
         DataError: There is no such data set, or too few rows were asked for.
         CapacityError: They would not fit into memory.
     """
-    steps = checkpoint.config.history_steps
+    steps = checkpoint.experiment.history_steps
     rows = settings.rows + settings.donors
     refuse_too_large(Cost(0, history_bytes(checkpoint.model, rows, steps), 0), settings.memory)
     names = data_sets(checkpoint, settings)
@@ -271,7 +271,7 @@ def make_grounds(
     if kept is None:
         return [make(number) for number in range(len(names))]
     config, device = checkpoint.config, str(checkpoint.model.device)
-    model = (checkpoint.sha256, config.model_dump_json(), config.code_digest(), device)
+    model = (checkpoint.sha256, config.model_dump_json(), config.experiment.code_digest, device)
     return [
         kept.get((*model, name, *how), partial(make, number), lambda ground: ground.bytes)
         for number, name in enumerate(names)
@@ -281,7 +281,7 @@ def make_grounds(
 def data_sets(checkpoint: Checkpoint, settings: ScrubSettings) -> tuple[str, ...]:
     """Return the names of the data sets of a study about a model, edited ones by their families."""
     config = checkpoint.config
-    return chosen_data(",".join(settings.data), config.make_task(), config.kept_episodes)
+    return chosen_data(",".join(settings.data), config.experiment.task, config.kept_episodes)
 
 
 def _refuse_beforehand(
@@ -289,7 +289,7 @@ def _refuse_beforehand(
 ) -> None:
     """Refuse a study that would not fit, before there are histories; what does not fit the model is refused later."""
     outlines = [graph for claim in claims if (graph := outline(claim, checkpoint.model.anatomy)) is not None]
-    shape = (settings.rows + settings.donors, checkpoint.config.history_steps)
+    shape = (settings.rows + settings.donors, checkpoint.experiment.history_steps)
     for control in moved:  # those whose heads would read too much are no controls
         graph = outline(control, checkpoint.model.anatomy)
         if graph is not None and most_tokens(graph, POSITIONS, *shape)[0] <= MOST_TOKENS:
@@ -303,7 +303,7 @@ def predicted(
     checkpoint: Checkpoint, claims: Sequence[BoundGraph], settings: ScrubSettings, n_boot: int, one_run: bool = False
 ) -> Cost:
     """Return what testing claims about a checkpoint, the hypothesis first, will cost with so many bootstrap draws."""
-    model, steps = checkpoint.model, checkpoint.config.history_steps
+    model, steps = checkpoint.model, checkpoint.experiment.history_steps
     n_data = len(data_sets(checkpoint, settings))
     extents = [settings.extent(number == 0, first=True) for number in range(len(claims))]
     shape = (settings.rows, settings.donors, steps)

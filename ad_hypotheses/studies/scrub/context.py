@@ -109,7 +109,7 @@ def scrub_context(
     """
     others = _others(history, among)
     together = joined([replace(history, learner=None), replace(among[others], learner=None, family=history.family)])
-    roles = checkpoint.config.make_task().regimes(together)
+    roles = checkpoint.experiment.task.regimes(together)
     bound = bind(hypothesis, checkpoint.model.anatomy, together, roles, settings.seed)
     refuse_made(bound)
     clean = Clean.run(checkpoint.model, together, n_references=1)

@@ -49,7 +49,7 @@ class Ground:
     def of(cls, checkpoint: Checkpoint, references: Dataset, pool: Dataset, lives: LivesOnDisk = NOT_KEPT) -> Ground:
         """Put references and donors under each other; the model is run over them when that is needed."""
         history = joined([references.history, pool.history])
-        regimes = checkpoint.config.make_task().regimes(history)
+        regimes = checkpoint.experiment.task.regimes(history)
         everywhere = np.ones(history.actions.shape, dtype=bool)
         n_references = references.history.n_rows
         clean = Clean.run(checkpoint.model, history, n_references)
@@ -176,7 +176,7 @@ def make_ground(
         reached: Called with the number of steps that were lived.
         lives: Where those of the model are kept.
     """
-    steps = checkpoint.config.history_steps
+    steps = checkpoint.experiment.history_steps
     references = lives.histories(checkpoint, rows, data, seed, tasks, progress=lambda done, _: reached(done))
     reached(rows * steps)
     pooled = (checkpoint, pool, data, (seed, POOL), tasks)

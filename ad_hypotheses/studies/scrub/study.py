@@ -324,7 +324,7 @@ def _study(
     ]
     claims[0] = replace(claims[0], challenge=study.challenge, rivals=rivalries, undeclared=undeclared)
     claims[0].warnings.extend(_warnings(study, settings))
-    config, task, shape = checkpoint.config, checkpoint.config.make_task(), checkpoint.model.shape
+    config, task, shape = checkpoint.config, checkpoint.experiment.task, checkpoint.model.shape
     title, _, text = hypothesis.doc.partition("\n")
     dimensions = f"{shape.n_layers} layers, {shape.n_heads} heads, width {shape.d_model}"
     kept = f", 1 in {config.histories.keep_every} kept" if config.histories.keep_every > 1 else ""

@@ -140,7 +140,7 @@ def _parameters(grid: Grid) -> dict[str, int]:
 
 def _cost(config: Config, parameters: int) -> float:
     """Return about how many multiplications a training takes, up to a factor."""
-    context = config.context_episodes * config.make_task().horizon
+    context = config.experiment.context_steps
     tokens = config.training.updates * config.training.batch * context
     return float(tokens) * (parameters + config.model.n_layers * config.model.d_model * context)
 

@@ -134,7 +134,7 @@ def forecast(
             cell.name,
             at,
             plan.parameters[cell.name],
-            cell.config.context_episodes * cell.config.make_task().horizon,
+            cell.config.experiment.context_steps,
             cell.config.training.updates,
             plan.costs[cell.name] / total,
             "trained" if cell.name in plan.finished else "begun" if cell.name in plan.begun else "",

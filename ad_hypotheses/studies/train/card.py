@@ -72,7 +72,7 @@ def card(name: str, config: Config, record: Mapping[str, Any], sha256: str) -> s
     return render(
         "studies/train/card.md",
         **card_values(name, config, record, sha256),
-        source=describe(config.make_source()),
+        source=describe(config.experiment.source),
         learned_from=sentence(Learning(**record["source"])) if "source" in record else "",
         n_learners=n_learners(config),
     )
@@ -99,7 +99,7 @@ def card_values(name: str, config: Config, record: Mapping[str, Any], sha256: st
         "headline": Markdown(headline(results, config.kept_episodes, curve_unit(config), seen(config))),
         "earned": markdown(results, config),
         "seen": seen(config),
-        "task": describe(config.make_task()),
+        "task": describe(config.experiment.task),
         "learning_rate": f"{config.training.learning_rate:g}",
         "wall_time": f"{seconds:,.0f} s" + (f" ({duration(seconds)})" if seconds >= 90 else ""),
         "versions": ", ".join(f"{package} {version}" for package, version in record["versions"].items()),

@@ -127,14 +127,14 @@ def _nothing_empty_left(target: Path) -> Iterator[None]:
 def _announce(config: Config, folder: Path, n_processes: int, progress: Progress) -> None:
     """Say what the training will cost."""
     n_parameters = sum(weight.numel() for weight in build(config).parameters())
-    n_steps = config.history_steps
+    n_steps = config.experiment.history_steps
     progress.say(
         f"training {folder}: {n_parameters:,} parameters, {config.training.updates:,} updates of "
         f"{config.training.batch} histories" + (f" in {n_processes} processes" * (n_processes > 1))
     )
     progress.say(
-        f"histories: {n_learners(config):,} of {n_steps:,} steps; {describe(config.make_source())} "
-        f"in {describe(config.make_task())}",
+        f"histories: {n_learners(config):,} of {n_steps:,} steps; {describe(config.experiment.source)} "
+        f"in {describe(config.experiment.task)}",
         "dim",
     )
 
