@@ -17,10 +17,9 @@ from ad_hypotheses.sources import (
     AnnealedExpert,
     DynaQ,
     EpsilonGreedyQ,
-    GaussianThompson,
     Scripted,
-    Thompson,
 )
+from ad_hypotheses.sources.bandit_learners import BanditLearner
 from ad_hypotheses.sources.following import Follower
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.tasks import BernoulliBandit, GaussianBandit
@@ -154,7 +153,7 @@ def _lacks(background: Background) -> str:
     source = background.source
     if isinstance(source, EpsilonGreedyQ | DynaQ | Scripted | AnnealedExpert):
         return ""
-    if isinstance(source, UCB1 | Thompson | GaussianThompson):
+    if isinstance(source, BanditLearner):
         return "" if background.keep_every == 1 else "pulls that are not shown cannot be averaged over"
     return f"{source.name} cannot be shown a life that it did not live"
 

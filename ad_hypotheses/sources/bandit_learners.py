@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -17,90 +17,70 @@ from ad_hypotheses.tasks.task import Policy
 
 
 @dataclass(frozen=True)
-class UCB1:
+class BanditLearner:
+    """Pulls arms by a policy that looks at every pull so far.
+
+    Attributes:
+        name: What `make_source` calls it.
+        learns: The bandits that it learns.
+    """
+
+    name: ClassVar[str]
+    learns: ClassVar[Any]
+
+    def policy(self, bandit: Bandit, rng: np.random.Generator) -> Policy:
+        """Return how it acts on a bandit; what it draws comes from the generator."""
+        raise NotImplementedError
+
+    def require_fit(self, task: Task, episodes: int) -> None:
+        """Refuse a task that is another than it learns.
+
+        Raises:
+            ConfigError: It is.
+        """
+        if isinstance(task, self.learns):
+            return
+        if not isinstance(task, Bandit):
+            raise ConfigError(f"{self.name} learns bandits, not {task.name}; use dyna-q or epsilon-greedy-q.")
+        fitting = "gaussian-thompson" if isinstance(task, GaussianBandit) else "thompson"
+        raise ConfigError(f"{self.name} learns another kind of bandit than {task.name}; use {fitting} or ucb1.")
+
+    def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
+        """Let one learner live on every bandit of `facts`, remembering across episodes.
+
+        Raises:
+            ConfigError: The task is another than it learns, or there is nothing to live or to keep.
+        """
+        self.require_fit(task, episodes)
+        check_episodes(episodes, keep_every)
+        policy = self.policy(cast(Bandit, task), rng)
+        return keep_episodes(play(task, facts, policy, episodes, rng), keep_every)
+
+
+class UCB1(BanditLearner):
     """Pulls the arm of the greatest upper confidence bound (Auer et al. 2002); ties are broken at random."""
 
-    name: ClassVar[str] = "ucb1"
+    name = "ucb1"
+    learns = Bandit
 
-    def require_fit(self, task: Task, episodes: int) -> None:
-        """Refuse a task that is another than it learns.
-
-        Raises:
-            ConfigError: It is.
-        """
-        if not isinstance(task, Bandit):
-            raise _refusal(self.name, task)
-
-    def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
-        """Let one learner live on every bandit of `facts`, remembering across episodes.
-
-        Raises:
-            ConfigError: The task is no bandit, or there is nothing to live or to keep.
-        """
-        self.require_fit(task, episodes)
-        return _live(ucb1(cast(Bandit, task)), task, facts, episodes, rng, keep_every)
+    def policy(self, bandit: Bandit, rng: np.random.Generator) -> Policy:
+        """Return UCB1 for the scatter of a bandit's pay; it draws nothing."""
+        return ucb1(bandit)
 
 
-@dataclass(frozen=True)
-class Thompson:
+class Thompson(BanditLearner):
     """Pulls the arm whose sample from its Beta posterior is highest (Thompson 1933, uniform prior)."""
 
-    name: ClassVar[str] = "thompson"
+    name = "thompson"
+    learns: ClassVar[Any] = BernoulliBandit
 
-    def require_fit(self, task: Task, episodes: int) -> None:
-        """Refuse a task that is another than it learns.
-
-        Raises:
-            ConfigError: It is.
-        """
-        if not isinstance(task, BernoulliBandit):
-            raise _refusal(self.name, task)
-
-    def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
-        """Let one learner live on every bandit of `facts`, remembering across episodes.
-
-        Raises:
-            ConfigError: The task is no Bernoulli bandit, or there is nothing to live or to keep.
-        """
-        self.require_fit(task, episodes)
-        return _live(thompson(cast(Bandit, task), rng), task, facts, episodes, rng, keep_every)
+    def policy(self, bandit: Bandit, rng: np.random.Generator) -> Policy:
+        """Return Thompson sampling with the prior of a bandit."""
+        return thompson(bandit, rng)
 
 
-@dataclass(frozen=True)
-class GaussianThompson:
+class GaussianThompson(Thompson):
     """Pulls the arm whose sample from its Gaussian posterior is highest, as if pay were not rounded."""
 
-    name: ClassVar[str] = "gaussian-thompson"
-
-    def require_fit(self, task: Task, episodes: int) -> None:
-        """Refuse a task that is another than it learns.
-
-        Raises:
-            ConfigError: It is.
-        """
-        if not isinstance(task, GaussianBandit):
-            raise _refusal(self.name, task)
-
-    def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
-        """Let one learner live on every bandit of `facts`, remembering across episodes.
-
-        Raises:
-            ConfigError: The task is no Gaussian bandit, or there is nothing to live or to keep.
-        """
-        self.require_fit(task, episodes)
-        return _live(thompson(cast(Bandit, task), rng), task, facts, episodes, rng, keep_every)
-
-
-def _refusal(name: str, task: Task) -> ConfigError:
-    """Return what tells a user that a source cannot learn a task, and which can."""
-    if not isinstance(task, Bandit):
-        return ConfigError(f"{name} learns bandits, not {task.name}; use dyna-q or epsilon-greedy-q.")
-    fitting = "gaussian-thompson" if isinstance(task, GaussianBandit) else "thompson"
-    return ConfigError(f"{name} learns another kind of bandit than {task.name}; use {fitting} or ucb1.")
-
-
-def _live(
-    policy: Policy, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int
-) -> History:
-    check_episodes(episodes, keep_every)
-    return keep_episodes(play(task, facts, policy, episodes, rng), keep_every)
+    name = "gaussian-thompson"
+    learns = GaussianBandit
