@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ad_hypotheses.studies.patch.record import PatchStudy
     from ad_hypotheses.studies.scrub.context import ScrubbedContext
     from ad_hypotheses.studies.scrub.record import Study
-    from ad_hypotheses.studies.sweep.page import Sweep
+    from ad_hypotheses.studies.sweep.record import Sweep
 
 _HOMES = {
     "AttentionPattern": "studies.look",
@@ -46,7 +46,7 @@ _HOMES = {
     "ScrubbedContext": "studies.scrub.context",
     "ScrubbedModel": "library.scrubbed",
     "Study": "studies.scrub.record",
-    "Sweep": "studies.sweep.page",
+    "Sweep": "studies.sweep.record",
     "attention": "library.look",
     "attribution": "library.look",
     "calibrate": "library.studies",

@@ -14,6 +14,7 @@ from make_study import bandit_study, dark_room_study
 from test_calibration import made_up as calibration
 from test_comparison import BANDIT, evaluated
 from test_patch_report import made_up as patch_study
+from test_sweep import made as sweep
 
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.evidence.plain_data import as_recorded
@@ -24,6 +25,7 @@ from ad_hypotheses.studies.patch.page import write_patch_report
 from ad_hypotheses.studies.records import read, redraw
 from ad_hypotheses.studies.report_index import INDEX, note_reports
 from ad_hypotheses.studies.scrub.page import draw_report, write_report
+from ad_hypotheses.studies.sweep.page import write_sweep
 
 MODELS = [evaluated(), evaluated("two", 0.4), evaluated("x_y", once=True, task=BANDIT, shares=False)]
 REPORTS = {
@@ -31,6 +33,7 @@ REPORTS = {
     "scrub a bandit": lambda folder: write_report(bandit_study(), folder),
     "patch": lambda folder: write_patch_report(patch_study(), folder),
     "calibrate": lambda folder: write_calibration(calibration(), folder),
+    "sweep": lambda folder: write_sweep(sweep({"n_layers": ["1", "2"], "seed": ["0", "1"]}, missing=["l3"]), folder),
     "evaluate": lambda folder: write_evaluation(Evaluation("python cli.py evaluate one two", MODELS), folder),
 }
 
@@ -113,7 +116,7 @@ def test_a_parquet_table_is_left_alone(tmp_path, sketches):
     [
         (
             b"# a page",
-            r"record\.json is not a record: .*Name a \.json file that one of scrub, patch, evaluate, behave, calibrate",
+            r"json is not a record: .*Name a \.json file that one of scrub, patch, evaluate, sweep, behave, calibrate",
         ),
         (b"[1, 2]", "is JSON, but not the record of a study"),
         (b'{"weights_sha256": "a", "config": {}, "command": "train"}', "is JSON, but not the record of a study"),
@@ -122,6 +125,10 @@ def test_a_parquet_table_is_left_alone(tmp_path, sketches):
         (b'{"patches": [], "donors": "any", "schema": 2}', "does not hold what a record of patches holds"),
         (b'{"outcomes": [], "claims": [], "schema": 2}', "does not hold what a calibration holds"),
         (b'{"subjects": [], "contexts": 2, "schema": 1}', "does not hold what a record of behaviour holds"),
+        (
+            b'{"models": [], "command": "", "axes": {}}',
+            "what a sweep holds: .*name is missing",
+        ),
         (b'{"models": [{}], "command": ""}', "does not hold what an evaluation holds: .*name is missing"),
     ],
 )

@@ -27,8 +27,9 @@ from ad_hypotheses.studies.listing import checkpoints
 from ad_hypotheses.studies.sweep import study as sweeping
 from ad_hypotheses.studies.sweep import workers
 from ad_hypotheses.studies.sweep.grid import labels, read_sweep
-from ad_hypotheses.studies.sweep.page import Earned, Sweep, Trained, plot, rows, text
+from ad_hypotheses.studies.sweep.page import plot, text
 from ad_hypotheses.studies.sweep.plan import SweepSettings, TimeEstimate
+from ad_hypotheses.studies.sweep.record import Earned, Sweep, Trained, rows
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG"
@@ -417,7 +418,7 @@ AXES = {"n_layers": ["1", "2"], "train_tasks": ["4", "65"], "seed": ["0", "1"]}
 
 
 def test_the_page_has_means_over_seeds_and_every_model():
-    page = text(made(AXES, missing=["gone"]))
+    page = text(made(AXES, missing=["gone"]), "sweep-a_b")
     for fragment in (
         "# a\\_b: 9 models",
         "Best on held-out tasks: n\\_layers 1, train\\_tasks 4, 89% (88% to 90%) of the optimum.",
@@ -436,7 +437,7 @@ def test_the_page_has_means_over_seeds_and_every_model():
 
 
 def test_without_held_out_tasks_the_train_tasks_tell():
-    page = text(made(AXES, held_out=None))
+    page = text(made(AXES, held_out=None), "sweep-a_b")
     assert "Best on train tasks (none are held out): n\\_layers 2, train\\_tasks 65, 63% (62% to 64%)" in page
     assert "| 2 | 65 | 1,006 | 63% (62% to 64%) | 10% (10% to 10%) |" in page
     assert "| 2 | 65 | +53 (+52 to +54) | 2 |" in page
@@ -445,7 +446,7 @@ def test_without_held_out_tasks_the_train_tasks_tell():
 def test_where_shares_mean_nothing_regret_tells():
     models = [Trained(f"s{n}", (str(n),), 7, Earned(regret=9.0), Earned(regret=3.0 + n), 1.0) for n in (0, 1)]
     sweep = replace(made({"seed": ["0", "1"]}), models=models)
-    page = text(sweep)
+    page = text(sweep, "sweep-a_b")
     assert "Best on held-out tasks: the one setting, a regret of 3.50 (3.00 to 4.00)." in page
     assert "| weights | regret | models |" in page
     assert plot(sweep).startswith(PNG)

@@ -24,7 +24,7 @@ def report(
 ) -> None:
     """Draw the page, the pictures and the table of a record again.
 
-    Records are what scrub, patch, evaluate, behave and calibrate write as JSON beside their pages.
+    Records are what scrub, patch, evaluate, sweep, behave and calibrate write as JSON beside their pages.
     """
     from ad_hypotheses.studies.records import redraw
     from ad_hypotheses.studies.report_index import date_of, note_reports

@@ -19,7 +19,7 @@ from ad_hypotheses.report.screen import say
 from ad_hypotheses.studies.machine import require_writable, set_up_torch
 
 if TYPE_CHECKING:
-    from ad_hypotheses.studies.sweep.page import Sweep
+    from ad_hypotheses.studies.sweep.record import Sweep
     from ad_hypotheses.studies.sweep.study import SweepForecast
 
 
@@ -76,7 +76,7 @@ def sweep(
             grid, folder, device=device, workers=workers, threads=threads, command=command, progress=meter
         )
     if trained.models:
-        page = write_sweep(trained, reports)
+        page = write_sweep(trained, reports)[-1]
         note_reports([page])
         _show(trained, page)
     if trained.failed:

@@ -21,7 +21,7 @@ from ad_hypotheses.studies.evaluate.choose import CheckpointChoice, choose
 from ad_hypotheses.studies.evaluate.record import Evaluation
 from ad_hypotheses.studies.evaluate.study import evaluate as evaluate_all
 from ad_hypotheses.studies.sweep.grid import read_sweep
-from ad_hypotheses.studies.sweep.page import Sweep
+from ad_hypotheses.studies.sweep.record import Sweep
 from ad_hypotheses.studies.sweep.study import sweep as sweep_all
 from ad_hypotheses.studies.train.study import train as train_one
 

@@ -22,7 +22,7 @@ class RecordKind:
 
     Attributes:
         verb: The verb that writes it.
-        keys: Entries that together no other kind has.
+        keys: Entries that together no other kind has, or none with as many.
         home: Package with the modules `record` and `page`.
         reader: Function of `record` that reads a file.
         name: Name of its class.
@@ -53,6 +53,7 @@ KINDS = (
     RecordKind("scrub", frozenset({"claims", "curves"}), f"{STUDIES}.scrub", "read_study", "Study"),
     RecordKind("patch", frozenset({"patches", "donors"}), f"{STUDIES}.patch", "read_patch_study", "PatchStudy"),
     RecordKind("evaluate", frozenset({"models", "command"}), f"{STUDIES}.evaluate", "read_evaluation", "Evaluation"),
+    RecordKind("sweep", frozenset({"models", "command", "axes"}), f"{STUDIES}.sweep", "read_sweep_record", "Sweep"),
     RecordKind("behave", frozenset({"subjects", "contexts"}), f"{STUDIES}.behave", "read_behaviour", "Behaviour"),
     RecordKind("calibrate", frozenset({"outcomes", "claims"}), CALIBRATION, "read_calibration", "Calibration"),
 )
@@ -62,10 +63,10 @@ def read(path: Path) -> Any:
     """Read the record of a study, of whichever kind it is.
 
     Args:
-        path: A JSON file that `scrub`, `patch`, `evaluate`, `behave` or `calibrate` wrote beside its page.
+        path: A JSON file that `scrub`, `patch`, `evaluate`, `sweep`, `behave` or `calibrate` wrote beside its page.
 
     Returns:
-        A `Study`, `PatchStudy`, `Evaluation`, `Behaviour` or `Calibration`.
+        A `Study`, `PatchStudy`, `Evaluation`, `Sweep`, `Behaviour` or `Calibration`.
 
     Raises:
         DataError: The file is missing, damaged, of another version or not such a record.
@@ -147,6 +148,8 @@ def kind_of(path: Path) -> RecordKind:
         advice = f"Name {beside}." if beside != path and beside.is_file() else advice
         raise DataError(f"{path} is not a record: {error}. {advice}") from error
     kinds = [kind for kind in KINDS if isinstance(content, dict) and kind.keys <= set(content)]
-    if len(kinds) != 1:
+    most = max((len(kind.keys) for kind in kinds), default=0)
+    fitting = [kind for kind in kinds if len(kind.keys) == most]  # a sweep has all the keys of an evaluation
+    if len(fitting) != 1:
         raise DataError(f"{path} is JSON, but not the record of a study. {advice}")
-    return kinds[0]
+    return fitting[0]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,152 +14,43 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from ad_hypotheses.report.draw import BLACK, BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, array, picture
-from ad_hypotheses.report.result import Result
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import Markdown, code, count, table
-from ad_hypotheses.storage.files import write_files
-from ad_hypotheses.studies.tables import sweep_csv, table_of
+from ad_hypotheses.storage.files import write_report_files
+from ad_hypotheses.studies.sweep.record import Earned, Sweep, Trained, rows
+from ad_hypotheses.studies.tables import sweep_csv
 
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY)
 LOG_FROM = 8  # largest number of an axis over its smallest, from which on it is drawn on a logarithmic scale
 DASHED = (0, (4, 2.5))
 
 
-@dataclass(frozen=True)
-class Earned:
-    """What a model earned on a set of tasks; None what means nothing there.
+def write_sweep(sweep: Sweep, folder: Path) -> list[Path]:
+    """Write `sweep-<name>.md` with its plot beside it, and every figure as JSON and as CSV.
 
-    Attributes:
-        last: Mean return of its last episodes as a share of the optimum.
-        first: The same of its first episode.
-        improvement: By how much the share grows within a context.
-        regret: What it missed over the whole context.
-    """
-
-    last: float | None = None
-    first: float | None = None
-    improvement: float | None = None
-    regret: float | None = None
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One model of a sweep.
-
-    Attributes:
-        name: Of its folder.
-        at: What it is called on every axis.
-        parameters: How many weights it has.
-        train, held_out: What it earned on tasks that it was trained on, and on tasks that it was not, if there are any.
-        seconds: That its training took.
-    """
-
-    name: str
-    at: tuple[str, ...]
-    parameters: int
-    train: Earned
-    held_out: Earned | None
-    seconds: float
-
-    @property
-    def judged(self) -> Earned:
-        """What it is judged by: what it earned on held-out tasks, if there are any."""
-        return self.held_out or self.train
-
-
-@dataclass(frozen=True, repr=False)
-class Sweep(Result):
-    """What a sweep found.
-
-    Attributes:
-        name: Of the sweep.
-        command: What makes it again.
-        base: What its configurations start from.
-        axes: The values of every axis, as they are called.
-        seeds: Axes that are averaged over.
-        fixed: What was set for all models.
-        models: Those that are trained.
-        failed: Names of those that are not, each with the last lines that its training said.
-        unit: What a point of a learning curve is, `"episode"` or `"10 steps"`.
-    """
-
-    name: str
-    command: str
-    base: str
-    axes: Mapping[str, Sequence[str]]
-    seeds: Sequence[str]
-    fixed: Mapping[str, str]
-    models: Sequence[Trained]
-    failed: Mapping[str, Sequence[str]]
-    unit: str = "episode"
-
-    @property
-    def headline(self) -> str:
-        """Name, axes and number of models."""
-        failed = f", {len(self.failed)} failed" if self.failed else ""
-        return f"{self.name}: {len(self.models)} models by {', '.join(self.axes)}{failed}"
-
-    def to_frame(self) -> Any:
-        """Return a line for each model, as a pandas.DataFrame."""
-        return table_of(rows(self))
-
-    def write(self, folder: str | Path) -> Path:
-        """Write the page with its plot and its table; returns the page.
-
-        Raises:
-            UserError: They cannot be written.
-        """
-        return write_sweep(self, Path(folder))
-
-    @property
-    def settings(self) -> list[str]:
-        """Axes that are no seeds."""
-        return [axis for axis in self.axes if axis not in self.seeds]
-
-    def by_setting(self) -> dict[tuple[str, ...], list[Trained]]:
-        """Return the models of every setting, one a seed."""
-        places = [list(self.axes).index(axis) for axis in self.settings]
-        groups: dict[tuple[str, ...], list[Trained]] = {}
-        for model in self.models:
-            groups.setdefault(tuple(model.at[place] for place in places), []).append(model)
-        return groups
-
-
-def write_sweep(sweep: Sweep, folder: Path) -> Path:
-    """Write `sweep-<name>.md` with its plot and its table as CSV; returns the page.
+    Returns:
+        The files, the page last.
 
     Raises:
-        UserError: They cannot be written.
+        UserError: They cannot be written. An older report is then still whole.
     """
-    stem = folder / f"sweep-{sweep.name}"
-    page = stem.with_name(f"{stem.name}.md")
-    write_files(
-        {
-            stem.with_name(f"{stem.name}.png"): plot(sweep),
-            stem.with_name(f"{stem.name}.csv"): sweep_csv(rows(sweep)).encode(),
-            page: text(sweep).encode(),
-        }
-    )
-    return page
+    return write_report_files(draw_report(sweep), folder)
 
 
-def rows(sweep: Sweep) -> list[dict[str, Any]]:
-    """Return one row a model, for a spreadsheet."""
-    names = {"last": "of_optimum", "first": "first_of_optimum", "improvement": "improvement", "regret": "regret"}
-    return [
-        {
-            "model": model.name,
-            **dict(zip(sweep.axes, model.at, strict=True)),
-            "parameters": model.parameters,
-            **{
-                f"{tasks}_{name}": getattr(earned, key)
-                for tasks, earned in (("train", model.train), ("held_out", model.held_out or Earned()))
-                for key, name in names.items()
-            },
-            "seconds": model.seconds,
-        }
-        for model in sweep.models
-    ]
+def draw_report(sweep: Sweep, name: str = "") -> dict[str, bytes]:
+    """Return the files of a report by their path in its folder, the page last.
+
+    Args:
+        sweep: What to report.
+        name: Of the files; by default that of the sweep.
+    """
+    name = name or f"sweep-{sweep.name}"
+    return {
+        f"{name}.png": plot(sweep),
+        f"{name}.json": (sweep.to_json() + "\n").encode(),
+        f"{name}.csv": sweep_csv(rows(sweep)).encode(),
+        f"{name}.md": text(sweep, name).encode(),
+    }
 
 
 def summary(sweep: Sweep, ranges: bool = True) -> tuple[list[str], list[list[str]]]:
@@ -179,8 +68,8 @@ def summary(sweep: Sweep, ranges: bool = True) -> tuple[list[str], list[list[str
     return [*sweep.settings, "weights", *_columns(sweep), "models"], lines
 
 
-def text(sweep: Sweep) -> str:
-    """Return the page as Markdown, which `sweep.md` says word for word."""
+def text(sweep: Sweep, name: str) -> str:
+    """Return the page as Markdown, which `sweep.md` says word for word; its plot and its table have its name."""
     heads, lines = summary(sweep)
     columns = _columns(sweep)
     models = [
@@ -192,6 +81,7 @@ def text(sweep: Sweep) -> str:
     return render(
         "studies/sweep/sweep.md",
         sweep=sweep,
+        name=name,
         n_models=len(sweep.models) + len(sweep.failed),
         best=_best(sweep),
         drawn=_drawn(sweep)[1].partition(",")[0].capitalize(),

@@ -11,8 +11,8 @@ from ad_hypotheses.distill.record import read_record
 from ad_hypotheses.storage.reading import real_path
 from ad_hypotheses.studies.evaluate.summary import curve_unit, mean_optimum
 from ad_hypotheses.studies.sweep.grid import GridCell, labels, short_names
-from ad_hypotheses.studies.sweep.page import Earned, Sweep, Trained
 from ad_hypotheses.studies.sweep.plan import SweepSettings, coordinates
+from ad_hypotheses.studies.sweep.record import Earned, Sweep, Trained
 
 
 def sweep_record(settings: SweepSettings, command: str, failed: Mapping[str, Sequence[str]]) -> Sweep:

@@ -17,7 +17,6 @@ from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.lock import held
 from ad_hypotheses.studies.machine import require_writable
 from ad_hypotheses.studies.sweep.grid import Grid, GridCell, config_text
-from ad_hypotheses.studies.sweep.page import Sweep
 from ad_hypotheses.studies.sweep.plan import (
     SweepPlan,
     SweepSettings,
@@ -28,6 +27,7 @@ from ad_hypotheses.studies.sweep.plan import (
     make_plan,
     numbers,
 )
+from ad_hypotheses.studies.sweep.record import Sweep
 from ad_hypotheses.studies.sweep.results import sweep_record
 from ad_hypotheses.studies.sweep.workers import LOG, Worker, last_words, start, stop, train_arguments
 from ad_hypotheses.studies.train.study import is_finished, write_missing_card
