@@ -12,7 +12,7 @@ from ad_hypotheses.distill.checkpoint import Checkpoint, load
 from ad_hypotheses.errors import CapacityError, DataError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.studies import data
-from ad_hypotheses.studies.data import chosen_data, histories
+from ad_hypotheses.studies.data import chosen_data, data_names, histories, single_data
 from ad_hypotheses.studies.evaluate.curves import spread
 from ad_hypotheses.tasks import make_task
 
@@ -82,25 +82,28 @@ def test_progress_counts_steps_of_all_rows(tiny, monkeypatch):
 
 def test_a_list_of_data_sets_is_read_against_what_the_task_declares(tiny):
     task, bandit = tiny.experiment.task, make_task("bandit")
-    assert chosen_data("source", task, 6) == ("source",)
-    assert chosen_data("own, edited,source,own", task, 6) == (
+    assert chosen_data(("source",), task, 6) == ("source",)
+    assert chosen_data(data_names("own, edited,source,own"), task, 6) == (
         "own",
         "edited:goal-moved",
         "source",
     )
-    assert chosen_data("edited:dead,edited", bandit, 1) == (
+    assert chosen_data(("edited:dead", "edited"), bandit, 1) == (
         "edited:dead",
         "edited:rewards-swapped",
     )
-    assert chosen_data("edited:episodes-shuffled", task, 6) == ("edited:episodes-shuffled",)
+    assert chosen_data(["edited:episodes-shuffled"], task, 6) == ("edited:episodes-shuffled",)
     with pytest.raises(DataError) as refusal:
-        chosen_data("source,edited:goal-move", bandit, 1)
+        chosen_data(("source", "edited:goal-move"), bandit, 1)
     message = str(refusal.value)
     assert message.startswith("there is no data set 'edited:goal-move' of bandit.")
     assert "edited:pulls-shuffled: the pulls of the first half, each with its pay, are in another order" in message
     assert "episodes-shuffled" not in message
     with pytest.raises(DataError, match=r"no data set 'goal-moved' of dark-room. Did you mean 'edited:goal-moved'\?"):
-        chosen_data("goal-moved", task, 6)
+        chosen_data(["goal-moved"], task, 6)
+    assert single_data("edited", task, 6) == "edited:goal-moved"
+    with pytest.raises(DataError, match="`data` is 'source, own', but these are 2 data sets: name one"):
+        single_data("source, own", task, 6)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import typer
 from ad_hypotheses.cli.options import AsJson, Models, Reports, Seed, check_threads
 from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.report.screen import out, print_json, say, with_report
-from ad_hypotheses.studies.interrupt import watched
-from ad_hypotheses.studies.machine import keep_freed_memory, require_writable, set_up_torch
+from ad_hypotheses.studies.interrupt import resumable
+from ad_hypotheses.studies.machine import require_writable, set_up_torch
 
 if TYPE_CHECKING:
     from ad_hypotheses.known.calibration.record import Calibration
@@ -45,13 +45,10 @@ def calibrate(
     from ad_hypotheses.known.calibration.jobs import FULL, QUICK
     from ad_hypotheses.known.calibration.page import write_calibration
     from ad_hypotheses.known.calibration.study import calibrate as calibrate_networks
-    from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
-    from ad_hypotheses.studies.report_index import note_reports
+    from ad_hypotheses.studies.report_index import write_reports
 
     set_up_torch("cpu", 1)
-    keep_freed_memory()
-    scratch = Scratch(reports / PARTIAL / "calibration")
-    with watched() as meter, meter.stopping(lambda: scratch.when_stopped("anything", "done")):
+    with resumable(reports, "calibration", "anything", "done") as (meter, scratch):
         record = calibrate_networks(
             networks or (),
             replace(QUICK if quick else FULL, seed=seed),
@@ -62,10 +59,7 @@ def calibrate(
             scratch=scratch,
             progress=meter,
         )
-        page = write_calibration(record, reports)[-1]
-        note_reports([page])
-        scratch.discard()
-        meter.say(clear_old(reports / PARTIAL), "dim")
+        (page,) = write_reports([record], lambda record: write_calibration(record, reports), meter)
     _show(record, page, as_json)
 
 

@@ -27,11 +27,13 @@ from ad_hypotheses.cli.options import (
 )
 from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.errors import CheckpointError, DataError
-from ad_hypotheses.report.screen import out, print_json, with_report
-from ad_hypotheses.studies.interrupt import watched
-from ad_hypotheses.studies.machine import keep_freed_memory, require_writable, set_up_torch
+from ad_hypotheses.report.screen import show_reports
+from ad_hypotheses.studies.interrupt import resumable
+from ad_hypotheses.studies.machine import require_writable, set_up_torch
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ad_hypotheses.studies.patch.record import PatchStudy
     from ad_hypotheses.studies.patch.select import Selection
 
@@ -134,61 +136,63 @@ def patch(
     Ctrl-C stops it; the same command goes on.
     """
     require_writable(reports, "reports")
-    if screen_steps is not None and screen is None and search is None:
-        raise DataError("--screen-steps says how edges are screened. Add --screen N, the number to measure.")
-    if out is not None and search is None:
-        raise DataError("--out says where --search writes what it finds. Add --search; for reports there is --reports.")
+    _refuse_stray(screen, screen_steps, search, out)
+    if parquet:
+        _require_parquet()
     from ad_hypotheses.language.load import shown_file
-    from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
     from ad_hypotheses.studies.patch.bind import PatchSettings
     from ad_hypotheses.studies.patch.page import write_patch_report
     from ad_hypotheses.studies.patch.select import Selection
     from ad_hypotheses.studies.patch.study import patch as patch_model
-    from ad_hypotheses.studies.report_index import note_reports
-    from ad_hypotheses.studies.tables import require_parquet
+    from ad_hypotheses.studies.report_index import write_reports
 
-    if parquet:
-        require_parquet()
     set_up_torch(device, threads)
-    claimed = is_hypothesis(subject, models)
+    claimed, name = is_hypothesis(subject, models), f"patch-{Path(subject).stem}"
     command = rerun_command(context, shown_file(subject) if claimed else subject, leave_out=("reports", "memory"))
-    budget = None if memory is None else parse_memory(memory)
-    scratch = Scratch(reports / PARTIAL / f"patch-{Path(subject).stem}")
-    keep_freed_memory()
     if search is not None:
-        from ad_hypotheses.cli.search import SearchCommand, refuse_other_options, search_model
-        from ad_hypotheses.studies.patch.search import SearchSettings
+        from ad_hypotheses.cli.search import SearchCommand, search_edges
 
-        refuse_other_options(context, claimed)
-        run = SearchCommand(subject, out, models, reports, device, command, scratch, trust or ())
-        search_model(run, SearchSettings(search, donors, rows, tasks, seed, budget, data), as_json)
+        run = SearchCommand(subject, out, models, reports, device, command, name, trust or (), as_json)
+        search_edges(run, context, claimed)
         return
-    # roles are spelt with "_", as Python names; "-" is accepted on the command line
-    written, read = (None if role is None else role.replace("-", "_") for role in (written, read))
-    selection = Selection(edges or (), nodes or (), paths or (), written, read)
-    metrics = tuple(metric) if metric else PatchSettings.metrics
-    settings = PatchSettings(donors, direction, metrics, rows, tasks, seed, budget, data, screen, screen_steps)
+    selection = Selection(edges or (), nodes or (), paths or (), _role(written), _role(read))
+    settings = PatchSettings(
+        donors=donors, direction=direction, metrics=tuple(metric or PatchSettings.metrics), rows=rows, tasks=tasks,
+        seed=seed, data=data, screen=screen, screen_steps=screen_steps, memory=parse_memory(memory) if memory else None,
+    )  # fmt: skip
     hypotheses = load_named(subject) if claimed else []
     if not claimed:
         _require_patchable(subject, model, models, selection)
-    with watched() as meter, meter.stopping(lambda: scratch.when_stopped("anything", "measured")):
+    with resumable(reports, name, "anything", "measured") as (meter, scratch):
         studies = patch_model(
-            hypotheses,
-            selection,
-            settings,
-            model=model if claimed else subject,
-            models=models,
-            device=device,
-            command=command,
-            scratch=scratch,
-            progress=meter,
-        )
-        meter.begin("writing reports", len(studies))
-        pages = [write_patch_report(study, reports, parquet)[-1] for study in studies]
-        note_reports(pages)
-        scratch.discard()
-        meter.say(clear_old(reports / PARTIAL), "dim")
-    _show(studies, pages, as_json)
+            hypotheses, selection, settings, model=model if claimed else subject, models=models, device=device,
+            command=command, scratch=scratch, progress=meter,
+        )  # fmt: skip
+        pages = write_reports(studies, lambda study: write_patch_report(study, reports, parquet), meter)
+    show_reports(studies, pages, as_json, _show)
+
+
+def _refuse_stray(screen: int | None, screen_steps: int | None, search: float | None, out: Path | None) -> None:
+    """Refuse options that say how to do what was not asked.
+
+    Raises:
+        DataError: One was typed.
+    """
+    if screen_steps is not None and screen is None and search is None:
+        raise DataError("--screen-steps says how edges are screened. Add --screen N, the number to measure.")
+    if out is not None and search is None:
+        raise DataError("--out says where --search writes what it finds. Add --search; for reports there is --reports.")
+
+
+def _require_parquet() -> None:
+    from ad_hypotheses.studies.tables import require_parquet
+
+    require_parquet()
+
+
+def _role(typed: str | None) -> str | None:
+    """Return a role as Python names it; `-` is accepted for `_`."""
+    return None if typed is None else typed.replace("-", "_")
 
 
 def _require_patchable(subject: str, model: str | None, models: Path, selection: Selection) -> None:
@@ -211,12 +215,7 @@ def _require_patchable(subject: str, model: str | None, models: Path, selection:
         )
 
 
-def _show(studies: list[PatchStudy], pages: list[Path], as_json: bool) -> None:
-    if as_json:
-        print_json(list(map(with_report, studies, pages)))
-        return
+def _show(study: PatchStudy, console: Console, page: Path) -> None:
     from ad_hypotheses.studies.patch.summary import show
 
-    console = out()
-    for study, page in zip(studies, pages, strict=True):
-        show(study, console, page)
+    show(study, console, page)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,11 +28,13 @@ from ad_hypotheses.cli.options import (
 )
 from ad_hypotheses.cli.rerun import is_typed, rerun_command
 from ad_hypotheses.errors import UserError
-from ad_hypotheses.report.screen import out, print_json, with_report
-from ad_hypotheses.studies.interrupt import watched
+from ad_hypotheses.report.screen import show_reports
+from ad_hypotheses.studies.interrupt import resumable, watched
 from ad_hypotheses.studies.machine import keep_freed_memory, require_writable, set_up_torch
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ad_hypotheses.progress import Progress
     from ad_hypotheses.studies.scrub.record import Study
 
@@ -132,46 +133,27 @@ def scrub(
         return
     require_writable(reports, "reports")
     from ad_hypotheses.language.load import shown_file
-    from ad_hypotheses.storage.scratch import LIVES, PARTIAL, Scratch, clear_old
-    from ad_hypotheses.studies.report_index import note_reports
+    from ad_hypotheses.storage.scratch import LIVES
+    from ad_hypotheses.studies.data import data_names
+    from ad_hypotheses.studies.report_index import write_reports
     from ad_hypotheses.studies.scrub.bind import ScrubSettings
     from ad_hypotheses.studies.scrub.page import write_report
     from ad_hypotheses.studies.scrub.study import scrub as scrub_hypotheses
 
     set_up_torch(device, threads)
     settings = ScrubSettings(
-        rows=rows,
-        passes=passes,
-        pool=pool,
-        data=tuple(data.split(",")),
-        rollouts=rollouts,
-        findings=_findings(adversary, findings),
-        rivals=not no_rivals,
-        **how,
-    )
+        rows=rows, passes=passes, pool=pool, data=data_names(data), rollouts=rollouts,
+        findings=_findings(adversary, findings), rivals=not no_rivals, **how,
+    )  # fmt: skip
     command = rerun_command(context, shown_file(file), leave_out=("reports", "memory"))
-    scratch = Scratch(reports / PARTIAL / Path(file).stem)
-    keep_freed_memory()
-    with watched() as meter, meter.stopping(lambda: scratch.when_stopped("a claim", "measured")):
+    rivals = None if against is None else [claim for path in against for claim in load_named(str(path))]
+    with resumable(reports, Path(file).stem, "a claim", "measured") as (meter, scratch):
         studies = scrub_hypotheses(
-            hypotheses,
-            settings,
-            model=model,
-            models=models,
-            device=device,
-            against=None if against is None else [claim for path in against for claim in load_named(str(path))],
-            command=command,
-            scratch=scratch,
-            lives=reports / LIVES,
-            progress=meter,
-        )
-        meter.begin("writing reports", len(studies))
-        pages = [write_report(study, reports)[-1] for study in studies]
-        note_reports(pages)
-        scratch.discard()
-        for folder in (PARTIAL, LIVES):
-            meter.say(clear_old(reports / folder), "dim")
-    _show(studies, pages, as_json)
+            hypotheses, settings, model=model, models=models, device=device, against=rivals, command=command,
+            scratch=scratch, lives=reports / LIVES, progress=meter,
+        )  # fmt: skip
+        pages = write_reports(studies, lambda study: write_report(study, reports), meter)
+    show_reports(studies, pages, as_json, _show)
 
 
 def _refuse_with_quick(adversary: bool, against: list[Path] | None, data: str) -> None:
@@ -206,7 +188,7 @@ def _look(file: str, settings: dict[str, Any], where: tuple[str | None, Path, st
         watch_file(places(file)[0], look, lambda error: with_options(str(error), options_of(scrub)))
     with watched() as meter, meter.stopping(lambda: "nothing is kept of a quick look."):
         studies = look(meter)
-    _show(studies, [None] * len(studies), as_json)
+    show_reports(studies, [None] * len(studies), as_json, _show)
 
 
 def _findings(adversary: bool, findings: int | None) -> int | None:
@@ -220,13 +202,8 @@ def _findings(adversary: bool, findings: int | None) -> int | None:
     return (findings or FINDINGS) if adversary else None
 
 
-def _show(studies: list[Study], pages: Sequence[Path | None], as_json: bool) -> None:
-    if as_json:
-        print_json(list(map(with_report, studies, pages)))
-        return
+def _show(study: Study, console: Console, page: Path | None) -> None:
     from ad_hypotheses.studies.scrub.summary import show
 
-    console = out()
-    for study, page in zip(studies, pages, strict=True):
-        show(study, console, page)
-        console.print()
+    show(study, console, page)
+    console.print()

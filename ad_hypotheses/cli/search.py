@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from ad_hypotheses.causal.search import BUDGET
+from ad_hypotheses.cli.options import parse_memory
 from ad_hypotheses.distill.checkpoint import find, name_of
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.load import FOLDER
@@ -19,8 +20,7 @@ from ad_hypotheses.language.problems import shown_path
 from ad_hypotheses.report.screen import out, print_json, say
 from ad_hypotheses.report.words import figure, interval
 from ad_hypotheses.storage.places import program
-from ad_hypotheses.storage.scratch import PARTIAL, Scratch, clear_old
-from ad_hypotheses.studies.interrupt import watched
+from ad_hypotheses.studies.interrupt import resumable
 from ad_hypotheses.studies.patch.search import SearchResult, SearchSettings, search
 
 NOT_WITH = ("model", "edges", "nodes", "paths", "written", "read", "metric", "screen", "screen_steps", "parquet")
@@ -37,8 +37,9 @@ class SearchCommand:
         reports: Folder of the reports.
         device: Where to compute.
         command: What makes the same search again.
-        scratch: Where to keep what is tried on the way.
+        name: Name of the place in the reports where what is tried is kept on the way.
         trusted: Python files that the user named, for models whose task is in one.
+        as_json: Whether to print JSON.
     """
 
     model: str
@@ -47,11 +48,12 @@ class SearchCommand:
     reports: Path
     device: str
     command: str
-    scratch: Scratch
+    name: str
     trusted: Sequence[Path]
+    as_json: bool
 
 
-def refuse_other_options(context: typer.Context, claimed: bool) -> None:
+def _refuse_other_options(context: typer.Context, claimed: bool) -> None:
     """Refuse a search in a hypothesis, and options that say what to patch.
 
     Args:
@@ -76,33 +78,30 @@ def refuse_other_options(context: typer.Context, claimed: bool) -> None:
         )
 
 
-def search_model(run: SearchCommand, settings: SearchSettings, as_json: bool) -> None:
+def search_edges(run: SearchCommand, context: typer.Context, claimed: bool) -> None:
     """Search, write the hypothesis file, and print what it keeps and how to go on.
 
     Args:
         run: Where.
-        settings: What to search for.
-        as_json: Whether to print JSON.
+        context: Parameters of `patch`, which say what to search for.
+        claimed: Whether a hypothesis file was named.
 
     Raises:
         UserError: There is no such model, the file exists or cannot be written, or there is nothing to keep.
         Stopped: The user pressed Ctrl-C.
     """
+    _refuse_other_options(context, claimed)
+    given = context.params
+    asked = {name: given[name] for name in ("donors", "rows", "tasks", "seed", "data")}
+    budget = None if given["memory"] is None else parse_memory(given["memory"])
+    settings = SearchSettings(keep=given["search"], memory=budget, **asked)
     file = _usual_place(run) if run.file is None else run.file
-    with watched() as meter, meter.stopping(lambda: run.scratch.when_stopped("anything", "tried")):
+    with resumable(run.reports, run.name, "anything", "tried") as (meter, scratch):
         result = search(
-            run.model,
-            settings,
-            out=file,
-            models=run.models,
-            device=run.device,
-            command=run.command,
-            scratch=run.scratch,
-            progress=meter,
-        )
-        run.scratch.discard()
-        meter.say(clear_old(run.reports / PARTIAL), "dim")
-    if as_json:
+            run.model, settings, out=file, models=run.models, device=run.device, command=run.command,
+            scratch=scratch, progress=meter,
+        )  # fmt: skip
+    if run.as_json:
         print_json({**result.to_plain(), "file": str(file), "scrub": _scrub(result, file, run)})
         return
     _show(result, file, _scrub(result, file, run))

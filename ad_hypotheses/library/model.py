@@ -21,7 +21,7 @@ from ad_hypotheses.language.load import places
 from ad_hypotheses.library.arguments import require_whole
 from ad_hypotheses.library.listening import listening
 from ad_hypotheses.storage.reading import read_text
-from ad_hypotheses.studies.data import chosen_data, histories
+from ad_hypotheses.studies.data import histories, single_data
 from ad_hypotheses.tasks.task import Task
 
 ELSEWHERE = {
@@ -109,9 +109,7 @@ class Model(HookedADTransformer):
             (3, 100)
         """
         require_whole(rows=rows, seed=seed)
-        (name, *others) = chosen_data(data, self.task, self.config.kept_episodes)
-        if others:
-            raise UserError(f"`data` is {data!r}, but these are {1 + len(others)} data sets: name one.")
+        name = single_data(data, self.task, self.config.kept_episodes)
         with listening(progress) as listener:
             listener.begin("generating histories", rows * self.config.experiment.history_steps, "steps")
             reached = (lambda done, total: listener.reach(done)) if progress else None

@@ -15,7 +15,7 @@ from ad_hypotheses.language.load import load as load_hypotheses
 from ad_hypotheses.library.arguments import require_whole
 from ad_hypotheses.library.listening import listening
 from ad_hypotheses.library.model import Model, loaded
-from ad_hypotheses.studies.data import EDITED, OWN, SOURCE
+from ad_hypotheses.studies.data import EDITED, OWN, SOURCE, data_names
 from ad_hypotheses.studies.quick_scrub import quick_look, quick_settings
 from ad_hypotheses.studies.scrub.bind import ScrubSettings
 from ad_hypotheses.studies.scrub.context import ScrubbedContext, scrub_context
@@ -109,15 +109,8 @@ def scrub(
         with listening(progress) as listener:
             settings = quick_settings(rows, passes, pool, **how)
             return quick_look(claims[0], chosen_model.checkpoint, settings, kept(), listener)
-    names = tuple(data.split(",")) if isinstance(data, str) else tuple(data)
-    sizes: dict[str, Any] = {
-        "rows": rows or 256,
-        "passes": passes or 2,
-        "pool": pool,
-        "rollouts": rollouts,
-        "rivals": rivals,
-    }
-    settings = ScrubSettings(data=names, **sizes, **how)
+    sizes: dict[str, Any] = {"rows": rows or 256, "passes": passes or 2, "pool": pool, "rollouts": rollouts}
+    settings = ScrubSettings(data=data_names(data), rivals=rivals, **sizes, **how)
     with listening(progress) as listener:
         options = {"model": chosen_model.checkpoint, "against": against, "progress": listener, "kept": kept()}
         return scrub_all(claims, settings, **options)[0]  # type: ignore[arg-type]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -70,6 +71,18 @@ def with_report(record: Any, page: object) -> dict[str, Any]:
         page: Path of the page that was written; None where none was.
     """
     return {"report": None if page is None else str(page), **json.loads(record.to_json())}
+
+
+def show_reports(
+    records: Sequence[Any], pages: Sequence[Path | None], as_json: bool, show: Callable[[Any, Console, Any], None]
+) -> None:
+    """Print records with the paths of their pages, where they have one, as JSON or in words."""
+    if as_json:
+        print_json(list(map(with_report, records, pages)))
+        return
+    console = out()
+    for record, page in zip(records, pages, strict=True):
+        show(record, console, page)
 
 
 def size(n_bytes: float | int) -> str:

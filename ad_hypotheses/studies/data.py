@@ -109,11 +109,16 @@ def histories(
     return Dataset(replace(history, learner=learner), data, words, breaks, sampled)
 
 
-def chosen_data(text: str, task: Task, episodes: int) -> tuple[str, ...]:
-    """Return the data sets that a list means, `"source,own,edited"`, each once.
+def data_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of data sets, in a list or with commas between them: `"source,own,edited"`."""
+    return tuple(name.strip() for name in (names.split(",") if isinstance(names, str) else names))
+
+
+def chosen_data(names: Sequence[str], task: Task, episodes: int) -> tuple[str, ...]:
+    """Return the data sets that names mean, each once.
 
     Args:
-        text: Names with commas between them; `edited` alone means the first family that the tasks declare.
+        names: What is asked for; `edited` alone means the first families that the tasks declare.
         task: The family of tasks that a model is about.
         episodes: Episodes of its lives.
 
@@ -121,12 +126,24 @@ def chosen_data(text: str, task: Task, episodes: int) -> tuple[str, ...]:
         DataError: There is no such data set; the message lists those that the tasks declare.
     """
     edited = [f"{EDITED}{name}" for name in families_of(task, episodes)][:DEFAULT_FAMILIES]
-    names: dict[str, None] = {}
-    for word in (word.strip() for word in text.split(",")):
-        for name in edited if word == "edited" else [word]:
+    chosen: dict[str, None] = {}
+    for asked in names:
+        for name in edited if asked == "edited" else [asked]:
             _family(name, task, episodes)
-            names[name] = None
-    return tuple(names)
+            chosen[name] = None
+    return tuple(chosen)
+
+
+def single_data(name: str, task: Task, episodes: int) -> str:
+    """Return the data set that a name means, where one is needed.
+
+    Raises:
+        DataError: There is no such data set, or these are several.
+    """
+    names = chosen_data(data_names(name), task, episodes)
+    if len(names) > 1:
+        raise DataError(f"`data` is {name!r}, but these are {len(names)} data sets: name one.")
+    return names[0]
 
 
 def _family(data: str, task: Task, episodes: int) -> Kind | None:

@@ -11,10 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ad_hypotheses.report.progress import Meter, metered
 from ad_hypotheses.storage.lock import release_all
+from ad_hypotheses.studies.machine import keep_freed_memory
+
+if TYPE_CHECKING:
+    from ad_hypotheses.storage.scratch import Scratch
 
 STOPPED = 2  # exit code of a run that was stopped
 ECHO = 3.0  # seconds in which a launcher may repeat a Ctrl-C, or send another signal for the same reason
@@ -128,6 +133,30 @@ def watched() -> Iterator[Meter]:
     """Give a meter that shows progress on stderr, and lets Ctrl-C stop what reports to it."""
     with metered(StoppableMeter) as meter:
         yield meter
+
+
+@contextmanager
+def resumable(reports: Path, name: str, nothing: str, done: str) -> Iterator[tuple[Meter, Scratch]]:
+    """Give a study a meter and a place to keep what it measures, which is cleared once the study has ended.
+
+    Args:
+        reports: Folder of the reports.
+        name: Name of the place: runs of that name go on from each other.
+        nothing: What did not even begin where it is stopped at once: `"a claim"`.
+        done: Participle of what is kept: `"measured"`.
+
+    Raises:
+        Stopped: The user pressed Ctrl-C; says what is kept.
+    """
+    from ad_hypotheses.storage.scratch import LIVES, PARTIAL, Scratch, clear_old
+
+    scratch = Scratch(reports / PARTIAL / name)
+    keep_freed_memory()
+    with watched() as meter, meter.stopping(lambda: scratch.when_stopped(nothing, done)):
+        yield meter, scratch
+        scratch.discard()
+        for folder in (PARTIAL, LIVES):
+            meter.say(clear_old(reports / folder), "dim")
 
 
 @contextmanager

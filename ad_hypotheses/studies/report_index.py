@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from ad_hypotheses.progress import Progress
 from ad_hypotheses.report.words import address
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.lock import held
@@ -16,6 +18,14 @@ INDEX = "README.md"
 _HEAD = "# Reports\n\nEvery report of this folder; whatever writes one here keeps this list.\n"
 _TITLE = re.compile(r"# (?P<claim>.+) on (?P<model>.+?): (?P<verdict>.+)")  # of a page about a claim and a model
 _ROW = re.compile(r"^\| \[.*\]\((?P<page>[^)]*)\) \|.*\| (?P<date>\d{4}-\d\d-\d\d) \|$", re.MULTILINE)
+
+
+def write_reports(records: Sequence[Any], write: Callable[[Any], Sequence[Path]], progress: Progress) -> list[Path]:
+    """Write the report of every record, list them in the index of their folder, and return their pages."""
+    progress.begin("writing reports", len(records))
+    pages = [write(record)[-1] for record in records]
+    note_reports(pages)
+    return pages
 
 
 def note_reports(pages: Iterable[Path], date: datetime.date | None = None) -> None:

@@ -39,7 +39,7 @@ from ad_hypotheses.studies.behave.record import (
     TrackingRecord,
 )
 from ad_hypotheses.studies.behave.tracking import track
-from ad_hypotheses.studies.data import FRESH, chosen_data, facts_of, histories
+from ad_hypotheses.studies.data import FRESH, chosen_data, data_names, facts_of, histories
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
 from ad_hypotheses.studies.evaluate.curves import spread
 from ad_hypotheses.studies.evaluate.figures import task_numbers
@@ -73,7 +73,7 @@ class BehaviourSettings:
     seed: int
     tests: tuple[BehaviourTest, ...]
     ladder: tuple[Rung, ...]
-    data: str
+    data: tuple[str, ...]
 
 
 def behave(
@@ -85,7 +85,7 @@ def behave(
     tests: Sequence[str] | None = None,
     rungs: Sequence[Path] = (),
     leave_out: Sequence[str] = (),
-    data: str = "source,own,edited",
+    data: str | Sequence[str] = ("source", "own", "edited"),
     command: str = "",
     kept: Path | None = None,
     progress: Progress | None = None,
@@ -100,7 +100,8 @@ def behave(
         tests: Names of the tests to do; all by default.
         rungs: Python files with rungs of the user's own, which are run.
         leave_out: Names of rungs that are not run.
-        data: Data sets that a model is taken apart on, as a mixture of rungs; empty for none.
+        data: Data sets that a model is taken apart on, as a mixture of rungs, in a list or with commas between; empty
+            for none.
         command: What makes the same record again.
         kept: Folder for what is measured part by part, so that no later run measures it again; None to keep nothing.
         progress: Listens on the way.
@@ -113,7 +114,7 @@ def behave(
         ConfigError: A file of rungs cannot be used.
     """
     progress = progress or Progress()
-    settings = _settings(contexts, seeds, seed, tests, rungs, leave_out, data)
+    settings = _settings(contexts, seeds, seed, tests, rungs, leave_out, data_names(data) if data else ())
     models = []
     for choice in checkpoints:
         work = _Work.of(choice, settings, rungs, kept)
@@ -168,7 +169,7 @@ class _Work:
         reasons = {test.name: test.lacks(self.subject) for test in self.settings.tests}
         tests = [test for test in self.settings.tests if not reasons[test.name]]
         asked, subject = self.settings.data, self.subject
-        data = chosen_data(asked, subject.task, subject.config.kept_episodes) if asked else []
+        data = chosen_data(asked, subject.task, subject.config.kept_episodes)
         parts = [*(test.name for test in tests), *(f"data {name}" for name in data)]
         left = [part for part in parts if part not in self.store.plain]
         progress.say(self._cost(len(left), len(parts)))
@@ -289,7 +290,7 @@ def _settings(
     tests: Sequence[str] | None,
     rungs: Sequence[Path],
     leave_out: Sequence[str],
-    data: str,
+    data: tuple[str, ...],
 ) -> BehaviourSettings:
     if contexts < 2:
         raise DataError(f"`contexts` is {contexts}, but an interval needs at least 2; {CONTEXTS} is a good number.")

@@ -22,7 +22,7 @@ from ad_hypotheses.language.symmetries.trial import World
 from ad_hypotheses.language.wrong_site import is_finer, wrong_sites
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.adversary.plan import AttackPlan
-from ad_hypotheses.studies.data import chosen_data, histories
+from ad_hypotheses.studies.data import chosen_data, histories, single_data
 from ad_hypotheses.studies.kept_lives import NOT_KEPT, LivesOnDisk
 from ad_hypotheses.studies.rivals.choose import default_rivals
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim
@@ -101,7 +101,7 @@ def reference_histories(checkpoint: Checkpoint, settings: ScrubSettings, data: s
         DataError: There is no such data set, or too few rows were asked for.
         CapacityError: They would not fit into memory.
     """
-    (name,) = chosen_data(data, checkpoint.experiment.task, checkpoint.config.kept_episodes)
+    name = single_data(data, checkpoint.experiment.task, checkpoint.config.kept_episodes)
     return histories(checkpoint, settings.rows, name, settings.seed, settings.tasks, memory=settings.memory).history
 
 
@@ -281,7 +281,7 @@ def make_grounds(
 def data_sets(checkpoint: Checkpoint, settings: ScrubSettings) -> tuple[str, ...]:
     """Return the names of the data sets of a study about a model, edited ones by their families."""
     config = checkpoint.config
-    return chosen_data(",".join(settings.data), config.experiment.task, config.kept_episodes)
+    return chosen_data(settings.data, config.experiment.task, config.kept_episodes)
 
 
 def _refuse_beforehand(
