@@ -41,7 +41,7 @@ from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath
 Others = Literal["joint", "independent"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """What the specification leaves to choose.
 

@@ -113,6 +113,8 @@ def _figures(claim: Claim) -> Iterator[tuple[str, str, str, str, Any, float | No
         for name in ("alone", "swapped", "moved", "spread", "recovered", "resampled", "free_bits", "history_bits"):
             yield "node", first, node.name, name, getattr(node, name), None, None
     yield "claim", first, claim.name, "specificity", claim.specificity, None, None
+    for name, value in claim.figures.items():
+        yield "claim", first, claim.name, name, value, None, None
     for scope, name, figure, *numbers in challenge.figures(claim):
         yield scope, first, name, figure, *numbers  # type: ignore[misc]
     for scope, curves in (("step", claim.steps), ("episode", claim.episodes)):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,8 +39,8 @@ DATA = ("source", "own", "edited")
 
 
 @dataclass(frozen=True)
-class ScrubSettings:
-    """How a study is made.
+class ScrubSettings(Options):
+    """How a study is made; the engine's options are among its settings.
 
     Attributes:
         rows: References of each data set.
@@ -47,9 +48,6 @@ class ScrubSettings:
         pool: Donors of each data set, which are other learners; None for four times the references, at least 1024.
         data: Data sets, as in `studies.data.chosen_data`.
         tasks: Which tasks the histories come from.
-        others: As in :class:`Options`.
-        align: As in :class:`Options`.
-        shared: As in :class:`Options`.
         seed: Of the histories, all draws and the bootstrap.
         rollouts: Episodes-long lives of the explanation as a policy; 0 for none.
         memory: Bytes that the run may use; None for what is free.
@@ -62,9 +60,6 @@ class ScrubSettings:
     pool: int | None = None
     data: tuple[str, ...] = DATA
     tasks: str = "all"
-    others: str = "joint"
-    align: Align = "step"
-    shared: bool = False
     seed: int = 0
     rollouts: int = 64
     memory: int | None = None
@@ -74,7 +69,17 @@ class ScrubSettings:
     @property
     def options(self) -> Options:
         """What the engine needs of it."""
-        return Options(others=self.others, align=self.align, shared=self.shared)  # type: ignore[arg-type]
+        return Options(**{option.name: getattr(self, option.name) for option in fields(Options)})
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings in the order of records: those of the engine, apart from self-donors, before the seed."""
+        named = asdict(self)
+        engine = {option.name: named.pop(option.name) for option in fields(Options)}
+        del engine["self_donors"]  # studies measure with and without them
+        recorded: dict[str, Any] = {}
+        for name, value in named.items():
+            recorded |= (engine if name == "seed" else {}) | {name: value}
+        return recorded
 
     @property
     def donors(self) -> int:

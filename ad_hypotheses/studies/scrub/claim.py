@@ -186,6 +186,7 @@ def claim_record(kind: str, by_data: Sequence[MeasuredClaim], judgement: Judgeme
         together=measured.together,
         sentence=judgement.sentence,
         half_pool=measured.half_pool,
+        figures=measured.figures,
     )
 
 

@@ -24,7 +24,7 @@ from ad_hypotheses.studies.scrub.made import sampled_positions
 
 SCRUBBED, STRUCTURE, WITH_SELF, INDEPENDENT = "scrubbed", "structure", "self-donors", "independent"
 BROKEN = "broken symmetry"
-PLAIN = ("nodes", "root_movement", "any_step", "independent", "together", "half_pool")
+PLAIN = ("nodes", "root_movement", "any_step", "independent", "together", "half_pool", "figures")
 VARIANTS = ("losses", "kl", "has_donor")
 EXACT_BELOW = 1e-5  # relative norm under which a site is a function of its feature, up to rounding
 REPEATS = 10_000  # first pass of the constant-feature runs, so that they share no draw with the hypothesis
@@ -52,6 +52,7 @@ class Measured:
             own; None where nobody asked, or that is so anyway.
         together: The same if all unimportant inputs of a visit come from one, as is usual; on the first data set.
         half_pool: Fidelity with half as many donors, less that with all of them, on some of the references.
+        figures: Further figures of the claim by name, which go into the record and the table as they are.
         weights: Positions of the regime for each that was sampled, 0 elsewhere; None where every position was
             scrubbed. [row, step]
     """
@@ -68,6 +69,7 @@ class Measured:
     independent: float | None = None
     together: float | None = None
     half_pool: float | None = None
+    figures: dict[str, float] = field(default_factory=dict)
     weights: Float[np.ndarray, "row step"] | None = None
 
     @property

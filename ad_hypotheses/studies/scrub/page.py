@@ -15,23 +15,21 @@ from ad_hypotheses.evidence.verdict import (
     SWAPPED_AT_LEAST,
     VACUOUS_BELOW,
 )
-from ad_hypotheses.report import draw
 from ad_hypotheses.report.templates import render
 from ad_hypotheses.report.words import NOT_ESTIMABLE, Markdown, code, figure, prose
 from ad_hypotheses.storage.files import report_files, write_report_files
 from ad_hypotheses.studies.adversary.page import at_stake, section
 from ad_hypotheses.studies.rivals import page as rival_page
-from ad_hypotheses.studies.scrub import pictures as plots
-from ad_hypotheses.studies.scrub import position_pictures as places
 from ad_hypotheses.studies.scrub.graph import CLASSES, mermaid, node_class
 from ad_hypotheses.studies.scrub.made import POSITIONS
 from ad_hypotheses.studies.scrub.opening import controls_outcome, next_step, status, undeclared_section
+from ad_hypotheses.studies.scrub.pictures import draw_pictures
+from ad_hypotheses.studies.scrub.position_pictures import MAX_DRAWN
 from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well, kept, report_name
 from ad_hypotheses.studies.tables import tidy_csv
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _COLOURS = {"ok": "blue", "weak": "orange", "exact": "grey", "untested": "white, dashed", "made": "green"}
-_CURVES_TITLE = "Learning in context on held-out tasks, weights frozen"
 
 
 def write_report(study: Study, folder: Path) -> list[Path]:
@@ -65,20 +63,6 @@ def draw_report(study: Study, name: str = "") -> dict[str, bytes]:
     study, name = as_recorded(study), name or report_name(study)
     pictures = draw_pictures(study)
     return report_files(name, pictures, study.to_json(), tidy_csv(study), page(study, pictures, name))
-
-
-def draw_pictures(study: Study) -> dict[str, bytes]:
-    """Return the pictures of a study by file name; those that would have nothing to show are left out."""
-    claim = study.claims[0]
-    pictures = {
-        "fidelity.png": plots.fidelity(claim),
-        "losses.png": plots.losses(claim, study.horizon, len(study.action_names)),
-    }
-    if claim.worst:
-        pictures["worst.png"] = places.positions(claim.worst, study.action_names, study.task_facts.get("size"))
-    if study.curves:
-        pictures["curves.png"] = draw.learning_curves(study.curves, _CURVES_TITLE, unit=study.curve_unit)
-    return pictures
 
 
 def page(study: Study, pictures: Iterable[str], name: str = "") -> str:
@@ -123,7 +107,7 @@ def page(study: Study, pictures: Iterable[str], name: str = "") -> str:
         undeclared=undeclared_section(study),
         status=status,
         names_ratio=any(status(regime) != regime.status for regime in claim.regimes if regime.status),
-        n_drawn=min(len(claim.worst), places.MAX_DRAWN),
+        n_drawn=min(len(claim.worst), MAX_DRAWN),
         moved_sites=_moved_sites,
         difference=_difference,
         kept=kept,

@@ -1,4 +1,4 @@
-"""The plots of one claim: its losses along the context, and what it recovered by regime."""
+"""The pictures of a study: losses along the context, what was recovered by regime, the worst positions, curves."""
 
 from __future__ import annotations
 
@@ -11,15 +11,43 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ad_hypotheses.evidence.plain_data import Number
-from ad_hypotheses.report.draw import BLACK, BLUE, FAINT, GREEN, GREY, INK, ORANGE, array, episode_ticks, picture
-from ad_hypotheses.studies.scrub.record import Claim
+from ad_hypotheses.report.draw import (
+    BLACK,
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    array,
+    episode_ticks,
+    learning_curves,
+    picture,
+)
+from ad_hypotheses.studies.scrub.position_pictures import positions
+from ad_hypotheses.studies.scrub.record import Claim, Study
 
+CURVES_TITLE = "Learning in context on held-out tasks, weights frozen"
 LOSSES = {
     "baseline": (GREY, "baseline: nothing matters"),
     "structure": (ORANGE, "structure: constant features"),
     "scrubbed": (BLUE, "scrubbed: the hypothesis"),
     "model": (BLACK, "model"),
 }
+
+
+def draw_pictures(study: Study) -> dict[str, bytes]:
+    """Return the pictures of a study by file name; those that would have nothing to show are left out."""
+    claim = study.claims[0]
+    pictures = {
+        "fidelity.png": fidelity(claim),
+        "losses.png": losses(claim, study.horizon, len(study.action_names)),
+    }
+    if claim.worst:
+        pictures["worst.png"] = positions(claim.worst, study.action_names, study.task_facts.get("size"))
+    if study.curves:
+        pictures["curves.png"] = learning_curves(study.curves, CURVES_TITLE, unit=study.curve_unit)
+    return pictures
 
 
 def losses(claim: Claim, horizon: int, n_actions: int) -> bytes:

@@ -57,6 +57,7 @@ class Claim:
         rivals: How it stands to other claims about the same model.
         undeclared: The strongest arrows that it lacks; None for controls, in older records, and where nothing is left
             to look for.
+        figures: Further figures by name.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Claim:
     half_pool: float | None = None
     rivals: list[Rivalry] = field(default_factory=list)
     undeclared: UndeclaredArrows | None = None
+    figures: dict[str, float] = field(default_factory=dict)
 
     def of_data(self, data: str) -> list[Regime]:
         """Return the regimes of one data set, `"all"` first."""

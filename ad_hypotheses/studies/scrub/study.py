@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -346,7 +346,7 @@ def _study(
         rows=settings.rows,
         n_steps=ground.history.n_steps,
         horizon=task.horizon,
-        options={**asdict(settings), "pool": settings.donors, "device": str(checkpoint.model.device)},
+        options={**settings.recorded(), "pool": settings.donors, "device": str(checkpoint.model.device)},
         command=command,
         versions=versions(),
         claims=claims,
