@@ -168,6 +168,7 @@ class _Attack:
         return self.halves[half].reach(variant, {node: restriction[node]})[node]
 
     def _feature(self, numbers: Sequence[int], half: int) -> Int[np.ndarray, "row step"]:
+        # several candidates are one feature: a number for each combination that occurs, kept small for the next one
         first, *others = (self.plan.candidates[number].labels[self.rows[half]] for number in numbers)
         for column in others:
             code = first.astype(np.int64) * (int(column.max()) + 1) + column
@@ -184,15 +185,18 @@ class _Attack:
         """Try every candidate; return those worth a second look, the most harmful first, and where they may come in."""
         plan, ground, ranked = self.plan, self.halves[CHOOSING].ground, []
         base = self._agree({}, CHOOSING)
-        short = base.kl.mean(axis=0).sum() > MATERIAL * ground.kl_baseline.sum()  # of what it could be
+        # features at places that the claim does not name can only help where the claim falls short of the model
+        short = base.kl.mean(axis=0).sum() > MATERIAL * ground.kl_baseline.sum()
         for candidate in range(len(plan.candidates)):
             entries = self._entries(candidate)
             named, elsewhere = self._open(candidate, plan.named), self._open(candidate, plan.elsewhere)
             together = self._agree({name: [candidate] for name in named} if entries else {}, CHOOSING)
             effects = []
+            # at named nodes a candidate counts by what donors that differ in it lose, or those that agree on it gain
             if entries:
                 apart = self._differ(candidate, entries, CHOOSING)
                 effects.append((_stronger(rough(base, apart, ground), rough(together, base, ground)), entries))
+            # elsewhere, by what agreeing there gains over agreeing at the named nodes alone
             if short and elsewhere:
                 everywhere = self._agree({name: [candidate] for name in (*named, *elsewhere)}, CHOOSING)
                 effects.append((rough(everywhere, together, ground), elsewhere))
@@ -205,22 +209,24 @@ class _Attack:
         distinct = {(cautious, places): candidate for cautious, candidate, places in sorted(ranked, reverse=True)}
         best: dict[int, tuple[str, ...]] = {}
         for (_, places), candidate in sorted(distinct.items()):
-            best.setdefault(
-                candidate, places
-            )  # where it does most harm: what helps there would be counted twice elsewhere
+            # where it does most harm: what helps there would be counted twice elsewhere
+            best.setdefault(candidate, places)
         return list(best.items())[: plan.findings]
 
     def _placed(self, candidate: int, places: Sequence[str]) -> _Choice:
         """Find out at which place a candidate comes in, and the fewest nodes that must agree on it."""
         plan, ground, tried = self.plan, self.halves[CHOOSING].ground, []
         base = self._agree({}, CHOOSING)
+        # what there is to gain at all: the candidate is agreed on wherever it may be
         most = self._open(candidate, plan.named if places[0] in plan.named else self.everywhere)
         whole = rough(self._agree({name: [candidate] for name in most}, CHOOSING), base, ground)[0]
+        # each place by what differing there alone loses, and what agreeing there and below it gains
         for place in places:
             below = tuple(name for name in plan.below(place) if name in (*plan.named, place))
             harm = rough(base, self._differ(candidate, [place], CHOOSING), ground)[0]
             relief = rough(self._agree({name: [candidate] for name in below}, CHOOSING), base, ground)[0]
             tried.append((harm + relief, relief, place, below))
+        # the nodes below the best place are enough if they gain nearly as much as all
         _, relief, place, below = max(tried, key=lambda candidate: candidate[0])
         return _Choice(candidate, place, below if relief >= ENOUGH * whole else most)
 
@@ -228,11 +234,13 @@ class _Attack:
         """Add feature after feature to the claim, each time the one that helps most, as long as one does."""
         ground, now, taken = self.halves[CHOOSING].ground, self._agree({}, CHOOSING), list[_Choice]()
         while len(taken) < min(DEEPEST, len(screened)):
+            # features that can still be written down together with those that are taken
             rest = [
                 choice for choice in screened if choice not in taken and self.plan.writable(_added([*taken, choice]))
             ]
             if not rest:
                 break
+            # the claim with each of them added, compared with the claim as it is now
             tried = [self._agree(_added([*taken, choice]), CHOOSING) for choice in rest]
             gains = [rough(outcome, now, ground)[0] for outcome in tried]
             best = int(np.argmax(gains))
@@ -247,6 +255,7 @@ class _Attack:
         resampling = Resampling.draw(half.clean.n_rows, plan.passes, rng, resamples_for(len(screened)))
         weigh = partial(worse, ground=half.ground, resampling=resampling)
         base = self._agree({}, MEASURING, plan.passes)
+        # of each choice: what differing loses, and what agreeing gains, on histories that chose nothing
         pairs = [
             (
                 self._differ(choice.candidate, [choice.node], MEASURING, plan.passes),
@@ -255,8 +264,10 @@ class _Attack:
             for choice in screened
         ]
         effects = [[weigh(base, differing), weigh(agreeing, base)] for differing, agreeing in pairs]
+        # one correction for all tests of the report: two each, and the one of inputs with a history each
         single = self._pulled_apart(base, weigh)
         *p_values, p_apart = corrected([*effects, single])
+        # what is shown is put together to a larger claim, and the rest is measured on top of that
         proven = [choice for choice, p in zip(screened, p_values, strict=True) if smallest(p) < ALPHA]
         refined = self._refined(proven)
         beyond = self._beyond(refined, proven, weigh)
