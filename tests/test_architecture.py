@@ -158,6 +158,28 @@ def test_imports_go_one_way(part):
     assert not wrong
 
 
+def imports_at_load(path: Path) -> set[str]:
+    """Modules of the package that a file imports when it is loaded: outside functions, and not for types alone."""
+    modules, waiting = set(), [*tree(path).body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.ImportFrom):
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+        elif isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            waiting += [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.FunctionDef)]
+    return modules
+
+
+def test_no_files_import_each_other():
+    name_of = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES if path.stem[0] != "_"}
+    left = {name: imports_at_load(path) & set(name_of.values()) for path, name in name_of.items()}
+    while loaded := {name for name, needed in left.items() if not needed & set(left)}:
+        left = {name: needed for name, needed in left.items() if name not in loaded}
+    assert sorted(left) == [], "these import each other, or what does"
+
+
 def test_the_package_itself_loads_nothing_before_it_is_asked():
     script = "import sys, ad_hypotheses; print(*sorted(m for m in sys.modules if m.startswith('ad_hypotheses') or m in "
     script += "('numpy', 'torch', 'networkx')))"
