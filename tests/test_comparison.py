@@ -452,8 +452,9 @@ def test_results_that_a_version_before_kept_in_one_object_are_read(trained, tmp_
     whole = hashlib.sha256(json.dumps([choice.checkpoint.sha256, choice.checkpoint.config.model_dump(), 1]).encode())
     whole.update(choice.checkpoint.experiment.code_digest.encode())
     earlier = tmp_path / f"{name}.json"
-    for key, plain in ((whole.hexdigest(), {"held-out/model": {"mean": 0.5}}), ("of something else", {})):
-        earlier.write_bytes(checked_json({"key": key, "results": {"held-out/model": {"mean": 0.5}}}))
+    results = {"held-out/model": {"mean": 0.5}, "starts/own": [0.25, 0.5]}
+    for key, plain in ((whole.hexdigest(), results), ("of something else", {})):
+        earlier.write_bytes(checked_json({"key": key, "results": results}))
         assert results_store(choice, [1], tmp_path).plain == plain
         (tmp_path / f"{name}.jsonl").unlink(missing_ok=True)
 

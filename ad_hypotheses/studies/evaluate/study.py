@@ -64,7 +64,7 @@ def results_store(choice: CheckpointChoice, asked: Sequence[Any], folder: Path |
         earlier = read_checked_json(folder / f"{store.key}.json")
         if isinstance(earlier, dict) and earlier.get("key") == key:
             for name, result in earlier["results"].items():
-                store.get(name, partial(dict, result))
+                store.get(name, lambda result=result: result)  # type: ignore[misc]
     return store
 
 
