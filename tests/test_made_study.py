@@ -23,6 +23,7 @@ from ad_hypotheses.evidence import Resampling, judge
 from ad_hypotheses.evidence import Tested as JudgedClaim
 from ad_hypotheses.language.check import bind
 from ad_hypotheses.language.load import load as load_hypotheses
+from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.check.study import check
 from ad_hypotheses.studies.scrub import claim as claim_module
 from ad_hypotheses.studies.scrub import made as made_study
@@ -274,8 +275,8 @@ def test_figures_are_weighted_means_over_the_sampled_positions(beta):
 
 def test_what_was_kept_has_its_weights(beta, tmp_path):
     measured = beta[0].measured
-    measured.save(tmp_path / "kept.npz")
-    again = Measured.load(tmp_path / "kept.npz")
+    Store(tmp_path).get("kept", measured.arrays)
+    again = Measured.of_arrays(Store(tmp_path).get("kept", lambda: pytest.fail("it was there")))
     np.testing.assert_array_equal(again.weights, measured.weights)
     np.testing.assert_array_equal(again.kl[BROKEN], measured.kl[BROKEN])
 
