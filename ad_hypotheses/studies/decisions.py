@@ -156,7 +156,7 @@ def ask_learners(checkpoint: Checkpoint, history: History, step: int, source: bo
         DataError: There is more than one history, or no such step.
     """
     step = chosen_step(history, step)
-    task, seen = checkpoint.config.make_task(), history.window(stop=step + 1)
+    task, seen = checkpoint.experiment.task, history.window(stop=step + 1)
     asked: dict[str, Callable[[], np.ndarray]] = {"expert": lambda: _expert(task, seen)}
     for name, policy in baselines(task, np.random.default_rng([seed, step])).items():
         # a policy may keep memory, so it is asked at every step in order; the last answer counts
@@ -192,7 +192,7 @@ def _source(checkpoint: Checkpoint, task: Task, seen: History, seed: int) -> np.
     numbers = config.histories
     trained = facts_of(checkpoint, "train")
     background = Background(
-        task, config.make_source(), trained, seen, numbers.episodes, numbers.keep_every, numbers.skip
+        task, config.experiment.source, trained, seen, numbers.episodes, numbers.keep_every, numbers.skip
     )
     if reason := rung.lacks(background):
         raise UserError(f"{reason}.")
