@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from ad_hypotheses.cli import watch
 from ad_hypotheses.language.load import load
+from ad_hypotheses.studies import watch
 from ad_hypotheses.studies.quick_scrub import quick_looks, quick_settings
 from ad_hypotheses.studies.scrub.kept import Kept
 

@@ -173,10 +173,10 @@ def _refuse_with_quick(adversary: bool, against: list[Path] | None, data: str) -
 
 def _look(file: str, settings: dict[str, Any], where: tuple[str | None, Path, str], watch: bool, as_json: bool) -> None:
     """Look at the claims of a file, once or whenever it is saved, and show figures without a report."""
-    from ad_hypotheses.cli.watch import watch as watch_file
     from ad_hypotheses.language.load import places
     from ad_hypotheses.studies.quick_scrub import quick_looks, quick_settings
     from ad_hypotheses.studies.scrub.kept import Kept
+    from ad_hypotheses.studies.watch import watch as watch_file
 
     kept = Kept()
 
