@@ -1,4 +1,4 @@
-"""`scrub --watch`: look at the claims of a file whenever it is saved, and show the latest looks side by side."""
+"""Look at the claims of a file whenever it is saved, and show the latest looks side by side."""
 
 from __future__ import annotations
 

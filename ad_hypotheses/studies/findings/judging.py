@@ -16,7 +16,7 @@ NOT_ASKED = "not measured"
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ConditionOutcome:
     """A condition, judged.
 
     Attributes:
@@ -36,7 +36,9 @@ class Judgement:
     holds: bool | None
 
 
-def judged(answer: PlannedAnswer, figures: Figures, model: str = "", withheld: Sequence[str] = ()) -> list[Judgement]:
+def judged(
+    answer: PlannedAnswer, figures: Figures, model: str = "", withheld: Sequence[str] = ()
+) -> list[ConditionOutcome]:
     """Judge the conditions of an answer, or of a control, for a model.
 
     Args:
@@ -52,15 +54,15 @@ def judged(answer: PlannedAnswer, figures: Figures, model: str = "", withheld: S
         figure = None if name.split(".", maxsplit=1)[0] in withheld else figures.get(name)
         number = None if figure is None else number_of(figure)
         if number is None or not number.estimable:
-            conditions.append(Judgement(name, number, sign, threshold, limit, None))
+            conditions.append(ConditionOutcome(name, number, sign, threshold, limit, None))
             continue
         bound = number.value if not number.has_interval else number.low if sign == ABOVE else number.high
         holds = bound > limit if sign == ABOVE else bound < limit
-        conditions.append(Judgement(name, number, sign, threshold, limit, holds))
+        conditions.append(ConditionOutcome(name, number, sign, threshold, limit, holds))
     return conditions
 
 
-def controls(figures: Figures) -> dict[str, list[Judgement]]:
+def controls(figures: Figures) -> dict[str, list[ConditionOutcome]]:
     """Return the controls of the plan, judged. {control: conditions}"""
     return {control.answer: judged(control, figures) for control in figures.records.plan.controls}
 

@@ -11,7 +11,7 @@ from ad_hypotheses.studies.behave.record import MODEL, MixtureRecord, ModelBehav
 from ad_hypotheses.studies.findings.figures import Figure, Figures, leading_of, number_of
 from ad_hypotheses.studies.findings.judging import (
     NOT_ASKED,
-    Judgement,
+    ConditionOutcome,
     answer_of,
     controls,
     judged,
@@ -103,7 +103,7 @@ def answers(figures: Figures) -> Markdown:
     return table(["model", "answer", "condition", "figure", "threshold", ""], rows, left=3)
 
 
-def _condition(condition: Judgement) -> list[Markdown | str]:
+def _condition(condition: ConditionOutcome) -> list[Markdown | str]:
     number = interval(condition.number) if condition.number and condition.number.has_interval else NONE
     if condition.number is not None and number == NONE:
         number = figure(condition.number.value)

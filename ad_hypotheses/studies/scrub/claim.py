@@ -181,12 +181,8 @@ def claim_record(kind: str, by_data: Sequence[MeasuredClaim], judgement: Judgeme
         tree_nodes=len(main.bound.tree_paths()),
         warnings=[*main.bound.warnings, *_warnings(main, align), *_idle(bits), *_only_as_measured(main, judgement)],
         specificity=of_claim(list(bits.values())),
-        any_step=measured.any_step,
-        independent=measured.independent,
-        together=measured.together,
         sentence=judgement.sentence,
-        half_pool=measured.half_pool,
-        figures=measured.figures,
+        **{name: getattr(measured, name) for name in ("any_step", "independent", "together", "half_pool", "figures")},
     )
 
 
@@ -287,6 +283,8 @@ def _node_record(part: MeasuredClaim, node: BoundNode, align: Align, bits: Mappi
         shared |= dict.fromkeys(("alone", "swapped", "moved", "spread"), float("nan"))
         return NodeRecord(**shared, level="root", class_sizes={}, exact=False, recovered=None, resampled=None)
     figures = part.measured.nodes[node.name]
+    shared |= {key: figures[key] for key in ("swapped", "moved", "spread", "recovered", "resampled")}
+    shared["exact"] = bool(figures["exact"])
     if node.symmetry is not None:
         donors = part.measured.has_donor[node.name][part.measured.sampled]
         return NodeRecord(
@@ -294,8 +292,6 @@ def _node_record(part: MeasuredClaim, node: BoundNode, align: Align, bits: Mappi
             level="step",
             class_sizes={},
             alone=float(1 - donors.mean()) if donors.size else 1.0,
-            **{key: figures[key] for key in ("swapped", "moved", "spread", "recovered", "resampled")},
-            exact=bool(figures["exact"]),
             symmetry=node.symmetry.name,
             changed=figures["changed"],
             changed_tokens=figures["changed_tokens"],
@@ -311,12 +307,6 @@ def _node_record(part: MeasuredClaim, node: BoundNode, align: Align, bits: Mappi
         level="history" if node.labels.ndim == 1 else "step",
         class_sizes={str(bound - 1): int(count) for bound, count in zip(bounds, counts, strict=True)},
         alone=float(alone.mean()) if alone.size else 0.0,
-        swapped=figures["swapped"],
-        moved=figures["moved"],
-        spread=figures["spread"],
-        exact=bool(figures["exact"]),
-        recovered=figures["recovered"],
-        resampled=figures["resampled"],
         free_bits=bits[node.name].free,
         history_bits=bits[node.name].carried,
     )
