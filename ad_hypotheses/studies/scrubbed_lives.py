@@ -60,7 +60,7 @@ class ScrubbedActor:
         Raises:
             HypothesisError: The claim does not fit the model or the data.
         """
-        roles = checkpoint.config.make_task().regimes(among)
+        roles = checkpoint.experiment.task.regimes(among)
         refuse_made(bind(hypothesis, checkpoint.model.anatomy, among, roles, settings.seed))
         return cls(hypothesis, checkpoint, among, settings)
 
@@ -100,7 +100,7 @@ class ScrubbedActor:
         checkpoint, settings = self.checkpoint, self.settings
         among = self.among.window(stop=history.n_steps)
         together = joined([replace(history, learner=None), replace(among, learner=None, family=history.family)])
-        roles = checkpoint.config.make_task().regimes(together)
+        roles = checkpoint.experiment.task.regimes(together)
         bound = bind(self.hypothesis, checkpoint.model.anatomy, together, roles, settings.seed, again=False)
         clean = Clean.run(checkpoint.model, together, history.n_rows)
         with clean.prepared():

@@ -36,9 +36,9 @@ def table_blocks(figures: Figures) -> dict[str, Block]:
     """Return the tables by name."""
     general: Mapping[str, Callable[[Figures], Markdown]] = {
         "families": tables.families, "answers": tables.answers, "controls": tables.judged_controls,
-        "confusion": tables.confusion, "pilots": tables.pilots, "sizes": tables.sizes, "scrubbed": tables.scrubbed, "claims": tables.claims,
-        "regimes": tables.regimes, "hypotheses": hypotheses, "thresholds": thresholds, "before": before,
-        "records": records, "not-asked": not_asked, "question": question,
+        "confusion": tables.confusion, "pilots": tables.pilots, "sizes": tables.sizes, "scrubbed": tables.scrubbed,
+        "claims": tables.claims, "regimes": tables.regimes, "hypotheses": hypotheses, "thresholds": thresholds,
+        "before": before, "records": records, "not-asked": not_asked, "question": question,
         "tracking": tables.tracking, "rungs": tables.rungs, "held": held, "subjects": subjects,
     }  # fmt: skip
     blocks: dict[str, Block] = {f"table.{name}": partial(make, figures) for name, make in general.items()}
