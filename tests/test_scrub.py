@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -171,6 +172,19 @@ def test_self_donors_are_the_identity_and_one_donor_row_is_its_own_run(seed, opt
         scrubber.other_rows = lambda path, what="other", donor_rows=donor_rows: torch.from_numpy(donor_rows)
         result = scrubber.run(0)
         assert np.allclose(result.log_probs, clean.log_probs[donor_rows], atol=2e-6)
+
+
+@law(15)
+@given(seed=st.integers(0, 2**32 - 1), options=st.sampled_from(OPTIONS))
+def test_where_the_host_would_have_to_wait_more_is_visited_and_nothing_else_changes(seed, options):
+    model, history, _ = small(seed % 5)
+    nodes, _ = random_hypothesis(np.random.default_rng(seed), model, history)
+    passes = []
+    for on_host in (True, False):
+        with mock.patch.object(Clean, "on_host", on_host):
+            scrubber = Scrubber(Clean.run(model, history, 2), BoundGraph(nodes, "root"), options, seed=seed)
+            passes.append(scrubber.run(1).log_probs)
+    np.testing.assert_allclose(*passes, rtol=0, atol=1e-12)
 
 
 @law(15)

@@ -10,7 +10,7 @@ from itertools import chain
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from ad_hypotheses.causal.twin import Layer, Stream, Twin
@@ -199,9 +199,20 @@ class Clean:
         return chunks(self.n_rows, self.n_steps)
 
     @property
+    def on_host(self) -> bool:
+        """Whether the model computes on the host, which elsewhere has to wait if it asks what was computed."""
+        return self.tokens.device.type == "cpu"
+
+    def there(self, array: Shaped[np.ndarray, "..."]) -> Shaped[Tensor, "..."]:
+        """Return an array where the model computes, without waiting for what it computes."""
+        tensor = torch.from_numpy(array)
+        pinned = tensor.pin_memory() if self.tokens.device.type == "cuda" else tensor
+        return pinned.to(self.tokens.device, non_blocking=True)
+
+    @property
     def points_at_once(self) -> int:
         """How many positions to compute together where no step looks at another."""
-        return min(POINTS, self.twin.tokens_at_once) if self.tokens.device.type == "cpu" else 16 * POINTS
+        return min(POINTS, self.twin.tokens_at_once) if self.on_host else 16 * POINTS
 
     def empty(self) -> Stream:
         """Return room for one vector at every position. [row, step, d_model]"""

@@ -278,7 +278,7 @@ class Scrubber:
     def donors_at(self, path: TreePath, parent: str, at: Int[Tensor, "*visited"]) -> Int[Tensor, "*visited"]:
         """Return where the table of donors of a declared parent leads from some positions."""
         pools = self.classes[parent]
-        if pools.history_level or self.device.type != "cpu":  # elsewhere the host would have to wait for the positions
+        if pools.history_level or not self.clean.on_host:  # elsewhere it would have to wait for the positions
             return self.positions_of(self.donors(path, parent), at)
         u = self.uniforms(path, f"<{parent}", pools.size.shape)
         return torch.from_numpy(draw(pools, u, self.options.self_donors, at.numpy()))
@@ -286,13 +286,13 @@ class Scrubber:
     def other_rows(self, path: TreePath, table: str = "other") -> Int[Tensor, " row"]:
         """Draw the rows that unimportant inputs of a visit come from."""
         rows = draw(self.any_row, self.uniforms(path, table, (self.clean.n_rows,)), self.options.self_donors)
-        return torch.from_numpy(rows).to(self.device)
+        return self.clean.there(rows)
 
     def positions_of(
         self, donors: Int[np.ndarray, " row *step"], at: Int[Tensor, "*visited"]
     ) -> Int[Tensor, "*visited"]:
         """Return where a table of donors leads from some positions: a donor row is visited at the same step."""
-        table, n_steps = torch.from_numpy(donors).to(self.device), self.clean.n_steps
+        table, n_steps = self.clean.there(donors), self.clean.n_steps
         return table[at // n_steps] * n_steps + at % n_steps if donors.ndim == 1 else table.flatten()[at]
 
     def measure(self, visit: Visit, arrow: DrawnParent) -> None:

@@ -79,7 +79,8 @@ class Visit:
     """One tree node of one pass, at some positions: its tables, and what its parents deliver.
 
     A node with heads is visited at all steps of the rows that the positions belong to, since heads look back; any
-    other only at the positions themselves.
+    other only at the positions themselves. On a device that the host would have to wait for, heads are visited in all
+    rows, and positions that are drawn twice are visited twice.
     """
 
     def __init__(self, scrubber: Scrubber, path: TreePath, positions: Int[Tensor, " visited"]) -> None:
@@ -88,11 +89,13 @@ class Visit:
         self.n_positions = scrubber.clean.n_rows * self.n_steps
         self.looks_back = any(part.writer is not None and part.writer.kind == "head" for part in self.node.parts)
         self.asked = positions
-        if self.looks_back:
+        if self.looks_back and scrubber.clean.on_host:
             rows = torch.zeros(scrubber.clean.n_rows, dtype=torch.bool, device=positions.device)
             rows[positions // self.n_steps] = True
             steps = torch.arange(self.n_steps, device=positions.device)
             positions = rows.nonzero() * self.n_steps + steps
+        elif self.looks_back:
+            positions = scrubber.everywhere.unflatten(0, (-1, self.n_steps))
         self.positions = positions
         self.other = scrubber.other_rows(path)
         self.others: dict[tuple[Reader, object], Tensor] = {}
@@ -132,6 +135,9 @@ class Visit:
         scrubber = self.scrubber
         donors = self.drawn(parent)
         selected = self.selected(parent)
+        if not scrubber.clean.on_host:
+            delivery = scrubber.deliver((*self.path, parent), donors.flatten())
+            return DrawnParent(parent, donors, selected, delivery, delivery.sound_at(donors))
         reached = donors if selected is None else donors[selected[self.positions]]
         if reached.numel():
             n_positions = scrubber.clean.n_rows * self.n_steps
@@ -163,7 +169,8 @@ class Visit:
                 streams[key][first : first + chunk.positions.numel()] = value.flatten(0, 1)
             first += chunk.positions.numel()
         sound = None if self.sound is None else self.sound.flatten()
-        if len(flat) == self.n_positions:
+        in_order = self.looks_back or self.scrubber.clean.on_host
+        if in_order and len(flat) == self.n_positions:
             return Delivery(streams, None, sound)
         places = torch.zeros(self.n_positions, dtype=torch.int64, device=flat.device)
         places[flat] = torch.arange(len(flat), device=flat.device)
