@@ -82,7 +82,7 @@ def _of_regime(
         values = list(values)
         return sum(values) / len(values) if values else np.nan
 
-    def kept(passes, at=tested) -> float:
+    def fidelity(passes, at=tested) -> float:
         lost = mean(divergence(own[place], run[place]) for run in passes for place in at)
         return 1 - lost / mean(divergence(own[place], zero) for place in at)
 
@@ -93,9 +93,9 @@ def _of_regime(
     structure = mean(lost_by(lambda place, run=run: loss(place, run[place])) for run in runs.structure)
     stake = sum(divergence(own[place], zero) for place in places)
     return {
-        "fidelity": kept(runs.scrubbed),
-        "fidelity_with_self": kept(runs.with_self),
-        "fidelity_independent": kept(runs.independent),
+        "fidelity": fidelity(runs.scrubbed),
+        "fidelity_with_self": fidelity(runs.with_self),
+        "fidelity_independent": fidelity(runs.independent),
         "explained": 1 - lost / lost_by(lambda place: loss(place, frequent)),
         "beyond_structure": 1 - lost / structure,
         "tested": sum(divergence(own[place], zero) for place in tested) / stake,
@@ -151,24 +151,24 @@ def status(cell: Cell, accept: float, features_add: bool = True) -> str:
 
 def verdict(claim: Tested) -> str:
     """What is said of a claim that is judged with so many draws that corrections decide nothing."""
-    cells = [(cell, status(cell, claim.accept)) for cell in claim.cells if counts(cell)]
-    if not cells:
+    judged = [(cell, status(cell, claim.accept)) for cell in claim.cells if counts(cell)]
+    if not judged:
         return "inconclusive"
-    statuses = {found for _, found in cells}
+    words = {word for _, word in judged}
     if claim.symmetries:
-        if claim.power < 0.5 and "refuted" not in statuses:
+        if claim.power < 0.5 and "refuted" not in words:
             return "vacuous"
     elif claim.root_movement < 0.05 and claim.swapped < 0.2:
         return "vacuous"
 
     def holds(regime: str | None) -> bool:
-        there = [(cell, found) for cell, found in cells if regime in (None, cell.regime)]
-        features_add = any(cell.evidence.beyond_structure.estimable for cell, _ in there)
-        return features_add and all(found == "supported" for _, found in there)
+        of_regime = [(cell, word) for cell, word in judged if regime in (None, cell.regime)]
+        features_add = any(cell.evidence.beyond_structure.estimable for cell, _ in of_regime)
+        return features_add and all(word == "supported" for _, word in of_regime)
 
     if holds(None):
         return "supported"
-    regimes = [regime for regime in dict.fromkeys(cell.regime for cell, _ in cells) if holds(regime)]
+    regimes = [regime for regime in dict.fromkeys(cell.regime for cell, _ in judged) if holds(regime)]
     if regimes:
         return f"supported in {', '.join(regimes)}"
-    return "refuted" if "refuted" in statuses else "inconclusive"
+    return "refuted" if "refuted" in words else "inconclusive"

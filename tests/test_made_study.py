@@ -176,6 +176,17 @@ def test_the_page_says_what_was_changed_and_its_power(beta):
     assert "Donors that were made" not in page(bandit_study(), [])
 
 
+def test_the_control_of_beta_is_the_same_at_the_same_sites_but_for_which_arm_was_paid():
+    claims = load_hypotheses(ROOT / "hypotheses" / "beta.py")
+    controls = {claim.name: claim.control_of.name for claim in claims if claim.control_of is not None}
+    assert controls == {"unpaired": "beta", "unpaired_adversarial": "adversarial", "unpaired_gaussian": "gaussian"}
+    control, claim = (next(item for item in claims if item.name == name) for name in ("unpaired", "beta"))
+    assert [node.site for node in control.nodes] == [node.site for node in claim.nodes]
+    _, judgement, record = judged(control)
+    assert (judgement.verdict, record.moved_sites) == ("refuted", {})
+    assert record.regimes[0].fidelity.high < 0.2
+
+
 def test_a_wrong_symmetry_is_refuted(tmp_path):
     """Pulls of each arm and all wins together do not decide: -0.48 of what the model does is kept with more lives."""
     _, judgement, record = judged(wrong_claim(tmp_path, "dealt_out", TOTAL))

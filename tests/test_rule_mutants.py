@@ -63,9 +63,9 @@ def expected(labelled: bool) -> dict[str, dict[str, float]]:
 
 def grounded(labelled: bool) -> Ground:
     ground = make_small_ground()
-    some = np.random.default_rng(1).random(ground.history.actions.shape) < 0.4
+    random = np.random.default_rng(1).random(ground.history.actions.shape) < 0.4
     return replace(
-        ground, data="source" if labelled else "own", labelled=labelled, regimes={**ground.regimes, "some": some}
+        ground, data="source" if labelled else "own", labelled=labelled, regimes={**ground.regimes, "random": random}
     )
 
 
@@ -79,13 +79,13 @@ def errors(labelled: bool = True) -> dict[str, float]:
     far: dict[str, float] = {}
     for regime, figures in expected(labelled).items():
         of = evidence[regime]
-        found = {name: getattr(of, name).value for name in RATIOS} | {
+        values = {name: getattr(of, name).value for name in RATIOS} | {
             "tested": at_stake[regime],
             "swapped": part.swapped(regime),
             "learners": of.all_learners,
             "at_stake": of.all_kl_ignorant.value,
         }
-        for name, value in found.items():
+        for name, value in values.items():
             far[name] = max(far.get(name, 0.0), float(np.nan_to_num(abs(value - figures[name]), nan=np.inf)))
     return far
 
@@ -101,23 +101,23 @@ def everything_tested(monkeypatch):
 
 
 def one_node_is_enough(monkeypatch):
-    found = measure_module.has_donor
+    by_node = measure_module.has_donor
     monkeypatch.setattr(
-        measure_module, "_tested", lambda scrubber, n: np.logical_or.reduce(list(found(scrubber, n).values()))
+        measure_module, "_tested", lambda scrubber, n: np.logical_or.reduce(list(by_node(scrubber, n).values()))
     )
 
 
 def references_have_donors_among_themselves(monkeypatch):
-    found = measure_module.has_donor
+    has_donor = measure_module.has_donor
 
     def wrong(scrubber, n_references):
         nodes = scrubber.nodes
         both_roles = {name: classes(nodes[name].labels, nodes[name].selected) for name in scrubber.classes}
-        kept, scrubber.classes = scrubber.classes, both_roles
+        right, scrubber.classes = scrubber.classes, both_roles
         try:
-            return found(scrubber, n_references)
+            return has_donor(scrubber, n_references)
         finally:
-            scrubber.classes = kept
+            scrubber.classes = right
 
     monkeypatch.setattr(measure_module, "has_donor", wrong)
 
@@ -279,12 +279,12 @@ def random_claims() -> tuple[tuple[JudgedClaim, str, tuple[str, ...]], ...]:
 
 def disagreements() -> list[tuple[str, str]]:
     """What is said of claims where the plain judge says otherwise."""
-    found = []
+    pairs = []
     for claim, verdict, statuses in random_claims():
         (judged,) = judge([claim])
         if (judged.verdict, judged.statuses) != (verdict, statuses):
-            found.append((judged.verdict, verdict))
-    return found
+            pairs.append((judged.verdict, verdict))
+    return pairs
 
 
 def test_verdicts_are_those_of_the_plain_judge():
@@ -407,9 +407,9 @@ def rival_errors(name: str) -> float:
     for answers, (given, adding) in zip(drawn.needs(), sides, strict=True):
         for regime, mask in drawn.regimes.items():
             kl, loss, reach = counted(given, adding, drawn.data, mask)
-            found = answers[regime]
-            pairs = [(found.kl.value, kl), (found.loss.value, loss)]
-            pairs += [(getattr(found.reach, key), getattr(reach, key)) for key in ("share", "positions", "learners")]
+            answer = answers[regime]
+            pairs = [(answer.kl.value, kl), (answer.loss.value, loss)]
+            pairs += [(getattr(answer.reach, key), getattr(reach, key)) for key in ("share", "positions", "learners")]
             far += [abs(value - other) for value, other in pairs]
     return float(np.nan_to_num(far, nan=np.inf).max())
 
@@ -433,8 +433,8 @@ def rows_for_learners(monkeypatch):
     def wrong(question, regimes):
         rows = question.positions.row[question.crucial]
         inside = {name: mask.ravel()[question.crucial] for name, mask in regimes.items()}
-        found = reach(question, regimes)
-        return {name: replace(of, learners=len(np.unique(rows[inside[name]]))) for name, of in found.items()}
+        by_regime = reach(question, regimes)
+        return {name: replace(of, learners=len(np.unique(rows[inside[name]]))) for name, of in by_regime.items()}
 
     monkeypatch.setattr(rivals_module, "_reach", wrong)
 
