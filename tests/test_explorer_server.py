@@ -91,16 +91,19 @@ def test_a_context_is_what_the_library_makes(client):
     ]  # fmt: skip
 
 
-def test_a_context_is_compared_with_the_one_before(client):
+def test_a_context_is_compared_with_the_one_before_its_last_edit(client):
     origin = {"kind": "histories", "row": 2}
-    before = state(origin=origin, step=59)
-    answer = client.post("/api/context", json={"state": state(origin=origin, edits=EDITS[:1]), "before": before}).json()
+    answer = ask(client, "context", origin=origin, edits=[EDITS[0], EDITS[1], EDITS[5]])["before"]
     model = adh.load(NAME)
-    contexts = [(context := model.histories(8)[2]), adh.edit(context, step=3, action="up")]
-    former, decisions = (adh.decisions(model, context) for context in contexts)
+    before = adh.edit(model.histories(8)[2], step=3, action="up")
+    context = adh.edit(before, step=12, action=2, then="model", model=model, seed=5)
+    former, decisions = (adh.decisions(model, history) for history in (before, context))
     assert array(answer["changed"], "<f4").tolist() == np.float32(decisions.divergence(former)).tolist()
-    shorter = state(origin=origin, edits=[{"kind": "rearrange", "episodes": [0]}])
-    assert client.post("/api/context", json={"state": shorter, "before": before}).json()["changed"] is None
+    assert array(answer["log_probs"], "<f4").tolist() == np.float32(former.log_probs).ravel().tolist()
+    assert answer["returns"] == before.returns()[0].tolist()
+    shorter = ask(client, "context", origin=origin, edits=[{"kind": "rearrange", "episodes": [0]}])
+    assert shorter["before"]["changed"] is None
+    assert ask(client, "context", origin=origin)["before"] is None
 
 
 def test_what_is_looked_at_is_what_the_library_says(client):

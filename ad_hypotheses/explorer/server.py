@@ -31,7 +31,6 @@ class Question(BaseModel):
     Attributes:
         page: Name that the page gave itself; a newer question of it replaces an older one about the same panel.
         state: The state, which is read strictly.
-        before: The state before its last change, for what a context is compared with; None for nothing.
         source: Whether the source is asked too, where learners are.
     """
 
@@ -39,7 +38,6 @@ class Question(BaseModel):
 
     page: str = Field("", max_length=40)
     state: dict[str, Any]
-    before: dict[str, Any] | None = None
     source: bool = False
 
 
@@ -79,7 +77,7 @@ def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] 
 
         app.post(f"/api/{panel}")(answer)
 
-    about("context", lambda question, state: views.context_view(session, state, _before(question)))
+    about("context", lambda question, state: views.context_view(session, state))
     about("look", lambda question, state: views.look_view(session, state))
     about("learners", lambda question, state: views.learners_view(session, state, question.source))
     about("python", lambda question, state: views.python_view(session, state))
@@ -102,10 +100,6 @@ def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] 
 
     app.mount("/", StaticFiles(directory=STATIC))
     return Guard(app, token, hosts)  # type: ignore[arg-type]
-
-
-def _before(question: Question) -> State | None:
-    return None if question.before is None else read_state(question.before)
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -55,8 +55,8 @@ def model_view(session: Session, name: str) -> dict[str, Any]:
     }
 
 
-def context_view(session: Session, state: State, before: State | None = None) -> dict[str, Any]:
-    """Return a context, what the model does at each of its steps, and how far that is from what it did before."""
+def context_view(session: Session, state: State) -> dict[str, Any]:
+    """Return a context, what the model does at each of its steps, and what it did before the last edit."""
     context, model = session.step_context(state), session.model(state.model.name)
     decisions = session.result(state, decisions_call())
     regimes = list(dict.fromkeys(decisions.regimes))
@@ -69,7 +69,7 @@ def context_view(session: Session, state: State, before: State | None = None) ->
         "episode": _array(context.episode[0], np.int16),
         "log_probs": _array(np.array(decisions.log_probs), np.float32),
         "loss": _array(np.array(decisions.loss), np.float32),
-        "changed": _changed(session, state, before),
+        "before": _before(session, state),
         "regimes": {
             "names": regimes,
             "step": _array(np.array([regimes.index(name) for name in decisions.regimes]), np.int16),
@@ -129,15 +129,24 @@ def _array(values: np.ndarray, kind: type) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype=np.dtype(kind).newbyteorder("<")).tobytes()).decode()
 
 
-def _changed(session: Session, state: State, before: State | None) -> str | None:
-    """Return how far the model's distributions are from those before, in nats; None where nothing can be compared."""
-    if before is None or before.model.name != state.model.name:
+def _before(session: Session, state: State) -> dict[str, Any] | None:
+    """Return what the model did before the last edit that is on, and how far that is from now, in nats; None without.
+
+    How far is not known where the two contexts are not of the same length.
+    """
+    active = [number for number, edit in enumerate(state.edits) if not edit.off]
+    if not active:
         return None
+    former_state = state.model_copy(update={"edits": state.edits[: active[-1]], "step": 0})
     call = decisions_call()
-    former, decisions = session.result(before.model_copy(update={"step": 0}), call), session.result(state, call)
-    if len(former.log_probs) != len(decisions.log_probs):
-        return None
-    return _array(np.array(decisions.divergence(former)), np.float32)
+    former, decisions = session.result(former_state, call), session.result(state, call)
+    comparable = len(former.log_probs) == len(decisions.log_probs)
+    return {
+        "log_probs": _array(np.array(former.log_probs), np.float32),
+        "returns": session.context(former_state).returns()[0].tolist(),
+        "changed": _array(np.array(decisions.divergence(former)), np.float32) if comparable else None,
+        "code": f"decisions.divergence({call.text.replace('context', 'before')})",
+    }
 
 
 def _curves(record: Mapping[str, Any]) -> dict[str, list[float]]:

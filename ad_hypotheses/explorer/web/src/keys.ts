@@ -1,6 +1,7 @@
 // What keys do, wherever nothing is being typed.
 import { act, choose, context, model, redo, selected, then, undo } from "./store.ts";
 import { showingKeys } from "./ui/header.tsx";
+import { showingTable } from "./ui/table.tsx";
 import { episodeOf } from "./words.ts";
 
 const ARROWS: Record<string, string[]> = {
@@ -33,6 +34,7 @@ function pressed(event: KeyboardEvent): boolean {
     m: () => (then.value = "model"),
     o: () => (then.value = "nothing"),
     g: () => (document.getElementById("goto") as HTMLInputElement | null)?.select(),
+    t: () => (showingTable.value = !showingTable.value),
     "?": () => (showingKeys.value = true),
   };
   plain[event.key]?.();

@@ -18,7 +18,6 @@ export const state = signal<State | null>(null);
 export const models = signal<string[]>([]);
 export const model = signal<ModelView | null>(null);
 export const context = signal<Context | null>(null);
-export const before = signal<Context | null>(null); // before the last change
 export const look = signal<Look | null>(null);
 export const learners = signal<LearnersAnswer | null>(null);
 export const withSource = signal(false);
@@ -63,7 +62,7 @@ async function guarded(work: () => Promise<void>): Promise<boolean> {
 let latest = 0;
 
 /** Show a state: ask for its context, and only then take it as the state of the page. */
-async function show(next: State, previous: State | null): Promise<boolean> {
+async function show(next: State): Promise<boolean> {
   const number = ++latest;
   changedAt = performance.now();
   problem.value = "";
@@ -74,10 +73,9 @@ async function show(next: State, previous: State | null): Promise<boolean> {
       model.value = view;
       look.value = learners.value = null;
     }
-    const answer = await ask<ContextAnswer>("context", next, { before: previous });
+    const answer = await ask<ContextAnswer>("context", next);
     if (number !== latest) throw new Replaced();
     const shown = decodeContext(answer);
-    before.value = previous && context.value && answer.changed !== null ? context.value : null;
     context.value = shown;
     state.value = { ...next, model: { name: next.model.name, sha256: next.model.sha256 || model.value?.sha256 } };
     if (zoom.value && zoom.value[1] > shown.nSteps) zoom.value = null;
@@ -117,7 +115,7 @@ async function address(): Promise<void> {
 export async function change(parts: Partial<State>): Promise<void> {
   const previous = state.value;
   if (!previous) return;
-  if (await show({ ...previous, ...parts }, previous)) {
+  if (await show({ ...previous, ...parts })) {
     past.value = [...past.value, previous];
     future.value = [];
   }
@@ -147,7 +145,7 @@ async function travel(from: typeof past, to: typeof past): Promise<void> {
   const target = from.value.at(-1);
   const current = state.value;
   if (!target || !current) return;
-  if (await show(target, current)) {
+  if (await show(target)) {
     from.value = from.value.slice(0, -1);
     to.value = [...to.value, current];
   }
@@ -221,6 +219,6 @@ export async function begin(): Promise<void> {
     }
   });
   const damaged = problem.value;
-  if (wanted) await show(wanted, null);
+  if (wanted) await show(wanted);
   if (damaged) problem.value = damaged;
 }

@@ -46,7 +46,7 @@ export const int16 = (text: string): Int16Array => new Int16Array(bytes(text));
 export const float32 = (text: string): Float32Array => new Float32Array(bytes(text));
 
 export function decodeContext(answer: ContextAnswer): Context {
-  const { n_steps: nSteps, observations, actions, rewards, episode, log_probs, loss, changed, regimes, ...rest } = answer;
+  const { n_steps: nSteps, observations, actions, rewards, episode, log_probs, loss, before, regimes, ...rest } = answer;
   const number = int16(episode);
   const starts = [...number.keys()].filter((step) => step === 0 || number[step] !== number[step - 1]);
   const seen = int16(observations);
@@ -65,7 +65,11 @@ export function decodeContext(answer: ContextAnswer): Context {
     starts: [...starts, nSteps],
     logProbs,
     loss: float32(loss),
-    changed: changed === null ? null : float32(changed),
+    before: before && {
+      logProbs: float32(before.log_probs),
+      returns: before.returns,
+      changed: before.changed === null ? null : float32(before.changed),
+    },
     regime: int16(regimes.step),
     regimeNames: regimes.names,
     impossible,

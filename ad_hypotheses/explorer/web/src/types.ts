@@ -98,7 +98,7 @@ export interface ContextAnswer {
   episode: string;
   log_probs: string;
   loss: string;
-  changed: string | null;
+  before: { log_probs: string; returns: number[]; changed: string | null; code: string } | null;
   regimes: { names: string[]; step: string };
   impossible: Record<string, number[]>;
   returns: number[];
@@ -124,7 +124,7 @@ export interface Context {
   starts: number[]; // first step of each episode, and at the end the number of steps
   logProbs: Float32Array; // [step, action]
   loss: Float32Array; // [step]
-  changed: Float32Array | null; // [step], nats
+  before: Before | null;
   regime: Int16Array; // [step]
   regimeNames: string[];
   impossible: Map<number, string>;
@@ -137,6 +137,13 @@ export interface Context {
   code: string;
   headline: string;
   warning: string;
+}
+
+/** What the model did before the last edit. */
+export interface Before {
+  logProbs: Float32Array; // [step, action]
+  returns: number[];
+  changed: Float32Array | null; // [step], nats; null where the two are not of one length
 }
 
 export interface LookAnswer {

@@ -37,7 +37,8 @@ export function stripPicture(context: Context, width: number, actionNames: strin
   top += 3;
   add("reward", 10, 3);
   add("loss", 30, 3);
-  if (context.changed) add("changed", 22, 3);
+  const changed = context.before?.changed ?? null;
+  if (changed) add("changed", 22, 3);
   add("attention", 24, 3);
   const lane = (name: string) => lanes.find((lane) => lane.name === name)!;
   const plot = width - STRIP_LABELS - 4;
@@ -57,7 +58,7 @@ export function stripPicture(context: Context, width: number, actionNames: strin
     }
     for (let step = from; step < to; step++) column(pen, paint, context, step, x(step), size, lane, actionNames);
     bars(pen, paint.faint, context.loss, lane("loss"), looks.shown, x, size, 4);
-    if (context.changed) bars(pen, paint.wrong, context.changed, lane("changed"), looks.shown, x, size, 0);
+    if (changed) bars(pen, paint.wrong, changed, lane("changed"), looks.shown, x, size, 0);
     if (looks.weights) bars(pen, paint.attention, looks.weights, lane("attention"), looks.shown, x, size, 0);
     cursor(pen, paint, looks, x, size, top);
   };

@@ -4,7 +4,6 @@ import { drawCurve } from "../draw/curve.ts";
 import { type Strip, stripPicture } from "../draw/strip.ts";
 import { csv } from "../save.ts";
 import {
-  before,
   canRedo,
   canUndo,
   change,
@@ -31,6 +30,7 @@ import type { Context, Then } from "../types.ts";
 import { editWords, episodeOf, stepWords } from "../words.ts";
 import { Canvas } from "./canvas.tsx";
 import { Panel, copy } from "./panel.tsx";
+import { EpisodeTable } from "./table.tsx";
 
 export function attentionOf(): Float32Array | null {
   const shown = look.value;
@@ -128,7 +128,7 @@ export function ContextPanel() {
             label="return of every episode"
             height={() => 92}
             draw={(pen, paint, width, height) =>
-              drawCurve(pen, paint, width, height, context.value!, before.value, model.value!.curves, episodeOf(context.value!, selected.value))
+              drawCurve(pen, paint, width, height, context.value!, model.value!.curves, episodeOf(context.value!, selected.value))
             }
             onClick={({ x }, _, width) => {
               const last = Math.max(1, context.value!.returns.length - 1, ...Object.values(model.value!.curves).map((curve) => curve.length - 1));
@@ -138,6 +138,7 @@ export function ContextPanel() {
           />
         </div>
       )}
+      <EpisodeTable />
       <Edits />
     </Panel>
   );
@@ -310,6 +311,7 @@ function Edits() {
           </select>
         )}
       </div>
+      {current.world.kind === "arms" && current.world.means && <Means means={current.world.means} />}
       {edits.length > 0 && (
         <ol aria-label="edits">
           {edits.map((edit, place) => (
@@ -332,6 +334,30 @@ function Edits() {
           </li>
         </ol>
       )}
+    </div>
+  );
+}
+
+/** What the arms pay on average; another number holds from the selected step on. */
+function Means({ means }: { means: number[] }) {
+  const step = selected.value;
+  return (
+    <div class="row" title="The model cannot see what arms pay on average. Another number holds from the selected step on">
+      <span>from step {step} on, arms pay on average</span>
+      {means.map((mean, arm) => (
+        <label>
+          {arm}{" "}
+          <input
+            type="number"
+            step={0.05}
+            value={Number(mean.toFixed(3))}
+            onChange={(event) => {
+              const changed = means.map((kept, place) => (place === arm ? Number(event.currentTarget.value) : kept));
+              void edit({ kind: "change_facts", step, facts: { means: changed } });
+            }}
+          />
+        </label>
+      ))}
     </div>
   );
 }

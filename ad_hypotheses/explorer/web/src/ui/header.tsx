@@ -137,6 +137,7 @@ const KEYS: [string, string][] = [
   ["u, Shift + u", "undo, redo"],
   ["w, m, o", "after an edit the world answers, the model goes on, or only the token changes"],
   ["Shift + click", "in a room or graph: the selected step sees that cell, and nothing else changes"],
+  ["t", "the episode as a table, too"],
   ["drag, double click", "on the strip: show these steps, show all"],
 ];
 

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { actionColour } from "../draw/paint.ts";
 import { csv } from "../save.ts";
-import { act, before, choose, context, edit, inspect, learners, model, selected, then, withSource } from "../store.ts";
+import { act, choose, context, edit, inspect, learners, model, selected, then, withSource } from "../store.ts";
 import { number, seen, stepName } from "../words.ts";
 import { Panel } from "./panel.tsx";
 
@@ -10,11 +10,10 @@ export function StepPanel() {
   const current = context.value!;
   const { actions } = model.value!;
   const step = Math.min(selected.value, current.nSteps - 1);
-  const probabilities = (from: typeof current) =>
-    actions.map((_, action) => Math.exp(from.logProbs[step * actions.length + action]));
-  const former = before.value && before.value.nSteps === current.nSteps ? before.value : null;
-  const rows: [string, number[]][] = [["model", probabilities(current)]];
-  if (former) rows.push(["before the change", probabilities(former)]);
+  const probabilities = (logProbs: Float32Array) =>
+    actions.map((_, action) => Math.exp(logProbs[step * actions.length + action]));
+  const rows: [string, number[]][] = [["model", probabilities(current.logProbs)]];
+  if (current.before?.changed) rows.push(["before the last edit", probabilities(current.before.logProbs)]);
   for (const [name, row] of Object.entries(learners.value?.probabilities ?? {})) rows.push([name, row]);
   const entropy = -rows[0][1].reduce((sum, p) => sum + (p > 0 ? p * Math.log(p) : 0), 0);
   const impossible = current.impossible.get(step);

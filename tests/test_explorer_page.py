@@ -1,0 +1,385 @@
+"""The explorer's page in a browser, against a real server and real models: clicks, and what is there then.
+
+Needs Chromium (`$CHROMIUM` or on the path) and playwright; where they must be there, `$BROWSER_REQUIRED` is set.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ad_hypotheses as adh
+from ad_hypotheses.explorer.start import Explorer
+from ad_hypotheses.explorer.state import read_state
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+STATIC = Path(adh.__file__).parent / "explorer" / "static"
+PICTURES = os.environ.get("EXPLORER_PICTURES")  # a folder for screenshots
+ROOM = "known-retrieval"
+BUDGET = 100_000  # bytes of the whole page, compressed
+PAINTED = 5 * 200  # milliseconds from a click until it is drawn: five times the budget of a loaded machine
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+def missing(reason: str):
+    if os.environ.get("BROWSER_REQUIRED"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed: pip install playwright")
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if executable is None:
+        missing("there is no Chromium: install it, or name it in $CHROMIUM")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def explorer():
+    with adh.explore(ROOM, browser=False) as running:
+        yield running
+
+
+class Visit:
+    """A page that is open, and everything that it asked for and complained of."""
+
+    def __init__(self, browser, url: str, width: int = 1280, height: int = 800, scheme: str = "light") -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.hosts: set[str] = set()
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.hosts.add(request.url.split("/")[2] or request.url[:5]))
+        self.page.goto(url)
+        self.page.wait_for_selector("#attribution tfoot", timeout=120_000)
+
+    def settle(self) -> None:
+        """Wait until nothing is computed any more."""
+        self.page.wait_for_timeout(60)
+        self.page.wait_for_selector(".status:not(:text('computing'))", timeout=120_000)
+        self.page.wait_for_selector("#attribution tfoot", timeout=120_000)
+
+    def go_to(self, step: int | str) -> None:
+        self.page.fill("#goto", str(step))
+        self.page.press("#goto", "Enter")
+        self.page.locator("#goto").blur()
+        self.settle()
+
+    def do(self, action: str) -> None:
+        self.page.click(f"#step button.action:text-is('{action}')")
+        self.settle()
+
+    def shown(self, who: str = "model") -> list[float]:
+        """The distribution that the panel of the step shows of somebody."""
+        row = self.page.locator("#step .bars tbody tr", has=self.page.locator(f"th:text-is('{who}')"))
+        return [float(text) for text in row.locator(".value").all_inner_texts()]
+
+    def picture(self) -> str:
+        """The strip, as it is drawn."""
+        self.page.mouse.move(2, 2)
+        self.page.wait_for_timeout(80)
+        return self.page.evaluate("() => document.querySelectorAll('#context canvas')[1].toDataURL()")
+
+    def state(self) -> dict:
+        with self.page.expect_download() as download:
+            self.page.click("header.top button:text-is('Save')")
+        return json.loads(download.value.path().read_text(encoding="utf-8"))
+
+    def keep(self, name: str) -> None:
+        """Keep a screenshot, where a folder for them is named."""
+        if PICTURES:
+            self.page.screenshot(path=str(Path(PICTURES) / f"{name}.png"), full_page=True)
+
+
+@pytest.fixture
+def visit(browser, explorer):
+    visits: list[Visit] = []
+
+    def open_page(url: str = "", **options) -> Visit:
+        visits.append(Visit(browser, url or explorer.url, **options))
+        return visits[-1]
+
+    yield open_page
+    for opened in visits:
+        assert opened.complaints == []
+        assert opened.hosts <= {f"127.0.0.1:{explorer.port}", "data:", "blob:"}, opened.hosts
+        opened.context.close()
+
+
+def expected(context: adh.History, step: int) -> np.ndarray:
+    return np.exp(adh.decisions(ROOM, context).log_probs[step])
+
+
+@pytest.fixture(scope="module")
+def first() -> adh.History:
+    return adh.load(ROOM).histories(8)[0]
+
+
+def test_the_page_is_small_and_everything_is_there_without_scrolling(visit):
+    page = visit().page
+    sizes = {path.name: len(gzip.compress(path.read_bytes())) for path in STATIC.iterdir()}
+    print(f"page: {sum(sizes.values()):,} bytes compressed, {sizes}")
+    assert sum(sizes.values()) < BUDGET
+    for panel in ("#context", "#step", "#attention"):
+        box = page.locator(f"{panel} h2").bounding_box()
+        assert box["x"] + box["width"] < 1280
+        assert box["y"] + box["height"] < 800
+    assert page.evaluate("() => document.documentElement.scrollWidth") == 1280
+    assert "token" not in page.url
+
+
+def test_an_action_is_changed_and_the_world_answers(visit, first):
+    opened = visit()
+    opened.go_to("3.4")
+    assert opened.shown() == pytest.approx(expected(first, 34), abs=0.006)
+    before = opened.picture()
+    opened.do("up")
+    edited = adh.edit(first, step=34, action="up")
+    opened.go_to(36)
+    assert opened.shown() == pytest.approx(expected(edited, 36), abs=0.006)
+    assert opened.shown("before the last edit") == pytest.approx(expected(first, 36), abs=0.006)
+    assert opened.picture() != before
+    opened.page.click("button:text-is('Undo')")
+    opened.settle()
+    opened.go_to("3.4")
+    assert opened.shown() == pytest.approx(expected(first, 34), abs=0.006)
+    assert opened.state()["edits"] == []
+    opened.page.click("button:text-is('Redo')")
+    opened.settle()
+    assert opened.state()["edits"] == [{"kind": "edit", "step": 34, "action": "up", "then": "world"}]
+
+
+@pytest.mark.parametrize(("meaning", "then"), [("the model goes on", "model"), ("only this token", "nothing")])
+def test_the_other_meanings_of_an_edit(visit, first, meaning, then):
+    opened = visit()
+    opened.page.click(f"button:text-is('{meaning}')")
+    opened.go_to(22)
+    opened.do("left")
+    edited = adh.edit(first, step=22, action="left", then=then, model=ROOM)
+    opened.go_to(47)
+    assert opened.shown() == pytest.approx(expected(edited, 47), abs=0.006)
+
+
+def test_steps_that_cannot_be_lived_are_said(visit):
+    opened = visit()
+    opened.go_to(14)
+    cell = opened.page.locator("#step input[type=number]").first
+    cell.fill(str((int(cell.input_value()) + 2) % 5))
+    cell.press("Enter")
+    opened.settle()
+    assert "does not follow from the one before" in opened.page.inner_text("#step .problem")
+
+
+def test_keys_act_and_move(visit, first):
+    opened = visit()
+    opened.go_to(30)
+    opened.page.keyboard.press("ArrowUp")
+    opened.settle()
+    opened.page.keyboard.press("ArrowLeft")
+    opened.settle()
+    state = opened.state()
+    assert [(edit["step"], edit["action"]) for edit in state["edits"]] == [(30, "up"), (31, "left")]
+    assert state["step"] == 32
+    opened.page.keyboard.press("Alt+ArrowUp")
+    opened.settle()
+    assert opened.state()["step"] == 22
+    opened.page.keyboard.press("u")
+    opened.settle()
+    assert len(opened.state()["edits"]) == 1
+    opened.page.keyboard.press("?")
+    assert opened.page.is_visible("[role=dialog]")
+    opened.page.keyboard.press("Escape")
+    assert not opened.page.is_visible("[role=dialog]")
+
+
+def test_episodes_goals_and_counterfactuals(visit, first):
+    opened = visit()
+    opened.go_to("2.3")
+    opened.page.click("button:text-is('Drop')")
+    opened.settle()
+    opened.page.click("button:text-is('Move the goal')")
+    canvas = opened.page.locator("#context canvas").first
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] / 2, "y": 40})
+    opened.settle()
+    opened.page.select_option("select[aria-label^='change by']", "actions-exchanged")
+    opened.settle()
+    kinds = [edit["kind"] for edit in opened.state()["edits"]]
+    assert kinds == ["rearrange", "change_facts", "counterfactual"]
+    assert opened.page.locator("ol[aria-label=edits] input").count() == 3
+    opened.page.locator("ol[aria-label=edits] input").nth(1).click()
+    opened.settle()
+    opened.page.locator("ol[aria-label=edits] input").nth(2).click()
+    opened.settle()
+    opened.go_to(25)
+    assert opened.shown() == pytest.approx(expected(adh.rearrange(first, [0, 1, 3, 4, 5]), 25), abs=0.006)
+
+
+def test_why_says_what_the_library_says(visit, first):
+    opened = visit()
+    opened.go_to(45)
+    opened.page.select_option("select[aria-label='logit that is asked about']", "up")
+    opened.settle()
+    opened.page.select_option("select[aria-label='logit that is subtracted']", "down")
+    opened.settle()
+    parts = adh.attribution(ROOM, first, 45, of="up - down")
+    foot = opened.page.inner_text("#attribution tfoot")
+    assert f"up - down = {parts.logit:.4f}" in foot
+    remainder = float(re.search(r"leave (\S+)", foot)[1])
+    assert abs(remainder) < 1e-4
+    shares = adh.attention(ROOM, first, 45).shares()
+    row = opened.page.locator("#attention .roles tbody tr").nth(1)
+    assert row.locator("th").inner_text() == "head(0, 1)"
+    assert [float(text) for text in row.locator("td").all_inner_texts()] == pytest.approx(
+        [share["head(0, 1)"] for share in shares.values()], abs=0.006
+    )
+    before = opened.picture()
+    row.click()
+    opened.settle()
+    assert opened.state()["head"] == "head(0, 1)"
+    assert opened.picture() != before
+
+
+def test_a_link_a_file_and_python_bring_back_what_was_seen(visit, tmp_path):
+    opened = visit()
+    opened.go_to(40)
+    opened.do("right")
+    opened.page.click("button:text-is('Copy link')")
+    link = opened.page.evaluate("() => navigator.clipboard.readText()")
+    assert len(link) < 2000
+    picture, state = opened.picture(), opened.state()
+    assert (read_state(state).step, len(state["edits"])) == (40, 1)
+    opened.page.reload()
+    opened.page.wait_for_selector("#attribution tfoot", timeout=120_000)
+    opened.settle()
+    assert opened.picture() == picture
+    other = opened.context.new_page()
+    other.goto(link)
+    other.wait_for_selector("#attribution tfoot", timeout=120_000)
+    assert other.input_value("#goto") == "4.0"
+    other.close()
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    opened.page.click("button:text-is('Remove all')")
+    opened.settle()
+    assert opened.picture() != picture
+    opened.page.set_input_files("input[type=file]", str(tmp_path / "state.json"))
+    opened.settle()
+    assert opened.picture() == picture
+    opened.page.click("header.top button:text-is('Python')")
+    opened.page.click("button:text-is('Copy the test')")
+    test = opened.page.evaluate("() => navigator.clipboard.readText()")
+    scope: dict = {}
+    exec(test, scope)
+    scope["test_decision_at_step_40"]()
+
+
+def test_a_damaged_link_and_a_wrong_file_are_explained(visit, explorer, tmp_path):
+    opened = visit(f"{explorer.url}#abc")
+    assert "The link is damaged" in opened.page.inner_text("#context .problem")
+    (tmp_path / "wrong.json").write_text("{}")
+    opened.page.set_input_files("input[type=file]", str(tmp_path / "wrong.json"))
+    opened.page.wait_for_selector("#context .problem:has-text('this is not a state')")
+    assert [text for text in opened.complaints if "400 (Bad Request)" not in text] == []
+    opened.complaints.clear()
+
+
+def test_two_pages_do_not_disturb_each_other(visit):
+    first_page, second_page = visit(), visit()
+    first_page.go_to(20)
+    second_page.go_to(30)
+    first_page.do("up")
+    second_page.do("down")
+    assert [edit["step"] for edit in first_page.state()["edits"]] == [20]
+    assert [edit["step"] for edit in second_page.state()["edits"]] == [30]
+
+
+def test_a_server_that_is_gone_is_said_and_a_new_one_goes_on(browser, first):
+    running: Explorer = adh.explore(ROOM, browser=False)
+    opened = Visit(browser, running.url)
+    opened.go_to(20)
+    opened.do("up")
+    picture, port, fragment = opened.picture(), running.port, opened.page.url.partition("#")[2]
+    running.stop()
+    opened.page.click("#step button.action:text-is('down')")
+    opened.page.wait_for_selector("#context .problem:has-text('The server does not answer')")
+    assert opened.page.locator("ol[aria-label=edits] input").count() == 1
+    with adh.explore(ROOM, port=port, browser=False) as again:
+        opened.page.goto(f"{again.url}#{fragment}")
+        opened.page.reload()
+        opened.page.wait_for_selector("#attribution tfoot", timeout=120_000)
+        opened.settle()
+        assert opened.picture() == picture
+    opened.context.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["dark-room", "key-to-door", "bandit", "gaussian-bandit", "graph-world", "minigrid-empty-random"]
+)
+def test_every_family_is_shown_and_changed(visit, name):
+    opened = visit()
+    opened.page.select_option("header.top select >> nth=0", name)
+    opened.page.wait_for_selector(f"canvas[aria-label$=' of {name}']", timeout=300_000)
+    opened.settle()
+    n_steps = int(opened.page.inner_text("#step .goto .small").split()[-1])
+    step = n_steps * 2 // 3
+    opened.go_to(step)
+    model = adh.load(name)
+    context = model.histories(8)[0]
+    actions = model.task.action_names
+    other = actions[(int(context.actions[0, step]) + 1) % len(actions)]
+    began = time.perf_counter()
+    opened.do(other)
+    waited = 1e3 * (time.perf_counter() - began)
+    painted = float(re.search(r"drawn in (\d+) ms", opened.page.inner_text(".status"))[1])
+    print(f"{name}: click to painted {painted:.0f} ms, to everything computed {waited:.0f} ms")
+    edited = adh.edit(context, step=step, action=other)
+    later = min(step + 1, n_steps - 1)
+    opened.go_to(later)
+    decisions = np.exp(adh.decisions(model, edited).log_probs[later])
+    assert opened.shown() == pytest.approx(decisions, abs=0.006)
+    opened.keep(name)
+
+
+def test_a_click_is_painted_soon(visit):
+    """The fastest of ten: other work on the machine must not matter."""
+    opened = visit()
+    opened.page.select_option("header.top select >> nth=0", "dark-room")
+    opened.page.wait_for_selector("canvas[aria-label$=' of dark-room']", timeout=300_000)
+    opened.settle()
+    times = []
+    for step in range(120, 130):
+        opened.go_to(step)
+        opened.do("left")
+        times.append(float(re.search(r"drawn in (\d+) ms", opened.page.inner_text(".status"))[1]))
+    print(f"click to painted, 480 steps of dark-room: best {min(times):.0f}, median {np.median(times):.0f} ms")
+    assert min(times) < PAINTED
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (800, "light"), (800, "dark")])
+def test_the_page_fits_into_windows(visit, width, scheme):
+    opened = visit(width=width, scheme=scheme)
+    opened.go_to("4.5")
+    opened.do("up")
+    assert opened.page.evaluate("() => document.documentElement.scrollWidth") == width
+    opened.keep(f"{width}-{scheme}")
