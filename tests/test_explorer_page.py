@@ -101,6 +101,11 @@ class Visit:
         self.page.wait_for_timeout(80)
         return self.page.evaluate("() => document.querySelectorAll('#context canvas')[1].toDataURL()")
 
+    def painted(self) -> float:
+        """Milliseconds from the last change until it was drawn."""
+        self.page.wait_for_selector(".status:text-matches('drawn in')", timeout=120_000)
+        return float(re.search(r"drawn in (\d+) ms", self.page.inner_text(".status"))[1])
+
     def state(self) -> dict:
         with self.page.expect_download() as download:
             self.page.click("header.top button:text-is('Save')")
@@ -261,6 +266,38 @@ def test_why_says_what_the_library_says(visit, first):
     assert opened.picture() != before
 
 
+def test_a_hypothesis_runs_only_once_it_is_said_so_and_shows_who_stood_in(visit, explorer, first):
+    file = "hypotheses/known/retrieval.py"
+    opened = visit()
+    opened.go_to(47)
+    asked: list[str] = []
+    opened.page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/api/claim") else None)
+    opened.page.select_option("select[aria-label='hypothesis']", file)
+    opened.settle()
+    assert asked == []
+    opened.page.click(f"button:text-is('Run {file}')")
+    opened.page.wait_for_selector("ul.donors li", timeout=120_000)
+    opened.settle()
+    model = adh.load(ROOM)
+    scrubbed = adh.scrub_at(file, first, model.histories(64, seed=1), model=model, passes=2, name="truth")
+    for number in range(2):
+        expected_row = np.exp(scrubbed.log_probs[number][47])
+        assert opened.shown(f"scrubbed, pass {number}") == pytest.approx(expected_row, abs=0.006)
+    assert f"by {scrubbed.divergence.mean():.3f} nats" in opened.page.inner_text("#hypothesis .where")
+    donors = [donor for donor in scrubbed.donors if donor.number == 0]
+    lines = opened.page.locator("ul.donors li").all_inner_texts()
+    assert len(lines) == len(donors)
+    for donor, line in zip(donors, lines, strict=True):
+        if donor.rows[47] is not None and donor.rows[47] >= 0:
+            assert f"history {donor.rows[47]}, step" in line
+            assert f"({donor.steps[47]})" in line
+    opened.keep("hypothesis")
+    # another page that opens the link does not run it either
+    other = visit(f"{explorer.url}#{opened.page.url.partition('#')[2]}")
+    other.page.wait_for_selector(f"button:text-is('Run {file}')")
+    assert other.page.locator("ul.donors li").count() == 0
+
+
 def test_a_link_a_file_and_python_bring_back_what_was_seen(visit, tmp_path):
     opened = visit()
     opened.go_to(40)
@@ -351,7 +388,7 @@ def test_every_family_is_shown_and_changed(visit, name):
     began = time.perf_counter()
     opened.do(other)
     waited = 1e3 * (time.perf_counter() - began)
-    painted = float(re.search(r"drawn in (\d+) ms", opened.page.inner_text(".status"))[1])
+    painted = opened.painted()
     print(f"{name}: click to painted {painted:.0f} ms, to everything computed {waited:.0f} ms")
     edited = adh.edit(context, step=step, action=other)
     later = min(step + 1, n_steps - 1)
@@ -371,7 +408,7 @@ def test_a_click_is_painted_soon(visit):
     for step in range(120, 130):
         opened.go_to(step)
         opened.do("left")
-        times.append(float(re.search(r"drawn in (\d+) ms", opened.page.inner_text(".status"))[1]))
+        times.append(opened.painted())
     print(f"click to painted, 480 steps of dark-room: best {min(times):.0f}, median {np.median(times):.0f} ms")
     assert min(times) < PAINTED
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -310,3 +311,71 @@ def test_what_serves_the_page_may_be_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(UserError, match=r"the explorer needs uvicorn.*pip install 'ad-hypotheses\[app\]'"):
         explore(NAME, browser=False)
+
+
+def claim(**parts) -> dict:
+    return {"file": "hypotheses/known/retrieval.py", "name": "truth", "rows": 16, **parts}
+
+
+def test_a_context_is_scrubbed_as_the_library_does(client):
+    origin = {"kind": "histories", "row": 2}
+    shown = ask(client, "claim", origin=origin, step=33, claim=claim(name="cell_blind"))
+    model = adh.load(NAME)
+    among = model.histories(16, seed=1)
+    file = "hypotheses/known/retrieval.py"
+    expected = adh.scrub_at(file, model.histories(8)[2], among, model=model, passes=2, name="cell_blind")
+    assert shown["claim"] == "cell_blind"
+    texts = ask(client, "python", origin=origin, step=33, claim=claim(name="cell_blind"))
+    scope: dict = {}
+    exec(texts["script"], scope)
+    assert scope["scrubbed"].log_probs == expected.log_probs
+    assert shown["code"] in texts["script"]
+    assert array(shown["log_probs"], "<f4").tolist() == np.float32(expected.log_probs).ravel().tolist()
+    assert array(shown["divergence"], "<f4").tolist() == np.float32(expected.divergence.mean(axis=0)).tolist()
+    assert [(donor["arrow"], donor["row"], donor["step"]) for donor in shown["donors"]] == [
+        (donor.arrow, donor.rows[33], donor.steps[33]) for donor in expected.donors
+    ]
+    drawn = [donor for donor in shown["donors"] if "actions" in donor]
+    assert drawn
+    for donor in drawn:
+        history = among[donor["row"]]
+        steps = slice(donor["first"], donor["first"] + 10)
+        assert array(donor["actions"], "<i2").tolist() == history.actions[0, steps].tolist()
+        assert donor["does"] == model.task.action_names[history.actions[0, donor["step"]]]
+        assert donor["token"] == model.to_str_tokens(history)[donor["step"]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"claim": claim(file="tests/conftest.py")}, "there is no hypothesis file 'tests/conftest.py'"),
+        ({"claim": claim(file="hypotheses/../cli.py")}, "there is no hypothesis file"),
+        ({}, "there is no hypothesis file ''"),
+        ({"claim": claim(name="trueth")}, "holds"),
+        (
+            {"claim": claim(file="hypotheses/untried.py", name="untried")},
+            "move() sits at mlp(2): the model has no layer 2",
+        ),
+        ({"claim": claim(rows=1)}, "greater than or equal to 2"),
+    ],
+)
+def test_claims_that_cannot_be_scrubbed_are_refused(client, parts, message):
+    assert message in ask(client, "claim", 400, **parts)["error"]
+
+
+def test_a_record_opens_where_its_claim_breaks(tmp_path):
+    small = {"rows": 16, "pool": 64, "passes": 1, "data": "source", "rollouts": 0, "rivals": False}
+    study = adh.scrub("hypotheses/known/retrieval.py", name="truth", **small)
+    (page, *_) = [path for path in study.write(tmp_path) if path.suffix == ".json"]
+    for number, position in enumerate(study.claims[0].worst[:2], 1):
+        session, opened = subject_state(page, worst=number)
+        context = session.context(opened)
+        assert (opened.origin.row, opened.step) == (position.row, position.step)
+        assert context.actions[0, position.step] == position.taken
+        assert opened.claim.file == "hypotheses/known/retrieval.py"
+        assert opened == subject_state(study, worst=number)[1]
+    with pytest.raises(UserError, match="`worst` is 99, but the report of truth has"):
+        subject_state(study, worst=99)
+    other = replace(study, options={**study.options, "seed": 9})
+    with pytest.raises(UserError, match="of the histories of this report is another one today"):
+        subject_state(other)

@@ -16,7 +16,7 @@ def explore(
         str | None,
         typer.Argument(
             metavar="[MODEL | FILE]",
-            help="Name or folder of a model, or a JSON file of a history or of a state that the page saved.",
+            help="Name or folder of a model, or a JSON file: record of scrub, history, or state that the page saved.",
             show_default="a model that ships",
         ),
     ] = None,
@@ -24,6 +24,9 @@ def explore(
         str | None,
         typer.Option("--model", metavar="MODEL", help="The model that reads a history.", show_default=False),
     ] = None,
+    worst: Annotated[
+        int, typer.Option("--worst", metavar="N", min=1, help="Which position where the claim of a record breaks.")
+    ] = 1,
     port: Annotated[
         int | None,
         typer.Option("--port", metavar="N", min=1, max=65535, help="Where to serve.", show_default="8765 if free"),
@@ -42,7 +45,7 @@ def explore(
     require_installed()
     set_up_torch("cpu", threads)
     console = out()
-    with start(subject, model=model, port=port, browser=browser) as explorer:
+    with start(subject, model=model, worst=worst, port=port, browser=browser) as explorer:
         if explorer.moved:
             say(console, f"the usual port is in use; this one is {explorer.port}", "dim")
         say(console, f"open {explorer.url}", "bold")

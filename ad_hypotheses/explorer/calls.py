@@ -46,14 +46,15 @@ class Call:
         arguments = [*map(_written, self.values), *(f"{name}={_written(value)}" for name, value in self.named.items())]
         return f"{place}({', '.join(arguments)}){self.part}"
 
-    def made(self, model: Model, context: History | None = None) -> Any:
+    def made(self, model: Model, context: History | None = None, among: History | None = None) -> Any:
         """Make the call and return its result, without what `part` takes of it.
 
         Args:
             model: What the variable `model` stands for.
             context: What the variable `context` stands for.
+            among: What the variable `among` stands for.
         """
-        variables = {"model": model, "context": context}
+        variables = {"model": model, "context": context, "among": among}
         owner, _, name = self.function.rpartition(".")
         home: Any = {"": adh, "model": model, "History": adh.History}[owner]
 
@@ -71,7 +72,7 @@ class Variable:
     name: str
 
 
-MODEL, CONTEXT = Variable("model"), Variable("context")
+MODEL, CONTEXT, AMONG = Variable("model"), Variable("context"), Variable("among")
 
 
 def origin_call(state: State) -> Call:
@@ -117,6 +118,28 @@ def attribution_call(state: State) -> Call:
 def learners_call(state: State, source: bool) -> Call:
     """Return the call of what others would do at the selected step."""
     return Call("learners", (MODEL, CONTEXT), {"step": state.step} | ({"source": True} if source else {}))
+
+
+def among_call(state: State) -> Call:
+    """Return the call that makes the histories that donors come from: others of the same kind as the context."""
+    assert state.claim is not None
+    origin = state.origin if isinstance(state.origin, FromHistories) else FromHistories()
+    named = {"data": origin.data, "tasks": origin.tasks, "seed": origin.seed + 1}
+    return Call("model.histories", (state.claim.rows,), named)
+
+
+def claim_lines(state: State) -> list[str]:
+    """Return the Python that scrubs the context; donors are cut to its length."""
+    among = f"among = {among_call(state).text}.window(stop=context.n_steps)"
+    return [among, f"scrubbed = {claim_call(state).text}"]
+
+
+def claim_call(state: State) -> Call:
+    """Return the call that scrubs the context."""
+    claim = state.claim
+    assert claim is not None
+    named = {"model": MODEL, "passes": claim.passes, "seed": claim.seed}
+    return Call("scrub_at", (claim.file, CONTEXT, AMONG), named | ({"name": claim.name} if claim.name else {}))
 
 
 def _written(value: Any) -> str:

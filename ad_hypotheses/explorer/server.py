@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from ad_hypotheses.distill.checkpoint import names
 from ad_hypotheses.errors import UserError
-from ad_hypotheses.explorer import views
+from ad_hypotheses.explorer import claims, views
 from ad_hypotheses.explorer.guard import LOOPBACK, App, Guard
 from ad_hypotheses.explorer.session import Session
 from ad_hypotheses.explorer.state import State, read_origin, read_state
@@ -80,11 +80,13 @@ def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] 
     about("context", lambda question, state: views.context_view(session, state))
     about("look", lambda question, state: views.look_view(session, state))
     about("learners", lambda question, state: views.learners_view(session, state, question.source))
+    about("claim", lambda question, state: claims.claim_view(session, state))
     about("python", lambda question, state: views.python_view(session, state))
 
     @app.get("/api/start")
     async def start() -> Any:
-        return {"models": sorted({*names(), *session.models}), "state": first.plain()}
+        models = sorted({*names(), *session.models})
+        return {"models": models, "claims": claims.claims_view(), "state": first.plain()}
 
     @app.post("/api/model")
     async def model(question: ModelQuestion) -> Any:

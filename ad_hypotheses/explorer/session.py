@@ -6,18 +6,21 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 import ad_hypotheses as adh
 from ad_hypotheses.distill.checkpoint import names
-from ad_hypotheses.errors import CheckpointError, DataError, UserError, did_you_mean
-from ad_hypotheses.explorer.calls import Call, edit_call, origin_call
+from ad_hypotheses.errors import CheckpointError, DataError, HypothesisError, UserError, did_you_mean
+from ad_hypotheses.explorer.calls import Call, among_call, claim_call, edit_call, origin_call
 from ad_hypotheses.explorer.state import FromTokens, State
 from ad_hypotheses.language.history import History
+from ad_hypotheses.language.load import listing
 from ad_hypotheses.library.model import Model
 from ad_hypotheses.storage.places import program
+from ad_hypotheses.studies.scrub.context import ScrubbedContext
 
 Value = TypeVar("Value")
 MOST_KEPT = 400  # contexts and results; an edit of a context of 500 steps takes some 20 kB
@@ -94,6 +97,26 @@ class Session:
             key = (id(context), call.text)
             # the context itself is kept beside the result, so that no other can get its id
             return self.kept(key, lambda: (context, call.made(model, context)))[1]
+
+    def scrubbed(self, state: State) -> tuple[History, ScrubbedContext]:
+        """Return the context of a state scrubbed by its claim, and before it the histories that donors came from.
+
+        This runs the file of the hypothesis.
+
+        Raises:
+            UserError: There is no such hypothesis among those of the folders, or it does not fit.
+        """
+        claim, model, context = state.claim, self.model(state.model.name), self.step_context(state)
+        if claim is None or claim.file not in [str(entry.file) for entry in listing()]:
+            file = "" if claim is None else claim.file
+            raise HypothesisError(f"there is no hypothesis file {file!r:.200} in the folder of hypotheses.")
+        call, calls = among_call(state), claim_call(state)
+        among: History = self.kept((state.model.name, call.text), lambda: call.made(model))
+        among = among.window(stop=context.n_steps)
+        changed = Path(claim.file).stat().st_mtime_ns  # a file that was saved since is another hypothesis
+        key = ("scrubbed", id(context), call.text, calls.text, changed)
+        scrubbed = self.kept(key, lambda: (context, calls.made(model, context, among)))[1]
+        return among, scrubbed
 
     def kept(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return what was made under a key, or make it."""

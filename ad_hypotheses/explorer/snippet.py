@@ -8,6 +8,7 @@ from ad_hypotheses.explorer.calls import (
     Call,
     attention_call,
     attribution_call,
+    claim_lines,
     decisions_call,
     edit_call,
     origin_call,
@@ -27,6 +28,8 @@ def script(state: State) -> str:
         f"print({attention_call(state).text})",
         f"print({attribution_call(state).text}.to_frame())",
     ]
+    if state.claim is not None:
+        lines += [*claim_lines(state), "print(scrubbed)"]
     return "\n".join(lines) + "\n"
 
 

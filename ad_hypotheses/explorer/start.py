@@ -12,11 +12,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ad_hypotheses.errors import DataError, UserError
+from ad_hypotheses.explorer.report import require_same, state_of_study
 from ad_hypotheses.explorer.session import Session
 from ad_hypotheses.explorer.state import ModelReference, State, read_origin, state_of_history
 from ad_hypotheses.language.history import History
 from ad_hypotheses.library.model import Model, load
 from ad_hypotheses.storage.reading import read_text
+from ad_hypotheses.studies.records import kind_of
+from ad_hypotheses.studies.scrub.record import Study, read_study
 
 if TYPE_CHECKING:
     import uvicorn
@@ -61,9 +64,10 @@ class Explorer:
 
 
 def explore(
-    subject: Model | History | str | Path | None = None,
+    subject: Model | History | Study | str | Path | None = None,
     *,
     model: Model | str | Path | None = None,
+    worst: int = 1,
     port: int | None = None,
     browser: bool = True,
 ) -> Explorer:
@@ -72,9 +76,10 @@ def explore(
     The page is served to this machine alone, and to whoever has the link.
 
     Args:
-        subject: A model or its name, histories of which the first is shown, or a JSON file of either histories or a
-            state that the page saved; None for a model that ships.
+        subject: A model or its name, histories of which the first is shown, the record of a study by `scrub`, or a JSON
+            file of histories, of such a record, or of a state that the page saved; None for a model that ships.
         model: The model that reads histories, or its name; None for one that ships.
+        worst: Which of the positions where the claim of a record breaks is shown, from 1.
         port: Where to serve; None for a usual one, or another if that is in use.
         browser: Whether to open the browser.
 
@@ -91,7 +96,7 @@ def explore(
         True
     """
     require_installed()
-    session, state = subject_state(subject, model)
+    session, state = subject_state(subject, model, worst)
     token = secrets.token_urlsafe(24)
     from ad_hypotheses.explorer.server import make_app
 
@@ -120,7 +125,7 @@ def require_installed() -> None:
 
 
 def subject_state(
-    subject: Model | History | str | Path | None, model: Model | str | Path | None = None
+    subject: Model | History | Study | str | Path | None, model: Model | str | Path | None = None, worst: int = 1
 ) -> tuple[Session, State]:
     """Return the session and the state that a page begins with; arguments and errors as for :func:`explore`."""
     session = Session()
@@ -132,6 +137,12 @@ def subject_state(
         return name
 
     reader = FIRST_MODEL if model is None else model
+    if isinstance(subject, str | Path) and Path(subject).suffix == ".json" and _is_study(Path(subject)):
+        subject = read_study(Path(subject))
+    if isinstance(subject, Study):
+        state = state_of_study(subject, worst)
+        require_same(session, state, subject, worst)
+        return session, state
     if isinstance(subject, History):
         return session, state_of_history(subject, named(reader))
     if isinstance(subject, str | Path) and Path(subject).suffix == ".json":
@@ -139,6 +150,14 @@ def subject_state(
         session.model(state.model.name)
         return session, state
     return session, State(model=ModelReference(name=named(reader if subject is None else subject)))  # type: ignore[call-arg]
+
+
+def _is_study(path: Path) -> bool:
+    """Return whether a file holds a record of `scrub`; one that cannot be read does not."""
+    try:
+        return kind_of(path).verb == "scrub"
+    except UserError:
+        return False
 
 
 def _content(path: Path) -> str:

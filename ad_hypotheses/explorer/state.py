@@ -102,6 +102,16 @@ class CounterfactualEdit(_Part):
     off: bool = False
 
 
+class ClaimReference(_Part):
+    """A hypothesis that is scrubbed on the context, by its file and name, and by how many donors and passes."""
+
+    file: Annotated[str, Field(min_length=1, max_length=500)]
+    name: Annotated[str, Field(max_length=200)] | None = None
+    rows: Annotated[int, Field(ge=2, le=1024)] = 64
+    passes: Annotated[int, Field(ge=1, le=8)] = 2
+    seed: Seed = 0
+
+
 Origin = Annotated[FromHistories | FromTokens, Field(discriminator="kind")]
 Edit = Annotated[StepEdit | Rearrangement | FactsChange | CounterfactualEdit, Field(discriminator="kind")]
 
@@ -117,6 +127,7 @@ class State(_Part):
         step: The selected step.
         of: The logit, or the difference of two, that is asked about; None for that of the action that was taken.
         head: The head whose attention is drawn; None for the mean of all.
+        claim: The hypothesis that is scrubbed on the context; its file runs only once the user says so.
         notes: The user's own words, Markdown.
     """
 
@@ -127,6 +138,7 @@ class State(_Part):
     step: Annotated[int, Field(ge=0)] = 0
     of: Annotated[str, Field(max_length=200)] | None = None
     head: Annotated[str, Field(max_length=40)] | None = None
+    claim: ClaimReference | None = None
     notes: Annotated[str, Field(max_length=20_000)] = ""
 
     def plain(self) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ad_hypotheses.explorer.arrays import packed
 from ad_hypotheses.explorer.calls import (
     attention_call,
     attribution_call,
@@ -63,16 +63,16 @@ def context_view(session: Session, state: State) -> dict[str, Any]:
     calls = [origin_call(state), *(edit_call(edit) for edit in state.edits if not edit.off)]
     return {
         "n_steps": context.n_steps,
-        "observations": _array(context.observations[0], np.int16),
-        "actions": _array(context.actions[0], np.int16),
-        "rewards": _array(context.rewards[0], np.float32),
-        "episode": _array(context.episode[0], np.int16),
-        "log_probs": _array(np.array(decisions.log_probs), np.float32),
-        "loss": _array(np.array(decisions.loss), np.float32),
+        "observations": packed(context.observations[0], np.int16),
+        "actions": packed(context.actions[0], np.int16),
+        "rewards": packed(context.rewards[0], np.float32),
+        "episode": packed(context.episode[0], np.int16),
+        "log_probs": packed(np.array(decisions.log_probs), np.float32),
+        "loss": packed(np.array(decisions.loss), np.float32),
         "before": _before(session, state),
         "regimes": {
             "names": regimes,
-            "step": _array(np.array([regimes.index(name) for name in decisions.regimes]), np.int16),
+            "step": packed(np.array([regimes.index(name) for name in decisions.regimes]), np.int16),
         },
         "impossible": decisions.impossible,
         "returns": context.returns()[0].tolist(),
@@ -95,7 +95,7 @@ def look_view(session: Session, state: State) -> dict[str, Any]:
     return {
         "step": attention.step,
         "heads": list(attention.weights),
-        "weights": _array(weights, np.float32),
+        "weights": packed(weights, np.float32),
         "tokens": attention.tokens,
         "roles": attention.roles,
         "shares": attention.shares(),
@@ -124,11 +124,6 @@ def python_view(session: Session, state: State) -> dict[str, Any]:
     return {"script": script(state), "test": regression_test(state, decisions.actions, probabilities)}
 
 
-def _array(values: np.ndarray, kind: type) -> str:
-    """Return an array as the page reads it: little-endian, base64."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype=np.dtype(kind).newbyteorder("<")).tobytes()).decode()
-
-
 def _before(session: Session, state: State) -> dict[str, Any] | None:
     """Return what the model did before the last edit that is on, and how far that is from now, in nats; None without.
 
@@ -142,9 +137,9 @@ def _before(session: Session, state: State) -> dict[str, Any] | None:
     former, decisions = session.result(former_state, call), session.result(state, call)
     comparable = len(former.log_probs) == len(decisions.log_probs)
     return {
-        "log_probs": _array(np.array(former.log_probs), np.float32),
+        "log_probs": packed(np.array(former.log_probs), np.float32),
         "returns": session.context(former_state).returns()[0].tolist(),
-        "changed": _array(np.array(decisions.divergence(former)), np.float32) if comparable else None,
+        "changed": packed(np.array(decisions.divergence(former)), np.float32) if comparable else None,
         "code": f"decisions.divergence({call.text.replace('context', 'before')})",
     }
 

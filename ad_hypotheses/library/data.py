@@ -88,7 +88,7 @@ def edit(
         array([1., 1.], dtype=float32)
     """
     task = _task(history, model)
-    checkpoint = None if model is None else loaded(model).checkpoint
+    checkpoint = None if model is None or then != "model" else loaded(model).checkpoint
     changed = edits.edit(history, step, task, action, reward, observation, then, checkpoint, seed)
     return replace(changed, family=task)
 

@@ -141,7 +141,7 @@ def scrub_at(
         align: As for :func:`scrub`.
         shared: As for :func:`scrub`.
         seed: Of all draws.
-        name: Which hypothesis of a file that holds several.
+        name: Which hypothesis of a file that holds several; here a control may be named, too.
 
     Returns:
         Log-probabilities of every pass, and the donor (row of `among`, and step) of every arrow at every step.
@@ -156,7 +156,8 @@ def scrub_at(
         >>> adh.scrub_at("win_stay", histories[0], among=histories).to_frame().columns.to_list()
         ['pass', 'arrow', 'step', 'donor_row', 'donor_step']
     """
-    claim = claims_of(hypothesis, name)[0]
+    named = None if name is None or isinstance(hypothesis, Hypothesis) else _named(hypothesis, name)
+    claim = named or claims_of(hypothesis, name)[0]
     checkpoint = model_of(claim, model).checkpoint
     settings = ScrubSettings(passes=passes, others=others, align=align, shared=shared, seed=seed)  # type: ignore[arg-type]
     return scrub_context(claim, checkpoint, history, among, settings)
@@ -187,6 +188,11 @@ def claims_of(
         raise HypothesisError(f"{hypothesis} holds several hypotheses, {', '.join(groups)}: choose one (`name`).")
     main, of_file = groups[name or next(iter(groups))]
     return [main, *(of_file if controls is None else controls)]
+
+
+def _named(file: str | Path, name: str) -> Hypothesis | None:
+    """Return the hypothesis of a file that has a name, be it a control; None where none has."""
+    return next((claim for claim in load_hypotheses(file) if claim.name == name), None)
 
 
 def model_of(claim: Hypothesis, model: Model | str | Path | None) -> Model:

@@ -1,6 +1,7 @@
 import { render } from "preact";
 import { listen } from "./keys.ts";
 import { begin, context, model, problem, state } from "./store.ts";
+import { ClaimPanel } from "./ui/claim.tsx";
 import { ContextPanel } from "./ui/context.tsx";
 import { Header } from "./ui/header.tsx";
 import { StepPanel } from "./ui/step.tsx";
@@ -22,6 +23,7 @@ function Page() {
       <main>
         <div class="left">
           <ContextPanel />
+          <ClaimPanel />
         </div>
         <div class="right">
           <StepPanel />

@@ -1,7 +1,9 @@
 // The state of the page, and what changes it. Every change of the context is a new state, so that undo is the state before.
 import { computed, signal } from "@preact/signals";
-import { Refused, Replaced, ask, decodeContext, decodeLook, get, packed, post, unpacked } from "./transport.ts";
+import { Refused, Replaced, ask, decodeContext, decodeLook, decodeScrub, get, packed, post, unpacked } from "./transport.ts";
 import type {
+  ClaimFile,
+  ClaimReference,
   Context,
   ContextAnswer,
   Edit,
@@ -10,6 +12,8 @@ import type {
   Look,
   LookAnswer,
   ModelView,
+  Scrub,
+  ScrubAnswer,
   State,
   Then,
 } from "./types.ts";
@@ -20,6 +24,9 @@ export const model = signal<ModelView | null>(null);
 export const context = signal<Context | null>(null);
 export const look = signal<Look | null>(null);
 export const learners = signal<LearnersAnswer | null>(null);
+export const claims = signal<ClaimFile[]>([]);
+export const scrub = signal<Scrub | null>(null);
+export const ran = signal<ReadonlySet<string>>(new Set()); // hypothesis files that the user let run on this page
 export const withSource = signal(false);
 export const then = signal<Then>("world");
 export const hovered = signal<number | null>(null);
@@ -80,6 +87,7 @@ async function show(next: State): Promise<boolean> {
     state.value = { ...next, model: { name: next.model.name, sha256: next.model.sha256 || model.value?.sha256 } };
     if (zoom.value && zoom.value[1] > shown.nSteps) zoom.value = null;
     await address();
+    scrub.value = null;
     void inspect();
   });
 }
@@ -99,12 +107,29 @@ export async function inspect(): Promise<void> {
   });
   if (number !== asked) return;
   learners.value = null;
+  void scrubbed(current, number);
   pause = setTimeout(() => {
     void guarded(async () => {
       const answer = await ask<LearnersAnswer>("learners", current, { source: withSource.value });
       if (number === asked) learners.value = answer;
     });
   }, 250);
+}
+
+/** Scrub the context by the chosen hypothesis, if the user let its file run. */
+async function scrubbed(current: State, number: number): Promise<void> {
+  if (!current.claim || !ran.value.has(current.claim.file)) return;
+  await guarded(async () => {
+    const answer = await ask<ScrubAnswer>("claim", current);
+    if (number === asked) scrub.value = decodeScrub(answer);
+  });
+}
+
+/** Let a hypothesis file run, on this context and on those that come. */
+export async function runClaim(claim: ClaimReference): Promise<void> {
+  ran.value = new Set([...ran.value, claim.file]);
+  scrub.value = null;
+  await choose({ claim });
 }
 
 async function address(): Promise<void> {
@@ -122,10 +147,10 @@ export async function change(parts: Partial<State>): Promise<void> {
 }
 
 /** Look at something else in the same context. */
-export async function choose(parts: Partial<Pick<State, "step" | "of" | "head" | "notes">>): Promise<void> {
+export async function choose(parts: Partial<Pick<State, "step" | "of" | "head" | "claim" | "notes">>): Promise<void> {
   if (!state.value || !context.value) return;
   const step = Math.max(0, Math.min(parts.step ?? state.value.step, context.value.nSteps - 1));
-  const inspected = step !== state.value.step || "of" in parts;
+  const inspected = step !== state.value.step || "of" in parts || "claim" in parts;
   changedAt = performance.now();
   state.value = { ...state.value, ...parts, step };
   if (zoom.value && (step < zoom.value[0] || step >= zoom.value[1])) zoom.value = null;
@@ -194,7 +219,7 @@ export function changeOrigin(parts: Partial<FromHistories>): Promise<void> {
 export function changeModel(name: string): Promise<void> {
   zoom.value = null;
   const origin: FromHistories = { kind: "histories", row: 0, rows: 8, data: "source", tasks: "held-out", seed: 0 };
-  return change({ model: { name }, origin, edits: [], step: 0, of: null, head: null });
+  return change({ model: { name }, origin, edits: [], step: 0, of: null, head: null, claim: null });
 }
 
 export async function openFile(text: string): Promise<void> {
@@ -207,8 +232,9 @@ export async function openFile(text: string): Promise<void> {
 export async function begin(): Promise<void> {
   let wanted: State | null = null;
   await guarded(async () => {
-    const start = await get<{ models: string[]; state: State }>("start");
+    const start = await get<{ models: string[]; claims: ClaimFile[]; state: State }>("start");
     models.value = start.models;
+    claims.value = start.claims;
     wanted = start.state;
     if (location.hash.length > 1) {
       try {

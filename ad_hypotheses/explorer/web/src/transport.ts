@@ -1,5 +1,5 @@
 // How the page asks: here over HTTP; what draws and edits knows nothing of it.
-import type { Context, ContextAnswer, Look, LookAnswer, State } from "./types.ts";
+import type { Context, ContextAnswer, Donor, Look, LookAnswer, Scrub, ScrubAnswer, State } from "./types.ts";
 
 export class Refused extends Error {}
 /** A newer question came first: not a mistake. */
@@ -62,6 +62,7 @@ export function decodeContext(answer: ContextAnswer): Context {
     actions: int16(actions),
     rewards: float32(rewards),
     episode: number,
+    firstEpisode: 0,
     starts: [...starts, nSteps],
     logProbs,
     loss: float32(loss),
@@ -78,6 +79,44 @@ export function decodeContext(answer: ContextAnswer): Context {
 
 export function decodeLook(answer: LookAnswer): Look {
   return { ...answer, weights: float32(answer.weights) };
+}
+
+export function decodeScrub(answer: ScrubAnswer): Scrub {
+  return { ...answer, logProbs: float32(answer.log_probs), divergence: float32(answer.divergence) };
+}
+
+/** The episode in which a donor lies, drawn as contexts are; null where nobody stood in. */
+export function donorContext(donor: Donor): Context | null {
+  if (donor.observations === undefined) return null;
+  const actions = int16(donor.actions!);
+  const rewards = float32(donor.rewards!);
+  const seen = int16(donor.observations);
+  return {
+    nSteps: actions.length,
+    nActions: 0,
+    nChannels: seen.length / actions.length,
+    observations: seen,
+    actions,
+    rewards,
+    episode: new Int16Array(actions.length),
+    firstEpisode: donor.episode!,
+    starts: [0, actions.length],
+    logProbs: new Float32Array(),
+    loss: new Float32Array(),
+    before: null,
+    regime: new Int16Array(actions.length),
+    regimeNames: [],
+    impossible: new Map(),
+    returns: [rewards.reduce((sum, reward) => sum + reward, 0)],
+    optimum: null,
+    facts: {},
+    world: donor.world!,
+    fitting: [],
+    edits: [],
+    code: "",
+    headline: "",
+    warning: "",
+  };
 }
 
 // A state in the address, after #, where no server sees it: deflated, base64url.

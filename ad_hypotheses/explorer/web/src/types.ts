@@ -53,7 +53,23 @@ export interface State {
   step: number;
   of: string | null;
   head: string | null;
+  claim: ClaimReference | null;
   notes: string;
+}
+
+/** A hypothesis that is scrubbed on the context. */
+export interface ClaimReference {
+  file: string;
+  name: string | null;
+  rows: number;
+  passes: number;
+  seed: number;
+}
+
+export interface ClaimFile {
+  file: string;
+  names: string[];
+  title: string;
 }
 
 export interface ModelView {
@@ -121,6 +137,7 @@ export interface Context {
   actions: Int16Array; // [step]
   rewards: Float32Array; // [step]
   episode: Int16Array; // [step]
+  firstEpisode: number; // what the first of them is called
   starts: number[]; // first step of each episode, and at the end the number of steps
   logProbs: Float32Array; // [step, action]
   loss: Float32Array; // [step]
@@ -165,4 +182,37 @@ export interface LearnersAnswer {
   probabilities: Record<string, number[]>;
   absent: Record<string, string>;
   code: string;
+}
+
+/** Who stood in for an arrow at the selected step; without an episode nobody, or the context itself. */
+export interface Donor {
+  pass: number;
+  arrow: string;
+  row: number | null; // -1: the context itself
+  step: number | null;
+  episode?: number;
+  first?: number;
+  observations?: string;
+  actions?: string;
+  rewards?: string;
+  world?: World;
+  token?: string;
+  does?: string;
+}
+
+export interface ScrubAnswer {
+  claim: string;
+  n_among: number;
+  headline: string;
+  passes: number;
+  log_probs: string;
+  divergence: string;
+  mean: number;
+  step: number;
+  donors: Donor[];
+  code: string;
+}
+export interface Scrub extends Omit<ScrubAnswer, "log_probs" | "divergence"> {
+  logProbs: Float32Array; // [pass, step, action]
+  divergence: Float32Array; // [step], nats, mean over the passes
 }

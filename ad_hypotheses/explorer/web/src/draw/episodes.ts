@@ -128,7 +128,7 @@ function drawTile(
   const within = looks.selected >= first && looks.selected < stop;
   pen.textAlign = "left";
   pen.fillStyle = within ? paint.accent : paint.faint;
-  pen.fillText(`${episode}`, box.x, box.y - 4);
+  pen.fillText(`${episode + context.firstEpisode}`, box.x, box.y - 4);
   pen.textAlign = "right";
   pen.fillText(context.returns[episode].toFixed(Number.isInteger(context.returns[episode]) ? 0 : 1), box.x + box.width, box.y - 4);
   ground(pen, paint, context.world, first, stop, box, places);
@@ -363,6 +363,12 @@ const shade = (weight: number): number => Math.min(0.92, 2.2 * weight ** 0.7);
 
 const LABELS = 34; // pixels
 
+/** Draw one episode alone: of a donor, with the step that stood in. */
+export function drawEpisode(pen: Pen, paint: Paint, context: Context, width: number, step: number, actionNames: string[]): void {
+  const looks: EpisodeLooks = { selected: step, hovered: null, weights: null, actionNames };
+  episodesPicture(context, width, width).draw(pen, paint, looks);
+}
+
 /** A row of actions for each episode; of bandits, a row for each arm instead. */
 function rows(context: Context, width: number, height: number): Picture {
   const count = context.starts.length - 1;
@@ -416,7 +422,7 @@ function drawRow(
   pen.textAlign = "left";
   for (let arm = 0; arm < arms; arm++) {
     pen.fillStyle = arms > 1 ? actionColour(arm) : looks.selected >= first && looks.selected < stop ? paint.accent : paint.faint;
-    label(pen, arms > 1 ? looks.actionNames[arm] : `${episode}`, 2, y + arm * line + line / 2 + 4, left - 4);
+    label(pen, arms > 1 ? looks.actionNames[arm] : `${episode + context.firstEpisode}`, 2, y + arm * line + line / 2 + 4, left - 4);
   }
   pen.fillStyle = paint.sunken;
   pen.fillRect(left, y, (stop - first) * width, arms * line - 1);

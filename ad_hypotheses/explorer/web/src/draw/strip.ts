@@ -8,6 +8,7 @@ export interface StripLooks {
   shown: [number, number]; // steps
   drag: [number, number] | null;
   weights: Float32Array | null;
+  scrubbed: Float32Array | null;
   attentionName: string;
   actionNames: string[];
 }
@@ -24,7 +25,7 @@ export interface Strip {
   stepAt: (x: number, shown: [number, number]) => number;
 }
 
-export function stripPicture(context: Context, width: number, actionNames: string[]): Strip {
+export function stripPicture(context: Context, width: number, actionNames: string[], withClaim: boolean): Strip {
   const lanes: Lane[] = [];
   let top = 2;
   const add = (name: string, height: number, gap = 2) => {
@@ -39,6 +40,7 @@ export function stripPicture(context: Context, width: number, actionNames: strin
   add("loss", 30, 3);
   const changed = context.before?.changed ?? null;
   if (changed) add("changed", 22, 3);
+  if (withClaim) add("scrubbed", 22, 3);
   add("attention", 24, 3);
   const lane = (name: string) => lanes.find((lane) => lane.name === name)!;
   const plot = width - STRIP_LABELS - 4;
@@ -59,6 +61,7 @@ export function stripPicture(context: Context, width: number, actionNames: strin
     for (let step = from; step < to; step++) column(pen, paint, context, step, x(step), size, lane, actionNames);
     bars(pen, paint.faint, context.loss, lane("loss"), looks.shown, x, size, 4);
     if (changed) bars(pen, paint.wrong, changed, lane("changed"), looks.shown, x, size, 0);
+    if (withClaim && looks.scrubbed) bars(pen, paint.wrong, looks.scrubbed, lane("scrubbed"), looks.shown, x, size, 0);
     if (looks.weights) bars(pen, paint.attention, looks.weights, lane("attention"), looks.shown, x, size, 0);
     cursor(pen, paint, looks, x, size, top);
   };

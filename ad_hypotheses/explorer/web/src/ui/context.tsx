@@ -16,9 +16,11 @@ import {
   notePainted,
   placing,
   problem,
+  ran,
   rearrange,
   redo,
   removeEdit,
+  scrub,
   selected,
   state,
   then,
@@ -44,18 +46,19 @@ export function attentionOf(): Float32Array | null {
 }
 
 /** The picture of the episodes, made again only when the context or the place for it changes. */
-function cached<Shown>(make: (context: Context, width: number) => Shown): (width: number) => Shown {
-  let made: [Context, number, Shown] | null = null;
-  return (width) => {
-    const current = context.value!;
-    if (!made || made[0] !== current || made[1] !== width) made = [current, width, make(current, width)];
-    return made[2];
+function cached<Shown>(make: (context: Context, width: number, more: boolean) => Shown): (width: number, more?: boolean) => Shown {
+  let made: { of: Context; width: number; more: boolean; shown: Shown } | null = null;
+  return (width, more = false) => {
+    const of = context.value!;
+    if (made?.of !== of || made.width !== width || made.more !== more) made = { of, width, more, shown: make(of, width, more) };
+    return made.shown;
   };
 }
 
 const EPISODES_HEIGHT = 330;
 const episodes: (width: number) => Picture = cached((shown, width) => episodesPicture(shown, width, EPISODES_HEIGHT));
-const strip: (width: number) => Strip = cached((shown, width) => stripPicture(shown, width, model.value!.actions));
+const anyStrip = cached((shown, width, withClaim) => stripPicture(shown, width, model.value!.actions, withClaim));
+const strip = (width: number): Strip => anyStrip(width, state.value?.claim != null && ran.value.has(state.value.claim.file));
 
 export function ContextPanel() {
   const current = context.value!;
@@ -91,6 +94,7 @@ export function ContextPanel() {
           </button>
         </p>
       )}
+      {state.value!.notes && <p class="small notes-shown">{state.value!.notes}</p>}
       {current.warning && <p class="problem">{current.warning}</p>}
       <div class={grid ? "with-view" : ""}>
         <div>
@@ -182,6 +186,7 @@ function StripCanvas({ weights }: { weights: { value: Float32Array | null } }) {
             shown: shown(),
             drag: drag.value,
             weights: weights.value,
+            scrubbed: scrub.value?.divergence ?? null,
             attentionName: state.value?.head ?? "attention",
             actionNames: model.value!.actions,
           })

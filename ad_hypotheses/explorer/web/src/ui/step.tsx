@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { actionColour } from "../draw/paint.ts";
 import { csv } from "../save.ts";
-import { act, choose, context, edit, inspect, learners, model, selected, then, withSource } from "../store.ts";
+import { act, choose, context, edit, inspect, learners, model, scrub, selected, then, withSource } from "../store.ts";
 import { number, seen, stepName } from "../words.ts";
 import { Panel } from "./panel.tsx";
 
@@ -14,6 +14,10 @@ export function StepPanel() {
     actions.map((_, action) => Math.exp(logProbs[step * actions.length + action]));
   const rows: [string, number[]][] = [["model", probabilities(current.logProbs)]];
   if (current.before?.changed) rows.push(["before the last edit", probabilities(current.before.logProbs)]);
+  const scrubbed = scrub.value?.step === step ? scrub.value : null;
+  for (let pass = 0; scrubbed && pass < scrubbed.passes; pass++) {
+    rows.push([`scrubbed, pass ${pass}`, probabilities(scrubbed.logProbs.subarray(pass * current.nSteps * actions.length))]);
+  }
   for (const [name, row] of Object.entries(learners.value?.probabilities ?? {})) rows.push([name, row]);
   const entropy = -rows[0][1].reduce((sum, p) => sum + (p > 0 ? p * Math.log(p) : 0), 0);
   const impossible = current.impossible.get(step);
