@@ -420,3 +420,25 @@ def test_the_page_fits_into_windows(visit, width, scheme):
     opened.do("up")
     assert opened.page.evaluate("() => document.documentElement.scrollWidth") == width
     opened.keep(f"{width}-{scheme}")
+
+
+def test_a_report_opens_where_its_claim_breaks(visit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("models", "hypotheses"):
+        Path(name).symlink_to(Path(__file__).parents[1] / name)
+    small = {"rows": 16, "pool": 64, "passes": 1, "data": "source", "rollouts": 0, "rivals": False}
+    study = adh.scrub("hypotheses/known/retrieval.py", name="cell_blind", **small)
+    study.write("reports")
+    opened = visit()
+    opened.page.click("header.top button:text-is('Reports')")
+    opened.page.wait_for_selector("[role=dialog] table.worst button")
+    opened.keep("reports")
+    position = study.claims[0].worst[1]
+    opened.page.click(
+        f"[role=dialog] table.worst button:text-matches('row {position.row}, step .*[(]{position.step}[)]')"
+    )
+    opened.page.wait_for_selector(".notes-shown:text-matches('Position 2 of')")
+    opened.settle()
+    assert opened.shown() == pytest.approx(position.model, abs=0.006)
+    opened.page.click("#hypothesis button:text-matches('Run ')")
+    opened.page.wait_for_selector("ul.donors li", timeout=120_000)

@@ -6,6 +6,7 @@ import base64
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -379,3 +380,27 @@ def test_a_record_opens_where_its_claim_breaks(tmp_path):
     other = replace(study, options={**study.options, "seed": 9})
     with pytest.raises(UserError, match="of the histories of this report is another one today"):
         subject_state(other)
+
+
+def test_records_are_listed_and_only_those_are_opened(client, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("models", "hypotheses"):
+        (tmp_path / name).symlink_to(Path(__file__).parents[1] / name)
+    assert client.get("/api/reports").json() == []
+    small = {"rows": 16, "pool": 64, "passes": 1, "data": "source", "rollouts": 0, "rivals": False}
+    study = adh.scrub("hypotheses/known/retrieval.py", name="cell_blind", **small)
+    study.write("reports")
+    (tmp_path / "reports" / "damaged.json").write_text('{"claims": 1, "curves": 2}')
+    (tmp_path / "elsewhere.json").write_text(study.to_json())
+    (line,) = client.get("/api/reports").json()
+    assert line["headline"] == study.headline
+    assert [place["row"] for place in line["worst"]] == [position.row for position in study.claims[0].worst]
+    opened = client.post("/api/report", json={"file": line["file"], "worst": 1}).json()
+    assert read_state(opened) == subject_state(study)[1]
+    for question, message in (
+        ({"file": "elsewhere.json", "worst": 1}, "there is no record 'elsewhere.json' in reports"),
+        ({"file": "reports/../elsewhere.json", "worst": 1}, "there is no record"),
+        ({"file": line["file"], "worst": 99}, "`worst` is 99"),
+    ):
+        assert message in client.post("/api/report", json=question).json()["error"]
+    assert client.post("/api/report", json={"file": line["file"], "worst": 0}).status_code == 422

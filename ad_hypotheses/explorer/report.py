@@ -2,11 +2,80 @@
 
 from __future__ import annotations
 
-from ad_hypotheses.errors import DataError
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.explorer.session import Session
 from ad_hypotheses.explorer.state import ClaimReference, FromHistories, ModelReference, State
 from ad_hypotheses.language.load import listing
-from ad_hypotheses.studies.scrub.record import Study
+from ad_hypotheses.studies.records import kind_of
+from ad_hypotheses.studies.scrub.record import Study, read_study
+
+REPORTS = Path("reports")
+
+
+def studies(folder: Path = REPORTS) -> dict[str, Study]:
+    """Return the records of `scrub` in a folder and those in it, by their files; damaged ones are left out."""
+    records: dict[str, Study] = {}
+    for path in sorted(folder.rglob("*.json")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not is_study(path):
+            continue
+        with suppress(UserError):
+            records[str(path)] = read_study(path)
+    return records
+
+
+def is_study(path: Path) -> bool:
+    """Return whether a file holds a record of `scrub`; one that cannot be read does not."""
+    try:
+        return kind_of(path).verb == "scrub"
+    except UserError:
+        return False
+
+
+def studies_view(folder: Path = REPORTS) -> list[dict[str, Any]]:
+    """Return every record with the positions where its claim breaks."""
+    return [
+        {
+            "file": file,
+            "headline": study.headline,
+            "worst": [
+                {
+                    "row": position.row,
+                    "step": position.step,
+                    "place": f"{position.episode}.{position.episode_step}",
+                    "regime": position.regime,
+                    "action": study.action_names[position.taken],
+                    "model": position.model[position.taken],
+                    "scrubbed": position.scrubbed[position.taken],
+                }
+                for position in study.claims[0].worst
+            ],
+        }
+        for file, study in studies(folder).items()
+    ]
+
+
+def opened_study(session: Session, file: str, worst: int, folder: Path = REPORTS) -> State:
+    """Return the state that shows where the claim of a record breaks.
+
+    Args:
+        session: Makes the context, to see that it is the one of the record.
+        file: The record, as :func:`studies_view` names it.
+        worst: Which of the positions, from 1.
+        folder: Where records lie.
+
+    Raises:
+        DataError: There is no such record or position, or its histories are not what they were.
+    """
+    study = studies(folder).get(file)
+    if study is None:
+        raise DataError(f"there is no record {file!r:.200} in {folder}.")
+    state = state_of_study(study, worst)
+    require_same(session, state, study, worst)
+    return state
 
 
 def state_of_study(study: Study, worst: int) -> State:

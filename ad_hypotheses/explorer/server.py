@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from ad_hypotheses.distill.checkpoint import names
 from ad_hypotheses.errors import UserError
-from ad_hypotheses.explorer import claims, views
+from ad_hypotheses.explorer import claims, report, views
 from ad_hypotheses.explorer.guard import LOOPBACK, App, Guard
 from ad_hypotheses.explorer.session import Session
 from ad_hypotheses.explorer.state import State, read_origin, read_state
@@ -47,6 +48,15 @@ class ModelQuestion(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(max_length=500)
+
+
+class ReportQuestion(BaseModel):
+    """Where the claim of which record breaks."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: str = Field(max_length=500)
+    worst: int = Field(ge=1, le=1000)
 
 
 class OpenedFile(BaseModel):
@@ -91,6 +101,15 @@ def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] 
     @app.post("/api/model")
     async def model(question: ModelQuestion) -> Any:
         return await worker.run("", f"model {question.name}", lambda: views.model_view(session, question.name))
+
+    @app.get("/api/reports")
+    async def reports() -> Any:
+        return await worker.run("", "reports", report.studies_view)
+
+    @app.post("/api/report")
+    async def open_report(question: ReportQuestion) -> Any:
+        work = partial(report.opened_study, session, question.file, question.worst)
+        return (await worker.run("", "report", work)).plain()
 
     @app.post("/api/open")
     async def open_file(file: OpenedFile) -> Any:

@@ -12,13 +12,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ad_hypotheses.errors import DataError, UserError
-from ad_hypotheses.explorer.report import require_same, state_of_study
+from ad_hypotheses.explorer.report import is_study, require_same, state_of_study
 from ad_hypotheses.explorer.session import Session
 from ad_hypotheses.explorer.state import ModelReference, State, read_origin, state_of_history
 from ad_hypotheses.language.history import History
 from ad_hypotheses.library.model import Model, load
 from ad_hypotheses.storage.reading import read_text
-from ad_hypotheses.studies.records import kind_of
 from ad_hypotheses.studies.scrub.record import Study, read_study
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def subject_state(
         return name
 
     reader = FIRST_MODEL if model is None else model
-    if isinstance(subject, str | Path) and Path(subject).suffix == ".json" and _is_study(Path(subject)):
+    if isinstance(subject, str | Path) and Path(subject).suffix == ".json" and is_study(Path(subject)):
         subject = read_study(Path(subject))
     if isinstance(subject, Study):
         state = state_of_study(subject, worst)
@@ -150,14 +149,6 @@ def subject_state(
         session.model(state.model.name)
         return session, state
     return session, State(model=ModelReference(name=named(reader if subject is None else subject)))  # type: ignore[call-arg]
-
-
-def _is_study(path: Path) -> bool:
-    """Return whether a file holds a record of `scrub`; one that cannot be read does not."""
-    try:
-        return kind_of(path).verb == "scrub"
-    except UserError:
-        return False
 
 
 def _content(path: Path) -> str:

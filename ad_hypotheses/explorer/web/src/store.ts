@@ -229,6 +229,14 @@ export async function openFile(text: string): Promise<void> {
   });
 }
 
+/** Show where the claim of a report breaks; its histories are made first, which may take a while. */
+export async function openReport(file: string, worst: number): Promise<void> {
+  await guarded(async () => {
+    const opened = await post<State>("report", { file, worst });
+    await change(opened);
+  });
+}
+
 export async function begin(): Promise<void> {
   let wanted: State | null = null;
   await guarded(async () => {

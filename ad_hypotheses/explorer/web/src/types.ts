@@ -216,3 +216,9 @@ export interface Scrub extends Omit<ScrubAnswer, "log_probs" | "divergence"> {
   logProbs: Float32Array; // [pass, step, action]
   divergence: Float32Array; // [step], nats, mean over the passes
 }
+
+export interface ReportLine {
+  file: string;
+  headline: string;
+  worst: { row: number; step: number; place: string; regime: string; action: string; model: number; scrubbed: number }[];
+}

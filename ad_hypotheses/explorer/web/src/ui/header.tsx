@@ -3,7 +3,9 @@ import { useRef } from "preact/hooks";
 import { save } from "../save.ts";
 import { changeModel, changeOrigin, choose, model, models, openFile, painted, state, waiting } from "../store.ts";
 import { ask, packed } from "../transport.ts";
+import { Dialog } from "./dialog.tsx";
 import { copy, note, say } from "./panel.tsx";
+import { Reports } from "./reports.tsx";
 
 const showingPython = signal<{ script: string; test: string } | null>(null);
 export const showingKeys = signal(false);
@@ -78,6 +80,7 @@ export function Header() {
       <span class="status" aria-live="polite">
         {waiting.value > 0 ? "computing" : note.value || (painted.value ? `drawn in ${Math.round(painted.value)} ms` : "")}
       </span>
+      <Reports />
       <button onClick={async () => copy(`${location.origin}${location.pathname}#${await packed(current)}`, "link copied")}>
         Copy link
       </button>
@@ -163,27 +166,5 @@ function Keys() {
         />
       </label>
     </Dialog>
-  );
-}
-
-function Dialog({ name, close, children }: { name: string; close: () => void; children: preact.ComponentChildren }) {
-  return (
-    <div class="shade" onClick={(event) => event.target === event.currentTarget && close()}>
-      <div
-        class="dialog"
-        role="dialog"
-        aria-modal="true"
-        aria-label={name}
-        tabIndex={-1}
-        ref={(element) => element?.focus()}
-        onKeyDown={(event) => event.key === "Escape" && close()}
-      >
-        <header>
-          <h2>{name}</h2>
-          <button onClick={close}>Close</button>
-        </header>
-        {children}
-      </div>
-    </div>
   );
 }
