@@ -302,7 +302,7 @@ def test_a_link_a_file_and_python_bring_back_what_was_seen(visit, tmp_path):
     opened = visit()
     opened.go_to(40)
     opened.do("right")
-    opened.page.click("button:text-is('Copy link')")
+    opened.page.click("button:text-is('Link')")
     link = opened.page.evaluate("() => navigator.clipboard.readText()")
     assert len(link) < 2000
     picture, state = opened.picture(), opened.state()

@@ -55,6 +55,10 @@ class Explorer:
         self._server.should_exit = True
         self._thread.join(10)
 
+    def _repr_html_(self) -> str:
+        """Return a link, for a notebook."""
+        return f'<a href="{self.url}" target="_blank" rel="noopener">open the explorer</a>'
+
     def __enter__(self) -> Self:
         return self
 

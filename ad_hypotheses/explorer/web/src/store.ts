@@ -34,6 +34,7 @@ export const zoom = signal<[number, number] | null>(null); // steps shown on the
 export const placing = signal<string | null>(null); // the fact whose new place the next click says
 export const problem = signal("");
 export const waiting = signal(0);
+export const seconds = signal(0); // for how long the page has been waiting
 export const painted = signal(0); // milliseconds from the last change until it was drawn
 const past = signal<State[]>([]);
 const future = signal<State[]>([]);
@@ -52,8 +53,13 @@ export function notePainted(): void {
   requestAnimationFrame(() => setTimeout(() => (painted.value = performance.now() - since)));
 }
 
+let clock: ReturnType<typeof setInterval> | undefined;
+
 async function guarded(work: () => Promise<void>): Promise<boolean> {
-  waiting.value++;
+  if (waiting.value++ === 0) {
+    seconds.value = 0;
+    clock = setInterval(() => seconds.value++, 1000);
+  }
   try {
     await work();
     return true;
@@ -62,7 +68,7 @@ async function guarded(work: () => Promise<void>): Promise<boolean> {
     if (!(error instanceof Replaced || error instanceof Refused)) console.error(error);
     return false;
   } finally {
-    waiting.value--;
+    if (--waiting.value === 0) clearInterval(clock);
   }
 }
 

@@ -1,7 +1,7 @@
 import { signal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { save } from "../save.ts";
-import { changeModel, changeOrigin, choose, model, models, openFile, painted, state, waiting } from "../store.ts";
+import { changeModel, changeOrigin, choose, model, models, openFile, painted, seconds, state, waiting } from "../store.ts";
 import { ask, packed } from "../transport.ts";
 import { Dialog } from "./dialog.tsx";
 import { copy, note, say } from "./panel.tsx";
@@ -34,7 +34,7 @@ export function Header() {
         <>
           <label title="whose history: learners that it was distilled from, its own, or its own with one thing changed">
             History of{" "}
-            <select value={origin.data} onChange={(event) => changeOrigin({ data: event.currentTarget.value, row: 0 })}>
+            <select class="narrow" value={origin.data} onChange={(event) => changeOrigin({ data: event.currentTarget.value, row: 0 })}>
               {model.value!.data.map((name) => (
                 <option value={name}>{name}</option>
               ))}
@@ -78,11 +78,11 @@ export function Header() {
         </span>
       )}
       <span class="status" aria-live="polite">
-        {waiting.value > 0 ? "computing" : note.value || (painted.value ? `drawn in ${Math.round(painted.value)} ms` : "")}
+        {waiting.value > 0 ? (seconds.value > 1 ? `computing, ${seconds.value} s` : "computing") : note.value || (painted.value ? `drawn in ${Math.round(painted.value)} ms` : "")}
       </span>
       <Reports />
-      <button onClick={async () => copy(`${location.origin}${location.pathname}#${await packed(current)}`, "link copied")}>
-        Copy link
+      <button title="Copy a link to what is shown" onClick={async () => copy(`${location.origin}${location.pathname}#${await packed(current)}`, "link copied")}>
+        Link
       </button>
       <button onClick={() => save.text(JSON.stringify(current, null, 1), `explorer-${current.model.name}.json`, "application/json")}>
         Save
