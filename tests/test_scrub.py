@@ -318,6 +318,34 @@ def test_how_far_an_arrow_moved_counts_inputs_of_heads_too():
     assert moved["root", "mix"].moved > moved["root", "mix"].spread * 0.1 > 0
 
 
+@pytest.mark.parametrize("stopped_at", ["layers", "prepared"])
+def test_what_was_stopped_is_made_again(stopped_at, monkeypatch):
+    """A notebook goes on with what a cell that was interrupted left in memory."""
+    model, history, clean = small(n_layers=2)
+    nodes, long_lived = everything_declared(model, np.arange(6) % 3), 10**9
+    expected = Scrubber(Clean.run(model, history), BoundGraph(nodes, "root")).run(0).log_probs
+    monkeypatch.setattr("ad_hypotheses.causal.clean.CHUNK_TOKENS", 2 * clean.n_steps)  # several chunks
+    owner, name = (Twin, "_layer") if stopped_at == "layers" else (Clean, "_of_group")
+    original, calls = getattr(owner, name), []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    def scrubbed():
+        with clean.one_run(long_lived), clean.prepared(stays_below=long_lived):
+            return Scrubber(clean, BoundGraph(nodes, "root")).run(0).log_probs
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scrubbed()
+    again = scrubbed()
+    np.testing.assert_allclose(again, expected, rtol=0, atol=1e-12)
+
+
 def test_what_a_claim_needed_of_the_clean_run_is_freed_when_its_block_ends():
     model, _, clean = small(n_layers=1)
     nodes = everything_declared(model, np.arange(6))

@@ -142,7 +142,7 @@ class Clean:
         finally:
             self._keeps_layers = inside_another
             if not inside_another:
-                self._spare = []
+                self._spare.clear()
                 self._layers = self._layers if self.bytes <= stays_below else []
                 give_back_freed_memory()
 
@@ -160,13 +160,13 @@ class Clean:
         """Run the model over all rows and keep what its layers do."""
         shape = self.twin.shape
         heads = (self.n_rows, self.n_steps, shape.n_heads, shape.d_head)
-        for _ in range(shape.n_layers):
-            self._layers.append((self.empty().view(heads), self.empty(), self.empty()))
+        layers = [(self.empty().view(heads), self.empty(), self.empty()) for _ in range(shape.n_layers)]
         for rows in self.chunks():
-            for kept, layer in zip(self._layers, self.twin.layers(self.twin.embedded(self.tokens[rows])), strict=True):
+            for kept, layer in zip(layers, self.twin.layers(self.twin.embedded(self.tokens[rows])), strict=True):
                 for room, values in zip(kept, (layer.mixed, layer.middle, layer.written), strict=True):
                     room[rows] = values
                 del layer
+        self._layers = layers  # whole, even if somebody stops it
 
     def of_rows(self, rows: Int[np.ndarray, " row"], n_references: int) -> Clean:
         """Return the runs over some rows, the first of them references, without running the model again."""
@@ -238,12 +238,14 @@ class Clean:
         """
         before = self._streams, self._written, self._rests
         self._streams, self._written, self._rests = dict(self._streams), dict(self._written), dict(self._rests)
+        whole = False
         try:
             if stages or groups:
                 self.prepare(stages, groups)
             yield self
+            whole = True
         finally:
-            if self.bytes > stays_below:
+            if not whole or self.bytes > stays_below:  # what was stopped may hold less than it says
                 held = self._prepared
                 self._streams, self._written, self._rests = before
                 self._set_aside(held)
