@@ -106,7 +106,7 @@ def rearrange(history: History, episodes: Sequence[int]) -> History:
     Example:
         >>> import ad_hypotheses as adh
         >>> history = adh.load("known-retrieval").histories(2)
-        >>> adh.rearrange(history, [1, 0, 0]).episode.max()
+        >>> int(adh.rearrange(history, [1, 0, 0]).episode.max())
         2
     """
     return contexts.rearrange(history, episodes)
