@@ -191,7 +191,7 @@ def test_a_record_comes_back_from_json():
     assert np.isnan(again.comparisons[0].claim.kl.value) == np.isnan(measured.comparisons[0].claim.kl.value)
     broken = plain(asdict(record))
     broken["comparisons"][0]["rival"]["share"] = "half"
-    with pytest.raises(ValueError, match=r"comparisons\[0\].rival.share is 'half', not"):
+    with pytest.raises(ValueError, match=r"comparisons\[0\].rival.share is 'half', and should be a valid number"):
         build(Rivalry, broken)
 
 
