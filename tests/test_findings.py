@@ -247,8 +247,8 @@ def test_a_page_shows_its_tables_and_pictures(plan: Plan, sketches: None):
     ("before", "after", "message"),
     [
         ("schema: 1", "schema: 2", "it must be a mapping with `schema: 1`"),
-        ("seed: 0", "seed: none", "seed is 'none', not int"),
-        ("contexts: 4}", "context: 4}", "models.room: contexts is missing, context is unknown"),
+        ("seed: 0", "seed: none", "seed is 'none', and should be a valid integer"),
+        ("contexts: 4}", "context: 4}", "models.room.contexts is missing"),
         ('">", pull', '"=", pull', "a condition of 'counting' is"),
         ('">", pull', '">", pulled', "a condition of 'counting' is"),
     ],
