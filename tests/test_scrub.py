@@ -143,7 +143,7 @@ def test_the_order_in_which_heads_are_named_changes_nothing(others):
             bound(*node, anatomy=anatomy) for node in (("heads", site, ["key"], labels), ("root", logits, ["heads"]))
         )
         graph = BoundGraph({node.name: node for node in (key, heads, root)}, "root")
-        runs.append(Scrubber(clean, graph, Options(others)).run(0).log_probs)
+        runs.append(Scrubber(clean, graph, Options(others=others)).run(0).log_probs)
     assert np.allclose(*runs, atol=1e-12)
     assert not np.allclose(runs[0], clean.log_probs, atol=1e-3)
 

@@ -115,7 +115,7 @@ def interchanged(
         for name, node in lesson.nodes.items()
     }
     root = lesson.truth.root
-    scrubber = Scrubber(clean, BoundGraph(nodes, root.name), Options(others), seed)
+    scrubber = Scrubber(clean, BoundGraph(nodes, root.name), Options(others=others), seed)
     decided = _value(scrubber, lesson, root, (root.name,))
     return scrubber.logits(0), as_policy(decided, lesson.history.n_actions)
 

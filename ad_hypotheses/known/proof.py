@@ -118,7 +118,7 @@ def outside(clean: Clean, bound: Bound, seed: int, others: Others = "joint") -> 
 
 def _lost(clean: Clean, bound: BoundGraph, others: Others, seed: int) -> float:
     """The share of a network's gain over the baseline that scrubbing takes away."""
-    options, actions = Options(others), clean.history.actions
+    options, actions = Options(others=others), clean.history.actions
     scrubber = Scrubber(clean, bound, options, seed)
     runs = [cross_entropy(scrubber.run(number).log_probs, actions) for number in range(PASSES)]
     untouched = cross_entropy(clean.log_probs, actions).mean(dtype=np.float64)
