@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from ad_hypotheses.language.hypothesis import Hypothesis, node
     from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
     from ad_hypotheses.library.data import change_facts, counterfactual, edit, histories, rearrange, rollout
-    from ad_hypotheses.library.listings import hypotheses, models, reports
+    from ad_hypotheses.library.listings import hypotheses, models, read, reports
     from ad_hypotheses.library.look import attention, attribution, decisions, learners
     from ad_hypotheses.library.model import Model, load
     from ad_hypotheses.library.patch import patch
     from ad_hypotheses.library.scrub import scrub, scrub_at
     from ad_hypotheses.library.scrubbed import ScrubbedModel
-    from ad_hypotheses.library.studies import calibrate, evaluate, read, sweep, train
+    from ad_hypotheses.library.studies import calibrate, evaluate, sweep, train
     from ad_hypotheses.studies.decisions import Decisions, LearnerDecisions
     from ad_hypotheses.studies.edits import Pair
     from ad_hypotheses.studies.evaluate.record import Evaluation
@@ -68,7 +68,7 @@ _HOMES = {
     "node": "language.hypothesis",
     "patch": "library.patch",
     "pos": "language.sites",
-    "read": "library.studies",
+    "read": "library.listings",
     "rearrange": "library.data",
     "reports": "library.listings",
     "rollout": "library.data",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,3 +195,13 @@ def test_a_record_that_contradicts_itself_is_refused(kind, place, value, message
     with pytest.raises(DataError, match=message):
         redraw(path)
     assert files_in(tmp_path) == before
+
+
+def test_a_record_is_read_without_what_runs_models():
+    code = (
+        "import sys, ad_hypotheses as adh; study = adh.read(sys.argv[1]); assert study.verdict == 'refuted'; "
+        "print([name for name in ('torch', 'transformer_lens', 'matplotlib', 'pandas') if name in sys.modules])"
+    )
+    record = Path(__file__).parents[1] / "reports" / "examples" / "win_stay-bandit.json"
+    ran = subprocess.run([sys.executable, "-c", code, record], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

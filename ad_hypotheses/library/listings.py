@@ -1,4 +1,4 @@
-"""What there is: models, hypotheses and reports, a line each."""
+"""What there is: models, hypotheses and reports, a line each, and the record of a report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ad_hypotheses.language.load import listing
 from ad_hypotheses.storage.places import HYPOTHESES, MODELS
 from ad_hypotheses.studies.listing import checkpoints
 from ad_hypotheses.studies.records import kind_of
+from ad_hypotheses.studies.records import read as read_any
 from ad_hypotheses.studies.tables import table_of
 
 if TYPE_CHECKING:
@@ -84,3 +85,23 @@ def reports(folder: str | Path = "reports") -> pandas.DataFrame:
         except UserError:  # a JSON file of somebody else
             continue
     return table_of(lines)
+
+
+def read(path: str | Path) -> Any:
+    """Read the record of a study, of whichever kind it is.
+
+    Args:
+        path: A JSON file that `write` or the command line wrote beside a page.
+
+    Returns:
+        What `scrub`, `patch`, `evaluate` or `calibrate` returned; `write` draws its report again.
+
+    Raises:
+        DataError: The file is missing, damaged, of another version or not such a record.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> adh.read("reports/examples/win_stay-bandit.json").verdict
+        'refuted'
+    """
+    return read_any(Path(path))

@@ -41,6 +41,7 @@ class ScrubbedModel:
         hypothesis: The claim.
         model: The model as it is.
         among: Histories that donors come from.
+        actor: What :func:`rollout` lets live.
 
     Example:
         >>> import ad_hypotheses as adh

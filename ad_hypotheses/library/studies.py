@@ -1,4 +1,4 @@
-"""Train models, compare them, ask how often verdicts are wrong, and read what was recorded."""
+"""Train models, compare them, and ask how often verdicts are wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from ad_hypotheses.library.arguments import require_whole
 from ad_hypotheses.library.listening import listening
 from ad_hypotheses.library.model import Model
 from ad_hypotheses.storage.places import HYPOTHESES, MODELS
-from ad_hypotheses.studies import records
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice, choose
 from ad_hypotheses.studies.evaluate.record import Evaluation
 from ad_hypotheses.studies.evaluate.study import evaluate as evaluate_all
@@ -178,23 +177,3 @@ def calibrate(
     with listening(progress) as listener:
         options = {"hypotheses": HYPOTHESES / "known", "workers": workers, "progress": listener}
         return calibrate_all(networks, design, **options)  # type: ignore[arg-type]
-
-
-def read(path: str | Path) -> Any:
-    """Read the record of a study, of whichever kind it is.
-
-    Args:
-        path: A JSON file that `write` or the command line wrote beside a page.
-
-    Returns:
-        What `scrub`, `patch`, `evaluate` or `calibrate` returned; `write` draws its report again.
-
-    Raises:
-        DataError: The file is missing, damaged, of another version or not such a record.
-
-    Example:
-        >>> import ad_hypotheses as adh
-        >>> adh.read("reports/examples/win_stay-bandit.json").verdict
-        'refuted'
-    """
-    return records.read(Path(path))
