@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = """
@@ -129,12 +130,36 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def page(record: dict[str, object]) -> str:
-    """Return the page about a record as Markdown."""
+def beside_redwood(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return lines of a table beside Redwood's engine, from what `benchmarks/scrub.py --record` kept."""
+    lines = [
+        "## Beside Redwood's engine",
+        "",
+        "Processor milliseconds for history-level features, among 1,024 histories of 60 steps, on 2 layers of width",
+        "64; ours count the model's own run over all of them, which serves every further pass.",
+        "",
+        "| | ours, one pass | ours, ten | `rust-circuit`, one | one pass | ten passes |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        theirs = row["rust-circuit"]
+        name = f"{row['claim']}, {row['nodes']} tree nodes, {row['references']:,} references"
+        figures = f"{row['one']:.0f} | {row['ten']:.0f} | {theirs:.0f}"
+        times = f"{theirs / row['one']:.1f} x | {10 * theirs / row['ten']:.1f} x"
+        lines.append(f"| {name} | {figures} | {times} |")
+    return [*lines, ""]
+
+
+def kept(record: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what was kept of both checkouts, and of Redwood's engine in the file beside it, if it was measured."""
+    beside = record.with_name("speed_redwood.json")
+    redwood = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else []
+    return json.loads(record.read_text(encoding="utf-8")), redwood
+
+
+def page(record: dict[str, Any], redwood: Sequence[dict[str, Any]]) -> str:
+    """Return the page about what was kept as Markdown."""
     options, before, after = record["options"], record["before"], record["after"]
-    assert isinstance(options, dict)
-    assert isinstance(before, dict)
-    assert isinstance(after, dict)
     rows = [
         f"| {words} | {before[stage]:.2f} | {after[stage]:.2f} | {before[stage] / after[stage]:.1f} x |"
         for stage, words in STAGES.items()
@@ -147,12 +172,13 @@ def page(record: dict[str, object]) -> str:
         f"`{options['model']}` with {options['rows']} references and {options['pool']} donors. Both versions took "
         "turns in one run, so compare the columns, and not the seconds with those of another machine.",
         "",
-        f"| | {record['before_is']} | {record['after_is']} | |",
+        f"| | commit {record['before_is']} | commit {record['after_is']} | |",
         "|---|---|---|---|",
         *rows,
         "",
-        f"Measured by `python benchmarks/before_after.py` on {record['machine']}; the figures are in "
-        "[speed.json](speed.json).",
+        *(beside_redwood(redwood) if redwood else []),
+        f"Measured by `benchmarks/before_after.py` and `benchmarks/scrub.py --record` on {record['machine']}; the "
+        "figures lie beside this page.",
         "",
     ]
     return "\n".join(lines)
@@ -178,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, help="write the page from the record, and measure nothing")
     options = parser.parse_args(arguments)
     if options.page is not None:
-        options.page.write_text(page(json.loads(options.record.read_text(encoding="utf-8"))), encoding="utf-8")
+        options.page.write_text(page(*kept(options.record)), encoding="utf-8")
         return
     if options.before is None:
         parser.error("say with --before which checkout to compare with, or what --page to write")

@@ -9,6 +9,7 @@ take turns, losses on the same draws must agree first. Times are the CPU's, the 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 import warnings
@@ -165,14 +166,15 @@ def our_passes(model: ADTransformer, history: History, nodes: Nodes, references:
         scrubber.run(number, n_rows=references)
 
 
-def beside_redwood(rounds: int) -> None:
-    """Print one and ten passes of both engines."""
+def beside_redwood(rounds: int, sizes: Sequence[int]) -> list[dict[str, object]]:
+    """Print one and ten passes of both engines, and return what was printed, a row for each claim and size."""
+    rows: list[dict[str, object]] = []
     model, history = network(STEPS, 2, 64), dataset(HISTORIES, STEPS)
     tokens = model.to_tokens(history)
     print(f"\n2 layers, width 64, {HISTORIES} x {STEPS} steps, history-level features; ours with the clean run, CPU ms")
     if find_spec("rust_circuit") is None:
         print("rust-circuit is not installed: pip install -e '.[oracle]' (Python 3.11, Linux)")
-    for references in (256, HISTORIES):
+    for references in sizes:
         for name, nodes in claims(model, history, whole=True).items():
             ours = [partial(our_passes, model, history, nodes, references, passes) for passes in (1, PASSES)]
             runs = [torch.no_grad()(partial(model, tokens[:references])), *ours]
@@ -181,16 +183,24 @@ def beside_redwood(rounds: int) -> None:
                 beside = f", losses agree to {require_agreement(model, history, nodes):.0e}"
                 runs.append(redwood_pass(model, history, nodes, references))
             forward, one, ten, *theirs = (1000 * seconds for seconds in best_seconds(runs, rounds))
-            print(
-                f"{name}, {len(BoundGraph(nodes, 'root').tree_paths())} tree nodes, {references} references{beside}:",
-                flush=True,
-            )
+            n_nodes = len(BoundGraph(nodes, "root").tree_paths())
+            print(f"{name}, {n_nodes} tree nodes, {references} references{beside}:", flush=True)
+            row = {
+                "claim": name,
+                "nodes": n_nodes,
+                "references": references,
+                "forward": forward,
+                "one": one,
+                "ten": ten,
+            }
+            rows.append(row | {"rust-circuit": theirs[0] if theirs else None})
             print(f"  plain forward over the references {forward:.0f}; our passes: one {one:.0f}, ten {ten:.0f}")
             for single in theirs:
                 times = (
                     f"one {single:.0f} ({single / one:.1f} x ours), ten {10 * single:.0f} ({10 * single / ten:.1f} x)"
                 )
                 print(f"  rust-circuit: {times}")
+    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -203,11 +213,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--references", type=int, nargs="+", default=[256, HISTORIES], help="beside Redwood's engine")
+    parser.add_argument("--record", type=Path, help="keep the comparison with Redwood's engine as JSON, and do no more")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     keep_freed_memory()
-    in_forwards(options)
-    beside_redwood(options.rounds)
+    if options.record is None:
+        in_forwards(options)
+    rows = beside_redwood(options.rounds, options.references)
+    if options.record is not None:
+        options.record.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

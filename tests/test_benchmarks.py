@@ -96,3 +96,13 @@ def test_the_two_ways_differ_in_nothing_but_the_steps_they_share(matched, monkey
     assert computing.since == 0
     assert skipping.reference is computing.reference
     assert skipping.donor is computing.donor
+
+
+def test_the_page_about_costs_says_what_was_measured():
+    before_after = loaded("before_after")
+    docs = BENCHMARKS.parent / "docs"
+    record, redwood = before_after.kept(docs / "speed.json")
+    assert before_after.page(record, redwood) == (docs / "speed.md").read_text(encoding="utf-8")
+    assert set(record["before"]) == set(record["after"]) <= set(before_after.STAGES)
+    slower = {**record, "after": {stage: 2 * seconds for stage, seconds in record["after"].items()}}
+    assert before_after.page(slower, redwood) != before_after.page(record, redwood)
