@@ -68,8 +68,8 @@ def test_a_claim_that_leaves_nothing_out_leaves_the_model_as_it_is(model, among)
 def test_the_last_step_alone_is_drawn_as_with_all_others(model, among):
     actor = little.scrubbed(model, among=among, seed=7).actor
     context = model.histories(4, seed=5).window(stop=30)
-    whole = actor._scrubbed(context, Scrubber, number=9)
-    alone = actor._scrubbed(context, _LastStep, number=9)
+    donors = among.window(stop=30)
+    whole, alone = (actor._scrubbed(context, donors, scrubber, number=9) for scrubber in (Scrubber, _LastStep))
     assert alone.shape == (4, 1, 5)
     np.testing.assert_allclose(alone[:, 0], whole[:, -1], atol=1e-5)
 
@@ -87,7 +87,17 @@ def test_a_scrubbed_model_lives_and_its_seed_decides_how(model, among, monkeypat
 def test_one_context_of_a_scrubbed_model(model, among):
     history = model.histories(2, seed=5)[0]
     given = adh.scrub_at(little, history, among, model=model, seed=4, passes=2)
-    assert little.scrubbed(model, among=among, seed=4).scrub_at(history, passes=2) == given
+    scrubbed = little.scrubbed(model, among=among, seed=4)
+    assert scrubbed.scrub_at(history, passes=2) == given
+    np.testing.assert_allclose(np.log(scrubbed.policy(history)[0]), given.log_probs[0], atol=1e-5)
+
+
+def test_a_context_is_no_donor_of_its_own(model, among):
+    scrubbed = little.scrubbed(model, among=among, seed=4)
+    expected = adh.scrub_at(little, among[3], among, model=model, seed=4).log_probs[0]
+    np.testing.assert_allclose(np.log(scrubbed.policy(among[3])[0]), expected, atol=1e-5)
+    with pytest.raises(DataError, match="`among` has 1 histories that differ from `history`"):
+        little.scrubbed(model, among=among[:3]).policy(among[:2])
 
 
 def test_what_cannot_be_scrubbed_is_refused(model, among):

@@ -18,7 +18,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.sources.variants import joined
 from ad_hypotheses.studies.scrub.bind import ScrubSettings
-from ad_hypotheses.studies.scrub.context import refuse_made
+from ad_hypotheses.studies.scrub.context import others_than, refuse_made
 from ad_hypotheses.tasks.play import play
 from ad_hypotheses.tasks.task import Facts, Task
 
@@ -65,12 +65,14 @@ class ScrubbedActor:
         return cls(hypothesis, checkpoint, among, settings)
 
     def log_probs(self, history: History) -> Float[np.ndarray, "row step action"]:
-        """Scrub every step of some contexts once.
+        """Scrub every step of some contexts once; histories that show the same as one of them are no donors.
 
         Raises:
-            DataError: The contexts are longer than the histories that donors come from.
+            DataError: The contexts are longer than the histories that donors come from, or these do not differ.
         """
-        return self._scrubbed(history, Scrubber, number=0)
+        self._require_steps(history.n_steps)
+        among = self.among.window(stop=history.n_steps)
+        return self._scrubbed(history, among[others_than(history, among)], Scrubber, number=0)
 
     def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator) -> History:
         """Let the scrubbed model live, each action drawn from what it says when its context so far is scrubbed.
@@ -89,16 +91,15 @@ class ScrubbedActor:
         self._require_steps(episodes * task.horizon)
 
         def policy(so_far: History) -> Float[np.ndarray, "row action"]:
-            return np.exp(self._scrubbed(so_far, _LastStep, number=so_far.n_steps)[:, -1])  # new draws every step
+            among = self.among.window(stop=so_far.n_steps)
+            return np.exp(self._scrubbed(so_far, among, _LastStep, number=so_far.n_steps)[:, -1])  # new draws a step
 
         return play(task, facts, policy, episodes, rng)
 
     def _scrubbed(
-        self, history: History, scrubber: type[Scrubber], number: int
+        self, history: History, among: History, scrubber: type[Scrubber], number: int
     ) -> Float[np.ndarray, "row step action"]:
-        self._require_steps(history.n_steps)
         checkpoint, settings = self.checkpoint, self.settings
-        among = self.among.window(stop=history.n_steps)
         together = joined([replace(history, learner=None), replace(among, learner=None, family=history.family)])
         roles = checkpoint.experiment.task.regimes(together)
         bound = bind(self.hypothesis, checkpoint.model.anatomy, together, roles, settings.seed, again=False)

@@ -149,9 +149,22 @@ def _others(history: History, among: History) -> Int[np.ndarray, " row"]:
             f"`history` has {history.n_steps} steps and `among` {among.n_steps}: cut the longer one, "
             f".window(stop={min(among.n_steps, history.n_steps)})."
         )
-    differs = np.zeros(among.n_rows, dtype=bool)
-    for name in ("observations", "actions", "rewards"):
-        differs |= (getattr(among, name) != getattr(history, name)).reshape(among.n_rows, -1).any(axis=1)
+    return others_than(history, among)
+
+
+def others_than(history: History, among: History) -> Int[np.ndarray, " row"]:
+    """Return which rows of some histories show something else than each of some contexts of as many steps.
+
+    Raises:
+        DataError: They are fewer than 2.
+    """
+    differs = np.ones(among.n_rows, dtype=bool)
+    for row in range(history.n_rows):
+        same = np.ones(among.n_rows, dtype=bool)
+        for name in ("observations", "actions", "rewards"):
+            context = getattr(history, name)[row : row + 1]
+            same &= (getattr(among, name) == context).reshape(among.n_rows, -1).all(axis=1)
+        differs &= ~same
     if differs.sum() < 2:
         raise DataError(f"`among` has {differs.sum()} histories that differ from `history`; donors need at least 2.")
     return np.flatnonzero(differs)
