@@ -308,7 +308,7 @@ class Chunk:
     def _seen(self, reader: Reader) -> Stream:
         """Return the sum that a reader sees in this visit."""
         joint = self.scrubber.options.others == "joint"
-        if joint:
+        if joint:  # in memory of its own, to which the rest is added
             x = gather(self.clean.rest(reader.stage, self._declared(reader)), self.other)
         else:
             x = self._everything(reader)
@@ -321,11 +321,11 @@ class Chunk:
                     value = torch.where(
                         arrow.selected[self.positions][..., None], value, self._unimportant(group, reader)
                     )
-                x = x + value if joint else x + (value - self._unimportant(group, reader))
+                x = x.add_(value) if joint else x + (value - self._unimportant(group, reader))
         for own, value in self.own.items():
             if isinstance(own, Strand) and own.feeds(reader):
                 group = self.scrubber.strands[self.visit.node.name][own]
-                x = x + value if joint else x + (value - self._unimportant(group, reader))
+                x = x.add_(value) if joint else x + (value - self._unimportant(group, reader))
         return x
 
     def _everything(self, reader: Reader) -> Stream:
