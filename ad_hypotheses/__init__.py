@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
     from ad_hypotheses.library.data import change_facts, counterfactual, edit, histories, rearrange, rollout
     from ad_hypotheses.library.listings import hypotheses, models, read, reports
-    from ad_hypotheses.library.look import attention, attribution, decisions, learners
+    from ad_hypotheses.library.look import attention, attribution, carriers, decisions, learners
     from ad_hypotheses.library.model import Model, load
     from ad_hypotheses.library.patch import patch
     from ad_hypotheses.library.scrub import scrub, scrub_at
     from ad_hypotheses.library.scrubbed import ScrubbedModel
     from ad_hypotheses.library.studies import calibrate, evaluate, sweep, train
+    from ad_hypotheses.studies.carriers import Carriers
     from ad_hypotheses.studies.decisions import Decisions, LearnerDecisions
     from ad_hypotheses.studies.edits import Pair
     from ad_hypotheses.studies.evaluate.record import Evaluation
@@ -35,6 +36,7 @@ _HOMES = {
     "AttentionPattern": "studies.look",
     "Attribution": "studies.look",
     "Calibration": "known.calibration.record",
+    "Carriers": "studies.carriers",
     "Decisions": "studies.decisions",
     "Evaluation": "studies.evaluate.record",
     "History": "language.history",
@@ -50,6 +52,7 @@ _HOMES = {
     "attention": "library.look",
     "attribution": "library.look",
     "calibrate": "library.studies",
+    "carriers": "library.look",
     "change_facts": "library.data",
     "counterfactual": "library.data",
     "decisions": "library.look",
@@ -89,6 +92,7 @@ __all__ = [
     "AttentionPattern",
     "Attribution",
     "Calibration",
+    "Carriers",
     "Decisions",
     "Evaluation",
     "History",
@@ -104,6 +108,7 @@ __all__ = [
     "attention",
     "attribution",
     "calibrate",
+    "carriers",
     "change_facts",
     "counterfactual",
     "decisions",

@@ -153,3 +153,63 @@ def test_attribution_notices_weights_that_were_changed(histories):
     with torch.no_grad():
         model.b_U[1] += 2
     assert abs(adh.attribution(model, histories[0], step=33, of="up").logit - before - 2) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["known-retrieval", "bandit"])
+def test_carriers_are_what_patching_by_hand_says(name):
+    model = adh.load(name)
+    history = model.histories(8)[3]
+    step = history.n_steps - 3
+    names, at = model.task.action_names, step // 2
+    other = (int(history.actions[0, at]) + 1) % len(names)
+    edited = adh.edit(history, step=at, action=other, reward=1 - history.rewards[0, at], then="nothing")
+    carried = adh.carriers(model, history, edited, step=step, of=f"{names[2]} - {names[1]}", edges=True)
+
+    def value(logits: torch.Tensor) -> float:
+        return float(logits[0, step, 2] - logits[0, step, 1])
+
+    with torch.no_grad():
+        plain, _ = model.run_with_cache(history)
+        changed, cache = model.run_with_cache(edited)
+        assert carried.before == pytest.approx(value(plain), abs=1e-4)
+        assert carried.after == pytest.approx(value(changed), abs=1e-4)
+
+        def patched(hook_name: str, head: int | None) -> float:
+            def hook(activation, hook):
+                if head is None:
+                    return cache[hook_name]
+                activation = activation.clone()
+                activation[:, :, head] = cache[hook_name][:, :, head]
+                return activation
+
+            return value(model.run_with_hooks(history, fwd_hooks=[(hook_name, hook)])) - value(plain)
+
+        for writer, change in carried.writers.items():
+            kind, _, rest = writer.partition("(")
+            if kind == "mlp":
+                expected = patched(f"blocks.{rest[:-1]}.hook_mlp_out", None)
+            elif kind == "head":
+                layer, head = rest[:-1].split(", ")
+                expected = patched(f"blocks.{layer}.attn.hook_result", int(head))
+            elif kind == "embed":
+                expected = patched(f"hook_embeds.{rest[1:-2]}", None)
+            else:
+                expected = 0.0  # positions are the same in both
+            assert change == pytest.approx(expected, abs=1e-4), writer
+    # what all readers of a last writer read is what the only one reads
+    last = f"mlp({model.shape.n_layers - 1})"
+    assert carried.edges[f"{last} -> logits"] == pytest.approx(carried.writers[last], abs=1e-5)
+    assert type(carried).from_json(carried.to_json()).to_json() == carried.to_json()
+    assert list(carried.to_frame().columns) == ["part", "change", "share"]
+
+
+def test_contexts_without_a_difference_have_no_carriers(model, histories):
+    edited = adh.edit(histories[0], step=20, action="up", then="nothing")
+    for arguments, message in (
+        ((histories[0], edited, 20), "the two contexts show the same up to step 20"),
+        ((histories[0], edited, 60), "`step` is 60"),
+        ((histories[0].window(stop=30), edited, 25), r"`before` is of \(1, 30\) histories and steps"),
+        ((histories[0], edited, 25, "fly"), "`of` is 'fly'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            adh.carriers(model, *arguments)

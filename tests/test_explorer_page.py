@@ -103,8 +103,7 @@ class Visit:
 
     def painted(self) -> float:
         """Milliseconds from the last change until it was drawn."""
-        self.page.wait_for_selector(".status:text-matches('drawn in')", timeout=120_000)
-        return float(re.search(r"drawn in (\d+) ms", self.page.inner_text(".status"))[1])
+        return float(self.page.get_attribute(".status", "data-painted"))
 
     def state(self) -> dict:
         with self.page.expect_download() as download:
@@ -264,6 +263,29 @@ def test_why_says_what_the_library_says(visit, first):
     opened.settle()
     assert opened.state()["head"] == "head(0, 1)"
     assert opened.picture() != before
+
+
+def test_the_difference_that_an_edit_makes_is_carried_by_parts(visit, first):
+    opened = visit()
+    opened.page.click("button:text-is('only this token')")
+    opened.go_to(22)
+    opened.page.click("#step [aria-label='what it is paid'] button:text-is('1')")
+    opened.settle()
+    assert "changes nothing of what the model does at this step" in opened.page.inner_text("#difference")
+    opened.go_to(26)
+    opened.page.wait_for_selector("#difference table.parts")
+    edited = adh.edit(first, step=22, reward=1, then="nothing")
+    carried = adh.carriers(ROOM, first, edited, 26, edges=True)
+    words = opened.page.inner_text("#difference .where")
+    assert f"{carried.before:.3f} before the last edit, {carried.after:.3f} now" in words
+    shown = opened.page.locator("#difference table.parts tbody tr").first.inner_text()
+    strongest = max(carried.writers, key=lambda name: abs(carried.writers[name]))
+    assert shown.startswith(strongest)
+    opened.page.click("button:text-is('Every edge too')")
+    opened.page.wait_for_selector("#difference table.wide tbody tr")
+    edge = max(carried.edges, key=lambda name: abs(carried.edges[name]))
+    assert opened.page.locator("#difference table.wide tbody th").first.inner_text() == edge
+    opened.keep("difference")
 
 
 def test_a_hypothesis_runs_only_once_it_is_said_so_and_shows_who_stood_in(visit, explorer, first):

@@ -314,6 +314,25 @@ def test_what_serves_the_page_may_be_missing(monkeypatch):
         explore(NAME, browser=False)
 
 
+def test_what_carries_the_last_edit_is_what_the_library_says(client):
+    origin, edits = {"kind": "histories", "row": 2}, [EDITS[0], EDITS[5], EDITS[2], {**EDITS[4], "off": True}]
+    answer = client.post(
+        "/api/carriers", json={"state": state(origin=origin, edits=edits, step=9, of="up"), "edges": True}
+    )
+    shown, model = answer.json(), adh.load(NAME)
+    before = adh.edit(model.histories(8)[2], step=3, action="up")
+    context = adh.edit(before, step=4, reward=1.0, observation=(0, 4), then="nothing")
+    expected = adh.carriers(model, before, context, 9, of="up", edges=True)
+    assert (shown["before"], shown["after"]) == (expected.before, expected.after)
+    assert (shown["writers"], shown["edges"]) == (expected.writers, expected.edges)
+    scope = {"adh": adh, "model": model}
+    lines = shown["code"].split("\n")
+    exec("\n".join([*lines[:-1], f"carriers = {lines[-1]}"]), scope)
+    assert scope["carriers"] == expected
+    assert "nothing was edited" in ask(client, "carriers", 400, origin=origin, step=9)["error"]
+    assert "show the same up to step 2" in ask(client, "carriers", 400, origin=origin, edits=EDITS[:1], step=2)["error"]
+
+
 def claim(**parts) -> dict:
     return {"file": "hypotheses/known/retrieval.py", "name": "truth", "rows": 16, **parts}
 

@@ -46,15 +46,15 @@ class Call:
         arguments = [*map(_written, self.values), *(f"{name}={_written(value)}" for name, value in self.named.items())]
         return f"{place}({', '.join(arguments)}){self.part}"
 
-    def made(self, model: Model, context: History | None = None, among: History | None = None) -> Any:
+    def made(self, model: Model, context: History | None = None, **others: History) -> Any:
         """Make the call and return its result, without what `part` takes of it.
 
         Args:
             model: What the variable `model` stands for.
             context: What the variable `context` stands for.
-            among: What the variable `among` stands for.
+            **others: What other variables stand for.
         """
-        variables = {"model": model, "context": context, "among": among}
+        variables = {"model": model, "context": context, **others}
         owner, _, name = self.function.rpartition(".")
         home: Any = {"": adh, "model": model, "History": adh.History}[owner]
 
@@ -72,7 +72,7 @@ class Variable:
     name: str
 
 
-MODEL, CONTEXT, AMONG = Variable("model"), Variable("context"), Variable("among")
+MODEL, CONTEXT, AMONG, BEFORE = (Variable(name) for name in ("model", "context", "among", "before"))
 
 
 def origin_call(state: State) -> Call:
@@ -85,19 +85,19 @@ def origin_call(state: State) -> Call:
     return Call("History.from_json", (json.dumps(dict(origin.history), separators=(",", ":")),))
 
 
-def edit_call(edit: StepEdit | Rearrangement | FactsChange | CounterfactualEdit) -> Call:
-    """Return the call that makes one edit of `context`."""
+def edit_call(edit: StepEdit | Rearrangement | FactsChange | CounterfactualEdit, context: Variable = CONTEXT) -> Call:
+    """Return the call that makes one edit of the history in a variable."""
     if isinstance(edit, StepEdit):
         changed = {name: getattr(edit, name) for name in ("action", "reward", "observation")}
         named = {name: value for name, value in changed.items() if value is not None}
-        return Call("edit", (CONTEXT,), {"step": edit.step, **named, "then": edit.then, "model": MODEL}
+        return Call("edit", (context,), {"step": edit.step, **named, "then": edit.then, "model": MODEL}
                     | ({"seed": edit.seed} if edit.seed else {}))  # fmt: skip
     if isinstance(edit, Rearrangement):
-        return Call("rearrange", (CONTEXT, list(edit.episodes)))
+        return Call("rearrange", (context, list(edit.episodes)))
     if isinstance(edit, FactsChange):
         named = {"step": edit.step, **edit.facts, "model": MODEL}
-        return Call("change_facts", (CONTEXT,), named | ({"seed": edit.seed} if edit.seed else {}))
-    return Call("counterfactual", (edit.name, CONTEXT), {"model": MODEL, "seed": edit.seed}, ".donor")
+        return Call("change_facts", (context,), named | ({"seed": edit.seed} if edit.seed else {}))
+    return Call("counterfactual", (edit.name, context), {"model": MODEL, "seed": edit.seed}, ".donor")
 
 
 def decisions_call() -> Call:
@@ -118,6 +118,20 @@ def attribution_call(state: State) -> Call:
 def learners_call(state: State, source: bool) -> Call:
     """Return the call of what others would do at the selected step."""
     return Call("learners", (MODEL, CONTEXT), {"step": state.step} | ({"source": True} if source else {}))
+
+
+def carriers_call(state: State, edges: bool) -> Call:
+    """Return the call that says what carries the difference that the last edit makes."""
+    asked = {"step": state.step, "of": state.of} | ({"edges": True} if edges else {})
+    return Call("carriers", (MODEL, BEFORE, CONTEXT), asked)
+
+
+def lines_of_both(state: State) -> list[str]:
+    """Return the Python that makes the context before the last edit that is on, and the one after it."""
+    *former, last = [edit for edit in state.edits if not edit.off]
+    lines = [f"before = {origin_call(state).text}"]
+    lines += [f"before = {edit_call(edit, BEFORE).text}" for edit in former]
+    return [*lines, f"context = {edit_call(last, BEFORE).text}"]
 
 
 def among_call(state: State) -> Call:

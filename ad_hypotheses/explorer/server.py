@@ -33,6 +33,7 @@ class Question(BaseModel):
         page: Name that the page gave itself; a newer question of it replaces an older one about the same panel.
         state: The state, which is read strictly.
         source: Whether the source is asked too, where learners are.
+        edges: Whether edges are asked about too, where carriers are.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -40,6 +41,7 @@ class Question(BaseModel):
     page: str = Field("", max_length=40)
     state: dict[str, Any]
     source: bool = False
+    edges: bool = False
 
 
 class ModelQuestion(BaseModel):
@@ -90,6 +92,7 @@ def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] 
     about("context", lambda question, state: views.context_view(session, state))
     about("look", lambda question, state: views.look_view(session, state))
     about("learners", lambda question, state: views.learners_view(session, state, question.source))
+    about("carriers", lambda question, state: views.carriers_view(session, state, question.edges))
     about("claim", lambda question, state: claims.claim_view(session, state))
     about("python", lambda question, state: views.python_view(session, state))
 

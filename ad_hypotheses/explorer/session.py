@@ -14,12 +14,13 @@ import torch
 import ad_hypotheses as adh
 from ad_hypotheses.distill.checkpoint import names
 from ad_hypotheses.errors import CheckpointError, DataError, HypothesisError, UserError, did_you_mean
-from ad_hypotheses.explorer.calls import Call, among_call, claim_call, edit_call, origin_call
+from ad_hypotheses.explorer.calls import Call, among_call, carriers_call, claim_call, edit_call, origin_call
 from ad_hypotheses.explorer.state import FromTokens, State
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.load import listing
 from ad_hypotheses.library.model import Model
 from ad_hypotheses.storage.places import program
+from ad_hypotheses.studies.carriers import Carriers
 from ad_hypotheses.studies.scrub.context import ScrubbedContext
 
 Value = TypeVar("Value")
@@ -98,6 +99,25 @@ class Session:
             # the context itself is kept beside the result, so that no other can get its id
             return self.kept(key, lambda: (context, call.made(model, context)))[1]
 
+    def before(self, state: State) -> State | None:
+        """Return the state before the last edit that is on; None without such an edit."""
+        active = [number for number, edit in enumerate(state.edits) if not edit.off]
+        return state.model_copy(update={"edits": state.edits[: active[-1]], "step": 0}) if active else None
+
+    def carriers(self, state: State, edges: bool) -> Carriers:
+        """Return what carries the difference that the last edit makes at the selected step.
+
+        Raises:
+            UserError: There is no edit, or it makes no difference until there.
+        """
+        before, context, model = self.before(state), self.step_context(state), self.model(state.model.name)
+        if before is None:
+            raise DataError("nothing was edited, so there is no difference to be carried.")
+        former, call = self.context(before), carriers_call(state, edges)
+        key = ("carriers", id(former), id(context), call.text)
+        carriers: Carriers = self.kept(key, lambda: (former, context, call.made(model, context, before=former)))[2]
+        return carriers
+
     def scrubbed(self, state: State) -> tuple[History, ScrubbedContext]:
         """Return the context of a state scrubbed by its claim, and before it the histories that donors came from.
 
@@ -115,7 +135,7 @@ class Session:
         among = among.window(stop=context.n_steps)
         changed = Path(claim.file).stat().st_mtime_ns  # a file that was saved since is another hypothesis
         key = ("scrubbed", id(context), call.text, calls.text, changed)
-        scrubbed = self.kept(key, lambda: (context, calls.made(model, context, among)))[1]
+        scrubbed = self.kept(key, lambda: (context, calls.made(model, context, among=among)))[1]
         return among, scrubbed
 
     def kept(self, key: Hashable, make: Callable[[], Value]) -> Value:

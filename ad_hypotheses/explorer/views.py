@@ -11,9 +11,11 @@ from ad_hypotheses.explorer.arrays import packed
 from ad_hypotheses.explorer.calls import (
     attention_call,
     attribution_call,
+    carriers_call,
     decisions_call,
     edit_call,
     learners_call,
+    lines_of_both,
     origin_call,
 )
 from ad_hypotheses.explorer.session import Session
@@ -110,6 +112,20 @@ def look_view(session: Session, state: State) -> dict[str, Any]:
     }
 
 
+def carriers_view(session: Session, state: State, edges: bool) -> dict[str, Any]:
+    """Return which parts carry the difference that the last edit makes at the selected step."""
+    carried = session.carriers(state, edges)
+    return {
+        "step": carried.step,
+        "of": carried.of,
+        "before": carried.before,
+        "after": carried.after,
+        "writers": carried.writers,
+        "edges": carried.edges,
+        "code": "\n".join([*lines_of_both(state), carriers_call(state, edges).text]),
+    }
+
+
 def learners_view(session: Session, state: State, source: bool) -> dict[str, Any]:
     """Return what learners whose algorithm is known would do at the selected step."""
     call = learners_call(state, source)
@@ -129,10 +145,9 @@ def _before(session: Session, state: State) -> dict[str, Any] | None:
 
     How far is not known where the two contexts are not of the same length.
     """
-    active = [number for number, edit in enumerate(state.edits) if not edit.off]
-    if not active:
+    former_state = session.before(state)
+    if former_state is None:
         return None
-    former_state = state.model_copy(update={"edits": state.edits[: active[-1]], "step": 0})
     call = decisions_call()
     former, decisions = session.result(former_state, call), session.result(state, call)
     comparable = len(former.log_probs) == len(decisions.log_probs)

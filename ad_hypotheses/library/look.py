@@ -7,6 +7,8 @@ from weakref import WeakKeyDictionary
 
 from ad_hypotheses.language.history import History
 from ad_hypotheses.library.model import Model, loaded
+from ad_hypotheses.studies.carriers import Carriers
+from ad_hypotheses.studies.carriers import carriers as carriers_of
 from ad_hypotheses.studies.decisions import Decisions, LearnerDecisions, ask_learners, decide
 from ad_hypotheses.studies.look import AttentionPattern, Attribution, attend, attribute
 
@@ -105,6 +107,43 @@ def learners(
         ['expert', 'random', 'ucb1', 'thompson', 'bayes-greedy']
     """
     return ask_learners(loaded(model).checkpoint_as_read, history, step, source, seed)
+
+
+def carriers(
+    model: Model | str | Path,
+    before: History,
+    history: History,
+    step: int,
+    of: str | int | None = None,
+    *,
+    edges: bool = False,
+) -> Carriers:
+    """Return what every part of a model carries of the difference between two contexts, at one step.
+
+    Each part alone is taken from the second context while the model reads the first, as :func:`patch` does.
+
+    Args:
+        model: The model, or its name.
+        before: The first context, one history.
+        history: The second, of as many steps: the first one edited, say.
+        step: Number of the step; negative counts from the end.
+        of: An action, `"right"`, whose log-probability is asked about, or the difference of two, `"right - down"`; None
+            for the action that was taken in the second.
+        edges: Whether to ask about every edge, too, and not only about writers.
+
+    Raises:
+        DataError: There is no such step or action, or the two do not differ until there.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> model = adh.load("bandit")
+        >>> history = model.histories(2)[0]
+        >>> edited = adh.edit(history, step=40, reward=1 - history.rewards[0, 40], then="nothing")
+        >>> len(adh.carriers(model, history, edited, step=41).writers)
+        13
+    """
+    model = loaded(model)
+    return carriers_of(model, model.task, model.name, before, history, step, of, edges)
 
 
 def _exact(model: Model) -> Model:

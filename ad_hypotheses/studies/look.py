@@ -132,7 +132,7 @@ def attribute(
         DataError: There is more than one history, or no such step or action.
     """
     step = chosen_step(history, step)
-    signs = _signs(int(history.actions[0, step]) if of is None else of, task)
+    signs = asked_logits(int(history.actions[0, step]) if of is None else of, task)
     logits, cache = model.run_with_cache(history.window(stop=step + 1), names_filter=_is_written)
     assert isinstance(cache, Cache)
     direction = sum(sign * model.W_U[:, action] for action, sign in signs.items())
@@ -167,7 +167,7 @@ def _wrote(cache: Cache, writer: Writer) -> Float[Tensor, " d_model"]:
     return cache["result", writer.layer][0, -1, writer.head]
 
 
-def _signs(of: str | int, task: Task) -> dict[int, float]:
+def asked_logits(of: str | int, task: Task) -> dict[int, float]:
     """Return which logits are added and subtracted. {action: 1 or -1}
 
     Raises:

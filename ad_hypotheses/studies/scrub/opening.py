@@ -47,16 +47,20 @@ def undeclared_section(study: Study) -> Markdown:
     undeclared = study.claims[0].undeclared
     if undeclared is None:
         return Markdown()
-    program = study.command.partition(" scrub ")[0] or "python cli.py"
     return render(
         "studies/scrub/undeclared.md",
         undeclared=undeclared,
         advice=_advice,
         code_lines=Markdown("\n".join(undeclared.code)),
         added=joined([code(arrow.replace(" -> ", " → ")) for arrow in undeclared.added], " and "),
-        program=program,
+        program=program_of(study),
         file=study.file,
     )
+
+
+def program_of(study: Study) -> str:
+    """Return what started the command line that made a study."""
+    return study.command.partition(" scrub ")[0] or "python cli.py"
 
 
 def undeclared_line(undeclared: UndeclaredArrows) -> str:

@@ -22,7 +22,7 @@ from ad_hypotheses.studies.adversary.page import at_stake, section
 from ad_hypotheses.studies.rivals import page as rival_page
 from ad_hypotheses.studies.scrub.graph import CLASSES, mermaid, node_class
 from ad_hypotheses.studies.scrub.made import POSITIONS
-from ad_hypotheses.studies.scrub.opening import controls_outcome, next_step, status, undeclared_section
+from ad_hypotheses.studies.scrub.opening import controls_outcome, next_step, program_of, status, undeclared_section
 from ad_hypotheses.studies.scrub.pictures import draw_pictures
 from ad_hypotheses.studies.scrub.position_pictures import MAX_DRAWN
 from ad_hypotheses.studies.scrub.record import Claim, Study, did_as_well, kept, report_name
@@ -83,6 +83,7 @@ def page(study: Study, pictures: Iterable[str], name: str = "") -> str:
         equals=equals,
         wrong_sites=[control for control in equals if control.kind == "wrong site"],
         name=name or report_name(study),
+        explore=f"{program_of(study)} explore {name or report_name(study)}.json --worst 1",
         pictures=set(pictures),
         quotation=_quotation(study),
         graph=Markdown(mermaid(claim)),

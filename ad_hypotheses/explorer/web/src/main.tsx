@@ -5,7 +5,7 @@ import { ClaimPanel } from "./ui/claim.tsx";
 import { ContextPanel } from "./ui/context.tsx";
 import { Header } from "./ui/header.tsx";
 import { StepPanel } from "./ui/step.tsx";
-import { AttentionPanel, AttributionPanel } from "./ui/why.tsx";
+import { AttentionPanel, AttributionPanel, DifferencePanel } from "./ui/why.tsx";
 
 function Page() {
   if (!state.value || !model.value || !context.value) {
@@ -29,6 +29,7 @@ function Page() {
           <StepPanel />
           <AttentionPanel />
           <AttributionPanel />
+          <DifferencePanel />
         </div>
       </main>
     </>

@@ -2,6 +2,7 @@
 import { computed, signal } from "@preact/signals";
 import { Refused, Replaced, ask, decodeContext, decodeLook, decodeScrub, get, packed, post, unpacked } from "./transport.ts";
 import type {
+  Carriers,
   ClaimFile,
   ClaimReference,
   Context,
@@ -27,6 +28,8 @@ export const learners = signal<LearnersAnswer | null>(null);
 export const claims = signal<ClaimFile[]>([]);
 export const scrub = signal<Scrub | null>(null);
 export const ran = signal<ReadonlySet<string>>(new Set()); // hypothesis files that the user let run on this page
+export const carriers = signal<Carriers | null>(null);
+export const withEdges = signal(false);
 export const withSource = signal(false);
 export const then = signal<Then>("world");
 export const hovered = signal<number | null>(null);
@@ -113,6 +116,7 @@ export async function inspect(): Promise<void> {
   });
   if (number !== asked) return;
   learners.value = null;
+  void carried(current, number);
   void scrubbed(current, number);
   pause = setTimeout(() => {
     void guarded(async () => {
@@ -120,6 +124,21 @@ export async function inspect(): Promise<void> {
       if (number === asked) learners.value = answer;
     });
   }, 250);
+}
+
+/** Whether the last edit makes a difference to what the model does at a step. */
+export function differsAt(step: number): boolean {
+  return (context.value?.before?.changed?.[step] ?? 0) > 1e-7;
+}
+
+/** Ask which parts carry the difference that the last edit makes here. */
+async function carried(current: State, number: number): Promise<void> {
+  carriers.value = null;
+  if (!differsAt(current.step)) return;
+  await guarded(async () => {
+    const answer = await ask<Carriers>("carriers", current, { edges: withEdges.value });
+    if (number === asked) carriers.value = answer;
+  });
 }
 
 /** Scrub the context by the chosen hypothesis, if the user let its file run. */

@@ -222,3 +222,14 @@ export interface ReportLine {
   headline: string;
   worst: { row: number; step: number; place: string; regime: string; action: string; model: number; scrubbed: number }[];
 }
+
+/** Which parts carry the difference that the last edit makes at the selected step. */
+export interface Carriers {
+  step: number;
+  of: string;
+  before: number;
+  after: number;
+  writers: Record<string, number>;
+  edges: Record<string, number>;
+  code: string;
+}

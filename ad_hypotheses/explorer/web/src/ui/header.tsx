@@ -77,7 +77,7 @@ export function Header() {
           a history from a file <button onClick={() => changeOrigin({})}>Take one of the model's data</button>
         </span>
       )}
-      <span class="status" aria-live="polite">
+      <span class="status" aria-live="polite" data-painted={Math.round(painted.value)}>
         {waiting.value > 0 ? (seconds.value > 1 ? `computing, ${seconds.value} s` : "computing") : note.value || (painted.value ? `drawn in ${Math.round(painted.value)} ms` : "")}
       </span>
       <Reports />

@@ -1,5 +1,5 @@
 import { csv } from "../save.ts";
-import { choose, context, look, model, selected, state } from "../store.ts";
+import { carriers, choose, context, differsAt, inspect, look, model, selected, state, withEdges } from "../store.ts";
 import type { Look } from "../types.ts";
 import { stepName } from "../words.ts";
 import { attentionOf } from "./context.tsx";
@@ -13,12 +13,11 @@ export function AttributionPanel() {
   const shown = look.value;
   if (!shown) return <Waiting name="Attribution" />;
   const { of, logit, parts, remainder } = shown.attribution;
-  const sorted = Object.entries(parts).sort(([, first], [, second]) => Math.abs(second) - Math.abs(first));
+  const sorted = bySize(parts);
   const drawn = sorted.length > LARGEST + 2 ? sorted.slice(0, LARGEST) : sorted;
   const rest = sorted.slice(drawn.length);
   const lines: [string, number][] = [...drawn];
   if (rest.length) lines.push([`the other ${rest.length}`, rest.reduce((sum, [, value]) => sum + value, 0)]);
-  const most = Math.max(1e-9, ...lines.map(([, value]) => Math.abs(value)));
   return (
     <Panel
       name="Attribution"
@@ -28,18 +27,7 @@ export function AttributionPanel() {
       tools={<Asked />}
     >
       <table class="parts">
-        <tbody>
-          {lines.map(([name, value]) => (
-            <tr>
-              <th>{name}</th>
-              <td>
-                <span class="half">{value < 0 && <Part share={value / most} />}</span>
-                <span class="half">{value >= 0 && <Part share={value / most} />}</span>
-              </td>
-              <td class="value">{signed(value)}</td>
-            </tr>
-          ))}
-        </tbody>
+        <Bars lines={lines} />
         <tfoot>
           <tr>
             <th>sum</th>
@@ -50,6 +38,85 @@ export function AttributionPanel() {
           </tr>
         </tfoot>
       </table>
+    </Panel>
+  );
+}
+
+const bySize = (parts: Record<string, number>): [string, number][] =>
+  Object.entries(parts).sort(([, first], [, second]) => Math.abs(second) - Math.abs(first));
+
+function Bars({ lines }: { lines: [string, number][] }) {
+  const most = Math.max(1e-9, ...lines.map(([, value]) => Math.abs(value)));
+  return (
+    <tbody>
+      {lines.map(([name, value]) => (
+        <tr>
+          <th>{name}</th>
+          <td>
+            <span class="half">{value < 0 && <Part share={value / most} />}</span>
+            <span class="half">{value >= 0 && <Part share={value / most} />}</span>
+          </td>
+          <td class="value">{signed(value)}</td>
+        </tr>
+      ))}
+    </tbody>
+  );
+}
+
+const MOST_CARRIERS = 10;
+
+/** Which parts carry what the last edit changes here: each alone as after it, while the model reads the context before it. */
+export function DifferencePanel() {
+  const shown = carriers.value;
+  if (!context.value!.before?.changed) return null;
+  if (!shown) {
+    return (
+      <section class="panel" id="difference">
+        <header>
+          <h2>Difference</h2>
+        </header>
+        <p class="small">
+          {differsAt(selected.value)
+            ? "asking what carries the difference"
+            : "The last edit changes nothing of what the model does at this step; choose one where the line shows a change."}
+        </p>
+      </section>
+    );
+  }
+  const writers = bySize(shown.writers);
+  const edges = bySize(shown.edges);
+  return (
+    <Panel
+      name="Difference"
+      help="What the last edit changes at the selected step, and which parts carry it: each alone writes as after the edit, while the model reads the context before it. They need not sum to the whole, as parts read each other."
+      code={shown.code}
+      data={() => csv(["part", "change"], [...writers, ...edges])}
+      tools={
+        !withEdges.value && (
+          <button
+            title="Patch every edge, too, exactly; takes a second or more"
+            onClick={() => {
+              withEdges.value = true;
+              void inspect();
+            }}
+          >
+            Every edge too
+          </button>
+        )
+      }
+    >
+      <p class="where">
+        log-probability of {shown.of}: {shown.before.toFixed(3)} before the last edit, <b>{shown.after.toFixed(3)}</b> now
+      </p>
+      <table class="parts">
+        <Bars lines={writers.slice(0, MOST_CARRIERS)} />
+      </table>
+      {edges.length > 0 && (
+        <table class="parts wide">
+          <caption class="small">the strongest of {edges.length} edges</caption>
+          <Bars lines={edges.slice(0, MOST_CARRIERS)} />
+        </table>
+      )}
     </Panel>
   );
 }
