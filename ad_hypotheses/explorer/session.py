@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 import ad_hypotheses as adh
@@ -18,10 +18,12 @@ from ad_hypotheses.explorer.calls import Call, among_call, carriers_call, claim_
 from ad_hypotheses.explorer.state import FromTokens, State
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.load import listing
+from ad_hypotheses.language.user_code import described
 from ad_hypotheses.library.model import Model
 from ad_hypotheses.storage.places import program
 from ad_hypotheses.studies.carriers import Carriers
 from ad_hypotheses.studies.scrub.context import ScrubbedContext
+from ad_hypotheses.tasks.edits.possible import impossible_steps
 
 Value = TypeVar("Value")
 MOST_KEPT = 400  # contexts and results; an edit of a context of 500 steps takes some 20 kB
@@ -193,12 +195,28 @@ def _fitting(history: History, model: Model) -> History:
             f"this history has {history.n_steps} steps, but {model.name} reads at most {longest}. "
             f"Cut it: history.window(stop={longest})."
         )
-    shapes = {
-        "actions": history.actions.shape,
-        "rewards": history.rewards.shape,
-        "episode": history.episode.shape,
-        "observations": history.observations.shape[:2],
-    }
-    if set(shapes.values()) != {history.shape}:
-        raise DataError(f"the arrays of this history do not fit each other: {json.dumps(shapes)}.")
+    _require_facts(history, model)
     return history
+
+
+def _require_facts(history: History, model: Model) -> None:
+    """Refuse facts that are not those of a task of the model's family; none at all are all right.
+
+    Raises:
+        DataError: They are not.
+    """
+    task, problem = model.task, ""
+    if not history.task:
+        return
+    for name, fact in task.sample_tasks(np.random.default_rng(0), 1).items():
+        shape = np.shape(history.task.get(name, ()))
+        if shape != np.shape(fact):
+            problem = f"{name} is of shape {shape[1:]}, and theirs of {np.shape(fact)[1:]}" if shape else f"no {name}"
+    try:
+        if not problem:
+            task.optimal_return(history.task)
+            impossible_steps(task, history)
+    except Exception as error:  # whatever a world does where a fact is out of its range
+        problem = described(error)
+    if problem:
+        raise DataError(f"the facts of this history are not those of a task of {task.name}: {problem}.")

@@ -139,18 +139,29 @@ class History:
 
         Raises:
             KeyError: Something is missing.
-            ValueError: Something is not an array of numbers.
+            ValueError: Something is not an array of numbers, or arrays do not fit each other.
+            OverflowError: A number is too large.
         """
         whole = {name: np.array(content[name], dtype=np.int64) for name in ("actions", "episode")}
-        seen = np.array(content["observations"], dtype=np.int64).reshape(*whole["actions"].shape, -1)
+        whole["rewards"] = np.array(content["rewards"], dtype=np.float32)
+        shape, channels = whole["actions"].shape, tuple(content["channels"])
+        seen = np.array(content["observations"], dtype=np.int64).reshape(*shape, len(channels))
+        facts = {name: np.array(fact) for name, fact in content["task"].items()}
+        learner = None if content["learner"] is None else np.array(content["learner"])
+        for name, array in whole.items():
+            if len(shape) != 2 or array.shape != shape:
+                raise ValueError(f"{name} is of shape {array.shape}, and actions of {shape}")
+        rows = facts if learner is None else {**facts, "learner": learner}
+        for name, array in rows.items():
+            if array.shape[:1] != shape[:1] or array.dtype.kind not in "biuf":
+                raise ValueError(f"{name} is not one number, or array of numbers, for each history")
         return cls(
             **whole,
             observations=seen,
-            rewards=np.array(content["rewards"], dtype=np.float32),
-            channels=tuple(content["channels"]),
+            channels=channels,
             n_actions=int(content["n_actions"]),
-            task={name: np.array(fact) for name, fact in content["task"].items()},
-            learner=None if content["learner"] is None else np.array(content["learner"]),
+            task=facts,
+            learner=learner,
         )
 
     def to_json(self) -> str:
@@ -166,7 +177,7 @@ class History:
         """
         try:
             return cls.of_plain(json.loads(text))
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(f"`text` does not hold what a History holds: {error!r}.") from error
 
     def to_frame(self) -> Any:

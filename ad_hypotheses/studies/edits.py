@@ -98,7 +98,7 @@ class Pair(Result):
             first_step, rows = (np.array(content[name], dtype=np.int64) for name in ("first_step", "rows"))
             towards = {name: np.array(actions, dtype=bool) for name, actions in content["towards"].items()}
             return cls(reference, donor, first_step, rows, content["words"], content["name"], towards)
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"`text` does not hold what a {cls.__name__} holds: {error!r}.") from error
 
 
