@@ -213,3 +213,15 @@ def test_contexts_without_a_difference_have_no_carriers(model, histories):
     ):
         with pytest.raises(DataError, match=message):
             adh.carriers(model, *arguments)
+
+
+def test_of_a_network_that_is_known_the_circuit_carries_the_difference(model, histories):
+    """A reward reaches the decision through the head that fetches the goal and the last MLP alone."""
+    edited = adh.edit(histories[0], step=22, reward=1 - histories[0].rewards[0, 22], then="nothing")
+    changed = np.array(adh.decisions(model, edited).divergence(adh.decisions(model, histories[0])))
+    step = int(changed.argmax())
+    carried = adh.carriers(model, histories[0], edited, step=step)
+    shares = carried.to_frame().set_index("part")["share"]
+    on_the_way = {'embed("reward")', "head(0, 0)", "mlp(1)"}
+    assert set(shares[shares.abs() > 1e-4].index) == on_the_way
+    assert np.allclose(shares[list(on_the_way)], 1, atol=1e-3)

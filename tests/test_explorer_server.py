@@ -21,10 +21,11 @@ from ad_hypotheses.explorer.state import MOST_EDITS, ModelReference, State, read
 pytest.importorskip("fastapi", reason="needs the extra app")
 from starlette.testclient import TestClient
 
-from ad_hypotheses.explorer.guard import COOKIE, MOST_BYTES
+from ad_hypotheses.explorer.guard import MOST_BYTES, cookie_name
 from ad_hypotheses.explorer.server import make_app
 
 TOKEN, BASE = "the-token", "http://127.0.0.1:8765"
+COOKIE = cookie_name(TOKEN)
 NAME = "known-retrieval"
 
 
@@ -257,6 +258,11 @@ def test_the_link_gives_the_cookie_and_nothing_else_does(app):
     start = client.get("/api/start").json()
     assert start["state"]["model"]["name"] == NAME
     assert {NAME, "dark-room-grid/l1-g4-s0"} <= set(start["models"])
+
+
+def test_two_servers_of_one_machine_do_not_share_a_cookie():
+    assert cookie_name("first") != cookie_name("second")
+    assert "first" not in cookie_name("first")
 
 
 @pytest.mark.parametrize("path", ["/../pyproject.toml", "/%2e%2e/server.py", "/..%2fserver.py", "/server.py", "/api/x"])

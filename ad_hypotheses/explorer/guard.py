@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -18,7 +19,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_BYTES = 1_000_000  # of a request
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-COOKIE = "ad-hypotheses-explorer"
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -28,6 +28,11 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+
+
+def cookie_name(token: str) -> str:
+    """Return the name of the cookie of a server: browsers do not tell servers of one machine apart by their ports."""
+    return f"ad-hypotheses-explorer-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
 
 
 class Guard:
@@ -45,6 +50,7 @@ class Guard:
 
     def __init__(self, app: App, token: str, hosts: tuple[str, ...] = LOOPBACK) -> None:
         self.app, self.token, self.hosts = app, token, hosts
+        self.cookie = cookie_name(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse."""
@@ -76,7 +82,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 added = dict(HEADERS)
                 if given_in_link:
-                    added["set-cookie"] = f"{COOKIE}={self.token}; Path=/; HttpOnly; SameSite=Strict"
+                    added["set-cookie"] = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
                 message["headers"] = [*message["headers"], *((n.encode(), v.encode()) for n, v in added.items())]
             await send(message)
 
@@ -93,7 +99,9 @@ class Guard:
             "application/json"
         ):
             return 415, "requests are JSON."
-        if not self._matches(_cookie(headers)) and not (scope["path"] == "/" and self._matches(_token_in_link(scope))):
+        if not self._matches(_cookie(headers, self.cookie)) and not (
+            scope["path"] == "/" and self._matches(_token_in_link(scope))
+        ):
             return 403, f"open the link that `{program()} explore` printed: it holds the token of this server."
         return None
 
@@ -108,12 +116,12 @@ def _host(url: str) -> str:
         return ""
 
 
-def _cookie(headers: MutableMapping[str, str]) -> str:
+def _cookie(headers: MutableMapping[str, str], name: str) -> str:
     try:
         cookies = SimpleCookie(headers.get("cookie", ""))
     except CookieError:
         return ""
-    return cookies[COOKIE].value if COOKIE in cookies else ""
+    return cookies[name].value if name in cookies else ""
 
 
 def _token_in_link(scope: Scope) -> str:

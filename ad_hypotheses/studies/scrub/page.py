@@ -83,7 +83,7 @@ def page(study: Study, pictures: Iterable[str], name: str = "") -> str:
         equals=equals,
         wrong_sites=[control for control in equals if control.kind == "wrong site"],
         name=name or report_name(study),
-        explore=f"{program_of(study)} explore {name or report_name(study)}.json --worst 1",
+        explore=f"{program_of(study)} explore {name or report_name(study)}.json",
         pictures=set(pictures),
         quotation=_quotation(study),
         graph=Markdown(mermaid(claim)),
