@@ -168,7 +168,7 @@ def claim(workplace, monkeypatch):
     def live(self, facts, rng):
         raise AssertionError("histories were made")
 
-    monkeypatch.setattr("ad_hypotheses.distill.config.Config.live", live)
+    monkeypatch.setattr("ad_hypotheses.distill.config.Experiment.live", live)
     path = workplace / "hypotheses" / "claim.py"
     path.write_text(CLAIM)
     return path
