@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -297,6 +298,14 @@ def test_a_bandit_is_judged_by_its_regret(cli, workplace):
 
 
 # new and check
+
+
+def test_check_says_where_hardly_anything_could_be_swapped(cli):
+    ran = cli("check", ROOT / "hypotheses" / "best_mean.py", "--models", ROOT / "models")
+    said = " ".join(ran.out.split())
+    assert ran.code == 0
+    assert re.search(r"9\d% of the values of record\(\) are alone among 64 histories: hardly anything could be", said)
+    assert "of best()" not in said
 
 
 def test_new_then_check(cli, workplace):

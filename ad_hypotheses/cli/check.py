@@ -17,6 +17,8 @@ from ad_hypotheses.report.screen import out, print_json, say
 if TYPE_CHECKING:
     from ad_hypotheses.studies.check.record import CheckedClaim, CheckedNode
 
+HARDLY = 0.9  # share of values that no other history has, from which on hardly anything is tested
+
 
 def check(
     file: HypothesisFile,
@@ -88,6 +90,10 @@ def _show(claim: CheckedClaim, rows: int) -> None:
         elif node.alone == 1:
             alone = f"each of {rows} histories is alone in its class of {node.name}()"
             say(console, f"warning: {alone}: nothing could be swapped there", "yellow")
+        elif node.alone is not None and node.alone > HARDLY:
+            alone = f"{node.alone:.0%} of the values of {node.name}() are alone among {rows} histories"
+            advice = "return something coarser, or let donors be made, @node(at=..., symmetry=...)"
+            say(console, f"warning: {alone}: hardly anything could be swapped there; {advice}", "yellow")
     for warning in claim.warnings:
         say(console, f"warning: {warning}", "yellow")
     if claim.undeclared and claim.control_of is None:  # a control lacks what its claim lacks
