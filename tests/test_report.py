@@ -19,7 +19,7 @@ from ad_hypotheses.evidence.plain_data import Curve, build, plain
 from ad_hypotheses.report.draw import _apart, learning_curves
 from ad_hypotheses.report.words import code, figure, interval, options_of, percent, prose
 from ad_hypotheses.storage.files import write_files
-from ad_hypotheses.studies.scrub import page as page_module
+from ad_hypotheses.studies.scrub import pictures
 from ad_hypotheses.studies.scrub.graph import MAX_EDGES, mermaid
 from ad_hypotheses.studies.scrub.page import draw_pictures, page, write_report
 from ad_hypotheses.studies.scrub.pictures import fidelity, losses
@@ -57,9 +57,8 @@ def written(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def sketched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures that take no time to draw, for tests that are about files."""
-    for module, name in ((page_module.plots, "fidelity"), (page_module.plots, "losses"),
-                         (page_module.places, "positions"), (page_module.draw, "learning_curves")):  # fmt: skip
-        monkeypatch.setattr(module, name, lambda *_, **__: PNG)
+    for name in ("fidelity", "losses", "positions", "learning_curves"):
+        monkeypatch.setattr(pictures, name, lambda *_, **__: PNG)
 
 
 def with_main(study: Study, **fields: object) -> Study:
@@ -332,7 +331,7 @@ def test_a_failure_while_drawing_leaves_the_old_report(
     def fail(*_: object, **__: object) -> bytes:
         raise RuntimeError("no font")
 
-    monkeypatch.setattr(page_module.draw, "learning_curves", fail)
+    monkeypatch.setattr(pictures, "learning_curves", fail)
     with pytest.raises(RuntimeError, match="no font"):
         write_report(with_main(study, verdict="supported"), written)
     assert snapshot(written) == before
