@@ -194,7 +194,7 @@ class _Work:
             f"{self.choice.name}: {counted(left, 'part')}, each with up to {counted(subject.rows, 'context')} a cell"
         )
         words += f" and {counted(len(self.everybody.rungs), 'rung')}"
-        if lived:
+        if lived >= 1e6:
             words += (
                 f"; learners of the source take up to {lived / 1e6:,.0f} million steps, a few hundred thousand a second"
             )
