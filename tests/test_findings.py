@@ -203,7 +203,7 @@ def test_every_record_of_scrubbing_has_a_row_in_the_table_of_claims(plan: Plan):
 
 def test_references_are_replaced_and_spelt(plan: Plan):
     figures = Figures(records(plan))
-    text = "At {{ dose.room.R1 }}, {{dose.room.R1|interval}}, {{ dose.room.R1 | percent }} of {{ plan.models }}."
+    text = "At {{ dose.room.R1 }}, {{dose.room.R1|interval}}, {{ dose.room.R1 | whole }} of {{ plan.models }}."
     assert fill(text, "f.md", figures, {}) == "At 0.60, 0.60 [0.58, 0.62], 60 % of 3."
     table = fill("{{ table.pilots }}", "f.md", figures, table_blocks(figures))
     assert "| one reward | 0.60 | 0.60 [0.58, 0.62] | yes |" in table
@@ -214,7 +214,11 @@ def test_references_are_replaced_and_spelt(plan: Plan):
     ("text", "message"),
     [
         ("a\n{{ dose.room.R7 }}", r"f\.md, line 2: no record holds `dose\.room\.R7`\. Did you mean"),
-        ("{{ dose.room.R1 | persent }}", r"f\.md, line 1: there is no format 'persent'\. Did you mean 'percent'"),
+        (
+            "{{ dose.room.R1 | persent-one }}",
+            r"f\.md, line 1: there is no format 'persent-one'\. Did you mean 'percent-one'",
+        ),
+        ("{{ dose.room.reported | whole }}", r"f\.md, line 1: 'yes' is a word, not a number"),
         ("{{ dose.room.R1", "f.md, line 1: a reference is not closed"),
         ("a\n\nIt is 0.6.", r"f\.md, line 3 types the figure '0\.6'"),
         ("In 60 % of cases", "types the figure '60 %'"),

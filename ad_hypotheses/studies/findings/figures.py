@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,6 +23,7 @@ from ad_hypotheses.studies.behave.record import (
     TestRecord,
     read_behaviour,
 )
+from ad_hypotheses.studies.findings.calibrated import of_calibration, of_trained
 from ad_hypotheses.studies.findings.plan import Plan
 
 Figure = Number | float | int | str
@@ -40,12 +41,14 @@ class Records:
         asked: Records of behaviour by the name of the model, in the order of the plan.
         studies: Records of scrubbing, as JSON holds them. {name of the file: content}
         cards: Records of trained models, as JSON holds them. {model: content}
+        calibration: The record of the calibration, as JSON holds it; empty where there is none.
     """
 
     plan: Plan
     asked: Mapping[str, Behaviour]
     studies: Mapping[str, Mapping[str, Any]]
     cards: Mapping[str, Mapping[str, Any]]
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     def subject(self, name: str) -> ModelBehaviour | None:
         """Return what was found of a model, None where it has not been asked."""
@@ -75,7 +78,8 @@ def read_records(plan: Plan, folder: Path, studies: Path, models: Path) -> Recor
     scrubbed = {path.stem: _content(path) for path in sorted(studies.glob("*.json"))}
     paths = sorted([*models.glob("*/record.json"), *models.glob("*/*/record.json")])
     cards = {path.parent.relative_to(models).as_posix(): _content(path) for path in paths}
-    return Records(plan, order, {name: study for name, study in scrubbed.items() if "curves" in study}, cards)
+    studies_of = {name: study for name, study in scrubbed.items() if "curves" in study}
+    return Records(plan, order, studies_of, cards, scrubbed.get("calibration", {}))
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -109,7 +113,13 @@ def slug(text: str) -> str:
 
 
 def number_of(figure: Figure) -> Number:
-    """Return a figure as a number with an interval, if it has one."""
+    """Return a figure as a number with an interval, if it has one.
+
+    Raises:
+        DataError: It is a word.
+    """
+    if isinstance(figure, str):
+        raise DataError(f"{figure!r:.40} is a word, not a number.")
     return figure if isinstance(figure, Number) else Number(float(figure))
 
 
@@ -127,6 +137,9 @@ def _all_figures(records: Records) -> Iterator[tuple[str, Figure]]:
     for name, study in records.studies.items():
         yield from _of_study(name, study)
     yield from _of_cards(records.cards)
+    yield from of_trained(records.cards)
+    if records.calibration:
+        yield from of_calibration(records.calibration)
 
 
 def _of_cards(cards: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Figure]]:

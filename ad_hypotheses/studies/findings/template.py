@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from ad_hypotheses.errors import DataError, UserError, did_you_mean
 from ad_hypotheses.evidence.plain_data import Number
-from ad_hypotheses.report.words import Markdown, count, figure, interval, percent, share
+from ad_hypotheses.report.words import Markdown, count, figure, interval
 from ad_hypotheses.studies.findings.figures import Figure, Figures, number_of
 
 REFERENCE = re.compile(r"\{\{\s*([^{}|]+?)\s*(?:\|\s*([^{}|]+?)\s*)?\}\}")
@@ -22,31 +22,28 @@ NO_PROSE = re.compile(r"`[^`]*`|\]\([^)]*\)|<!--.*?-->")  # code, addresses and 
 Block = Callable[[], Markdown]
 
 
-def _text(value: Figure) -> Markdown:
-    return Markdown(str(value))
-
-
 def _figure(value: Figure) -> Markdown:
     if isinstance(value, Number | float):
         return figure(number_of(value).value)
     return Markdown(f"{value:,}") if isinstance(value, int) else Markdown(value)
 
 
+def _written(digits: int, scale: float = 1, unit: str = "", kind: str = "f") -> Callable[[Figure], Markdown]:
+    """Return a format with so many digits; no number is written as minus zero."""
+    return lambda value: Markdown(f"{scale * number_of(value).value:z.{digits}{kind}}{unit}")
+
+
 FORMATS: Mapping[str, Callable[[Figure], Markdown]] = {
     "figure": _figure,
-    "three": lambda value: figure(number_of(value).value, 3),  # type: ignore[arg-type]
-    "one": lambda value: figure(number_of(value).value, 1),  # type: ignore[arg-type]
-    "interval": lambda value: interval(number_of(value)),  # type: ignore[arg-type]
-    "percent": lambda value: _spaced(percent(number_of(value).value)),  # type: ignore[arg-type]
-    "whole": lambda value: Markdown(f"{number_of(value).value:.0%}".replace("%", " %")),  # type: ignore[arg-type]
-    "share": lambda value: share(number_of(value)),  # type: ignore[arg-type]
-    "count": lambda value: count(round(number_of(value).value)),  # type: ignore[arg-type]
-    "text": _text,
+    "one": _written(1),
+    "three": _written(3),
+    "power": _written(1, kind="e"),
+    "interval": lambda value: interval(number_of(value)),
+    "whole": _written(0, 100, " %"),
+    "percent-one": _written(1, 100, " %"),
+    "percent-two": _written(2, 100, " %"),
+    "count": lambda value: count(round(number_of(value).value)),
 }
-
-
-def _spaced(text: Markdown) -> Markdown:
-    return Markdown(text.replace("%", " %"))
 
 
 def fill(text: str, place: str, figures: Figures, blocks: Mapping[str, Block]) -> str:
