@@ -88,7 +88,7 @@ def test_a_dose_is_so_many_paid_visits_and_nothing_else(gate: Subject):
 
 
 @pytest.mark.parametrize("name", ["known-gate", "key-to-door", pytest.param("dark-room-hard", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("test", ["dose", "failure", "which"])
+@pytest.mark.parametrize("test", ["dose", "failure", "which", "paid"])
 def test_the_world_answers_as_a_built_life_says(name: str, test: str):
     subject = subject_of(name, 3)
     for condition in TESTS[test].conditions(subject):
@@ -119,6 +119,15 @@ def test_failures_come_after_the_pay_and_two_cells_are_told_apart(gate: Subject)
     assert all((chance < 0.5).all() for chance in towards)
     paid = [condition.contexts[0].history.rewards.sum(axis=1)[0] for condition in rooms.which(gate)]
     assert paid == [2, 3, 2, 3, 2]
+
+
+@pytest.mark.parametrize("name", ["known-gate", "known-win-stay"])
+def test_what_is_paid_differs_and_what_is_done_does_not(name: str):
+    first, second = (condition.contexts[0].history for condition in TESTS["paid"].conditions(subject_of(name)))
+    assert (first.actions == second.actions).all()
+    assert (first.observations == second.observations).all()
+    assert (first.rewards != second.rewards).any()
+    assert (first.rewards.sum(axis=1) == second.rewards.sum(axis=1)).all()
 
 
 def test_pulls_are_put_together_as_they_are_called(win_stay: Subject):

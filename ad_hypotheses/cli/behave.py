@@ -95,9 +95,9 @@ def behave(
     if quick:
         contexts, seeds = contexts or FEW_CONTEXTS, seeds or FEW_SEEDS
     if study_file is not None:
-        typed = {"contexts": contexts, "seeds": seeds, "tests": test, "leave_out": without, "rungs": rung,
-                 "data": data if data != DATA else None, "seed": seed}  # fmt: skip
-        changed = {name: value for name, value in typed.items() if value}
+        typed = {"contexts": contexts, "seeds": seeds, "tests": test or None, "leave_out": without or None,
+                 "rungs": rung or None, "data": None if data == DATA else data, "seed": seed or None}  # fmt: skip
+        changed = {name: value for name, value in typed.items() if value is not None}
         _ask_the_plan(context, study_file, model or [], models, changed, device, threads, reports, as_json)
         return
     if not model:

@@ -59,6 +59,15 @@ def which(subject: Subject) -> list[Condition]:
     ]
 
 
+def paid(subject: Subject) -> list[Condition]:
+    """Return the same pulls twice, of two arms equally often, one of which paid: the first, or the second."""
+    lose = 0.0 if min(subject.task.rewards) >= 0 else -1.0
+    return [
+        _condition(subject, "paid", f"the {name} pays", number, [first] * BOTH, [second] * BOTH)
+        for number, (name, first, second) in enumerate((("first", 1.0, lose), ("second", lose, 1.0)))
+    ]
+
+
 def value(subject: Subject) -> list[Condition]:
     """Return pulls of which two arms paid equally often, but not equally well."""
     pairs = ((1.0, SMALL), (1.0, 1.0), (SMALL, 1.0), (-1.0, SMALL))

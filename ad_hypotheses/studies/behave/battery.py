@@ -116,6 +116,11 @@ BATTERY: tuple[BehaviourTest, ...] = (
         _first_less_last, ("gate", "counting"), 0.1, _built_lacks, _built(rooms.which, arms.which),
     ),
     BehaviourTest(
+        "paid", "Two places are gone to equally often, and one of them pays: does the pay pull, or going there?",
+        f"{TOWARDS}, the place being the first of the two", "the first pays less the second pays", _first_less_last,
+        ("gate", "counting"), 0.1, _built_lacks, _built(rooms.paid, arms.paid),
+    ),
+    BehaviourTest(
         "moved", "From the middle of a life on something else pays: is it found, and is the old place left?",
         "what is earned, as a share of what the new place can pay", "at the end of the life", _last, ("source",), 0.1,
         living.lacks_move, living=living.moved, axis="since the change", beyond_novice=True,

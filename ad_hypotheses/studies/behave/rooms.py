@@ -52,7 +52,7 @@ class BuiltRooms:
         """Put a life together and end it where an episode begins.
 
         Episodes that are not shown take place where the cell that was paid last pays, from the first time on that it is
-        shown to; before, and after a visit that was not paid, nothing does.
+        shown to; before, and after a visit to that cell that was not paid, nothing does.
         """
         episodes: list[History] = []
         spans: list[Span] = []
@@ -67,7 +67,7 @@ class BuiltRooms:
                 episode = replace(episode, rewards=rewards)
             episodes.append(episode)
             counts[cell] += 1
-            world = cell if pays else now if not cell else ""
+            world = cell if pays else "" if cell and cell == now else now
             if world != now or not spans:
                 spans.append(self._span(number, world or ""))
                 now = world
@@ -233,6 +233,18 @@ def which(subject: Subject) -> list[Condition]:
                    + [("second", True)] * second)
         for number, (first, second) in enumerate(pairs)
     ]  # fmt: skip
+
+
+def paid(subject: Subject) -> list[Condition]:
+    """Return the same life twice, which goes to two cells in turn, one of which pays: the first, or the second."""
+    built, n_episodes = _built(subject, "paid")
+    often = min(BOTH, n_episodes // 2)
+    conditions = []
+    for number, cell in enumerate(("first", "second")):
+        turns = [("first", cell == "first"), ("second", cell == "second")] * often
+        visits = [("", False)] * (n_episodes - len(turns)) + turns
+        conditions.append(_condition(built, f"the {cell} pays", number, visits))
+    return conditions
 
 
 def _built(subject: Subject, test: str) -> tuple[BuiltRooms, int]:
