@@ -42,6 +42,7 @@ class Records:
         studies: Records of scrubbing, as JSON holds them. {name of the file: content}
         cards: Records of trained models, as JSON holds them. {model: content}
         calibration: The record of the calibration, as JSON holds it; empty where there is none.
+        tried: Exploratory records of behaviour, by the name of the model.
     """
 
     plan: Plan
@@ -49,6 +50,7 @@ class Records:
     studies: Mapping[str, Mapping[str, Any]]
     cards: Mapping[str, Mapping[str, Any]]
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    tried: Mapping[str, Behaviour] = field(default_factory=dict)
 
     def subject(self, name: str) -> ModelBehaviour | None:
         """Return what was found of a model, None where it has not been asked."""
@@ -68,18 +70,18 @@ def read_records(plan: Plan, folder: Path, studies: Path, models: Path) -> Recor
         DataError: A record is damaged, or was made for another plan.
     """
     asked: dict[str, Behaviour] = {}
+    tried: dict[str, Behaviour] = {}
     for path in sorted(folder.glob("behave-*.json")):
         record = read_behaviour(path)
         if record.study != plan.sha256 and not record.exploratory:
             raise DataError(f"{path} was made for another plan. Run its command again: {record.command}")
-        if not record.exploratory:
-            asked[record.subjects[0].name] = record
+        (tried if record.exploratory else asked)[record.subjects[0].name] = record
     order = {name: asked[name] for name in plan.models if name in asked}
     scrubbed = {path.stem: _content(path) for path in sorted(studies.glob("*.json"))}
     paths = sorted([*models.glob("*/record.json"), *models.glob("*/*/record.json")])
     cards = {path.parent.relative_to(models).as_posix(): _content(path) for path in paths}
     studies_of = {name: study for name, study in scrubbed.items() if "curves" in study}
-    return Records(plan, order, studies_of, cards, scrubbed.get("calibration", {}))
+    return Records(plan, order, studies_of, cards, scrubbed.get("calibration", {}), tried)
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -133,6 +135,9 @@ def _all_figures(records: Records) -> Iterator[tuple[str, Figure]]:
     yield from _of_known(records)
     for name, behaviour in records.asked.items():
         yield from _of_model(name, behaviour.subjects[0])
+    for name, behaviour in records.tried.items():
+        tests = behaviour.subjects[0].tests
+        yield from ((f"tried.{place}", figure) for test in tests for place, figure in _of_test(name, test))
     yield from _of_tasks(records)
     for name, study in records.studies.items():
         yield from _of_study(name, study)

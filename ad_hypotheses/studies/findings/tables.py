@@ -7,7 +7,7 @@ from typing import Any
 
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.report.words import NONE, Markdown, code, figure, interval, table
-from ad_hypotheses.studies.behave.record import MODEL, MixtureRecord, ModelBehaviour
+from ad_hypotheses.studies.behave.record import MODEL, MixtureRecord, ModelBehaviour, TestRecord
 from ad_hypotheses.studies.findings.figures import Figure, Figures, leading_of, number_of
 from ad_hypotheses.studies.findings.judging import (
     NOT_ASKED,
@@ -82,12 +82,16 @@ def tests(figures: Figures, model: str) -> Markdown:
     rows = []
     withheld = withheld_of(figures, model)
     for test in subject.tests if subject else ():
-        others = [f"{who} {figure(test.effects[who].value)}" for who in OTHERS if who in test.effects]
         rows.append([
-            test.name, test.effect, interval(test.effects[MODEL]), Markdown(", ".join(others)), nearest(test),
+            test.name, test.effect, interval(test.effects[MODEL]), others(test), nearest(test),
             "no" if test.name in withheld else "yes",
         ])  # fmt: skip
     return table(["test", "figure", "model", "others", "nearest over all cells", "reported"], rows)
+
+
+def others(test: TestRecord) -> Markdown:
+    """Return the figures of some rungs in a test."""
+    return Markdown(", ".join(f"{who} {figure(test.effects[who].value)}" for who in OTHERS if who in test.effects))
 
 
 def answers(figures: Figures) -> Markdown:
