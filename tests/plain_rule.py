@@ -131,12 +131,18 @@ def asked(cell: Cell) -> list[Estimate]:
 
 def statuses(claim: Tested) -> tuple[str, ...]:
     """What is said of every regime of every data set."""
-    features_add = any(cell.evidence.beyond_structure.estimable for cell in claim.cells if counts(cell))
-    return tuple(status(cell, claim.accept, features_add) for cell in claim.cells)
+    counting = [cell for cell in claim.cells if counts(cell)]
+
+    def features_add(regime: str | None) -> bool:
+        cells = [cell for cell in counting if regime in (None, cell.regime)]
+        return any(cell.evidence.beyond_structure.estimable for cell in cells)
+
+    whole = features_add(None) and all(status(cell, claim.accept) == "supported" for cell in counting)
+    return tuple(status(cell, claim.accept, whole or features_add(cell.regime)) for cell in claim.cells)
 
 
 def status(cell: Cell, accept: float, features_add: bool = True) -> str:
-    """What is said of one regime of one data set; `features_add`: whether in any a constant one does worse."""
+    """What is said of one regime of one data set; `features_add`: whether in it a constant does worse."""
     if not counts(cell):
         return "does not count"
     sides = [side(ratio, accept) for ratio in asked(cell)]

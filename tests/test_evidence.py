@@ -502,6 +502,11 @@ def test_constant_features_that_do_as_well_everywhere_leave_nothing_to_support()
     assert judged.reason.startswith("beyond structure is not estimable")
     assert judged.statuses == ("untested", "untested")
     assert judged.sentence == "on source claim hardly tests stay (0.97) and explore (0.97)"
+    # in a regime of its own likewise, unless the claim is supported as a whole
+    cells = cell(beyond_structure=unknown), cell(regime="explore")
+    assert judge([claim(*cells)])[0].statuses == ("supported", "supported")
+    refuted = cell(regime="navigate", fidelity=around(0.5))
+    assert judge([claim(*cells, refuted)])[0].statuses == ("untested", "supported", "refuted")
     assert verdict_of(cell(beyond_structure=unknown, fidelity=around(0.5))) == "refuted"
 
 

@@ -38,6 +38,13 @@ def test_the_same_claim_about_another_network_deserves_something_else():
     assert claims["elsewhere"].hypothesis.model == "known-leader-elsewhere"
 
 
+def test_last_nodes_of_calibrated_claims_hold_nothing_of_the_model():
+    """So that their structure keeps no feature: see `BoundGraph.without_features`."""
+    claims = [claim for known in KNOWN.values() for claim in claims_of(known, CLAIMS)]
+    assert len(claims) > 100
+    assert {str(claim.hypothesis.root.site) for claim in claims} == {"logits"}
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [

@@ -246,7 +246,7 @@ def random_claim(rng: np.random.Generator) -> JudgedClaim:
         ratios = {name: ratio(mostly(ABOVE, ACROSS, BELOW, None)) for name in RATIOS}
         if rng.random() < 0.2:
             ratios["fidelity_independent"] = None
-        if not features_add:
+        if not features_add or (regime == "stay" and rng.random() < 0.2):
             ratios["beyond_structure"] = ratio(None)
         learners, stake = mostly(100, 29, 30), ratio(mostly(0.5, 0.025))
         power = mostly(0.9, 0.6, 0.4) if made else None

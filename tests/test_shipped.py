@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from ad_hypotheses.distill.checkpoint import load, names
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.known.card import known_card
 from ad_hypotheses.known.catalogue import KNOWN
+from ad_hypotheses.known.claims import claims_in
 from ad_hypotheses.language.check import bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.load import load as load_hypotheses
@@ -21,6 +23,7 @@ from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.studies.evaluate.curves import spread
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
+from ad_hypotheses.studies.scrub.kept import Kept
 from ad_hypotheses.studies.scrub.page import write_report
 from ad_hypotheses.studies.scrub.study import scrub
 from ad_hypotheses.studies.train.card import card
@@ -130,3 +133,48 @@ def test_the_example_of_the_table_beside_a_report_runs(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     exec(code)
     assert {"explore", "navigate", "stay", "source"} <= set(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Loads a script of `benchmarks` by its name."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module
+
+
+def test_the_page_of_false_claims_says_which_passed(script):
+    false_claims = script("false_claims")
+    cell = {"data": "source", "regime": "stay", "fidelity": 0.97, "tested": 0.8, "swapped": 0.7, "status": "supported"}
+    claims = [
+        {"name": name, "kind": "omen", "says": "It does.", "why": "it does not", "shown": "it went elsewhere",
+         "verdict": verdict, "reason": "so it was", "fidelity": [0.5, 0.4, 0.6], "regimes": [cell]}
+        for name, verdict in (("first", "refuted"), ("second", "supported in stay"))
+    ]  # fmt: skip
+    text = false_claims.page({"rows": 8, "pool": 9, "command": "python it.py", "claims": claims})
+    assert "**1 of 2 are supported, in whole or in a regime: `second`.**" in text
+    assert "| `first` | It does. | omen | it does not; it went elsewhere | refuted |" in text
+    assert "| source | stay |" in text
+    assert "| `second` | 0.97, 80% tested: supported |" in text
+    assert "8 references and 9 donors of each data set. Made by `python it.py`." in text
+
+
+def test_false_claims_fit_their_model(script):
+    false_claims = script("false_claims")
+    model, history, regimes = model_and_histories(false_claims.MODEL)
+    for claim in claims_in(false_claims.FILE, false_claims.MODEL):
+        bound = bind(claim.hypothesis, model.anatomy, history, regimes)
+        assert bound.root_reads_the_past == (claim.kind in ("fold", "idle"))
+        assert claim.verdict != "supported"
+
+
+@pytest.mark.slow
+def test_false_claims_are_not_supported_on_histories_of_the_source(script):
+    """Each is judged alone, which is when it is supported most easily; in *stay* some may be, where they are right."""
+    false_claims = script("false_claims")
+    settings = ScrubSettings(rows=32, passes=1, pool=128, data=("source",), rollouts=0, rivals=False)
+    memory = Kept()
+    for claim in claims_in(false_claims.FILE, false_claims.MODEL):
+        (study,) = scrub([claim.hypothesis], settings, models=MODELS, kept=memory)
+        print(claim.name, study.claims[0].verdict, study.claims[0].sentence, study.claims[0].reason)
+        assert study.verdict != "supported"
+        assert not {"explore", "navigate"} & set(re.findall(r"\w+", study.verdict))

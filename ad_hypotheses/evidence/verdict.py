@@ -203,13 +203,13 @@ def judge(family: Sequence[Tested]) -> list[Judgement]:
     judgements = []
     for tested, up, down in zip(family, supported, refuted, strict=True):
         # of one family: each regime, and each cell, is corrected for all of them
+        by_regime = _regimes(tested)
         regimes = tuple(
-            regime
-            for regime, cells in _regimes(tested).items()
-            if min(1.0, n_regimes * _worst(cells, tested.accept)) < ALPHA
+            regime for regime, cells in by_regime.items() if min(1.0, n_regimes * _worst(cells, tested.accept)) < ALPHA
         )
-        adds = _features_add(tested.counting)
-        statuses = tuple(_status(cell, tested.accept, n_cells, adds) for cell in tested.cells)
+        # where constant features do as well in a regime, only a claim that is supported as a whole explains it
+        adding = {regime for regime, cells in by_regime.items() if up < ALPHA or _features_add(cells)}
+        statuses = tuple(_status(cell, tested.accept, n_cells, cell.regime in adding) for cell in tested.cells)
         judgements.append(_judgement(tested, float(up), float(down), regimes, statuses))
     return judgements
 

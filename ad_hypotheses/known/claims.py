@@ -1,4 +1,4 @@
-"""Claims about known networks, and what each deserves: said beside the claims, in `hypotheses/known/`."""
+"""Claims of which it is known what they deserve: said beside them, in `hypotheses/known/` and `hypotheses/false/`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ Kind = Literal[
     "omen",
     "name tag",
     "one regime",
+    "fold",
+    "idle",
 ]
 Deserved = Literal["supported", "refuted", "vacuous"]
 
@@ -61,7 +63,7 @@ _deserved: ContextVar[list[KnownClaim] | None] = ContextVar("what the claims of 
 
 
 def deserves(claim: Hypothesis, verdict: Deserved, *, kind: Kind, why: str) -> None:
-    """Say in a hypothesis file what a claim of it about a known network deserves.
+    """Say in a hypothesis file what a claim of it deserves.
 
     Args:
         claim: The claim.
@@ -90,7 +92,25 @@ def claims_of(known: Known, folder: Path = FOLDER / "known") -> list[KnownClaim]
     Raises:
         HypothesisError: Its file is not there, does not run, or lacks `truth` or what a claim deserves.
     """
-    file, listed = folder / known.file, list[KnownClaim]()
+    file = folder / known.file
+    claims = claims_in(file, known.model)
+    if not claims or claims[0].name != "truth":
+        names = ", ".join(claim.name for claim in claims) or "none"
+        raise HypothesisError(f"the first claim of {file} about {known.model} must be truth.\n  it holds: {names}")
+    return claims
+
+
+def claims_in(file: Path, model: str) -> list[KnownClaim]:
+    """Return the claims of a file about a model in their order, with what the file says that each deserves.
+
+    Args:
+        file: The hypothesis file; it is run.
+        model: Name of the model.
+
+    Raises:
+        HypothesisError: The file is not there, does not run, or lacks what a claim deserves.
+    """
+    listed = list[KnownClaim]()
     token = _deserved.set(listed)
     try:
         hypotheses = load(file)
@@ -100,13 +120,10 @@ def claims_of(known: Known, folder: Path = FOLDER / "known") -> list[KnownClaim]
     deserved = {(id(claim.hypothesis.root), claim.hypothesis.model): claim for claim in listed}
     claims = []
     for hypothesis in hypotheses:
-        if hypothesis.model != known.model:
+        if hypothesis.model != model:
             continue
         claim = deserved.get((id(hypothesis.root), hypothesis.model))
         if claim is None:
             raise HypothesisError(f"{file} does not say what {hypothesis.name} deserves; add deserves(...) after it.")
         claims.append(KnownClaim(hypothesis, claim.kind, claim.verdict, claim.why))
-    if not claims or claims[0].name != "truth":
-        names = ", ".join(claim.name for claim in claims) or "none"
-        raise HypothesisError(f"the first claim of {file} about {known.model} must be truth.\n  it holds: {names}")
     return claims
