@@ -1,7 +1,8 @@
 """Errand: the model fetches the key where it lay and goes on to the door, each by the way it went before.
 
-Replay with a stage: the heads tell how much of the errand is done in this episode, where the key and the door were,
-and what was done here last at the same stage. Before the first reward, what was tried here tells where to go.
+Replay with a stage: how much of the errand is done in this episode, which way the key or the door lies, whichever is
+next, and what was done here at the same stage when it paid and last. While it is not known where to go, what was tried
+here at this stage tells.
 """
 
 from dataclasses import replace
@@ -12,6 +13,7 @@ from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
 
 STAY, UP, DOWN, LEFT, RIGHT, ANYTHING = 0, 1, 2, 3, 4, -1
 UNKNOWN = 2
+SIZE = 9
 
 
 def stage_of(history):
@@ -32,6 +34,27 @@ def paid_at(history, stage):
     return np.where((latest >= 0)[..., None], cells, -1)
 
 
+def with_stage(history, stage):
+    """The same history as if the stage were seen.  [batch, step]"""
+    seen = np.concatenate([history.observations, stage[..., None]], axis=-1)
+    return replace(history, observations=seen, channels=("x", "y", "stage"))
+
+
+def paid_way(history):
+    """What was done here at this stage last before a pay, -1 for nothing.  [batch, step]"""
+    place = history.observations @ np.array([3 * SIZE, 3, 1])
+    rows, shape = np.arange(history.n_rows), (history.n_rows, 3 * SIZE * SIZE)
+    way, before_pay, done = np.full(shape, -1), np.full(shape, -1), np.empty(history.actions.shape, dtype=int)
+    for now in range(history.n_steps):
+        before_pay[history.episode_start[:, now]] = -1
+        done[:, now] = way[rows, place[:, now]]
+        before_pay[rows, place[:, now]] = history.actions[:, now]
+        paid = history.rewards[:, now] > 0
+        way[paid] = np.where(before_pay[paid] >= 0, before_pay[paid], way[paid])
+        before_pay[paid] = -1
+    return done
+
+
 @node(at=embed("x") + embed("y"))
 def cell(history):
     """Where the agent stands.  [batch, step, 2]"""
@@ -44,40 +67,34 @@ def last(history):
     return np.stack([history.previous_actions, history.previous_rewards > 0], axis=-1)
 
 
-@node(at=head(0) + head(1) + head(2) + head(3))
-def memory(cell, last, history):
-    """Stage; cell of the key and of the door; what was done here last at it; what was tried.  [batch, step, 7]"""
+@node(at=head(0) + mlp(0) + head(1) + mlp(1) + head(2) + mlp(2) + head(3) + mlp(3))
+def plan(cell, last, history):
+    """Stage; direction of what is next; what was done when it paid, and last; tried; last token.  [batch, step, 8]"""
     stage = stage_of(history)
-    seen = np.concatenate([history.observations, stage[..., None]], axis=-1)
-    at_stage = replace(history, observations=seen, channels=("x", "y", "stage"))
+    target = np.select([stage[..., None] == 0, stage[..., None] == 1], [paid_at(history, 1), paid_at(history, 2)], -1)
+    known = (target >= 0).all(axis=-1)
+    heading = np.where(known[..., None], np.sign(target - cell), UNKNOWN)
+    at_stage = with_stage(history, stage)
     before = at_stage.previous_visit()
-    done = np.take_along_axis(history.actions, np.maximum(before, 0), axis=1)
-    habit = np.where(before >= 0, done, -1)
-    known = np.where(stage[..., None] == 0, paid_at(history, 1), paid_at(history, 2)).min(axis=-1) >= 0
+    habit = np.where(before >= 0, np.take_along_axis(history.actions, np.maximum(before, 0), axis=1), -1)
+    way = np.where(known, paid_way(at_stage), -1)
     tried = np.where(known, -1, at_stage.tried_here() @ 2 ** np.arange(5))
-    parts = [stage[..., None], paid_at(history, 1), paid_at(history, 2), habit[..., None], tried[..., None]]
-    return np.concatenate(parts, axis=-1)
-
-
-@node(at=mlp(0) + mlp(1) + mlp(2) + mlp(3))
-def plan(cell, memory, last):
-    """Stage; direction of the key or the door, whichever is next; habit; tried; the last token.  [batch, step, 7]"""
-    stage, key, door = memory[..., :1], memory[..., 1:3], memory[..., 3:5]
-    target = np.where(stage == 0, key, door)
-    known = (target >= 0).all(axis=-1, keepdims=True)
-    return np.concatenate([stage, np.where(known, np.sign(target - cell), UNKNOWN), memory[..., 5:], last], axis=-1)
+    return np.concatenate([stage[..., None], heading, np.stack([way, habit, tried], axis=-1), last], axis=-1)
 
 
 @node(at=logits)
-def choice(plan, cell, memory, last):
-    """The habit if it leads there, else along x, then y; anything where it is unknown or all is done.  [batch, step]"""
-    stage, x, y, habit = np.moveaxis(plan[..., :4], -1, 0)
+def choice(plan, cell, last):
+    """What was done when it paid, else the habit if it leads there, else along x, then y; anything where it is unknown.
+
+    [batch, step]
+    """
+    x, y, way, habit = np.moveaxis(plan[..., 1:5], -1, 0)
     leads = np.select([habit == LEFT, habit == RIGHT, habit == UP, habit == DOWN], [x < 0, x > 0, y < 0, y > 0], False)
-    options = [(x == UNKNOWN) | (stage == 2), leads, x < 0, x > 0, y < 0, y > 0]
-    return np.select(options, [ANYTHING, habit, LEFT, RIGHT, UP, DOWN], STAY)
+    options = [x == UNKNOWN, way >= 0, leads, x < 0, x > 0, y < 0, y > 0]
+    return np.select(options, [ANYTHING, way, habit, LEFT, RIGHT, UP, DOWN], STAY)
 
 
 errand = Hypothesis(choice, model="key-to-door", accept=0.9)
 
-# the same without the stage where the way is chosen: one layer's MLP and heads trade places
-first_layers_alone = errand.on(memory=head(0) + head(1), plan=mlp(0) + mlp(1))
+# the first two layers alone know it
+first_layers_alone = errand.on(plan=head(0) + mlp(0) + head(1) + mlp(1))

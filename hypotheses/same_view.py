@@ -1,15 +1,43 @@
-"""Same view: in MiniGrid the model does what it did the last time it saw just this, and where it has not, what is new.
+"""Same view: in MiniGrid the model does what it did at just this view when it was paid after, or else did most often.
 
-The heads fetch, by the view alone, what was done there last, whether that paid at once, and, until something has paid,
-what was tried there. Nothing is said of where the goal lies.
+By the view alone it keeps what was done there last in an episode that paid, and what was done there most; the more
+often it was paid, the surer it does that. Nothing is said of where the goal lies.
 """
 
 import numpy as np
 
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
 
-ANYTHING = -1
 SIDE = range(5)
+TIMES = [1, 2, 3, 5, 9]  # paid never, once, twice, 3 or 4 times, 5 to 8, more often
+
+
+def views(history):
+    """A number for each view, the same in every history.  [batch, step]"""
+    weights = np.random.default_rng(0).integers(1, 2**50, size=history.observations.shape[-1])
+    return history.observations.astype(np.int64) @ weights
+
+
+def done_here(history):
+    """What was done here last in an episode that paid, and what most often; -1 for nothing.  [batch, step, 2]"""
+    view = np.unique(views(history), return_inverse=True)[1].reshape(history.actions.shape)
+    rows = np.arange(history.n_rows)
+    counts = np.zeros((history.n_rows, int(view.max()) + 1, history.n_actions), dtype=np.int16)
+    paid_way = np.full(counts.shape[:2], -1)
+    way = np.full(counts.shape[:2], -1)  # of this episode
+    done = np.empty((*history.actions.shape, 2), dtype=int)
+    for now in range(history.n_steps):
+        way[history.episode_start[:, now]] = -1
+        here = counts[rows, view[:, now]]
+        most = np.where(here.any(axis=-1), here.argmax(axis=-1), -1)
+        done[:, now] = np.stack([paid_way[rows, view[:, now]], most], axis=-1)
+        counts[rows, view[:, now], history.actions[:, now]] += 1
+        way[rows, view[:, now]] = history.actions[:, now]
+        paid = history.rewards[:, now] > 0
+        paid_way[paid] = np.where(way[paid] >= 0, way[paid], paid_way[paid])
+        way[paid] = -1
+    return done
+
 
 view_site = embed("direction")
 for i in SIDE:
@@ -29,34 +57,21 @@ def last(history):
     return np.stack([history.previous_actions, history.previous_rewards > 0], axis=-1)
 
 
-@node(at=head(0) + head(1) + head(2))
+@node(at=head(0) + mlp(0) + head(1) + mlp(1) + head(2) + mlp(2))
 def memory(view, last, history):
-    """What was done at this view last, -1 if never; whether that paid; what was tried, until pay is known.
-
-    [batch, step, 4]
-    """
-    before = history.previous_visit()
-    seen = before >= 0
-    habit = np.where(seen, np.take_along_axis(history.actions, np.maximum(before, 0), axis=1), -1)
-    paid = seen & (np.take_along_axis(history.rewards, np.maximum(before, 0), axis=1) > 0)
-    known = history.rewards_seen > 0
-    tried = np.where(known, -1, history.tried_here() @ 2 ** np.arange(history.n_actions))
-    return np.stack([habit, paid, known, tried], axis=-1)
-
-
-@node(at=mlp(0) + mlp(1) + mlp(2))
-def plan(memory, last):
-    """The same and the last token; what else is in the view plays no role.  [batch, step, 6]"""
-    return np.concatenate([memory, last], axis=-1)
+    """The view; what was done there when it paid, and most; how often it paid at all.  [batch, step, 4]"""
+    paid = np.digitize(history.rewards_seen, TIMES)
+    return np.concatenate([views(history)[..., None], done_here(history), paid[..., None]], axis=-1)
 
 
 @node(at=logits)
-def choice(plan, memory, last):
-    """What was done here last, anything where that is nothing.  [batch, step]"""
-    return np.where(plan[..., 0] >= 0, plan[..., 0], ANYTHING)
+def choice(memory, view, last):
+    """What was done here when it paid, else what was done most, anything where that is nothing.  [batch, step]"""
+    way, most = memory[..., 1], memory[..., 2]
+    return np.where(way >= 0, way, most)
 
 
 same_view = Hypothesis(choice, model="minigrid-empty-random", accept=0.9)
 
-# all is fetched by the last layer
-by_the_last_layer = same_view.on(memory=head(2))
+# all is known to the last layer alone
+by_the_last_layer = same_view.on(memory=head(2) + mlp(2))
