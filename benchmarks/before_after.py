@@ -42,7 +42,7 @@ from ad_hypotheses.studies.scrub.measure import measure
 
 torch.set_num_threads(1)
 keep_freed_memory()
-seconds = {}
+seconds, PASSES = {}, 6
 
 
 class Timed:
@@ -52,8 +52,8 @@ class Timed:
     def __enter__(self):
         self.began = time.process_time()
 
-    def __exit__(self, *error):
-        seconds[self.name] = time.process_time() - self.began
+    def __exit__(self, *error):  # the best time counts of what is done again
+        seconds[self.name] = min(time.process_time() - self.began, seconds.get(self.name, 1e9))
 
 
 checkpoint = load(options["model"], checkout / "models")
@@ -79,9 +79,9 @@ with clean.prepared():
     flat = Scrubber(clean, bound.without_features())
     passes = {"pass": (scrubber, None), "flat pass": (flat, None), "few": (scrubber, 16)}
     for name, (engine, n_rows) in passes.items():
-        engine.run(0, n_rows=n_rows)
-        with Timed(name):
-            engine.run(1, n_rows=n_rows)
+        for number in range(PASSES):
+            with Timed(name):
+                engine.run(number, n_rows=n_rows)
 with Timed("rivals"):
     fitting(default_rivals(claims[0], claims)[0], checkpoint, [ground.for_rivals()])
 print(json.dumps({"seconds": seconds, "torch": torch.__version__}))
