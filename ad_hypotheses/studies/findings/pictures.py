@@ -65,8 +65,11 @@ def _dots(ax: Axes, test: TestRecord) -> None:
     for number, who in enumerate(shown):
         offset = (number - (len(shown) - 1) / 2) * 0.12
         ax.plot(places + offset, [cell.values[who].value for cell in test.cells], "o", color=SHOWN[who], markersize=5)
-    ax.set_xticks(places, [cell.label.replace(", ", ",\n").replace("put together", "put\ntogether")
-                           for cell in test.cells], fontsize=7)  # fmt: skip
+    labels = [cell.label for cell in test.cells]
+    if len(labels) > 2:  # beside each other they would cover each other
+        ax.set_xticks(places, labels, fontsize=6.5, rotation=40, ha="right", rotation_mode="anchor")
+    else:
+        ax.set_xticks(places, labels)
 
 
 def families(records: Records) -> bytes:
