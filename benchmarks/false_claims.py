@@ -151,11 +151,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RECORD, help="where the record is, or is written")
     options = parser.parse_args()
     if options.page:
-        record = json.loads(options.out.read_text())
+        record = json.loads(options.out.read_text(encoding="utf-8"))
     else:
         record = study_all(options.rows, options.pool, [name for name in options.claims.split(",") if name])
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(page(record))
+        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    options.out.with_suffix(".md").write_text(page(record), encoding="utf-8")
     return any(claim["verdict"].startswith("supported") for claim in record["claims"])
 
 
