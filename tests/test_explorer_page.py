@@ -217,6 +217,40 @@ def test_keys_act_and_move(visit, first):
     assert not opened.page.is_visible("[role=dialog]")
 
 
+def test_keys_that_come_faster_than_contexts_are_all_done(visit):
+    opened = visit()
+    opened.go_to(30)
+    for key in ("ArrowUp", "ArrowLeft", "ArrowDown", "s"):
+        opened.page.keyboard.press(key)
+    opened.settle()
+    state = opened.state()
+    done = [(edit["step"], edit["action"]) for edit in state["edits"]]
+    assert done == [(30, "up"), (31, "left"), (32, "down"), (33, "stay")]
+    for count in (3, 2, 1, 0):
+        opened.page.keyboard.press("u")
+        opened.settle()
+        assert len(opened.state()["edits"]) == count
+    assert not opened.page.is_enabled("button:text-is('Undo')")
+
+
+def test_a_change_that_is_refused_changes_nothing(visit):
+    opened = visit()
+    opened.go_to(5)
+    opened.do("up")
+    before = opened.picture()
+    opened.page.fill("header.top input >> nth=0", "99")
+    opened.page.press("header.top input >> nth=0", "Enter")
+    opened.page.wait_for_selector("#context .problem:has-text('row is 99')")
+    opened.settle()
+    assert opened.page.input_value("header.top input >> nth=0") == "0"
+    assert len(opened.state()["edits"]) == 1
+    assert opened.picture() == before
+    opened.page.click("button:text-is('Undo')")
+    opened.settle()
+    assert opened.state()["edits"] == []
+    opened.complaints.clear()  # the browser tells of the refusal, too
+
+
 def test_episodes_goals_and_counterfactuals(visit, first):
     opened = visit()
     opened.go_to("2.3")

@@ -1,5 +1,5 @@
 // The state of the page, and what changes it. Every change of the context is a new state, so that undo is the state before.
-import { computed, signal } from "@preact/signals";
+import { batch, computed, signal } from "@preact/signals";
 import { Refused, Replaced, ask, decodeContext, decodeLook, decodeScrub, get, packed, post, unpacked } from "./transport.ts";
 import type {
   Carriers,
@@ -58,42 +58,52 @@ export function notePainted(): void {
 
 let clock: ReturnType<typeof setInterval> | undefined;
 
-async function guarded(work: () => Promise<void>): Promise<boolean> {
+type Outcome = "done" | "replaced" | "refused";
+
+async function guarded(work: () => Promise<void>): Promise<Outcome> {
   if (waiting.value++ === 0) {
     seconds.value = 0;
     clock = setInterval(() => seconds.value++, 1000);
   }
   try {
     await work();
-    return true;
+    return "done";
   } catch (error) {
-    if (!(error instanceof Replaced)) problem.value = error instanceof Error ? error.message : String(error);
-    if (!(error instanceof Replaced || error instanceof Refused)) console.error(error);
-    return false;
+    if (error instanceof Replaced) return "replaced";
+    problem.value = error instanceof Error ? error.message : String(error);
+    if (!(error instanceof Refused)) console.error(error);
+    return "refused";
   } finally {
     if (--waiting.value === 0) clearInterval(clock);
   }
 }
 
 let latest = 0;
+let wanted: State | null = null; // the newest state that was asked for, which may not be shown yet
+
+/** The state that a further change is made of: keys may come faster than contexts. */
+const base = (): State => wanted ?? state.value!;
 
 /** Show a state: ask for its context, and only then take it as the state of the page. */
-async function show(next: State): Promise<boolean> {
+async function show(next: State): Promise<Outcome> {
   const number = ++latest;
+  wanted = next;
   changedAt = performance.now();
   problem.value = "";
   return guarded(async () => {
-    if (model.value?.name !== next.model.name) {
-      const view = await post<ModelView>("model", { name: next.model.name });
-      if (number !== latest) return;
-      model.value = view;
-      look.value = learners.value = null;
-    }
+    const known = model.value?.name === next.model.name ? model.value : null;
+    const view = known ?? (await post<ModelView>("model", { name: next.model.name }));
+    if (number !== latest) throw new Replaced();
     const answer = await ask<ContextAnswer>("context", next);
     if (number !== latest) throw new Replaced();
     const shown = decodeContext(answer);
-    context.value = shown;
-    state.value = { ...next, model: { name: next.model.name, sha256: next.model.sha256 || model.value?.sha256 } };
+    wanted = null;
+    batch(() => {
+      if (!known) look.value = learners.value = carriers.value = null;
+      model.value = view;
+      context.value = shown;
+      state.value = { ...next, model: { name: next.model.name, sha256: next.model.sha256 || view.sha256 } };
+    });
     if (zoom.value && zoom.value[1] > shown.nSteps) zoom.value = null;
     await address();
     scrub.value = null;
@@ -163,12 +173,21 @@ async function address(): Promise<void> {
 
 /** Change the context; what it was before can be had again with undo. */
 export async function change(parts: Partial<State>): Promise<void> {
-  const previous = state.value;
-  if (!previous) return;
-  if (await show({ ...previous, ...parts })) {
-    past.value = [...past.value, previous];
-    future.value = [];
-  }
+  const previous = base();
+  past.value = [...past.value, previous];
+  const formerFuture = future.value;
+  future.value = [];
+  if ((await show({ ...previous, ...parts })) !== "refused") return;
+  past.value = past.value.filter((kept) => kept !== previous);
+  future.value = formerFuture;
+  await back(previous);
+}
+
+/** After a change that was refused, show what it was made of, if that is not shown yet; the reason stays. */
+async function back(previous: State): Promise<void> {
+  wanted = null;
+  const reason = problem.value;
+  if (previous !== state.value && (await show(previous)) === "done") problem.value = reason;
 }
 
 /** Look at something else in the same context. */
@@ -178,6 +197,7 @@ export async function choose(parts: Partial<Pick<State, "step" | "of" | "head" |
   const inspected = step !== state.value.step || "of" in parts || "claim" in parts;
   changedAt = performance.now();
   state.value = { ...state.value, ...parts, step };
+  if (wanted) wanted = { ...wanted, ...parts, step };
   if (zoom.value && (step < zoom.value[0] || step >= zoom.value[1])) zoom.value = null;
   void address();
   if (inspected) await inspect();
@@ -193,17 +213,19 @@ export function redo(): void {
 
 async function travel(from: typeof past, to: typeof past): Promise<void> {
   const target = from.value.at(-1);
-  const current = state.value;
-  if (!target || !current) return;
-  if (await show(target)) {
-    from.value = from.value.slice(0, -1);
-    to.value = [...to.value, current];
-  }
+  if (!target) return;
+  const current = base();
+  from.value = from.value.slice(0, -1);
+  to.value = [...to.value, current];
+  if ((await show(target)) !== "refused") return;
+  to.value = to.value.filter((kept) => kept !== current);
+  from.value = [...from.value, target];
+  await back(current);
 }
 
 /** Add an edit. One before a step from which facts were changed is made before that change, whose world is not its own. */
 export function edit(added: Edit, step?: number): Promise<void> {
-  const current = state.value!;
+  const current = base();
   let place = current.edits.length;
   if (added.kind === "edit") {
     for (; place > 0; place--) {
@@ -217,7 +239,7 @@ export function edit(added: Edit, step?: number): Promise<void> {
 }
 
 export function act(action: string, advance: boolean): Promise<void> {
-  const step = selected.value;
+  const { step } = base();
   return edit({ kind: "edit", step, action, then: then.value }, advance ? step + 1 : step);
 }
 
@@ -226,16 +248,16 @@ export function rearrange(episodes: number[], step: number): Promise<void> {
 }
 
 export function toggleEdit(number: number): Promise<void> {
-  const edits = state.value!.edits.map((edit, place) => (place === number ? { ...edit, off: !edit.off } : edit));
+  const edits = base().edits.map((edit, place) => (place === number ? { ...edit, off: !edit.off } : edit));
   return change({ edits });
 }
 
 export function removeEdit(number: number): Promise<void> {
-  return change({ edits: state.value!.edits.filter((_, place) => place !== number) });
+  return change({ edits: base().edits.filter((_, place) => place !== number) });
 }
 
 export function changeOrigin(parts: Partial<FromHistories>): Promise<void> {
-  const origin = state.value!.origin;
+  const { origin } = base();
   const plain: FromHistories =
     origin.kind === "histories" ? origin : { kind: "histories", row: 0, rows: 8, data: "source", tasks: "held-out", seed: 0 };
   return change({ origin: { ...plain, ...parts }, edits: [] });
@@ -263,21 +285,21 @@ export async function openReport(file: string, worst: number): Promise<void> {
 }
 
 export async function begin(): Promise<void> {
-  let wanted: State | null = null;
+  let first: State | null = null;
   await guarded(async () => {
     const start = await get<{ models: string[]; claims: ClaimFile[]; state: State }>("start");
     models.value = start.models;
     claims.value = start.claims;
-    wanted = start.state;
+    first = start.state;
     if (location.hash.length > 1) {
       try {
-        wanted = await unpacked(location.hash.slice(1));
+        first = await unpacked(location.hash.slice(1));
       } catch {
         problem.value = "The link is damaged: what follows # in it is not a whole state. Shown is where the explorer was started.";
       }
     }
   });
   const damaged = problem.value;
-  if (wanted) await show(wanted);
+  if (first) await show(first);
   if (damaged) problem.value = damaged;
 }

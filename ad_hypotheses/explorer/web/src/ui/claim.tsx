@@ -96,7 +96,8 @@ function Outcome({ shown, claim }: { shown: Scrub; claim: ClaimReference }) {
             min={8}
             max={1024}
             step={8}
-            value={claim.rows}
+            key={claim.rows}
+            defaultValue={`${claim.rows}`}
             onChange={(event) => choose({ claim: { ...claim, rows: Number(event.currentTarget.value) } })}
           />
         </label>

@@ -355,7 +355,8 @@ function Means({ means }: { means: number[] }) {
           <input
             type="number"
             step={0.05}
-            value={Number(mean.toFixed(3))}
+            key={`${arm} ${mean}`}
+            defaultValue={`${Number(mean.toFixed(3))}`}
             onChange={(event) => {
               const changed = means.map((kept, place) => (place === arm ? Number(event.currentTarget.value) : kept));
               void edit({ kind: "change_facts", step, facts: { means: changed } });

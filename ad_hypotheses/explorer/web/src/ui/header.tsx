@@ -10,6 +10,13 @@ import { Reports } from "./reports.tsx";
 const showingPython = signal<{ script: string; test: string } | null>(null);
 export const showingKeys = signal(false);
 
+/** Take a number that was typed; where it is refused, the field shows again what holds. */
+async function change(input: HTMLInputElement, name: "row" | "seed"): Promise<void> {
+  await changeOrigin({ [name]: Number(input.value) });
+  const { origin } = state.value!;
+  if (origin.kind === "histories") input.value = `${origin[name]}`;
+}
+
 export function Header() {
   const current = state.value!;
   const file = useRef<HTMLInputElement>(null);
@@ -57,8 +64,9 @@ export function Header() {
               type="number"
               min={0}
               max={origin.rows - 1}
-              value={origin.row}
-              onChange={(event) => changeOrigin({ row: Number(event.currentTarget.value) })}
+              key={`row ${origin.row}`}
+              defaultValue={`${origin.row}`}
+              onChange={(event) => change(event.currentTarget, "row")}
             />{" "}
             of {origin.rows}
           </label>
@@ -67,8 +75,9 @@ export function Header() {
             <input
               type="number"
               min={0}
-              value={origin.seed}
-              onChange={(event) => changeOrigin({ seed: Number(event.currentTarget.value) })}
+              key={`seed ${origin.seed}`}
+              defaultValue={`${origin.seed}`}
+              onChange={(event) => change(event.currentTarget, "seed")}
             />
           </label>
         </>

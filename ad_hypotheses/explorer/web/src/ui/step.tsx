@@ -150,7 +150,8 @@ function Observation({ step }: { step: number }) {
             type="number"
             min={0}
             max={channel_sizes[channel] - 1}
-            value={values()[channel]}
+            key={`${step} ${channel} ${values()[channel]}`}
+            defaultValue={`${values()[channel]}`}
             onChange={(event) => see(channel, Number(event.currentTarget.value))}
           />
         </label>
@@ -173,7 +174,8 @@ function GoTo() {
       </button>
       <input
         id="goto"
-        value={stepName(current, Math.min(selected.value, current.nSteps - 1)).split(" ")[0]}
+        key={selected.value}
+        defaultValue={stepName(current, Math.min(selected.value, current.nSteps - 1)).split(" ")[0]}
         onChange={(event) => go(event.currentTarget.value)}
       />
       <button class="quiet" aria-label="step after" title="Alt+→" onClick={() => choose({ step: selected.value + 1 })}>
