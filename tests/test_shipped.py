@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -158,6 +159,20 @@ def test_the_page_of_false_claims_says_which_passed(script):
     assert "| source | stay |" in text
     assert "| `second` | 0.97, 80% tested: supported |" in text
     assert "8 references and 9 donors of each data set. Made by `python it.py`." in text
+
+
+def test_no_false_claim_is_supported(script):
+    false_claims = script("false_claims")
+    record = json.loads(false_claims.RECORD.read_text(encoding="utf-8"))
+    assert false_claims.RECORD.with_suffix(".md").read_text(encoding="utf-8") == false_claims.page(record)
+    claims = {claim.name: claim for claim in claims_in(false_claims.FILE, false_claims.MODEL)}
+    assert len(claims) >= 5
+    assert [claim["name"] for claim in record["claims"]] == list(claims)
+    for claim in record["claims"]:
+        assert (claim["kind"], claim["why"]) == (claims[claim["name"]].kind, claims[claim["name"]].why)
+        assert not claim["verdict"].startswith("supported")
+    passed = record | {"claims": [record["claims"][0] | {"verdict": "supported in stay"}, *record["claims"][1:]]}
+    assert "**1 of " in false_claims.page(passed)
 
 
 def test_false_claims_fit_their_model(script):
