@@ -417,6 +417,7 @@ def test_chance_is_hardly_ever_reported(times, most):
     assert false <= most
 
 
+@pytest.mark.slow
 def test_it_costs_no_more_than_was_said_and_goes_on_where_it_stopped(tmp_path):
     hypothesis, done = claim(lambda history: history.previous_actions), []
     first, attack = attacked(hypothesis, tmp_path, done=done.append)
@@ -560,6 +561,7 @@ def stay(workplace):
     return "stay"
 
 
+@pytest.mark.slow
 def test_scrub_reports_it_with_the_command_that_does_it_again(cli, stay):
     ran = cli("scrub", stay, *QUICK, "--adversary", "--findings", "2")
     assert ran.code == 0, ran.err

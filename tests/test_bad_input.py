@@ -169,6 +169,7 @@ def test_a_feature_that_nobody_shares(cli, claims):
     refused(ran, "paid: none of the 2 histories shares its value with one of the 2 donors", "(--pool)", "coarser")
 
 
+@pytest.mark.slow
 def test_a_model_that_explains_nothing(cli, claims, workplace):
     text = (workplace / "tiny.yaml").read_text().replace("updates: 60", "updates: 1")
     (workplace / "ignorant.yaml").write_text(text)

@@ -343,6 +343,7 @@ class Parts(Progress):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_not_measured_again(tmp_path: Path):
     whole = asked("known-gate", "order", "planted", contexts=2, kept=tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -442,6 +443,7 @@ def test_what_cannot_be_asked_is_refused(cli, typed, message):
     assert message in " ".join(ran.err.split())
 
 
+@pytest.mark.slow
 def test_a_task_of_the_users_own_is_asked_about_without_more(tmp_path, monkeypatch):
     """The example of the documentation: a corridor, of which the ladder knows nothing but what a task declares."""
     docs = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")

@@ -31,6 +31,7 @@ def matched():
     return loaded("matched")
 
 
+@pytest.mark.slow
 def test_the_patching_benchmark_prints_every_engine_beside_the_floor(patch, capsys):
     patch.main(["--quick"])
     out = capsys.readouterr().out

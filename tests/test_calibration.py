@@ -213,6 +213,7 @@ def test_another_replicate_is_another_dataset(few_claims):
     assert len(seeds | {settings.seed for settings in datasets.settings}) == 10
 
 
+@pytest.mark.slow
 def test_a_trial_goes_on_claim_by_claim(few_claims, tmp_path, monkeypatch):
     whole = run_trial(few_claims, trial_of())
     measured: list[str] = []
@@ -231,6 +232,7 @@ def test_a_trial_goes_on_claim_by_claim(few_claims, tmp_path, monkeypatch):
     assert len(measured) == 1 + len(few_claims.claims)
 
 
+@pytest.mark.slow
 def test_what_is_known_of_the_claims_about_a_network(win_stay):
     found = {claim.claim: claim for claim in facts(win_stay, Measures(NETWORK, 0, 48))}
     true = found["truth"]
@@ -460,6 +462,7 @@ def test_the_first_screen_has_the_numbers_that_matter():
     assert "in 90% to 90% of 200 fresh data sets of 256 references" in lines
 
 
+@pytest.mark.slow
 def test_the_page_is_whole(tmp_path):
     written = write_calibration(made_up(), tmp_path)
     text = written[-1].read_text()

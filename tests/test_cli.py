@@ -86,6 +86,7 @@ def test_listing_needs_no_torch(workplace):
     assert ran.stdout.endswith("False\n")
 
 
+@pytest.mark.slow
 def test_a_verb_loads_only_what_it_uses(claims, workplace):
     """Of what takes longer than a tenth of a second; torch alone takes two thirds of what a scrub loads."""
     slow = ("torch", "matplotlib.figure", "jinja2", "transformer_lens", "transformers", "scipy.stats", "pandas")
@@ -193,6 +194,7 @@ def test_training_again_is_not_needed(cli, workplace):
     assert weights.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_training_again_writes_what_is_missing_and_leaves_the_rest_alone(cli, workplace):
     folder = workplace / "models" / "tiny"
@@ -244,6 +246,7 @@ def test_training_says_what_it_will_cost_and_restores_a_damaged_model(cli, workp
     assert json.loads((folder / "record.json").read_text())["weights_sha256"] == before
 
 
+@pytest.mark.slow
 def test_the_time_that_training_takes_is_told(cli, workplace):
     (workplace / "other.yaml").write_text((workplace / "tiny.yaml").read_text().replace("updates: 60", "updates: 8"))
     ran = cli("train", "other.yaml")
@@ -274,6 +277,7 @@ def test_evaluate_writes_a_page_with_a_picture(cli, workplace):
     assert (workplace / "reports" / "evaluate-tiny-rollouts-20.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_evaluate_as_json_is_the_same_for_the_same_seed(cli):
     runs = [cli("evaluate", "models/tiny", "--rollouts", 10, "--seed", 3, "--json").out for _ in range(2)]
     assert runs[0] == runs[1]
@@ -282,6 +286,7 @@ def test_evaluate_as_json_is_the_same_for_the_same_seed(cli):
     assert len(content["held_out"][0]["returns"]) == 6
 
 
+@pytest.mark.slow
 def test_a_bandit_is_judged_by_its_regret(cli, workplace):
     (workplace / "bandit.yaml").write_text(
         "task: {name: bandit, arms: 3, horizon: 20}\nsource: {name: ucb1}\n"
@@ -409,6 +414,7 @@ def test_claims_are_grouped_with_their_controls(claims):
 # Ctrl-C
 
 
+@pytest.mark.slow
 def test_training_stopped_by_ctrl_c_goes_on_to_the_same_weights(cli, workplace, monkeypatch):
     shown = Meter.reach
 
@@ -433,6 +439,7 @@ def test_training_stopped_by_ctrl_c_goes_on_to_the_same_weights(cli, workplace, 
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_scrub_stopped_by_ctrl_c_goes_on_to_the_same_report(cli, claims, monkeypatch):
     assert cli("scrub", "stay", *QUICK, "--reports", "whole").code == 0
     shown, claims_begun = Meter.reach, []

@@ -385,6 +385,7 @@ def grid(workplace):
 QUICK = ("--rollouts", 4, "--quick")
 
 
+@pytest.mark.slow
 def test_patterns_and_folders_mean_all_models_in_them(cli, grid):
     by_pattern = json.loads(cli("evaluate", "grid/[ab]", *QUICK, "--json").out)
     assert [one["model"] for one in by_pattern["models"]] == ["grid/a", "grid/b"]
@@ -403,6 +404,7 @@ def test_a_pattern_without_a_model_is_refused(cli, grid):
     assert "no trained model matches 'grid/c*'" in ran.err
 
 
+@pytest.mark.slow
 def test_a_damaged_model_does_not_stop_the_others(cli, grid):
     (grid / "models" / "grid" / "a" / "weights.safetensors").write_bytes(b"damaged")
     ran = cli("evaluate", "models/grid", *QUICK, "--json")
@@ -427,6 +429,7 @@ def test_a_card_says_how_many_learners_lived_and_lets_the_figures_speak(workplac
     assert "| Histories | 260 learners (256 asked for; as many on each training task), 12 episodes each" in card
 
 
+@pytest.mark.slow
 def test_nothing_is_measured_twice(cli, workplace, monkeypatch):
     first = cli("evaluate", "tiny", *QUICK)
     assert first.code == 0

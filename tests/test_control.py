@@ -143,6 +143,7 @@ def test_a_claim_that_does_not_fit_the_model_gets_none_and_no_error():
     assert wrong_site(chain(head(7, 0)), MODEL) is None
 
 
+@pytest.mark.slow
 @given(
     layers=st.integers(1, 3),
     heads=st.integers(1, 5),

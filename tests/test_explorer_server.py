@@ -407,6 +407,7 @@ def test_a_record_opens_where_its_claim_breaks(tmp_path):
         subject_state(other)
 
 
+@pytest.mark.slow
 def test_records_are_listed_and_only_those_are_opened(client, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("models", "hypotheses"):

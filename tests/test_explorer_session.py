@@ -53,7 +53,7 @@ def same(first: adh.History, second: adh.History) -> bool:
     return all(np.array_equal(one, other) for one, other in zip(arrays(first), arrays(second), strict=True))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [pytest.param("known-retrieval", marks=pytest.mark.slow), "known-leader"])
 def test_many_edits_are_what_the_library_makes_and_undone_leave_nothing(name):
     rng, session, model = np.random.default_rng(0), Session(), adh.load(name)
     context = model.histories(8)[0]

@@ -300,6 +300,7 @@ def known_cli(
     return lambda *arguments: run_main(arguments, capsys)
 
 
+@pytest.mark.slow
 def test_the_verb_makes_a_network_and_says_how_exact_it_is(known_cli, monkeypatch) -> None:
     monkeypatch.setattr("ad_hypotheses.known.build.ROLLOUTS", 8)
     ran = known_cli("known", "known-win-stay", "win-stay")

@@ -651,6 +651,7 @@ BODIES = {
 PLACES = [[embed("x"), embed("reward"), pos], [head(0, 0), head(0, 1)], [mlp(0)], [head(1, 0), head(1, 1)], [mlp(1)]]
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_random_layered_claims_bind_and_permute(data: st.DataObject) -> None:
     made: list[Node] = []

@@ -151,6 +151,7 @@ def test_what_a_bandit_knows_of_its_arms_is_kept(beta):
     )
 
 
+@pytest.mark.slow
 def test_what_was_changed_is_recorded_node_by_node(beta):
     _, _, record = beta
     nodes = {item.name: item for item in record.nodes}
@@ -176,6 +177,7 @@ def test_the_page_says_what_was_changed_and_its_power(beta):
     assert "Donors that were made" not in page(bandit_study(), [])
 
 
+@pytest.mark.slow
 def test_the_control_of_beta_is_the_same_at_the_same_sites_but_for_which_arm_was_paid():
     claims = load_hypotheses(ROOT / "hypotheses" / "beta.py")
     controls = {claim.name: claim.control_of.name for claim in claims if claim.control_of is not None}

@@ -94,7 +94,7 @@ TINY = {"n_layers": 2, "n_heads": 2, "d_model": 16}
 @pytest.mark.parametrize(
     ("shape", "horizon", "episodes", "settings"),
     [
-        pytest.param(TINY, 8, 3, {"rows": 64, "pool": 256}, id="tiny"),
+        pytest.param(TINY, 8, 3, {"rows": 64, "pool": 256}, id="tiny", marks=pytest.mark.slow),
         pytest.param(
             {"n_layers": 2, "n_heads": 4, "d_model": 64},
             20,

@@ -116,7 +116,9 @@ def test_actions_are_drawn_from_the_policy() -> None:
     assert set(crowd.act(np.full(20_000, 4), np.full(20_000, 1 - 2**-24, dtype=np.float32))) == {4}
 
 
-@pytest.mark.parametrize("source", [ActorCritic(), ActorCritic(hidden=0, learning_rate=0.1)])
+@pytest.mark.parametrize(
+    "source", [ActorCritic(hidden=0, learning_rate=0.1), pytest.param(ActorCritic(), marks=pytest.mark.slow)]
+)
 def test_actor_critic_learns_dark_room(source: ActorCritic) -> None:
     room = DarkRoom(size=4, horizon=8)
     facts = {"goal": np.tile(room.tasks()["goal"], (4, 1))}

@@ -357,6 +357,7 @@ def test_what_cannot_be_looked_at_is_refused(model, history, step, of, message):
 # changing one thing
 
 
+@pytest.mark.slow
 def test_a_pair_is_patched_as_donors_of_that_name_are(model, history):
     pair = adh.counterfactual("rewards-swapped", history[:12], seed=0)
     effects = adh.patch(model, pair, edges="all", metric="kl")

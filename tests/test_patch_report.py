@@ -190,6 +190,7 @@ def test_matched_counterfactuals_are_donors_and_those_without_one_are_counted(cl
     assert set(found["runs"]["reference"]) == {"towards-new", "towards-old"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(cli, claims, workplace, monkeypatch):
     really, begun = effects._measure_rows, []
 

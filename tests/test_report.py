@@ -148,6 +148,7 @@ def test_every_table_has_as_many_cells_in_each_row_as_in_its_head(text: str) -> 
         assert bars <= 7, table  # more than six columns do not fit a page
 
 
+@pytest.mark.slow
 def test_every_picture_that_the_page_shows_is_written_and_no_other(written: Path, text: str) -> None:
     shown = {path.split("/")[1] for path in re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)}
     assert shown == {path.name for path in (written / "mimic-dark-room").iterdir()} == set(PICTURES)
@@ -260,6 +261,7 @@ def test_a_record_of_the_version_before_is_read_and_drawn(study: Study, tmp_path
 # --- files ---
 
 
+@pytest.mark.slow
 def test_the_same_study_gives_the_same_bytes(written: Path, tmp_path: Path) -> None:
     write_report(dark_room_study(), tmp_path)
     first = snapshot(tmp_path)

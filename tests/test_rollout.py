@@ -90,6 +90,7 @@ def test_a_rollout_takes_the_actions_of_the_uncached_model(variant):
     assert len(np.unique(live(model, sample=False).actions)) > 1
 
 
+@pytest.mark.slow
 def test_a_window_lets_a_life_be_of_any_length():
     model = model_of(episodes=2, positions="rotary", window=7)
     history = live(model, episodes=30)

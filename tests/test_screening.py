@@ -102,6 +102,7 @@ def test_every_edge_is_as_likely_to_be_drawn(model):
     assert scipy.stats.chisquare(drawn, np.full(len(edges), expected)).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_the_rank_correlation_has_an_interval_that_covers(model):
     rng = np.random.default_rng(0)
     truth = scipy.stats.spearmanr(*(lambda x: (np.abs(x), np.abs(x + 0.7 * rng.normal(size=x.shape))))(

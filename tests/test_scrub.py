@@ -213,7 +213,11 @@ def test_constant_features_are_the_structure_run():
     assert not np.array_equal(a, Scrubber(clean, BoundGraph(nodes, "root"), seed=1).run(0).log_probs)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: f"{o.others}-{o.align}-self{o.self_donors:d}-{o.shared:d}")
+@pytest.mark.parametrize(
+    "options",
+    [*OPTIONS[:1], *OPTIONS[2:3], *(pytest.param(o, marks=pytest.mark.slow) for o in (*OPTIONS[1:2], *OPTIONS[3:]))],
+    ids=lambda o: f"{o.others}-{o.align}-self{o.self_donors:d}-{o.shared:d}",
+)
 def test_expected_loss_is_the_oracles(options):
     """Two chained attention layers, step- and history-level features: mean over passes against every draw.
 

@@ -107,6 +107,7 @@ class Impatient(Listener):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_resumed_study_is_that_of_one_that_was_not_interrupted(claim, trained, tmp_path: Path, monkeypatch):
     settings = replace(SETTINGS, data=("source", "own"))
     (whole,) = scrub([claim], settings, models=trained)
@@ -203,6 +204,7 @@ def test_the_model_is_run_once_over_each_data_set_for_all_claims(claim, trained,
     assert record.claims[0].regimes[0].fidelity is not None
 
 
+@pytest.mark.slow
 def test_room_for_the_run_of_a_model_changes_no_figure(claim, trained, monkeypatch):
     settings = replace(SETTINGS, data=("source", "own"))
     (whole,) = scrub([claim], settings, models=trained)

@@ -225,6 +225,7 @@ def test_nor_is_one_that_appeared_meanwhile(cli, workplace, monkeypatch):
     assert (workplace / FILE).read_text() == "mine\n"
 
 
+@pytest.mark.slow
 def test_a_model_that_gains_nothing_has_nothing_to_keep(cli, workplace):
     text = (workplace / "tiny.yaml").read_text().replace("updates: 60", "updates: 1")
     (workplace / "ignorant.yaml").write_text(text.replace("learning_rate: 0.01", "learning_rate: 1e-9"))

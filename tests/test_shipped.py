@@ -31,6 +31,7 @@ from ad_hypotheses.studies.train.card import card
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "models"
+USUAL = ("mimic", "beta")  # of hypotheses that stand for all by default
 FILES = sorted((ROOT / "hypotheses").glob("*.py"))
 
 
@@ -108,7 +109,13 @@ def model_and_histories(name):
     return checkpoint.model, history, checkpoint.experiment.task.regimes(history)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(file, id=file.stem, marks=[pytest.mark.slow] * (file.stem not in ("mimic", "beta")))
+        for file in FILES
+    ],
+)
 def test_hypotheses_fit_their_models_and_carry_a_control(file):
     found = load_hypotheses(str(file))
     assert any(one.control_of is not None for one in found)

@@ -113,6 +113,7 @@ def test_values_begin_at_the_initial_value_with_ties_broken() -> None:
     assert (chosen > 0).all()
 
 
+@pytest.mark.slow
 def test_dyna_q_ends_near_the_optimum_for_every_goal() -> None:
     history = DynaQ().live(DarkRoom(), goals(10), 38, np.random.default_rng(0))
     curve = learning_curve(history)

@@ -320,6 +320,7 @@ def test_a_second_sweep_is_refused_with_the_number_and_host_of_the_first(place, 
     assert "models/small is in use: process 41 on node7 is training a sweep there" in err
 
 
+@pytest.mark.slow
 def test_a_worker_is_the_command_line_in_a_process_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # it is found from everywhere
     started = [

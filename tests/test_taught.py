@@ -73,6 +73,7 @@ def stop_before_the_proof(monkeypatch):
     monkeypatch.setattr(Meter, "begin", begin)
 
 
+@pytest.mark.slow
 def test_ctrl_c_within_an_update_loses_nothing(cli, place, monkeypatch):
     assert "was trained, but not for long enough" in cli("known", NAME).err
     whole = load_file(STATE)
@@ -94,6 +95,7 @@ def test_ctrl_c_in_the_proof_says_that_the_training_is_kept(cli, place, monkeypa
     assert f"known-{NAME} is trained, its state is kept in {STATE.parent}; the same command goes on" in ran.said
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_network_is_wired_says_what_is_kept(cli, place, monkeypatch):
     for name in ("leader", "ucb"):
         shutil.copytree(ROOT / "models" / f"known-{name}", f"models/known-{name}")
@@ -116,7 +118,7 @@ def test_ctrl_c_while_a_network_is_wired_says_what_is_kept(cli, place, monkeypat
     ("before", "after", "anew"),
     [
         ("SHARPNESS = 3.0", "SHARPNESS = 2.0", True),
-        ("previous_rewards > 0], axis", "previous_rewards > 0.5], axis", True),
+        pytest.param("previous_rewards > 0], axis", "previous_rewards > 0.5], axis", True, marks=pytest.mark.slow),
         ("import numpy as np", "import numpy as np  # as ever", False),
     ],
 )

@@ -260,6 +260,7 @@ def test_no_task_needs_to_be_held_out(tmp_path):
     assert all("train_return" in line for line in record["metrics"])
 
 
+@pytest.mark.slow
 def test_the_loss_falls_on_a_source_that_repeats_itself(tmp_path):
     """UCB1 tries each of its arms once, so the second pull of a two-armed bandit is certain."""
     config = check_config(

@@ -88,7 +88,7 @@ def test_a_feature_that_ends_the_program_is_a_mistake_of_its_file(cli, claim, st
         assert fragment in ran.said
 
 
-@pytest.mark.parametrize("verb", ["scrub", "patch"])
+@pytest.mark.parametrize("verb", [pytest.param("scrub", marks=pytest.mark.slow), "patch"])
 def test_it_ends_no_study(cli, claim, workplace, verb):
     ran = cli(verb, claim("sys.exit(0)"), "--rows", 32)
     assert (ran.code, ran.out) == (2, "")
