@@ -18,7 +18,7 @@ exclude_patterns = ["_build", "record.schema.json"]
 # notebooks are text; each is run once a build, and stops the build where it fails
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 900  # seconds a cell, for machines that do other work too
 nb_output_stderr = "remove"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4

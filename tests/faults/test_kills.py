@@ -41,7 +41,9 @@ def choice(paid):
 
 stay = Hypothesis(choice, model="known-win-stay", accept=0.5)
 '''
-CALIBRATION = Design(replicates={12: 1}, passes={12: (1,)}, covered={12: 2}, pairs=1, exact=(16, 1, 2), compared=12)
+CALIBRATION = Design(
+    replicates={12: 1}, covered={12: 2}, pairs=1, exact=(16, 48, 2), compared=12, passes=1, pool=36, data=("source",)
+)
 
 
 VERBS = {
