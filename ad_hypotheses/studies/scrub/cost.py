@@ -140,7 +140,9 @@ class _Room:
         parts = {part for node in claim.nodes.values() for part in node.parts if part.writer is not None}
         alone = {(part,) for part in (*parts, *map(plain_part, self.anatomy.writers))}
         together = {group for node in claim.nodes.values() for group in strands_of(node.parts).values()}
-        joint, apart = written + rests + seen, len(alone | together) + seen
+        # what a whole MLP writes is taken from the one run as it is
+        mlps = {(plain_part(writer),) for writer in self.anatomy.writers if writer.kind == "mlp" and self.run}
+        joint, apart = written + rests + seen, len((alone | together) - mlps) + seen
         independent = self.options.others == "independent"
         held = self.vector * self._held(claim, claim.root)
         kept = self.run + (apart if independent else joint)
