@@ -25,12 +25,12 @@ from ad_hypotheses.studies.behave.record import (
 from ad_hypotheses.studies.behave.record import TestRecord as Outcome
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
 from ad_hypotheses.studies.findings import tables
-from ad_hypotheses.studies.findings.asking import ask, record_path, write_record
+from ad_hypotheses.studies.findings.asking import ask, write_record
 from ad_hypotheses.studies.findings.figures import Figures, Records, less, number_of, read_records
 from ad_hypotheses.studies.findings.held import held
 from ad_hypotheses.studies.findings.judging import NONE_HOLDS, answer_of, controls, failed_tests, judged, withheld_of
 from ad_hypotheses.studies.findings.page import render, table_blocks
-from ad_hypotheses.studies.findings.plan import Plan, read_plan
+from ad_hypotheses.studies.findings.plan import Plan, read_plan, record_name
 from ad_hypotheses.studies.findings.study import PAGE, findings
 from ad_hypotheses.studies.findings.template import fill
 
@@ -288,7 +288,7 @@ def test_models_are_asked_what_the_plan_says_and_only_once(plan: Plan, gate: Che
 
 def test_what_departs_from_the_plan_is_exploratory(plan: Plan, gate: CheckpointChoice, tmp_path: Path):
     (path,) = ask(plan, [gate], tmp_path, command="behave {}".format, changed={"contexts": 3})
-    assert path == record_path(tmp_path, "known-gate", exploratory=True)
+    assert path == tmp_path / record_name("known-gate", exploratory=True)
     assert read_behaviour(path).exploratory == "other contexts than in the study"
     assert read_records(plan, tmp_path, tmp_path, tmp_path).asked == {}
 
@@ -298,7 +298,7 @@ def place(plan: Plan, tmp_path: Path) -> Iterator[Path]:
     """A folder of findings."""
     (tmp_path / "findings.md").write_text("# {{ table.question }}\n\n{{ dose.room.R1 }}\n", encoding="utf-8")
     for name, behaviour in records(plan).asked.items():
-        write_record(replace(behaviour, study=plan.sha256), record_path(tmp_path / "records", name))
+        write_record(replace(behaviour, study=plan.sha256), tmp_path / "records" / record_name(name))
     return tmp_path
 
 

@@ -147,8 +147,8 @@ def _ask_the_plan(
     """Ask models what a plan says."""
     from ad_hypotheses.studies.behave.study import KEPT
     from ad_hypotheses.studies.evaluate.choose import choose
-    from ad_hypotheses.studies.findings.asking import RECORDS, ask
-    from ad_hypotheses.studies.findings.plan import read_plan
+    from ad_hypotheses.studies.findings.asking import ask
+    from ad_hypotheses.studies.findings.plan import RECORDS, read_plan
     from ad_hypotheses.studies.interrupt import watched
 
     plan, folder = read_plan(file), file.parent / RECORDS

@@ -16,9 +16,8 @@ from ad_hypotheses.storage.files import write_files
 from ad_hypotheses.studies.behave.record import Behaviour, read_behaviour
 from ad_hypotheses.studies.behave.study import CONTEXTS, behave
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
-from ad_hypotheses.studies.findings.plan import AskedModel, Plan
+from ad_hypotheses.studies.findings.plan import AskedModel, Plan, record_name
 
-RECORDS = "records"  # folder beside a plan
 UNPLANNED = AskedModel("not in the study", "exploratory", CONTEXTS)
 
 
@@ -52,7 +51,7 @@ def ask(
         planned = plan.models.get(choice.name)
         exploratory = departure(choice.name, planned, changed)
         settings = {**settings_of(planned or UNPLANNED), "seeds": plan.source_seeds, "seed": plan.seed, **changed}
-        path = record_path(folder, choice.name, bool(exploratory))
+        path = folder / record_name(choice.name, bool(exploratory))
         if _is_there(path, plan, choice, exploratory):
             progress.say(f"{choice.name} has been asked", "dim")
         else:
@@ -77,11 +76,6 @@ def departure(name: str, planned: AskedModel | None, changed: Mapping[str, Any])
     if planned is None:
         return f"the study does not ask {name}"
     return f"other {', '.join(changed)} than in the study" if changed else ""
-
-
-def record_path(folder: Path, name: str, exploratory: bool = False) -> Path:
-    """Return where the record of a model lies."""
-    return folder / f"behave-{name.replace('/', '-')}{'-exploratory' if exploratory else ''}.json"
 
 
 def write_record(behaviour: Behaviour, path: Path) -> None:

@@ -176,9 +176,13 @@ def _of_known(records: Records) -> Iterator[tuple[str, Figure]]:
 
 def leading_of(records: Records, name: str) -> str:
     """Return the rung with the greatest share on the source's lives; empty where that is not known."""
-    subject = records.subject(name)
-    whole = [mixture for mixture in subject.mixtures if mixture.regime == "all"] if subject else []
-    return leading(next((mixture for mixture in whole if mixture.data == SOURCE), None))
+    return leading(whole(records.subject(name), SOURCE))
+
+
+def whole(subject: ModelBehaviour | None, data: str) -> MixtureRecord | None:
+    """Return what a model is a mixture of over all regimes of a data set."""
+    mixtures = subject.mixtures if subject else []
+    return next((mixture for mixture in mixtures if mixture.data == data and mixture.regime == "all"), None)
 
 
 def leading(mixture: MixtureRecord | None) -> str:

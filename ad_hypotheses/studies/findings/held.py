@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.report.words import Markdown, code, interval, table
 from ad_hypotheses.studies.findings.figures import Figures, number_of
-from ad_hypotheses.studies.findings.judging import withheld_of
+from ad_hypotheses.studies.findings.judging import beyond, named_test, withheld_of
 from ad_hypotheses.studies.findings.plan import ABOVE, BELOW
 from ad_hypotheses.studies.findings.tables import SUBJECT, models_of
 
@@ -30,7 +30,7 @@ def held(figures: Figures) -> Markdown:
             known = _known(figures, name, HELD.get(hypothesis.name, ()))
             if not known:
                 continue
-            ways = [_beyond(number, sign, limit) for _, number, sign, limit in known]
+            ways = [beyond(number, sign, limit) for _, number, sign, limit in known]
             word = "wrong" if False in ways else "open" if None in ways else "holds"
             shown = "; ".join(f"{code(place)} {interval(number)}" for place, number, _, _ in known)
             rows.append([hypothesis.name, code(name), Markdown(shown), word])
@@ -47,14 +47,7 @@ def _known(figures: Figures, model: str, parts: Sequence[tuple[str, str, str]]) 
     for place, sign, limit in parts:
         name = place.format(model)
         value = figures.get(name)
-        if value is None or name.split(".", maxsplit=1)[0] in withheld:
+        if value is None or named_test(name) in withheld:
             return []
         known.append((name, number_of(value), sign, thresholds[limit]))
     return [part for part in known if part[1].estimable]
-
-
-def _beyond(number: Number, sign: str, limit: float) -> bool | None:
-    """Return whether a whole interval lies where it must, False where it all lies on the other side, None between."""
-    low, high = (number.low, number.high) if number.has_interval else (number.value, number.value)
-    right, wrong = (low > limit, high < limit) if sign == ABOVE else (high < limit, low > limit)
-    return True if right else False if wrong else None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ad_hypotheses.evidence.plain_data import Number
-from ad_hypotheses.studies.behave.record import TestRecord
+from ad_hypotheses.studies.behave.record import MODEL, UNTRAINED, TestRecord
 from ad_hypotheses.studies.findings.figures import Figures, number_of
 from ad_hypotheses.studies.findings.plan import ABOVE, PlannedAnswer
 
@@ -51,15 +51,26 @@ def judged(
     for need in answer.needs:
         name, sign, threshold = need[0].replace(ANY, model), need[1], need[2]
         limit = figures.records.plan.thresholds[threshold]
-        figure = None if name.split(".", maxsplit=1)[0] in withheld else figures.get(name)
+        figure = None if named_test(name) in withheld else figures.get(name)
         number = None if figure is None else number_of(figure)
         if number is None or not number.estimable:
             conditions.append(ConditionOutcome(name, number, sign, threshold, limit, None))
             continue
-        bound = number.value if not number.has_interval else number.low if sign == ABOVE else number.high
-        holds = bound > limit if sign == ABOVE else bound < limit
+        holds = beyond(number, sign, limit) is True
         conditions.append(ConditionOutcome(name, number, sign, threshold, limit, holds))
     return conditions
+
+
+def beyond(number: Number, sign: str, limit: float) -> bool | None:
+    """Return whether a whole interval lies where it must, False where it all lies on the other side, None between."""
+    low, high = (number.low, number.high) if number.has_interval else (number.value, number.value)
+    right, wrong = (low > limit, high < limit) if sign == ABOVE else (high < limit, low > limit)
+    return True if right else False if wrong else None
+
+
+def named_test(figure: str) -> str:
+    """Return the test that a figure is of, by its name."""
+    return figure.split(".", maxsplit=1)[0]
 
 
 def controls(figures: Figures) -> dict[str, list[ConditionOutcome]]:
@@ -70,7 +81,7 @@ def controls(figures: Figures) -> dict[str, list[ConditionOutcome]]:
 def failed_tests(figures: Figures) -> list[str]:
     """Return the tests that are named in a condition of a control that does not hold, which nobody reports."""
     conditions = [condition for control in controls(figures).values() for condition in control]
-    failed = {condition.figure.split(".", maxsplit=1)[0] for condition in conditions if condition.holds is False}
+    failed = {named_test(condition.figure) for condition in conditions if condition.holds is False}
     return sorted(failed)
 
 
@@ -92,10 +103,10 @@ def answer_of(figures: Figures, model: str) -> str:
     return NONE_HOLDS
 
 
-def nearest(test: TestRecord, leave_out: Sequence[str] = ("model", "untrained")) -> str:
+def nearest(test: TestRecord, leave_out: Sequence[str] = (MODEL, UNTRAINED)) -> str:
     """Return the rung whose cells lie nearest to those of the model, by the mean square."""
     distances = {
-        who: sum((cell.values[who].value - cell.values["model"].value) ** 2 for cell in test.cells)
+        who: sum((cell.values[who].value - cell.values[MODEL].value) ** 2 for cell in test.cells)
         for who in test.effects
         if who not in leave_out
     }

@@ -12,6 +12,7 @@ from ad_hypotheses.studies.findings import pictures, tables
 from ad_hypotheses.studies.findings.figures import Figures
 from ad_hypotheses.studies.findings.held import held
 from ad_hypotheses.studies.findings.judging import failed_tests
+from ad_hypotheses.studies.findings.plan import RECORDS, record_name
 from ad_hypotheses.studies.findings.template import Block, fill
 
 PICTURES = "pictures"  # folder beside the page
@@ -72,7 +73,7 @@ def _picture_blocks(figures: Figures, drawn: dict[str, bytes]) -> dict[str, Bloc
 def command(figures: Figures, model: str) -> Markdown:
     """Return a link to the record of a model and the command that makes it again."""
     asked = figures.records.asked[model]
-    link = f"[the record of {model}](records/behave-{model.replace('/', '-')}.json)"
+    link = f"[the record of {model}]({RECORDS}/{record_name(model)})"
     return Markdown(f"{link}: {code(asked.command)}")
 
 
@@ -99,7 +100,7 @@ def tried(figures: Figures) -> Markdown:
     """Return one row a test of an exploratory record: the model, some rungs, and how the run departs from the plan."""
     rows = []
     for name, behaviour in figures.records.tried.items():
-        link = Markdown(f"[`{name}`](records/behave-{name.replace('/', '-')}-exploratory.json)")
+        link = Markdown(f"[`{name}`]({RECORDS}/{record_name(name, exploratory=True)})")
         for test in behaviour.subjects[0].tests:
             rows.append([link, test.name, interval(test.effects[MODEL]), tables.others(test),
                          "yes" if test.reported else "no", behaviour.exploratory])  # fmt: skip
@@ -129,7 +130,7 @@ def records(figures: Figures) -> Markdown:
     """Return one row a record: contexts, and the command that makes it again."""
     plan = figures.records.plan
     rows = [
-        [Markdown(f"[`{name}`](records/behave-{name.replace('/', '-')}.json)"), plan.models[name].role, asked.contexts,
+        [Markdown(f"[`{name}`]({RECORDS}/{record_name(name)})"), plan.models[name].role, asked.contexts,
          code(asked.command)]
         for name, asked in figures.records.asked.items()
     ]  # fmt: skip

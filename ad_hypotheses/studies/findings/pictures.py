@@ -11,8 +11,8 @@ from matplotlib.figure import Figure as Page
 from ad_hypotheses.report.draw import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, picture
 from ad_hypotheses.studies.behave.pictures import COLOURS, OTHER
 from ad_hypotheses.studies.behave.record import MODEL, SOURCE, MixtureRecord, TestRecord
-from ad_hypotheses.studies.findings.figures import Records
-from ad_hypotheses.studies.findings.tables import GRID, OWN, SUBJECT, whole
+from ad_hypotheses.studies.findings.figures import Records, whole
+from ad_hypotheses.studies.findings.tables import GRID, OWN, SUBJECT
 
 SHOWN: Mapping[str, str] = {MODEL: BLACK, SOURCE: GREEN, "gate": ORANGE, "counting": BLUE, "novice": GREY}
 PANELS = (("dose", "dark-room"), ("failure", "dark-room"), ("moved", "dark-room"), ("remapped", "dark-room"),

@@ -14,6 +14,7 @@ from ad_hypotheses.storage.reading import read_file
 
 SCHEMA = 1
 ABOVE, BELOW = ">", "<"
+RECORDS = "records"  # folder beside a plan
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,11 @@ class Plan:
             near = did_you_mean(name, self.models)
             raise DataError(f"the study does not ask {name!r}.{near} It asks: {', '.join(self.models)}.")
         return self.models[name]
+
+
+def record_name(model: str, exploratory: bool = False) -> str:
+    """Return the name of the file that holds the record of a model."""
+    return f"behave-{model.replace('/', '-')}{'-exploratory' if exploratory else ''}.json"
 
 
 def read_plan(path: Path) -> Plan:

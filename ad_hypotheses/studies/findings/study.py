@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.storage.files import write_files
 from ad_hypotheses.storage.reading import read_file
-from ad_hypotheses.studies.findings.asking import RECORDS
 from ad_hypotheses.studies.findings.blocks import BLOCKS, rendered_pages
 from ad_hypotheses.studies.findings.figures import Figures, read_records
 from ad_hypotheses.studies.findings.page import render, table_blocks
-from ad_hypotheses.studies.findings.plan import read_plan
+from ad_hypotheses.studies.findings.plan import RECORDS, read_plan
 
 PLAN, TEMPLATE, PAGE = "study.yaml", "findings.md", "README.md"
 EXAMPLES = "examples"  # folder with the records of scrubbing, beside that of the findings
@@ -47,11 +45,7 @@ class Findings:
 
 
 def _same(path: Path, content: bytes) -> bool:
-    if not path.is_file():
-        return False
-    if path.suffix == ".png":
-        return True
-    return hashlib.sha256(read_file(path)).digest() == hashlib.sha256(content).digest()
+    return path.is_file() and (path.suffix == ".png" or read_file(path) == content)
 
 
 def findings(folder: Path, models: Path) -> Findings:

@@ -7,8 +7,8 @@ from typing import Any
 
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.report.words import NONE, Markdown, code, figure, interval, table
-from ad_hypotheses.studies.behave.record import MODEL, MixtureRecord, ModelBehaviour, TestRecord
-from ad_hypotheses.studies.findings.figures import Figure, Figures, leading_of, number_of
+from ad_hypotheses.studies.behave.record import MODEL, SOURCE, MixtureRecord, TestRecord
+from ad_hypotheses.studies.findings.figures import Figure, Figures, leading, leading_of, number_of, whole
 from ad_hypotheses.studies.findings.judging import (
     NOT_ASKED,
     ConditionOutcome,
@@ -28,12 +28,6 @@ SIGNS = {True: "holds", False: "fails", None: "unknown"}
 def models_of(figures: Figures, *roles: str) -> list[str]:
     """Return the models of some roles, in the order of the plan."""
     return [name for name, planned in figures.records.plan.models.items() if planned.role in roles]
-
-
-def whole(subject: ModelBehaviour | None, data: str) -> MixtureRecord | None:
-    """Return what a model is a mixture of over all regimes of a data set."""
-    mixtures = subject.mixtures if subject else []
-    return next((mixture for mixture in mixtures if mixture.data == data and mixture.regime == "all"), None)
 
 
 def families(figures: Figures, roles: Sequence[str] = (SUBJECT,)) -> Markdown:
@@ -108,9 +102,7 @@ def answers(figures: Figures) -> Markdown:
 
 
 def _condition(condition: ConditionOutcome) -> list[Markdown | str]:
-    number = interval(condition.number) if condition.number and condition.number.has_interval else NONE
-    if condition.number is not None and number == NONE:
-        number = figure(condition.number.value)
+    number = NONE if condition.number is None else _shown(condition.number)
     return [code(condition.figure), number, f"{condition.sign} {condition.limit:g}", SIGNS[condition.holds]]
 
 
@@ -126,7 +118,7 @@ def confusion(figures: Figures) -> Markdown:
     for name, planned in figures.records.plan.models.items():
         if not planned.expected:
             continue
-        mixture = whole(figures.records.subject(name), "source")
+        mixture = whole(figures.records.subject(name), SOURCE)
         verdict = "-" if not mixture else "yes" if leading_of(figures.records, name) == planned.expected else "**no**"
         rows.append([code(name), planned.expected, _greatest(mixture) if mixture else NONE, Markdown(verdict)])
     return table(["network", "is a", "greatest shares", "told"], rows)
@@ -144,10 +136,13 @@ def pilots(figures: Figures) -> Markdown:
         number = number_of(value)
         inside = number.has_interval and number.low <= pilot.value <= number.high
         again = inside or abs(number.value - pilot.value) <= near
-        shown = interval(number) if number.has_interval else figure(number.value)
-        rows.append([words, _exact(pilot.value), shown, "yes" if again else "**no**"])
+        rows.append([words, _exact(pilot.value), _shown(number), "yes" if again else "**no**"])
     rows = [[*row[:3], Markdown(row[3])] for row in rows]
     return table(["figure", "before", "in the study", "reproduced"], rows, left=1)
+
+
+def _shown(number: Number) -> Markdown:
+    return interval(number) if number.has_interval else figure(number.value)
 
 
 def _exact(value: float) -> Markdown:
@@ -167,7 +162,7 @@ def sizes(figures: Figures, roles: Sequence[str] = (PRELIMINARY,)) -> Markdown:
     for name in names:
         subject = figures.records.asked[name].subjects[0]
         cells = [figures.get(reference.format(name)) for reference in columns.values()]
-        shown = [NONE if value is None else interval(number_of(value)) for value in cells]
+        shown = map(_interval, cells)
         rows.append([code(name), subject.layers, subject.train_tasks, *shown])
     return table(["model", "layers", "training goals", *columns], rows, left=1)
 
@@ -185,8 +180,7 @@ def claims(figures: Figures) -> Markdown:
         [
             Markdown(f"{code(study['claims'][0]['name'])} on {code(study['model'])}"),
             str(study["title"]).partition(": ")[2].rstrip(".") or str(study["title"]),
-            *(NONE if value is None else interval(number_of(value)) for value in _fidelities(figures, name)),
-            str(figures.get(f"scrub.{name}.verdict") or "-"),
+            *_judged(figures, name),
         ]
         for name, study in sorted(figures.records.studies.items(), key=lambda item: _order(figures, *item))
     ]
@@ -203,12 +197,19 @@ def _fidelities(figures: Figures, name: str) -> list[Figure | None]:
     return [figures.get(f"scrub.{name}.{data}.all.fidelity") for data in ("source", "own", "edited")]
 
 
+def _judged(figures: Figures, name: str) -> list[Markdown | str]:
+    """Return the fidelities of a record of scrubbing, and its verdict."""
+    return [*map(_interval, _fidelities(figures, name)), str(figures.get(f"scrub.{name}.verdict") or "-")]
+
+
+def _interval(value: Figure | None) -> Markdown:
+    return NONE if value is None else interval(number_of(value))
+
+
 def _claims(figures: Figures) -> Iterator[tuple[Markdown | str, ...]]:
     for name, study in figures.records.studies.items():
-        shown = _fidelities(figures, name)
         link = Markdown(f"[`{name}`](../examples/{name}.json)")
-        cells = [NONE if value is None else interval(number_of(value)) for value in shown]
-        yield code(str(study["model"])), link, *cells, str(figures.get(f"scrub.{name}.verdict") or "-")
+        yield code(str(study["model"])), link, *_judged(figures, name)
 
 
 def regimes(figures: Figures) -> Markdown:
@@ -219,7 +220,7 @@ def regimes(figures: Figures) -> Markdown:
         for mixture in subject.mixtures if subject else ():
             if mixture.data != OWN:
                 continue
-            rung = max(mixture.weights, key=lambda rung: mixture.weights[rung].value)
+            rung = leading(mixture)
             reward = interval(mixture.of_reward) if mixture.of_reward else NONE
             rows.append([code(name), mixture.regime, rung, interval(mixture.weights[rung]), reward,
                          interval(mixture.unexplained, 3)])  # fmt: skip
