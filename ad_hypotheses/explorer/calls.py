@@ -100,9 +100,9 @@ def edit_call(edit: StepEdit | Rearrangement | FactsChange | CounterfactualEdit,
     return Call("counterfactual", (edit.name, context), {"model": MODEL, "seed": edit.seed}, ".donor")
 
 
-def decisions_call() -> Call:
-    """Return the call of the strip and of the distribution at a step."""
-    return Call("decisions", (MODEL, CONTEXT))
+def decisions_call(context: Variable = CONTEXT) -> Call:
+    """Return the call of the strip and of the distribution at a step, for the history in a variable."""
+    return Call("decisions", (MODEL, context))
 
 
 def attention_call(state: State) -> Call:
@@ -128,7 +128,7 @@ def carriers_call(state: State, edges: bool) -> Call:
 
 def lines_of_both(state: State) -> list[str]:
     """Return the Python that makes the context before the last edit that is on, and the one after it."""
-    *former, last = [edit for edit in state.edits if not edit.off]
+    *former, last = state.active_edits
     lines = [f"before = {origin_call(state).text}"]
     lines += [f"before = {edit_call(edit, BEFORE).text}" for edit in former]
     return [*lines, f"context = {edit_call(last, BEFORE).text}"]

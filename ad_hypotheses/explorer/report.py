@@ -19,12 +19,16 @@ REPORTS = Path("reports")
 def studies(folder: Path = REPORTS) -> dict[str, Study]:
     """Return the records of `scrub` in a folder and those in it, by their files; damaged ones are left out."""
     records: dict[str, Study] = {}
-    for path in sorted(folder.rglob("*.json")):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not is_study(path):
-            continue
+    for path in filter(is_study, _files(folder)):
         with suppress(UserError):
             records[str(path)] = read_study(path)
     return records
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of a folder and those in it that may be records; hidden ones are not."""
+    paths = sorted(folder.rglob("*.json"))
+    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
 def is_study(path: Path) -> bool:
@@ -70,9 +74,10 @@ def opened_study(session: Session, file: str, worst: int, folder: Path = REPORTS
     Raises:
         DataError: There is no such record or position, or its histories are not what they were.
     """
-    study = studies(folder).get(file)
-    if study is None:
+    path = next((path for path in _files(folder) if str(path) == file), None)
+    if path is None or not is_study(path):
         raise DataError(f"there is no record {file!r:.200} in {folder}.")
+    study = read_study(path)
     state = state_of_study(study, worst)
     require_same(session, state, study, worst)
     return state

@@ -129,26 +129,26 @@ def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] 
 def _answer_errors(app: FastAPI) -> None:
     """Answer what goes wrong with a message, never with a traceback."""
 
-    def said(status: int, message: str) -> JSONResponse:
+    def response(status: int, message: str) -> JSONResponse:
         return JSONResponse({"error": message}, status_code=status)
 
     @app.exception_handler(UserError)
     async def refused(request: Request, error: UserError) -> JSONResponse:
-        return said(400, str(error))
+        return response(400, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         problem = error.errors()[0]
-        return said(422, f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}.")
+        return response(422, f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}.")
 
     @app.exception_handler(Replaced)
     async def replaced(request: Request, error: Replaced) -> JSONResponse:
-        return said(409, "a newer question came before this one was begun.")
+        return response(409, "a newer question came before this one was begun.")
 
     @app.exception_handler(HTTPException)
     async def not_answered(request: Request, error: HTTPException) -> JSONResponse:
-        return said(error.status_code, f"{request.method} {request.url.path}: {error.detail}.")
+        return response(error.status_code, f"{request.method} {request.url.path}: {error.detail}.")
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
-        return said(500, f"{described(error)} - this is a bug of ours, please report it.")
+        return response(500, f"{described(error)} - this is a bug of ours, please report it.")

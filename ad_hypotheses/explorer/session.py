@@ -75,7 +75,7 @@ class Session:
         model, origin = self.model(state.model.name), origin_call(state)
         key: tuple[str, ...] = (state.model.name, origin.text)
         context = self.kept(key, lambda: self._begun(state, origin, model))
-        for number, edit in enumerate(edit for edit in state.edits if not edit.off):
+        for number, edit in enumerate(state.active_edits):
             call = edit_call(edit)
             key = (*key, call.text)
             context = self.kept(key, lambda call=call, number=number: _edited(call, model, context, number))  # noqa: B023

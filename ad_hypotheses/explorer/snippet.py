@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ad_hypotheses.explorer.calls import (
-    Call,
     attention_call,
     attribution_call,
     claim_lines,
@@ -62,11 +61,10 @@ def regression_test(state: State, actions: Sequence[str], probabilities: Sequenc
 def _context(state: State) -> list[str]:
     """Return the lines that load the model and make the context."""
     note = f"  # weights {state.model.sha256[:12]}" if state.model.sha256 else ""
-    edits: list[Call] = [edit_call(edit) for edit in state.edits if not edit.off]
     return [
         "import ad_hypotheses as adh",
         "",
         f"model = adh.load({state.model.name!r}){note}",
         f"context = {origin_call(state).text}",
-        *(f"context = {call.text}" for call in edits),
+        *(f"context = {edit_call(edit).text}" for edit in state.active_edits),
     ]

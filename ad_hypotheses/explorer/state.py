@@ -5,6 +5,7 @@ It is what a link, a file and a request hold, and is read as what is foreign: st
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -141,6 +142,11 @@ class State(_Part):
     claim: ClaimReference | None = None
     notes: Annotated[str, Field(max_length=20_000)] = ""
 
+    @property
+    def active_edits(self) -> list[Edit]:
+        """The edits that are on."""
+        return [edit for edit in self.edits if not edit.off]
+
     def plain(self) -> dict[str, Any]:
         """Return the state as plain data, as its file holds it."""
         return self.model_dump(mode="json", by_alias=True)
@@ -154,7 +160,7 @@ def read_state(content: bytes | str | Mapping[str, Any]) -> State:
     """
     try:
         # the JSON way of pydantic takes lists for tuples and is strict all the same
-        return State.model_validate_json(content if isinstance(content, bytes | str) else _dumped(content))
+        return State.model_validate_json(content if isinstance(content, bytes | str) else json.dumps(content))
     except ValidationError as error:
         raise DataError(f"this is not a state of the explorer: {first_problem(error)}.") from error
 
@@ -196,12 +202,6 @@ def first_problem(error: ValidationError) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{place or 'it'}: {problem['msg']}{more}"
-
-
-def _dumped(content: Mapping[str, Any]) -> str:
-    import json
-
-    return json.dumps(content)
 
 
 def _text(content: bytes | str) -> str:

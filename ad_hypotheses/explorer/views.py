@@ -9,6 +9,7 @@ import numpy as np
 
 from ad_hypotheses.explorer.arrays import packed
 from ad_hypotheses.explorer.calls import (
+    BEFORE,
     attention_call,
     attribution_call,
     carriers_call,
@@ -36,7 +37,6 @@ def model_view(session: Session, name: str) -> dict[str, Any]:
     model = session.model(name)
     task, config = model.task, model.config
     families = families_of(task, config.kept_episodes)
-    heads = [f"head({layer}, {head})" for layer in range(model.shape.n_layers) for head in range(model.shape.n_heads)]
     return {
         "name": model.name,
         "sha256": model.sha256,
@@ -48,7 +48,7 @@ def model_view(session: Session, name: str) -> dict[str, Any]:
         "channel_sizes": list(task.channel_sizes),
         "horizon": task.horizon,
         "n_ctx": model.shape.n_ctx,
-        "heads": heads,
+        "heads": [str(writer) for writer in model.anatomy.writers if writer.kind == "head"],
         "data": [SOURCE, OWN, *(f"{EDITED}{family}" for family in families)],
         "counterfactuals": {kind: value.words for kind, value in counterfactuals_of(task).items()},
         "curves": _curves(model.record),
@@ -62,7 +62,7 @@ def context_view(session: Session, state: State) -> dict[str, Any]:
     context, model = session.step_context(state), session.model(state.model.name)
     decisions = session.result(state, decisions_call())
     regimes = list(dict.fromkeys(decisions.regimes))
-    calls = [origin_call(state), *(edit_call(edit) for edit in state.edits if not edit.off)]
+    calls = [origin_call(state), *map(edit_call, state.active_edits)]
     return {
         "n_steps": context.n_steps,
         "observations": packed(context.observations[0], np.int16),
@@ -155,7 +155,7 @@ def _before(session: Session, state: State) -> dict[str, Any] | None:
         "log_probs": packed(np.array(former.log_probs), np.float32),
         "returns": session.context(former_state).returns()[0].tolist(),
         "changed": packed(np.array(decisions.divergence(former)), np.float32) if comparable else None,
-        "code": f"decisions.divergence({call.text.replace('context', 'before')})",
+        "code": f"decisions.divergence({decisions_call(BEFORE).text})",
     }
 
 

@@ -48,7 +48,3 @@ class ModelThread:
             return work()
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, unless_replaced)
-
-    def stop(self) -> None:
-        """Take no more work."""
-        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -54,9 +54,9 @@ def _of_group(
     yield f"{place}.at-most", 1 - TAIL ** (1 / len(outcomes))
 
 
-def _ended(said: str, verdict: str) -> bool:
+def _ended(outcome: str, verdict: str) -> bool:
     """Return whether a verdict is of a kind; `supported in` stands for all that name regimes."""
-    return said.startswith(verdict) if verdict == "supported in" else said == verdict
+    return outcome.startswith(verdict) if verdict == "supported in" else outcome == verdict
 
 
 def _of_intervals(content: Content, place: str, rows: int) -> Iterator[tuple[str, float]]:
