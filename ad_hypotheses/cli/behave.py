@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ad_hypotheses.cli.options import AsJson, Device, Models, Seed, Threads, Trust, at_least
+from ad_hypotheses.cli.options import DATA, AsJson, Device, Models, Seed, Threads, Trust, at_least
 from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.errors import CheckpointError, UserError
 from ad_hypotheses.report.screen import out, print_json, say
 from ad_hypotheses.studies.machine import require_writable, set_up_torch
-
-DATA = "source,own,edited"
 
 if TYPE_CHECKING:
     from ad_hypotheses.studies.behave.record import ModelBehaviour

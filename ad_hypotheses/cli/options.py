@@ -14,6 +14,7 @@ from ad_hypotheses.storage.reading import real_path
 if TYPE_CHECKING:
     from ad_hypotheses.language.hypothesis import Hypothesis
 
+DATA = "source,own,edited"  # data sets that are usual
 MOST_THREADS = 1024  # more end in an abort inside of the thread library
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 

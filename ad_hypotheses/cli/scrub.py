@@ -9,6 +9,7 @@ import typer
 
 from ad_hypotheses.cli.messages import options_of, with_options
 from ad_hypotheses.cli.options import (
+    DATA,
     Adversary,
     AsJson,
     Device,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from ad_hypotheses.studies.scrub.record import Study
 
 FINDINGS = 3  # of an adversary that nobody asked for more
-DATA = "source,own,edited"
 
 
 def scrub(

@@ -192,11 +192,12 @@ def _announce(studies: Sequence[BoundStudy], settings: ScrubSettings, n_boot: in
     Returns:
         Whether there is room for the model's run over a data set, so that it serves all claims.
     """
-    costs = [Cost.together([_cost(study, settings, n_boot, one_run) for study in studies]) for one_run in (True, False)]
     device = str(studies[0].checkpoint.model.device)
-    one_run = fits(costs[0], settings.memory, device)
-    cost = costs[0] if one_run else costs[1]
-    refuse_too_large(cost, settings.memory, device)
+    cost = Cost.together([_cost(study, settings, n_boot, one_run=True) for study in studies])
+    one_run = fits(cost, settings.memory, device)
+    if not one_run:
+        cost = Cost.together([_cost(study, settings, n_boot, one_run=False) for study in studies])
+        refuse_too_large(cost, settings.memory, device)
     n_claims, grounds = sum(len(study.claims) for study in studies), studies[0].grounds
     progress.say(
         f"{n_claims} claims over {settings.rows:,} histories, with {settings.donors:,} donors, of {len(grounds)} data "
