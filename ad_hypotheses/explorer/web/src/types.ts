@@ -106,17 +106,8 @@ export interface GridMap {
   goal: number[] | null;
 }
 
-export interface ContextAnswer {
-  n_steps: number;
-  observations: string;
-  actions: string;
-  rewards: string;
-  episode: string;
-  log_probs: string;
-  loss: string;
-  before: { log_probs: string; returns: number[]; changed: string | null; code: string } | null;
-  regimes: { names: string[]; step: string };
-  impossible: Record<string, number[]>;
+/** What is said of a context, as it is sent and as it is drawn. */
+interface Described {
   returns: number[];
   optimum: number | null;
   facts: Record<string, unknown>;
@@ -128,8 +119,21 @@ export interface ContextAnswer {
   warning: string;
 }
 
+export interface ContextAnswer extends Described {
+  n_steps: number;
+  observations: string;
+  actions: string;
+  rewards: string;
+  episode: string;
+  log_probs: string;
+  loss: string;
+  before: { log_probs: string; returns: number[]; changed: string | null; code: string } | null;
+  regimes: { names: string[]; step: string };
+  impossible: Record<string, number[]>;
+}
+
 /** A context as it is drawn: arrays in place of base64. */
-export interface Context {
+export interface Context extends Described {
   nSteps: number;
   nActions: number;
   nChannels: number;
@@ -145,15 +149,6 @@ export interface Context {
   regime: Int16Array; // [step]
   regimeNames: string[];
   impossible: Map<number, string>;
-  returns: number[];
-  optimum: number | null;
-  facts: Record<string, unknown>;
-  world: World;
-  fitting: string[];
-  edits: string[];
-  code: string;
-  headline: string;
-  warning: string;
 }
 
 /** What the model did before the last edit. */
