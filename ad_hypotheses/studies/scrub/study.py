@@ -197,7 +197,7 @@ def _announce(studies: Sequence[BoundStudy], settings: ScrubSettings, n_boot: in
     one_run = fits(cost, settings.memory, device)
     if not one_run:
         cost = Cost.together([_cost(study, settings, n_boot, one_run=False) for study in studies])
-        refuse_too_large(cost, settings.memory, device)
+    refuse_too_large(cost, settings.memory, device)
     n_claims, grounds = sum(len(study.claims) for study in studies), studies[0].grounds
     progress.say(
         f"{n_claims} claims over {settings.rows:,} histories, with {settings.donors:,} donors, of {len(grounds)} data "
