@@ -110,6 +110,13 @@ class Visit:
             self.page.click("header.top button:text-is('Save')")
         return json.loads(download.value.path().read_text(encoding="utf-8"))
 
+    def copied(self, button: str) -> str:
+        """What a button puts on the clipboard, which takes the browser a moment."""
+        self.page.evaluate("() => navigator.clipboard.writeText('')")
+        self.page.click(f"button:text-is('{button}')")
+        self.page.wait_for_function("async () => await navigator.clipboard.readText() !== ''")
+        return self.page.evaluate("() => navigator.clipboard.readText()")
+
     def keep(self, name: str) -> None:
         """Keep a screenshot, where a folder for them is named."""
         if PICTURES:
@@ -358,8 +365,7 @@ def test_a_link_a_file_and_python_bring_back_what_was_seen(visit, tmp_path):
     opened = visit()
     opened.go_to(40)
     opened.do("right")
-    opened.page.click("button:text-is('Link')")
-    link = opened.page.evaluate("() => navigator.clipboard.readText()")
+    link = opened.copied("Link")
     assert len(link) < 2000
     picture, state = opened.picture(), opened.state()
     assert (read_state(state).step, len(state["edits"])) == (40, 1)
@@ -380,10 +386,8 @@ def test_a_link_a_file_and_python_bring_back_what_was_seen(visit, tmp_path):
     opened.settle()
     assert opened.picture() == picture
     opened.page.click("header.top button:text-is('Python')")
-    opened.page.click("button:text-is('Copy the test')")
-    test = opened.page.evaluate("() => navigator.clipboard.readText()")
     scope: dict = {}
-    exec(test, scope)
+    exec(opened.copied("Copy the test"), scope)
     scope["test_decision_at_step_40"]()
 
 
