@@ -57,13 +57,31 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"damaged inputs: --fault-seed {config.option.fault_seed}"
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by `-m slow`
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip slow tests unless they are asked for."""
+    _mark_further_cases_slow(items)
     if config.getoption("--runslow"):
         return
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs --runslow"))
+
+
+def _mark_further_cases_slow(items: list[pytest.Item]) -> None:
+    """Mark as slow all cases of a test but the few that its mark `default_cases` names, spread over their order."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("default_cases"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for of_test in cases.values():
+        mark = of_test[0].get_closest_marker("default_cases")
+        assert mark is not None
+        (n_default,) = mark.args
+        default = {number * len(of_test) // n_default for number in range(n_default)}
+        for number, item in enumerate(of_test):
+            if number not in default:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,7 @@ def finite_difference(*task, share=1e-4, **how):
 
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("metric", ["loss", "towards-new"])
+@pytest.mark.default_cases(5)
 def test_attribution_is_the_derivative_of_the_exact_patch(name, metric):
     model, pairs = random_task(VARIANTS[name])
     edges, mask = all_edges(model.anatomy), np.arange(STEPS) >= np.arange(4)[:, None]
@@ -107,6 +108,7 @@ def test_denoising_starts_from_the_donors_run(metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.default_cases(2)
 def test_integrated_gradients_from_all_embeddings_add_up_to_the_whole_change(metric):
     model, pairs = random_task({})
     edges = [edge for edge in all_edges(model.anatomy) if edge.writers[0].stage == 0]

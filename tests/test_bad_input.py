@@ -96,6 +96,7 @@ def refused(ran, *fragments):
         ("list --hypotheses models/tiny/config.yaml", ["models/tiny/config.yaml is no folder"]),
     ],
 )
+@pytest.mark.default_cases(12)
 def test_what_is_typed(typed, fragments, cli, claims):
     refused(cli(*typed.split()), *fragments)
 
@@ -140,6 +141,7 @@ def test_what_is_typed(typed, fragments, cli, claims):
         ("stay = Hypothesis", "stay, = [0]; # Hypothesis", ["holds no Hypothesis", "nodes: paid, cell, choice"]),
     ],
 )  # fmt: skip
+@pytest.mark.default_cases(7)
 def test_what_stands_in_a_hypothesis_file(old, new, fragments, cli, claims):
     assert old in CLAIMS
     claims.write_text(CLAIMS.replace(old, new, 1))

@@ -89,6 +89,7 @@ def test_a_dose_is_so_many_paid_visits_and_nothing_else(gate: Subject):
 
 @pytest.mark.parametrize("name", ["known-gate", "key-to-door", pytest.param("dark-room-hard", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("test", ["dose", "failure", "which", "paid"])
+@pytest.mark.default_cases(3)
 def test_the_world_answers_as_a_built_life_says(name: str, test: str):
     subject = subject_of(name, 3)
     for condition in TESTS[test].conditions(subject):
@@ -247,6 +248,7 @@ TOLD_APART = [
 
 
 @pytest.mark.parametrize(("name", "expected"), TOLD_APART)
+@pytest.mark.default_cases(2)
 def test_known_networks_are_told_apart_by_their_greatest_share(name: str, expected: str):
     """Without the highest rung, which is the rule of a known network itself."""
     subject = subject_of(name, 64, 128)
@@ -258,6 +260,7 @@ def test_known_networks_are_told_apart_by_their_greatest_share(name: str, expect
     assert max(record.weights, key=lambda rung: record.weights[rung].value) == expected
 
 
+@pytest.mark.slow
 def test_a_gate_behaves_as_a_gate():
     found = gate_found()
     dose, failure, which, _ = found.tests
@@ -361,12 +364,14 @@ def made_up() -> Behaviour:
 
 
 @pytest.mark.pictures
+@pytest.mark.slow
 def test_pictures_of_tests_with_and_without_order_are_painted():
     for test in (gate_found().tests[0], gate_found().tests[-1]):
         assert plots.draw_test(test, "known-gate").startswith(b"\x89PNG")
     assert len(plots.draw_mixtures(gate_found())) > 5000
 
 
+@pytest.mark.slow
 def test_a_record_comes_back_and_draws_the_same_report(tmp_path: Path, sketches: None):
     behaviour = made_up()
     page = write_behaviour(behaviour, tmp_path)[-1]

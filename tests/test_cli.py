@@ -266,6 +266,7 @@ def test_a_model_is_called_by_its_file_or_folder(path, name):
 
 
 @pytest.mark.pictures
+@pytest.mark.slow
 def test_evaluate_writes_a_page_with_a_picture(cli, workplace):
     ran = cli("evaluate", "tiny", "--rollouts", 20)
     assert ran.code == 0
@@ -359,6 +360,7 @@ def test_check_as_json(cli, claims):
 
 
 @pytest.mark.pictures
+@pytest.mark.slow
 def test_scrub_writes_the_same_report_for_the_same_seed(cli, claims, workplace):
     first = cli("scrub", "hypotheses/stay.py", *QUICK)
     assert first.code == 0
@@ -375,6 +377,7 @@ def test_scrub_writes_the_same_report_for_the_same_seed(cli, claims, workplace):
     assert not Path("reports/.partial").exists()
 
 
+@pytest.mark.slow
 def test_scrub_as_json(cli, claims):
     (study,) = json.loads(cli("scrub", claims, *QUICK, "--json").out)
     assert [claim["name"] for claim in study["claims"]][:2] == ["stay", "control"]
@@ -390,6 +393,7 @@ def test_scrub_moves_a_claim_to_another_model(cli, claims):
     assert "--model tiny" in study["command"]
 
 
+@pytest.mark.slow
 def test_claims_are_grouped_with_their_controls(claims):
     text = (
         CLAIMS

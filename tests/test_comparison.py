@@ -327,6 +327,7 @@ def test_models_on_different_tasks_are_grouped_and_named_by_task():
 @pytest.mark.parametrize(
     "models", [[evaluated()], [evaluated(), evaluated("two", 0.4)], pytest.param(GRID, marks=pytest.mark.slow)], ids=len
 )
+@pytest.mark.slow
 def test_the_same_figures_give_the_same_files(models, tmp_path):
     written = []
     for run in ("a", "b"):

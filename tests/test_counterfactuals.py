@@ -83,6 +83,7 @@ def made(name: str, task, history: History, seed: int) -> Counterfactual:
 @pytest.mark.parametrize("family", FAMILIES)
 @given(seed=seeds)
 @few
+@pytest.mark.default_cases(2)
 def test_a_pair_is_matched(family: str, seed: int) -> None:
     task = FAMILIES[family]
     history = lived(task, seed)

@@ -54,6 +54,7 @@ def test_a_seed_decides_everything_and_tasks_are_those_asked_for(tiny, kind):
 
 
 @pytest.mark.parametrize("kind", ["own", *(f"edited:{name}" for name in FAMILIES)])
+@pytest.mark.default_cases(3)
 def test_lives_are_acted_by_the_model(tiny, monkeypatch, kind):
     """Where the model chose, the log-likelihood of the actions is that of draws from it."""
     monkeypatch.setattr(data, "ROWS_AT_ONCE", 20)

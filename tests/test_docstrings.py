@@ -25,6 +25,7 @@ def examples(name: str) -> list[doctest.DocTest]:
 
 
 @pytest.mark.parametrize("name", [*(name for name in FUNCTIONS if name not in SITES), "Model", "ScrubbedModel"])
+@pytest.mark.default_cases(5)
 def test_examples_say_what_comes_of_them(name, tmp_path):
     tests = examples(name)
     assert tests, f"{name} has no example"

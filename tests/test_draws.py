@@ -104,6 +104,7 @@ def test_a_role_makes_a_feature_of_the_history_one_of_its_steps():
 
 @pytest.mark.parametrize("align", ALIGNS)
 @pytest.mark.parametrize("self_donors", [False, True])
+@pytest.mark.default_cases(3)
 def test_draws_are_uniform(align, self_donors):
     """Chi-square over 4000 passes of a fixed seed: every reference of a class of several."""
     labels, selected, episode_step = case(11, with_role=False)

@@ -141,6 +141,7 @@ def expected(name: str, family: str, history: History, row: int) -> Iterator[tup
 
 
 @pytest.mark.parametrize(("name", "family"), EDITED)
+@pytest.mark.default_cases(9)
 def test_no_step_of_an_edited_life_is_impossible(name, family):
     history, task = lived(name, family).history, TASKS[name]
     assert history.n_steps == EPISODES * task.horizon
@@ -153,6 +154,7 @@ def test_no_step_of_an_edited_life_is_impossible(name, family):
 
 
 @pytest.mark.parametrize(("name", "family"), EDITED + PULLED)
+@pytest.mark.default_cases(15)
 def test_what_counts_as_acted_was_chosen_on_what_the_history_shows(name, family):
     edited = lived(name, family)
     history, n_actions = edited.history, edited.history.n_actions
@@ -165,6 +167,7 @@ def test_what_counts_as_acted_was_chosen_on_what_the_history_shows(name, family)
 
 
 @pytest.mark.parametrize(("name", "family"), EDITED + PULLED)
+@pytest.mark.default_cases(15)
 def test_a_seed_decides_everything(name, family):
     first, other = lived(name, family).history, lived(name, family, 1).history
     again = lived.__wrapped__(name, family).history
@@ -177,6 +180,7 @@ def test_a_seed_decides_everything(name, family):
 
 
 @pytest.mark.parametrize(("name", "family"), PULLED)
+@pytest.mark.default_cases(4)
 def test_arms_pay_what_the_family_says(name, family):
     task, history = BANDITS[name], lived(name, family, rows=300).history
     half = history.n_steps // 2

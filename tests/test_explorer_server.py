@@ -389,6 +389,7 @@ def test_claims_that_cannot_be_scrubbed_are_refused(client, parts, message):
     assert message in ask(client, "claim", 400, **parts)["error"]
 
 
+@pytest.mark.slow
 def test_a_record_opens_where_its_claim_breaks(tmp_path):
     small = {"rows": 16, "pool": 64, "passes": 1, "data": "source", "rollouts": 0, "rivals": False}
     study = adh.scrub("hypotheses/known/retrieval.py", name="truth", **small)

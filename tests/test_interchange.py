@@ -144,6 +144,7 @@ def test_training_makes_the_claim_true_and_the_rest_idle(tiny, truth, tmp_path):
     assert after.idle > 0
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(tiny, truth, tmp_path):
     short = tiny.model_copy(update={"training": tiny.training.model_copy(update={"updates": 12, "save_every": 4})})
 
@@ -276,6 +277,7 @@ def test_plain_hooks_find_a_trained_circuit_where_it_is_claimed_and_nowhere_else
 
 
 @pytest.mark.parametrize("pair", [PAIRS[0], pytest.param(PAIRS[1], marks=pytest.mark.slow)], ids=lambda pair: pair[0])
+@pytest.mark.slow
 def test_pairs_behave_alike_and_differ_inside(pair):
     one, other = (load(f"known-{name}", ROOT / "models") for name in pair)
     history = lives(one.config, 64, seed=4)

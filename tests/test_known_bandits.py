@@ -110,6 +110,7 @@ def test_rules_look_at_nothing_that_is_not_visible() -> None:
 
 
 @by_name
+@pytest.mark.default_cases(2)
 def test_networks_compute_their_rules_on_thousands_of_random_histories(known: Known) -> None:
     config = known_config(known, MODELS)
     kept = load(known.model, MODELS).model
@@ -176,6 +177,7 @@ def test_files_hold_the_claims_that_are_judged(known: Known) -> None:
 
 
 @thinned(BANDITS, "win-stay", "return-level")
+@pytest.mark.default_cases(2)
 def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -> None:
     wrong = [claim for claim in claims_by_name(known).values() if claim.kind == "wrong site"]
     only = {"truth", min(claim.name for claim in wrong if claim.hypothesis.control_of)}

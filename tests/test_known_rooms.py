@@ -166,6 +166,7 @@ def test_rules_look_at_nothing_that_is_not_visible(known: Known) -> None:
 
 
 @by_name
+@pytest.mark.default_cases(2)
 def test_networks_compute_their_rules_on_thousands_of_random_decisions(known: Known) -> None:
     config = known_config(known, MODELS)
     history = random_histories(config, 120, np.random.default_rng(8))
@@ -256,6 +257,7 @@ def test_the_truth_is_the_rule(known: Known) -> None:
 
 
 @thinned(ROOMS, "gate", "reflex")
+@pytest.mark.default_cases(3)
 def test_the_truth_is_supported_and_recovers_all(known: Known, tmp_path: Path) -> None:
     settings = ScrubSettings(60, 1, pool=240, data=("source",), rollouts=0)
     (truth,) = verdicts(known, settings, tmp_path, {"truth"})

@@ -375,6 +375,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.default_cases(2)
 def test_a_mistake_with_made_rows_is_noticed(name, monkeypatch):
     MISTAKES[name](monkeypatch)
     found = (difference(seed, Options(), 2) for seed in range(20))

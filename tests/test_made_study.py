@@ -167,6 +167,7 @@ def test_what_was_changed_is_recorded_node_by_node(beta):
     assert ":::made" in text
 
 
+@pytest.mark.slow
 def test_the_page_says_what_was_changed_and_its_power(beta):
     study = replace(bandit_study(), claims=[beta[2]], curves=[])
     text = page(study, [])

@@ -105,6 +105,7 @@ def towards(task: MinigridTask, state: GridState, rng: np.random.Generator) -> i
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=ids)
+@pytest.mark.default_cases(3)
 def test_the_batched_world_follows_the_real_environment(family: dict[str, object]) -> None:
     """Nothing of ours is in the way: gymnasium.make, its own resets, steps and observations."""
     task = MinigridTask(layouts=6, **family)

@@ -310,6 +310,7 @@ def test_twin_is_the_model_and_writers_sum_to_what_readers_see(variant):
 
 @every_variant
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.default_cases(9)
 def test_fast_engine_is_the_oracle_draw_by_draw(variant, seed):
     model, history = tiny_model(seed, n_steps=4, **variant), tiny_history(seed, n_rows=4, n_steps=4)
     nodes, along = random_hypothesis(np.random.default_rng(seed), model, history)

@@ -231,6 +231,7 @@ DRAWN = {
 
 
 @pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.default_cases(2)
 def test_a_mistake_in_the_draws_is_impossible_by_chi_square(name, monkeypatch):
     DRAWN[name](monkeypatch)
     assert least_likely(self_donors="self" not in name) < IMPOSSIBLE
@@ -238,6 +239,7 @@ def test_a_mistake_in_the_draws_is_impossible_by_chi_square(name, monkeypatch):
 
 @pytest.mark.parametrize("subject", [SUBJECT, APART], ids=["both roles", "apart"])
 @pytest.mark.parametrize("self_donors", [False, True])
+@pytest.mark.default_cases(2)
 def test_the_engines_own_draws_are_likely(self_donors, subject):
     assert least_likely(self_donors, subject) > UNLIKELY
 
@@ -302,6 +304,7 @@ DONORS = {
 
 
 @pytest.mark.parametrize("name", DONORS)
+@pytest.mark.default_cases(2)
 def test_a_mistake_about_who_is_a_donor_is_impossible_by_chi_square(name, monkeypatch):
     mutant, self_donors = DONORS[name]
     mutant(monkeypatch)

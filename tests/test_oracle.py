@@ -33,6 +33,7 @@ by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 @by_name
+@pytest.mark.default_cases(5)
 def test_enumeration_gives_the_answer_worked_out_by_hand(case):
     result = mean(exact(case))
     assert isinstance(result, Fraction)
@@ -40,6 +41,7 @@ def test_enumeration_gives_the_answer_worked_out_by_hand(case):
 
 
 @by_name
+@pytest.mark.default_cases(8)
 def test_sampling_agrees_with_the_answer(case):
     samples = max(40, 2000 // (len(case.rows) * case.n_steps))
     losses = sampled_loss(
@@ -144,6 +146,7 @@ def is_single_datum(case):
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if is_single_datum(c)], ids=lambda case: case.name)
+@pytest.mark.default_cases(7)
 def test_the_form_of_the_paper_gives_the_same(case):
     assert paper_form(case) == case.answer
 

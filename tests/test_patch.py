@@ -29,6 +29,7 @@ NOTICED = 1e-3
 
 
 @pytest.mark.parametrize("setting", VARIANTS, ids=str)
+@pytest.mark.default_cases(2)
 def test_every_edge_equals_hooks(setting):
     pair, naive = setting.pair(), setting.naive()
     for together in (False, True):
@@ -45,6 +46,7 @@ def test_any_edges_in_any_order_equal_hooks(setting, together, data):
 
 
 @pytest.mark.parametrize("setting", VARIANTS, ids=str)
+@pytest.mark.default_cases(2)
 def test_float32_is_as_close_as_float32_can_be(setting):
     pair, naive = setting.pair(torch.float32), setting.naive(torch.float32)
     edges = all_edges(pair.twin.anatomy)
@@ -212,6 +214,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.default_cases(2)
 def test_a_planted_mistake_shows(mistake, monkeypatch):
     setting = Setting(8)
     edges, naive = all_edges(setting.model().anatomy), setting.naive()
@@ -277,6 +280,7 @@ def everything(setting, device):
 
 
 @pytest.mark.parametrize("setting", [Setting(10), Setting(11, positions="rotary", window=2)], ids=str)
+@pytest.mark.slow
 def test_nothing_is_made_on_another_device(setting):
     """A device without data refuses to meet tensors of the processor, as a GPU would."""
     for here, there in zip(everything(setting, "cpu"), everything(setting, "meta"), strict=True):

@@ -62,6 +62,7 @@ def assert_same(short, whole, pair, **close):
 
 @pytest.mark.parametrize("setting", VARIANTS, ids=str)
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=["64", "32"])
+@pytest.mark.default_cases(2)
 def test_every_edge_is_the_same(setting, dtype, atol):
     for since in range(setting.n_steps):
         whole, short = both(setting, since, dtype)
@@ -110,6 +111,7 @@ def test_queries_in_several_blocks_are_the_same(setting):
 
 
 @pytest.mark.parametrize("setting", [Setting(10), Setting(11, positions="rotary", window=2)], ids=str)
+@pytest.mark.slow
 def test_nothing_is_made_on_another_device(setting):
     """A device without data refuses to meet tensors of the processor, as a GPU would."""
     model = Twin(setting.model().to("meta"))
@@ -263,6 +265,7 @@ def patches_of(model):
 
 @pytest.mark.parametrize("direction", ["noising", "denoising"])
 @pytest.mark.parametrize("rows", [1, 3, N_ROWS])
+@pytest.mark.default_cases(2)
 def test_effects_are_the_same_in_their_own_places(model, pairs, direction, rows):
     patches, metrics = patches_of(model), ("loss", "kl", "logit-difference", "towards-old", "towards-new")
     some = np.random.default_rng(1).random((N_ROWS, N_STEPS)) < 0.5
@@ -321,6 +324,7 @@ def test_histories_that_are_their_own_donors_are_not_patched(model, pairs, monke
 
 @pytest.mark.parametrize(("metric", "steps"), [("loss", 1), ("kl", 3)])
 @pytest.mark.parametrize("direction", ["noising", "denoising"])
+@pytest.mark.default_cases(2)
 def test_attributions_are_the_same(model, pairs, metric, steps, direction):
     edges = [edge for edge in patches_of(model) if not isinstance(edge, Nodes | Chain | Together)]
     mask = np.random.default_rng(1).random((N_ROWS, N_STEPS)) < 0.5

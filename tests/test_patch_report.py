@@ -67,6 +67,7 @@ def table(path):
 # --- From a hypothesis to its report -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_hypothesis_is_held_against_every_edge(cli, claims, workplace):
     ran = cli("patch", claims, *QUICK)
     assert ran.code == 0, ran.err
@@ -105,6 +106,7 @@ def test_a_hypothesis_is_held_against_every_edge(cli, claims, workplace):
     assert not list((workplace / "reports").glob(".p*"))
 
 
+@pytest.mark.slow
 def test_the_command_in_the_report_makes_the_same_numbers(cli, claims, workplace):
     cli(
         "patch", claims, *QUICK, "--donors", "agree:seen", "--direction", "denoising", "--metric", "loss", "--seed", "3"
@@ -242,6 +244,7 @@ def test_an_interrupted_run_goes_on(cli, claims, workplace, monkeypatch):
     ],
     ids=lambda one: " ".join(one) if isinstance(one, tuple) else None,
 )
+@pytest.mark.default_cases(9)
 def test_what_cannot_be_patched_is_refused(cli, claims, workplace, typed, fragments):
     refused(cli("patch", *typed), *fragments)
     assert not list((workplace / "reports").glob("*.md"))

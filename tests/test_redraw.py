@@ -186,6 +186,7 @@ def change(content: dict, *place: str | int, value: object) -> None:
         ("evaluate", ["models"], [], "what a report can be drawn from: "),
     ],
 )
+@pytest.mark.default_cases(2)
 def test_a_record_that_contradicts_itself_is_refused(kind, place, value, message, sketches, tmp_path):
     path = REPORTS[kind](tmp_path)[-1].with_suffix(".json")
     content = json.loads(path.read_text())

@@ -523,6 +523,7 @@ def test_positions_bear_missing_probabilities_many_actions_and_unknown_tasks(stu
 
 
 @pytest.mark.parametrize("returns", [[3.0], [1.0, math.nan, 2.0], [math.nan, math.nan]])
+@pytest.mark.default_cases(1)
 def test_learning_curves_of_any_length_are_drawn(returns: list[float], tmp_path: Path) -> None:
     curves = [Curve(name, returns, 8) for name in ("model", "source", *(f"$other {index}" for index in range(9)))]
     write_files({tmp_path / "deep" / "curves.png": learning_curves(curves, "title", 3.5)})

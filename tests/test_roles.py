@@ -219,6 +219,7 @@ def judged_by_the_writing_step(right):
 
 @pytest.mark.parametrize("wrong", [turned_round, a_step_late, of_another_row, judged_by_the_writing_step])
 @pytest.mark.parametrize("kind", ["k", "v"])
+@pytest.mark.default_cases(4)
 def test_a_planted_mistake_shows(wrong, kind, monkeypatch):
     setting = Setting(8)
     pair, naive, roles = setting.pair(), setting.naive(), setting.roles()

@@ -150,6 +150,7 @@ def test_a_past_of_another_world_cannot_go_on_within_an_episode():
 @pytest.mark.parametrize("variant", [{}, {"positions": "rotary"}, {"positions": "none", "window": 12}], ids=str)
 @pytest.mark.parametrize("with_prompt", [False, True])
 @pytest.mark.parametrize("memory", [1, 2, 3])
+@pytest.mark.default_cases(7)
 def test_memory_is_a_context_that_begins_anew_with_each_episode(variant, memory, with_prompt):
     """Every episode is what the model does at the end of a window of `memory` episodes, read as a whole history."""
     model, prompt = model_of(**variant), prompt_of(2) if with_prompt else None

@@ -389,6 +389,7 @@ VERDICTS = {
 
 
 @pytest.mark.parametrize("name", VERDICTS)
+@pytest.mark.default_cases(3)
 def test_a_mistake_in_a_verdict_is_noticed(name, monkeypatch):
     random_claims()
     VERDICTS[name](monkeypatch)

@@ -175,6 +175,7 @@ def test_the_report_says_what_was_screened_and_the_table_has_every_attribution(c
     assert {row["patch"] for row in strongest} == set(how["picked"])
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_what_is_measured_without_screening(cli, workplace):
     typed = ("patch", "tiny", "--edges", "all", "--metric", "kl", *QUICK, "--json")
     (found,), (whole,) = (json.loads(cli(*typed, *more).out) for more in (("--screen", "5"), ()))

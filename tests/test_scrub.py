@@ -218,6 +218,7 @@ def test_constant_features_are_the_structure_run():
     [*OPTIONS[:1], *OPTIONS[2:3], *(pytest.param(o, marks=pytest.mark.slow) for o in (*OPTIONS[1:2], *OPTIONS[3:]))],
     ids=lambda o: f"{o.others}-{o.align}-self{o.self_donors:d}-{o.shared:d}",
 )
+@pytest.mark.default_cases(2)
 def test_expected_loss_is_the_oracles(options):
     """Two chained attention layers, step- and history-level features: mean over passes against every draw.
 

@@ -149,6 +149,7 @@ def test_a_damaged_measurement_is_made_again(claim, trained, tmp_path: Path):
         {"tasks": "train"},
     ],
 )
+@pytest.mark.default_cases(3)
 def test_what_was_measured_otherwise_is_not_taken_for_the_same(claim, trained, tmp_path: Path, change):
     def keys(settings: ScrubSettings) -> set[str]:
         checkpoint = load("tiny", trained, "cpu")
@@ -187,6 +188,7 @@ def test_a_listener_changes_no_figure(claim, trained):
 
 
 @pytest.mark.parametrize("room", [True, False])
+@pytest.mark.slow
 def test_the_model_is_run_once_over_each_data_set_for_all_claims(claim, trained, monkeypatch, room):
     rows, run_layer = [], Twin._layer
     monkeypatch.setattr(study, "undeclared_arrows", lambda *arguments: None)  # which runs it on other histories

@@ -183,6 +183,7 @@ def test_no_way_to_the_logits_is_no_hypothesis():
 
 
 @pytest.mark.parametrize(("keep", "n_edges"), [(0.3, 3), pytest.param(0.99, 4, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_scrubbing_the_written_file_recovers_what_the_search_kept(tmp_path, keep, n_edges):
     # with one unimportant visit and every pair of histories as donors, treeified draws and one donor are the same
     model, pairs = known_network()

@@ -36,6 +36,7 @@ FILES = sorted((ROOT / "hypotheses").glob("*.py"))
 
 
 @pytest.mark.parametrize("name", names(MODELS))
+@pytest.mark.default_cases(13)
 def test_checkpoints_are_small_and_come_with_card_curve_and_command(name):
     checkpoint = load(name, MODELS)
     assert (checkpoint.folder / "weights.safetensors").stat().st_size <= 2e6
@@ -116,6 +117,7 @@ def model_and_histories(name):
         for file in FILES
     ],
 )
+@pytest.mark.default_cases(3)
 def test_hypotheses_fit_their_models_and_carry_a_control(file):
     found = load_hypotheses(str(file))
     assert any(one.control_of is not None for one in found)

@@ -89,6 +89,7 @@ def test_the_loop_that_is_compiled_replays_the_very_same_numbers(alpha: float, m
     assert (lives["loop"] == lives["numpy"]).all()
 
 
+@pytest.mark.slow
 def test_compiled_lives_are_the_same_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     facts = DarkRoom().sample_tasks(np.random.default_rng(0), 40)

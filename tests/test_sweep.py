@@ -182,6 +182,7 @@ def test_names(place):
         ('name: "', 'name: 3 # "', ["name: must be text such as"]),
     ],
 )
+@pytest.mark.default_cases(10)
 def test_every_mistake_is_named_before_anything_starts(old, new, fragments, place, capsys):
     assert old in GRID
     (place / "rooms.yaml").write_text(GRID.replace(old, new))
@@ -462,6 +463,7 @@ def test_where_shares_mean_nothing_regret_tells():
         ({"n_layers": ["1"], "task": ["a", "b", "c"], "train_tasks": ["none", "7"], "seed": ["0"]}, ("seed",)),
     ],
 )
+@pytest.mark.default_cases(1)
 def test_the_plot_is_a_picture_and_the_same_every_time(axes, seeds):
     picture = plot(made(axes, seeds))
     assert picture.startswith(PNG)

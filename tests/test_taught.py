@@ -122,6 +122,7 @@ def test_ctrl_c_while_a_network_is_wired_says_what_is_kept(cli, place, monkeypat
         ("import numpy as np", "import numpy as np  # as ever", False),
     ],
 )
+@pytest.mark.slow
 def test_a_training_goes_on_only_if_it_is_taught_the_same(before, after, anew, cli, place, monkeypatch):
     stopped_in_update(5, cli, monkeypatch)
     text = FILE.read_text()

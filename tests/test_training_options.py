@@ -79,6 +79,7 @@ def command_line(folder: Path, config: dict, *launcher: str, **options) -> subpr
 
 
 @pytest.mark.parametrize(("number", "optimiser"), [(1, "adamw"), (4, "adamw"), (5, "adamw"), (1, "muon"), (4, "muon")])
+@pytest.mark.default_cases(2)
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, number, optimiser):
     config = tiny(**EVERYTHING, optimiser=optimiser)
     whole, record = train(config, tmp_path / "whole")

@@ -136,6 +136,7 @@ def test_the_bandit_claim_without_direct_arrows_gets_both_from_one_attribution()
         ("reflex", "reward_blind", ('embed("reward")', "urge"), "def urge(last, reward):"),
     ],
 )
+@pytest.mark.slow
 def test_the_arrow_that_a_known_network_has_and_a_claim_lacks_comes_first(network, name, arrow, signature, monkeypatch):
     known = KNOWN[network]
     settings = ScrubSettings(rows=30, pool=32, data=("source",), passes=1, rollouts=0, rivals=False)

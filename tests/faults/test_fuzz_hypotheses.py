@@ -100,7 +100,7 @@ def require_unchanged(before: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("source", "n_inputs"),
     [
-        ("small", 40),
+        ("small", 20),
         ("shipped", 10),
         pytest.param("small", 1500, marks=(pytest.mark.slow, pytest.mark.campaign)),
         pytest.param("shipped", 200, marks=(pytest.mark.slow, pytest.mark.campaign)),

@@ -115,6 +115,7 @@ def spoil(trial, folder: Path) -> None:
 
 
 @sizes(2, 60)
+@pytest.mark.default_cases(3)
 def test_what_is_kept_changes_no_figure(campaign, measurement, n_inputs):
     def attempt(trial):
         folder = trial.place / "again"
