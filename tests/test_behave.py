@@ -23,7 +23,15 @@ from ad_hypotheses.studies import records
 from ad_hypotheses.studies.behave import arms, rooms, study
 from ad_hypotheses.studies.behave import pictures as plots
 from ad_hypotheses.studies.behave.battery import BATTERY, TESTS
-from ad_hypotheses.studies.behave.condition import Condition, Subject, at_last, divergence, over_steps, same_likeliest
+from ad_hypotheses.studies.behave.condition import (
+    Condition,
+    Subject,
+    at_last,
+    divergence,
+    likeliest_over_steps,
+    over_steps,
+    same_likeliest,
+)
 from ad_hypotheses.studies.behave.graphs import known_ways
 from ad_hypotheses.studies.behave.living import moved, remapped
 from ad_hypotheses.studies.behave.measure import MeasuredCell, judged, probabilities
@@ -216,6 +224,16 @@ def cells(**values: tuple[float, float]) -> list[MeasuredCell]:
                      np.arange(10))
         for number, label in enumerate(("0 paid visits", "4 paid visits"))
     ]  # fmt: skip
+
+
+def test_equally_likely_actions_share_the_first_place():
+    shown = np.array([[[0.5, 0.3, 0.2], [0.4, 0.4, 0.2], [0.2, 0.6, 0.2]]])
+    critical = np.array([[[True, False, False], [True, False, False], [True, False, True]]])
+    inside = np.array([[True, True, True]])
+    above, below = likeliest_over_steps(critical, inside)([shown])
+    assert (above.tolist(), below.tolist()) == ([1.5], [3.0])
+    above, below = likeliest_over_steps(critical, inside & [False, True, False])([shown])
+    assert (above.tolist(), below.tolist()) == ([0.5], [1.0])
 
 
 def test_a_test_is_reported_if_its_controls_hold():

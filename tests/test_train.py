@@ -349,7 +349,7 @@ def test_a_configuration_lists_everything_that_is_wrong_with_it():
         "  histories.learner: no such key. Did you mean 'learners'? Known: held_out, train_tasks, learners,",
         "  model.n_heads: input should be a valid integer, but it is 'many'",
         "  training.seed: input should be greater than or equal to 0, but it is -1",
-        "  trainin: no such key. Did you mean 'training'? Known: task, source, histories, model, training.",
+        "  trainin: no such key. Did you mean 'training'? Known: task, source, histories, model, training, contexts.",
         "  task: there is no task 'dark-rom'. Did you mean 'dark-room'?",
         "  source: dyna-q has no parameter 'planing'. Did you mean 'planning'?",
     ):

@@ -63,7 +63,7 @@ def histories(tmp_path_factory):
 
 
 def sampler(histories, config: Config, ranks: Ranks = Ranks()) -> Sampler:  # noqa: B008
-    return Sampler(histories, build(config).vocabulary, config.training, config.experiment.task.horizon, ranks)
+    return Sampler(histories, build(config).vocabulary, config.training, config.experiment.task, ranks)
 
 
 def command_line(folder: Path, config: dict, *launcher: str, **options) -> subprocess.Popen:
@@ -188,7 +188,7 @@ def test_a_batch_in_parts_is_one_update(histories, parts):
     for config in (tiny(dropout=0.0, token_mask=0.2), tiny(dropout=0.0, token_mask=0.2, accumulate=parts)):
         model = build(config).double()  # where rounding is too small for Adam to blow it up
         optimiser, source = make_optimiser(model, config.training), sampler(histories, config)
-        losses = [update(model, optimiser, model, source.draw(n), config.training, Ranks()) for n in range(5)]
+        losses = [update(model, optimiser, model, source.draw(n), config.training, Ranks())[0] for n in range(5)]
         after.append((weights(model), losses))
     assert farthest(after[0][0], after[1][0]) < 1e-9
     assert after[0][1] == pytest.approx(after[1][1], abs=1e-12)

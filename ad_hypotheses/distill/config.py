@@ -12,7 +12,15 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 from pydantic_core import PydanticCustomError
 
 from ad_hypotheses.distill.shape import Positions, Shape, size_problems
@@ -20,6 +28,7 @@ from ad_hypotheses.distill.strict_yaml import load_yaml
 from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources import SOURCES, Source, make_source
+from ad_hypotheses.sources.contexts.agents import Agent, Agents
 from ad_hypotheses.sources.variants import lived
 from ad_hypotheses.storage.places import models_folders
 from ad_hypotheses.storage.reading import read_file, read_text
@@ -29,6 +38,7 @@ from ad_hypotheses.tasks.task_file import file_of
 
 SCRATCH = "training"  # folder in that of a checkpoint, for what its training needs
 LARGEST_SEED = 2**63 - 1  # for torch; numpy would take any
+LATER: dict[str, Any] = {"later": True}  # marks keys that configurations did not always have
 
 TaskFile = Literal["trusted", "named", "unmade"]
 """What happens to a Python file that a configuration names as its task.
@@ -40,6 +50,16 @@ has named this very configuration. `"unmade"`: it is not run, whoever named it, 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)  # a batch of "24" or of 1.5 is a mistake
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out keys of later versions where they are at their defaults: digests of configurations stay valid."""
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in serialise(self).items()
+            if not (fields[key].json_schema_extra == LATER and getattr(self, key) == fields[key].default)
+        }
 
 
 def _number(value: Any) -> Any:
@@ -66,6 +86,22 @@ class HistoryConfig(_Section):
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
 
 
+class ContextConfig(_Section):
+    """Contexts that agents live, labelled at every step with what the source would do; instead of its histories."""
+
+    agents: list[Agent] = Field(
+        ["random", "habitual", "noisy-source"], min_length=1, description="who lives them; drawn for each episode"
+    )
+    habit: Number = Field(0.8, ge=0, le=1, description="chance with which a habitual agent does as usual")
+    noise: Number = Field(0.5, ge=0, le=1, description="largest chance with which a noisy source acts at random")
+    fresh_tasks: bool = Field(False, description="new tasks in every batch; else those to train on")
+
+    @property
+    def crowd(self) -> Agents:
+        """Who lives the contexts."""
+        return Agents(tuple(self.agents), self.habit, self.noise)
+
+
 class Size(_Section):
     """The transformer."""
 
@@ -81,7 +117,7 @@ class Size(_Section):
 
 
 class Training(_Section):
-    """How the transformer is fitted: linear warm-up, then cosine decay to zero."""
+    """How the transformer is fitted: linear warm-up, a constant rate if wanted, then cosine decay to zero."""
 
     updates: int = Field(3000, ge=1)
     batch: int = Field(24, ge=1, description="histories per update")
@@ -98,6 +134,12 @@ class Training(_Section):
     evaluate_every: int = Field(500, ge=1, description="updates between rollouts on held-out tasks")
     save_every: int = Field(200, ge=1, description="updates between the states that an interrupted run resumes from")
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
+    decay_from: Number = Field(
+        0.0, ge=0, lt=1, description="share of the updates after which the rate decays", json_schema_extra=LATER
+    )
+    next_state_until: Number | None = Field(
+        None, gt=0, description="predict next states too, until that loss is below this", json_schema_extra=LATER
+    )
 
 
 class Config(_Section):
@@ -108,6 +150,7 @@ class Config(_Section):
     histories: HistoryConfig = HistoryConfig()
     model: Size = Size()
     training: Training = Training()
+    contexts: ContextConfig | None = Field(None, json_schema_extra=LATER)
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -325,8 +368,8 @@ def _flat(config: Config) -> dict[str, Any]:
             flat |= {f"{section}.{key}": value for key, value in getattr(config, section).items()}
         else:
             flat |= {f"{section}.{parameter.name}": getattr(made, parameter.name) for parameter in fields(made)}
-    for section in ("histories", "model", "training"):
-        flat |= {f"{section}.{key}": value for key, value in getattr(config, section)}
+    for section in ("histories", "model", "training", "contexts"):
+        flat |= {f"{section}.{key}": value for key, value in getattr(config, section) or ()}
     return flat
 
 
@@ -342,7 +385,9 @@ def _training_problems(config: Config) -> list[str]:
 def _explain(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        sections: dict[str, Any] = {"histories": HistoryConfig, "model": Size, "training": Training}
+        sections: dict[str, Any] = {
+            "histories": HistoryConfig, "model": Size, "training": Training, "contexts": ContextConfig
+        }  # fmt: skip
         known = sections.get(str(problem["loc"][0]), Config).model_fields
         return f"{place}: no such key.{did_you_mean(str(problem['loc'][-1]), known)} Known: {', '.join(known)}."
     if problem["type"] == "model_type":

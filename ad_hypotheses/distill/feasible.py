@@ -12,6 +12,8 @@ import torch
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.errors import ConfigError
+from ad_hypotheses.sources.contexts.planner import require_visible_states
+from ad_hypotheses.sources.q_learning import DynaQ
 from ad_hypotheses.sources.recorded import Recorded
 
 CHUNK = 256  # learners that live at once, at least
@@ -49,6 +51,7 @@ def infeasible(config: Config) -> Iterator[str]:
             f"which no learning is seen: at most {histories.episodes - 1}, or raise histories.episodes"
         )
     yield from _source_problems(config)
+    yield from _context_problems(config)
     heavy = list(_memory_problems(config))
     yield from heavy
     if not heavy:
@@ -67,6 +70,37 @@ def _source_problems(config: Config) -> Iterator[str]:
         getattr(source, "require_fit", lambda task, episodes: None)(task, histories.skip + histories.episodes)
     except ConfigError as error:
         yield f"source: {error}"
+
+
+def _context_problems(config: Config) -> Iterator[str]:
+    """Yield why contexts cannot be labelled, or next states not be predicted."""
+    task, source, histories = config.experiment.task, config.experiment.source, config.histories
+    needing = [
+        *(["contexts"] if config.contexts is not None else []),
+        *(["training.next_state_until"] if config.training.next_state_until is not None else []),
+    ]
+    for owner in needing:
+        try:
+            require_visible_states(task, owner)
+        except ConfigError as error:
+            yield str(error)
+    if config.contexts is None:
+        return
+    if not isinstance(source, DynaQ) or source.epsilon_first or source.epsilon_last:
+        yield (
+            f"contexts: labels are what dyna-q would do without exploring at random, but the source is {source.name}: "
+            "take dyna-q with epsilon_first: 0 and epsilon_last: 0"
+        )
+    for key, unused in (("keep_every", 1), ("skip", 0), ("shuffle_rewards", False)):
+        if getattr(histories, key) != unused:
+            yield f"histories.{key}: {getattr(histories, key)} means nothing where contexts are labelled; set {unused}"
+    if config.training.crop is not None:
+        yield f"training.crop: {config.training.crop} means nothing where contexts are labelled; leave it out"
+    if config.contexts.fresh_tasks and hasattr(task, "n_tasks"):
+        yield (
+            f"contexts.fresh_tasks: true, but {task.name} has {task.n_tasks} tasks only, so held-out ones would be "
+            "trained on; leave it out"
+        )
 
 
 def _memory_problems(config: Config) -> Iterator[str]:

@@ -19,10 +19,17 @@ RMS = 0.2  # of an update, about that of AdamW's (Liu et al. 2025, arXiv 2502.16
 FASTER = 3.0  # Muon's learning rate by AdamW's
 
 
-def make_optimiser(model: ADTransformer, training: Training) -> torch.optim.Optimizer:
+def make_optimiser(
+    model: ADTransformer, training: Training, head: torch.nn.Module | None = None
+) -> torch.optim.Optimizer:
     """Return the optimiser that a configuration asks for; neither decays biases, gains and embeddings.
 
     A group's learning rate is the configuration's times its `scale`.
+
+    Args:
+        model: What is trained.
+        training: How.
+        head: What is trained beside it; it is not among the matrices of layers, and does not decay.
     """
     inside: list[Tensor] = []
     outside: list[Tensor] = []
@@ -30,6 +37,7 @@ def make_optimiser(model: ADTransformer, training: Training) -> torch.optim.Opti
     for name, weight in model.named_parameters():
         decayed = ".W_" in name or name == "W_U"
         (undecayed if not decayed else inside if name.startswith("blocks.") else outside).append(weight)
+    undecayed += [] if head is None else head.parameters()
     if training.optimiser == "muon":
         return Muon(inside, outside, undecayed, training)
     groups = [_group([*inside, *outside], training.weight_decay), _group(undecayed, 0.0)]

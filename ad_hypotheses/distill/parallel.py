@@ -111,14 +111,15 @@ class Ranks:
         return bool(word)
 
     def average(self, weights: Iterable[Any], loss: torch.Tensor) -> torch.Tensor:
-        """Replace the gradients of weights by their mean over the processes; returns the mean of their losses."""
+        """Replace the gradients of weights by their mean over the processes; returns the means of their losses."""
         if self.count == 1:
             return loss
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        everything = torch.cat([*(gradient.flatten() for gradient in gradients), loss.reshape(1)])
+        everything = torch.cat([*(gradient.flatten() for gradient in gradients), loss.flatten()])
         dist.all_reduce(everything)
         everything /= self.count
-        sizes = [*(gradient.numel() for gradient in gradients), 1]
-        for gradient, mean in zip(gradients, everything.split(sizes)[:-1], strict=True):
+        sizes = [*(gradient.numel() for gradient in gradients), loss.numel()]
+        *means, losses = everything.split(sizes)
+        for gradient, mean in zip(gradients, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
-        return everything[-1]
+        return losses.view_as(loss)

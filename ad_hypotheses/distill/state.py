@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 
 from ad_hypotheses.distill.config import Config
+from ad_hypotheses.distill.course.next_state import NextStateHead
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import CheckpointError
 from ad_hypotheses.storage.checked import CHECKSUM, digest_of
@@ -35,6 +36,7 @@ class TrainingRun:
         loss: Running mean.
         metrics: Lines written so far.
         whole: No update is half done: only then is the state worth keeping.
+        head: What predicts next states beside the actions; None where the configuration does not ask for it.
     """
 
     model: ADTransformer
@@ -44,6 +46,12 @@ class TrainingRun:
     loss: float = math.nan
     metrics: list[dict[str, Any]] = field(default_factory=list)
     whole: bool = True
+    head: NextStateHead | None = None
+
+    @property
+    def learning_next_states(self) -> NextStateHead | None:
+        """The head, until what it predicts is learned."""
+        return self.head if self.head is not None and self.head.learned_at is None else None
 
 
 def save(config: Config, run: TrainingRun, path: Path) -> None:
@@ -52,11 +60,20 @@ def save(config: Config, run: TrainingRun, path: Path) -> None:
     for number, state in run.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": tensor.contiguous() for name, tensor in state.items()}
     meta = {"update": run.update, "seconds": run.seconds, "loss": run.loss, "config": config.model_dump()}
+    if run.head is not None:
+        tensors |= {f"head.{name}": tensor for name, tensor in run.head.state_dict().items()}
+        meta["next_state"] = {"mean_loss": run.head.mean_loss, "learned_at": run.head.learned_at}
     metadata = {"run": json.dumps(meta), "metrics": json.dumps(run.metrics)}
     write_atomically(path, save_tensors(tensors, {**metadata, CHECKSUM: _digest(metadata, tensors)}))
 
 
-def resume(config: Config, path: Path, model: ADTransformer, optimiser: torch.optim.Optimizer) -> TrainingRun:
+def resume(
+    config: Config,
+    path: Path,
+    model: ADTransformer,
+    optimiser: torch.optim.Optimizer,
+    head: NextStateHead | None = None,
+) -> TrainingRun:
     """Return the run that `path` holds, or a new one if there is no such file.
 
     Args:
@@ -64,11 +81,12 @@ def resume(config: Config, path: Path, model: ADTransformer, optimiser: torch.op
         path: The file that `save` wrote.
         model: As it is built, on the device to train on.
         optimiser: Of its weights.
+        head: What is trained beside the model, if anything is.
 
     Raises:
         CheckpointError: The file is damaged, or belongs to another configuration.
     """
-    run = TrainingRun(model, optimiser)
+    run = TrainingRun(model, optimiser, head=head)
     if not path.exists():
         return run
     try:
@@ -86,6 +104,9 @@ def resume(config: Config, path: Path, model: ADTransformer, optimiser: torch.op
             raise ValueError("its content does not agree with its checksum")
         model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
         _restore_optimiser(optimiser, tensors)
+        if head is not None:
+            head.load_state_dict({n.removeprefix("head."): t for n, t in tensors.items() if n.startswith("head.")})
+            head.mean_loss, head.learned_at = meta["next_state"]["mean_loss"], meta["next_state"]["learned_at"]
         run.update, run.seconds, run.loss, run.metrics = meta["update"], meta["seconds"], meta["loss"], metrics
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}). Delete it to train from the start.") from error

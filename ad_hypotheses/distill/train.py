@@ -18,6 +18,8 @@ import torch
 
 from ad_hypotheses.distill.checkpoint import build, versions
 from ad_hypotheses.distill.config import Config, Training
+from ad_hypotheses.distill.course.fresh import FreshContexts
+from ad_hypotheses.distill.course.next_state import NextStateHead
 from ad_hypotheses.distill.finite import NonFiniteError
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.optimisers import make_optimiser
@@ -78,10 +80,15 @@ def train(
     ):
         check = None if ranks.first else False  # a source that does not learn is refused once
         counted = counting(progress, "histories")
-        histories = ranks.in_turn(lambda: training_histories(config, folder / HISTORIES, counted, check))
+        histories = (
+            ranks.in_turn(lambda: training_histories(config, folder / HISTORIES, counted, check))
+            if config.contexts is None
+            else FreshContexts(config)
+        )
         model = build(config).to(device)
-        run = resume(config, folder / STATE, model, make_optimiser(model, config.training))
-        sampler = Sampler(histories, model.vocabulary, config.training, config.experiment.task.horizon, ranks)
+        head = None if config.training.next_state_until is None else NextStateHead(config).to(device)
+        run = resume(config, folder / STATE, model, make_optimiser(model, config.training, head), head)
+        sampler = Sampler(histories, model.vocabulary, config.training, config.experiment.task, ranks)
         forward = _forward(run, sampler)
         try:
             _fit(config, run, sampler, forward, folder, updates)
@@ -106,6 +113,8 @@ def train(
         "versions": versions(),
         "metrics": run.metrics,
     }
+    if run.head is not None:
+        record["next_state"] = {"loss": round(run.head.mean_loss, 5), "learned_at": run.head.learned_at}
     return run.model.eval(), record
 
 
@@ -145,9 +154,11 @@ def learners_per_task(wanted: int, train_facts: Facts) -> int:
 
 
 def learning_rate(training: Training, update: int) -> float:
-    """Linear warm-up, then a cosine to zero."""
+    """Linear warm-up, as it is for a share of the updates if wanted, then a cosine to zero."""
     warm = min(1.0, (update + 1) / max(1, training.warmup))
-    return training.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * update / training.updates))
+    constant = training.decay_from * training.updates
+    angle = math.pi * max(0.0, update - constant) / (training.updates - constant)
+    return training.learning_rate * warm * 0.5 * (1 + math.cos(angle))
 
 
 def _forward(run: TrainingRun, sampler: Sampler) -> Forward:
@@ -184,9 +195,12 @@ def _fit(
             run.whole = False
             for group in run.optimiser.param_groups:
                 group["lr"] = learning_rate(training, run.update) * group["scale"]
-            loss = update(run.model, run.optimiser, forward, next(batches), training, ranks)
+            head = run.learning_next_states
+            loss, *beside = update(run.model, run.optimiser, forward, next(batches), training, ranks, head)
             run.loss = loss if math.isnan(run.loss) else 0.98 * run.loss + 0.02 * loss
             run.update += 1
+            if head is not None:
+                head.note(*beside, run.update)
             run.whole = True
             run.seconds = time.monotonic() - began
             updates.report(run.update, run.loss)

@@ -7,20 +7,26 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ad_hypotheses.distill.config import Config, Training
+from ad_hypotheses.distill.course.fresh import FreshContexts
+from ad_hypotheses.distill.course.next_state import NextStateHead
 from ad_hypotheses.distill.finite import NonFiniteError
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import DivergedError, UserError
+from ad_hypotheses.language.history import History
+from ad_hypotheses.sources.contexts.planner import arrivals
 from ad_hypotheses.sources.histories import HistoryFolder
+from ad_hypotheses.tasks import Task
 
 Forward = Callable[..., Tensor]
 
@@ -34,12 +40,21 @@ class Batch:
         actions: What the learners did. [batch, step]
         kept: Which parts of the tokens are read, None for all. [batch, step, channel]
         seed: Of what torch draws in this update.
+        labels: What to predict instead of the actions: distributions over them. [batch, step, action]
+        arrivals: Where each action led when it was last tried in the state of a step, -1 where that was not seen; None
+            where it is not predicted. [batch, step, action]
     """
 
     tokens: Int[Tensor, "batch step channel"]
     actions: Int[Tensor, "batch step"]
     kept: Bool[Tensor, "batch step channel"] | None
     seed: int
+    labels: Float[Tensor, "batch step action"] | None = None
+    arrivals: Int[Tensor, "batch step action"] | None = None
+
+    def targets(self, dtype: torch.dtype) -> Tensor:
+        """Return what to predict at every step, as `cross_entropy` takes it: numbers of actions, or distributions."""
+        return self.actions.flatten() if self.labels is None else self.labels.flatten(0, 1).to(dtype)
 
     def parts(self, count: int, device: torch.device) -> Iterator[Batch]:
         """Cut into parts of the same size, on a device."""
@@ -52,26 +67,27 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        unmasked = None if self.kept is None else change(self.kept)
-        return Batch(change(self.tokens), change(self.actions), unmasked, self.seed)
+        optional = (self.labels, self.arrivals)
+        kept, *beside = (None if tensor is None else change(tensor) for tensor in (self.kept, *optional))
+        return Batch(change(self.tokens), change(self.actions), kept, self.seed, *beside)
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws batches of learning histories.
+    """Draws batches of learning histories, or of labelled contexts.
 
     Attributes:
         histories: What from.
         vocabulary: Of the model that is trained.
         training: What a batch is like.
-        horizon: Steps of an episode.
+        task: Family of the tasks.
         ranks: Among whom the batch is shared.
     """
 
-    histories: HistoryFolder
+    histories: HistoryFolder | FreshContexts
     vocabulary: Vocabulary
     training: Training
-    horizon: int
+    task: Task
     ranks: Ranks
 
     def draw(self, update: int) -> Batch:
@@ -79,18 +95,28 @@ class Sampler:
         # keyed by the number of the update, so that a resumed run sees the batches it would have seen
         rng = np.random.default_rng([self.training.seed, update])
         seed, size, own = int(rng.integers(2**62)), self.training.batch, self.ranks.share(self.training.batch)
-        rows = rng.integers(self.histories.n_histories, size=size)
-        if self.training.crop is None:
-            history = self.histories.rows(rows[own])
+        labels = None
+        if isinstance(self.histories, FreshContexts):
+            history, labels = self.histories.batch(update, own)
         else:
-            n_steps = self.training.crop * self.horizon
-            first = rng.integers((self.histories.n_steps - n_steps) // self.horizon + 1, size=size) * self.horizon
-            history = self.histories.windows(rows[own], first[own], n_steps)
+            history = self._rows(self.histories, rng, own)
         tokens, unmasked = self.vocabulary.encode(history), None
         if self.training.token_mask:
             chances = rng.random((size, *tokens.shape[1:]), dtype=np.float32)
             unmasked = torch.from_numpy(chances[own] >= self.training.token_mask)
-        return Batch(tokens, torch.from_numpy(history.actions.astype(np.int64)), unmasked, seed)
+        led = None if self.training.next_state_until is None else torch.from_numpy(arrivals(history, self.task))
+        actions = torch.from_numpy(history.actions.astype(np.int64))
+        return Batch(tokens, actions, unmasked, seed, None if labels is None else torch.from_numpy(labels), led)
+
+    def _rows(self, histories: HistoryFolder, rng: np.random.Generator, own: slice) -> History:
+        """Draw histories of a folder, or parts of them, and return this process's."""
+        size, horizon = self.training.batch, self.task.horizon
+        rows = rng.integers(histories.n_histories, size=size)
+        if self.training.crop is None:
+            return histories.rows(rows[own])
+        n_steps = self.training.crop * horizon
+        first = rng.integers((histories.n_steps - n_steps) // horizon + 1, size=size) * horizon
+        return histories.windows(rows[own], first[own], n_steps)
 
     def batches(self, first: int, stop: int, device: torch.device) -> Generator[Batch, None, None]:
         """Return the batches of some updates; for a GPU, one is prepared while the one before it is computed."""
@@ -106,7 +132,9 @@ class Sampler:
                     yield coming.popleft().result()
 
 
-def accumulate(model: ADTransformer, forward: Forward, batch: Batch, training: Training) -> Tensor:
+def accumulate(
+    model: ADTransformer, forward: Forward, batch: Batch, training: Training, head: NextStateHead | None = None
+) -> Float[Tensor, " target"]:
     """Add the gradient of a batch's mean loss to the weights, computed in as many parts as the training asks for.
 
     Args:
@@ -114,19 +142,26 @@ def accumulate(model: ADTransformer, forward: Forward, batch: Batch, training: T
         forward: The model, or what it was compiled to.
         batch: What to predict.
         training: Precision and number of parts.
+        head: What predicts next states beside the actions, while it does.
 
     Returns:
-        The mean loss.
+        The mean loss of the actions and, with a head, that of next states; the gradient is that of their sum.
     """
     device = model.device
-    total = torch.zeros((), device=device, dtype=model.W_U.dtype)
+    total = torch.zeros(1 if head is None else 2, device=device, dtype=model.W_U.dtype)
     for part in batch.parts(training.accumulate, device):
         with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-            logits = forward(part.tokens, unmasked=part.kept)
+            if head is None:
+                logits, beside = forward(part.tokens, unmasked=part.kept), []
+            else:
+                assert part.arrivals is not None
+                stream = model.residual(part.tokens, unmasked=part.kept)
+                logits, beside = model.unembed(stream), [head.loss(model, stream, part.arrivals)]
         exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        loss = F.cross_entropy(exact.flatten(0, 1), part.actions.flatten()) / training.accumulate
-        loss.backward()
-        total += loss.detach()
+        nats = F.cross_entropy(exact.flatten(0, 1), part.targets(exact.dtype))
+        losses = [loss / training.accumulate for loss in (nats, *beside)]
+        sum(losses[1:], losses[0]).backward()
+        total += torch.stack(losses).detach()
     return total
 
 
@@ -137,17 +172,25 @@ def update(
     batch: Batch,
     training: Training,
     ranks: Ranks,
-) -> float:
-    """Make one update of the weights; returns the loss before it."""
+    head: NextStateHead | None = None,
+) -> list[float]:
+    """Make one update of the weights; returns the loss before it, and with a head that of next states."""
     torch.manual_seed(batch.seed + ranks.number)
     optimiser.zero_grad()
     model.train()
-    loss = ranks.average(model.parameters(), accumulate(model, forward, batch, training))
-    take_step(model, optimiser, training, loss)
-    return loss.item()
+    weights = [*model.parameters(), *(() if head is None else head.parameters())]
+    losses = ranks.average(weights, accumulate(model, forward, batch, training, head))
+    take_step(model, optimiser, training, losses.sum(), weights)
+    return [float(loss) for loss in losses]
 
 
-def take_step(model: ADTransformer, optimiser: torch.optim.Optimizer, training: Training, loss: Tensor) -> None:
+def take_step(
+    model: ADTransformer,
+    optimiser: torch.optim.Optimizer,
+    training: Training,
+    loss: Tensor,
+    weights: list[Any] | None = None,
+) -> None:
     """Move the weights along their gradients, which are clipped first.
 
     Args:
@@ -155,11 +198,12 @@ def take_step(model: ADTransformer, optimiser: torch.optim.Optimizer, training: 
         optimiser: Of its weights.
         training: How much to clip.
         loss: What the gradients are of.
+        weights: What is moved; the weights of the model by default.
 
     Raises:
         NonFiniteError: The loss, the gradients, or the weights after the step are not finite.
     """
-    weights: list[Tensor] = list(model.parameters())
+    weights = list(model.parameters()) if weights is None else weights
     norm = torch.nn.utils.clip_grad_norm_(weights, training.clip)
     for quantity, number in (("the loss", loss), ("the size of the gradients", norm)):
         if not number.isfinite():

@@ -121,6 +121,19 @@ def over_steps(
     return measure
 
 
+def likeliest_over_steps(
+    critical: Bool[np.ndarray, "row step action"], inside: Bool[np.ndarray, "row step"]
+) -> Callable[[Sequence[Probabilities]], Sums]:
+    """Return how often the likeliest action of some steps is among some actions; of equally likely ones, by share."""
+
+    def measure(shown: Sequence[Probabilities]) -> Sums:
+        likeliest = shown[0] == shown[0].max(axis=2, keepdims=True)
+        chance = (likeliest & critical).sum(axis=2) / likeliest.sum(axis=2)
+        return (chance * inside).sum(axis=1), inside.sum(axis=1).astype(float)
+
+    return measure
+
+
 def divergence(inside: Bool[np.ndarray, "row step"]) -> Callable[[Sequence[Probabilities]], Sums]:
     """Return the mean divergence of what is done in the second context from what is done in the first, in nats."""
 

@@ -9,11 +9,11 @@ from ad_hypotheses.ladder.places import FAR, WayPlaces
 from ad_hypotheses.ladder.run import sight_of
 from ad_hypotheses.ladder.rung import Context, Span
 from ad_hypotheses.language.history import History
-from ad_hypotheses.studies.behave.condition import Condition, Subject, over_steps, tasks_of
+from ad_hypotheses.studies.behave.condition import Condition, Subject, likeliest_over_steps, over_steps, tasks_of
 from ad_hypotheses.tasks import GraphWorld
 from ad_hypotheses.tasks.play import play, uniform
 
-LENGTHS = (2, 3, 4)  # of the shortest known way, its last step being paid
+LENGTHS = (2, 3, 4, 5)  # of the shortest known way, its last step being paid
 
 
 def lacks_graph(subject: Subject) -> str:
@@ -35,7 +35,10 @@ def stitched(subject: Subject) -> list[Condition]:
         for label, gone in (("gone whole", whole), ("put together", ~whole)):
             inside = (length == number) & gone
             if inside.any(axis=1).sum() > 1:
-                conditions.append(Condition(f"{number} steps, {label}", (context,), over_steps(best, inside)))
+                cell = f"{number} steps, {label}"
+                conditions.append(Condition(cell, (context,), over_steps(best, inside)))
+                likeliest = likeliest_over_steps(best, inside)
+                conditions.append(Condition(f"{cell}: the likeliest action", (context,), likeliest))
     return conditions
 
 

@@ -93,6 +93,8 @@ def card_values(name: str, config: Config, record: Mapping[str, Any], sha256: st
         "config": config,
         "size": config.model,
         "histories": config.histories,
+        "contexts": config.contexts,
+        "agents": [] if config.contexts is None else config.contexts.agents,
         "training": config.training,
         "record": record,
         "sha256": sha256,

@@ -132,9 +132,9 @@ def _announce(config: Config, folder: Path, n_processes: int, progress: Progress
         f"training {folder}: {n_parameters:,} parameters, {config.training.updates:,} updates of "
         f"{config.training.batch} histories" + (f" in {n_processes} processes" * (n_processes > 1))
     )
+    number = f"histories: {n_learners(config):,}" if config.contexts is None else "contexts: new ones for each batch,"
     progress.say(
-        f"histories: {n_learners(config):,} of {n_steps:,} steps; {describe(config.experiment.source)} "
-        f"in {describe(config.experiment.task)}",
+        f"{number} of {n_steps:,} steps; {describe(config.experiment.source)} in {describe(config.experiment.task)}",
         "dim",
     )
 
@@ -144,7 +144,8 @@ def _evaluate(config: Config, folder: Path, model: ADTransformer, record: dict[s
     record["machine"] = machine(record["threads"], record["device"])
     record["parameters"] = sum(weight.numel() for weight in model.parameters())
     record["context"] = model.shape.n_ctx
-    record["source"] = source_figures(config, folder / SCRATCH / HISTORIES)
+    if config.contexts is None:
+        record["source"] = source_figures(config, folder / SCRATCH / HISTORIES)
     record["evaluation"] = evaluated(model, config, ROLLOUTS, 0, progress)
 
 
