@@ -200,7 +200,7 @@ def _fit(
             run.loss = loss if math.isnan(run.loss) else 0.98 * run.loss + 0.02 * loss
             run.update += 1
             if head is not None:
-                head.note(*beside, run.update)
+                head.note(beside[0], run.update)
             run.whole = True
             run.seconds = time.monotonic() - began
             updates.report(run.update, run.loss)
