@@ -143,7 +143,7 @@ def test_a_seed_decides_the_life_of_an_actor_critic() -> None:
     assert same(first, again)
     assert (first.actions != other.actions).any()
     assert obeys(first, ROOM)
-    assert same(keep_episodes(first, 4), ActorCritic().live(ROOM, ROOM.tasks(), 6, np.random.default_rng(5), 4))
+    assert same(keep_episodes(first, ROOM, 4), ActorCritic().live(ROOM, ROOM.tasks(), 6, np.random.default_rng(5), 4))
     assert (torch.rand(3) == expected).all(), "somebody else's random numbers were used up"
 
 

@@ -170,8 +170,8 @@ def test_keeping_every_third_episode_thins_the_same_life(source: EpsilonGreedyQ 
     assert (thinned.observations == whole.observations[:, steps]).all()
     assert (thinned.rewards == whole.rewards[:, steps]).all()
     assert thinned.episode[0].tolist() == [0] * 7 + [1] * 7 + [2] * 7
-    assert (keep_episodes(whole, 3).actions == thinned.actions).all()
-    assert (keep_episodes(whole, 3).episode == thinned.episode).all()
+    assert (keep_episodes(whole, room, 3).actions == thinned.actions).all()
+    assert (keep_episodes(whole, room, 3).episode == thinned.episode).all()
 
 
 def test_a_history_obeys_the_world() -> None:

@@ -92,7 +92,7 @@ def test_all_episodes_are_the_history_itself(recipe: tuple[list[int], int, int])
 def test_thinning_twice_is_thinning_once_by_the_product(recipe: tuple[list[int], int, int], k: int, j: int) -> None:
     history = history_of(recipe)
     assert same(every(every(history, k), j), every(history, k * j))
-    assert same(every(history, k), keep_episodes(history, k))
+    assert same(every(history, k), keep_episodes(history, DarkRoom(), k))
     assert episode_returns(every(history, k)) == pytest.approx(episode_returns(history)[:, ::k])
 
 

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from ad_hypotheses.ladder.novice import Novice
 from ad_hypotheses.ladder.places import RoomPlaces, places_lack
 from ad_hypotheses.ladder.rung import Background, Begin, Learner, Rung, Sight
-from ad_hypotheses.tasks import BernoulliBandit, GaussianBandit, GraphWorld
+from ad_hypotheses.tasks import BernoulliBandit, DarkRoom, GaussianBandit, GraphWorld
+from ad_hypotheses.tasks.options.moving_goal import GoalFilter
 from ad_hypotheses.tasks.planning import SAME, optimal_value
 from ad_hypotheses.tasks.room import UNKNOWN, Room
 
@@ -47,6 +48,23 @@ class RoomBelief:
         score = EVIDENCE * (paid - empty)
         raised = np.exp(score - score.max(axis=1, keepdims=True))
         return raised / raised.sum(axis=1, keepdims=True)
+
+
+class MovingGoalBelief:
+    """Walk to the cells that may pay, each by its probability, where the goal may jump between episodes."""
+
+    def __init__(self, room: DarkRoom, n_rows: int) -> None:
+        self.places = RoomPlaces(room, n_rows)
+        self.filter = GoalFilter(n_rows, room.square.n_cells, room.goal_moves, 1.0, ERROR)
+
+    def decide(self, sight: Sight) -> Float[np.ndarray, "row action"]:
+        """Take in the last step."""
+        self.places.update(sight)
+        if not sight.begins:
+            self.filter.arrive(self.places.state, sight.rewards > 0)
+        elif sight.step:
+            self.filter.begin_episode()
+        return self.places.mean_way(self.filter.chance)
 
 
 @dataclass
@@ -171,6 +189,8 @@ def _fit(background: Background) -> Begin:
     task = background.task
 
     def begin(spans: object, n_rows: int, rng: np.random.Generator) -> Learner:
+        if isinstance(task, DarkRoom) and task.goal_moves:
+            return MovingGoalBelief(task, n_rows)
         if isinstance(task, Room):
             return RoomBelief(background.novice, task, n_rows)
         if isinstance(task, GraphWorld):

@@ -25,6 +25,7 @@ from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.tasks import BernoulliBandit, GaussianBandit
 from ad_hypotheses.tasks.bandit_policies import best_of, ucb1_index
 from ad_hypotheses.tasks.play import begin as begin_episode
+from ad_hypotheses.tasks.task import from_episode
 
 SEEDS = 24  # learners that each context is shown to, each with chance of its own
 AT_ONCE = 256  # learners side by side, whose tables fit into a cache
@@ -69,10 +70,12 @@ class SourceLearner:
         number = self.background.skip + sight.episode * self.background.keep_every
         before = self._span(max(sight.episode - 1, 0))
         while self.lived < number:
-            self.follower.live(before.world, before.facts, self.lived)
+            facts = from_episode(before.world, before.facts, max(sight.episode - 1, 0))
+            self.follower.live(before.world, facts, self.lived)
             self.lived += 1
         span = self._span(sight.episode)
-        self.follower.begin(span.world, span.facts, np.repeat(sight.observations, self.seeds, axis=0), number)
+        facts = from_episode(span.world, span.facts, sight.episode)
+        self.follower.begin(span.world, facts, np.repeat(sight.observations, self.seeds, axis=0), number)
         self.lived += 1
 
     def _span(self, episode: int) -> Span:
@@ -141,7 +144,7 @@ class ExpertLearner:
         """Let the world take the last step, and ask who knows it."""
         span = [span for span in self.spans if span.first <= sight.episode][-1]
         if sight.begins:
-            self.state = begin_episode(span.world, span.facts, sight.observations, self.rng)
+            self.state = begin_episode(span.world, span.facts, sight.observations, self.rng, sight.episode)
         else:
             _, _, self.state = span.world.step(self.state, sight.actions.astype(np.intp), self.rng)
         noise = self.epsilon[self.background.skip + sight.episode * self.background.keep_every]

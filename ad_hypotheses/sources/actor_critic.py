@@ -18,7 +18,7 @@ from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.recording import Recording
 from ad_hypotheses.tasks import Facts, Task
-from ad_hypotheses.tasks.task import check_range, n_tasks_of
+from ad_hypotheses.tasks.task import check_range, from_episode, n_tasks_of
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +103,7 @@ class ActorCritic:
             part = {name: fact[rows] for name, fact in facts.items()}
             learners = _Learners(self, task, rows.stop - rows.start, rng)
             for episode in range(episodes):
-                _live_episode(learners, task, part, rng, recording.episode(rows, episode))
+                _live_episode(learners, task, from_episode(task, part, episode), rng, recording.episode(rows, episode))
         return recording.history(facts)
 
 

@@ -77,4 +77,4 @@ class AnnealedExpert:
             ConfigError: There is nothing to live or to keep, or no second episode.
         """
         check_episodes(episodes, keep_every)
-        return keep_episodes(play_expert(task, facts, episodes, rng, self.epsilon(episodes)), keep_every)
+        return keep_episodes(play_expert(task, facts, episodes, rng, self.epsilon(episodes)), task, keep_every)

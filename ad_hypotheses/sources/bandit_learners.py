@@ -54,7 +54,7 @@ class BanditLearner:
         self.require_fit(task, episodes)
         check_episodes(episodes, keep_every)
         policy = self.policy(cast(Bandit, task), rng)
-        return keep_episodes(play(task, facts, policy, episodes, rng), keep_every)
+        return keep_episodes(play(task, facts, policy, episodes, rng), task, keep_every)
 
 
 class UCB1(BanditLearner):

@@ -35,7 +35,7 @@ from ad_hypotheses.sources.variants import lived, variant_recipe
 from ad_hypotheses.storage.checked import digest_of
 from ad_hypotheses.storage.lock import held
 from ad_hypotheses.tasks import Facts, Task
-from ad_hypotheses.tasks.task import check_range, n_tasks_of
+from ad_hypotheses.tasks.task import check_range, n_tasks_of, parameters
 
 FORMAT = 1  # of the folder; a reader refuses another
 MANIFEST = "manifest.json"
@@ -355,4 +355,4 @@ def recipe_of(task: Task, facts: Facts) -> Json:
 
 
 def _describe(made: Any) -> Json:
-    return {"name": made.name, **dataclasses.asdict(made)}
+    return {"name": made.name, **parameters(made)}

@@ -7,7 +7,7 @@ cache, and random numbers are drawn an episode at a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,7 +18,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.recording import Record, Recording
 from ad_hypotheses.sources.replay import compiled
 from ad_hypotheses.tasks import Facts, Task
-from ad_hypotheses.tasks.task import check_range, n_tasks_of
+from ad_hypotheses.tasks.task import check_range, from_episode, n_tasks_of
 
 TIE_BREAK = 1e-4  # the greatest difference between initial values; without it every learner would try action 0 first
 CACHE = 1 << 20  # bytes of tables a chunk of learners may hold: half of a usual second-level cache
@@ -94,6 +94,9 @@ class DynaQ:
         epsilon_last: The same from episode `anneal_episodes` on; linear in between.
         anneal_episodes: How many episodes the annealing takes.
         planning: How many remembered transitions are replayed at every step.
+        bonus: What a replayed transition pays more, times the root of the steps since it was last tried: Dyna-Q+ of
+            Sutton 1990, for worlds that change. It leads whoever lost what paid to what was not tried for longest; as
+            long as all of it stays below a reward, it draws nobody away from what pays.
     """
 
     alpha: float = 1.0
@@ -103,6 +106,7 @@ class DynaQ:
     epsilon_last: float = 0.0
     anneal_episodes: int = 28
     planning: int = 40
+    bonus: float = field(default=0.0, metadata={"off": 0.0})
 
     name: ClassVar[str] = "dyna-q"
 
@@ -114,6 +118,7 @@ class DynaQ:
         """
         _check(self)
         check_range(self.name, "planning", self.planning, 0)
+        check_range(self.name, "bonus", self.bonus, 0)
 
     def require_fit(self, task: Task, episodes: int) -> None:
         """Refuse a random task.
@@ -166,7 +171,8 @@ def live(
         part = {name: fact[rows] for name, fact in facts.items()}
         tables = _Tables(source, planning, task, rows.stop - rows.start, rng)
         for episode in range(episodes):
-            _live_episode(tables, task, part, _epsilon(source, episode), rng, recording.episode(rows, episode))
+            now = from_episode(task, part, episode)
+            _live_episode(tables, task, now, _epsilon(source, episode), rng, recording.episode(rows, episode))
     return recording.history(facts)
 
 
@@ -221,7 +227,8 @@ class _Tables:
         self.first_row = np.arange(n_learners) * task.n_states
         self.action_numbers = np.arange(task.n_actions, dtype=np.int8)[:, None]
         self.candidates = np.empty((task.n_actions, n_learners), dtype=np.float32)
-        self.memory = _Memory(planning, n_learners, task.n_states * task.n_actions) if planning else None
+        bonus = source.bonus if isinstance(source, DynaQ) else 0.0
+        self.memory = _Memory(planning, n_learners, task.n_states * task.n_actions, bonus) if planning else None
 
     def best(self, rows: np.ndarray) -> np.ndarray:
         # `clip` spares a bounds check and the buffer that comes with it; the rows are ours, so always in range
@@ -255,21 +262,22 @@ class _Tables:
 
     def plan(self, memory: _Memory, rng: np.random.Generator) -> None:
         """Replay remembered transitions, one after the other."""
-        chances = memory.chances(rng)
+        chances, rewards = memory.chances(rng), memory.replayed_rewards()
         loop = compiled(chances.size)
         if loop is not None:
-            loop(self.values, chances, memory.n_tried, memory.tried, memory.first, memory.reward, memory.next_row,
+            loop(self.values, chances, memory.n_tried, memory.tried, memory.first, rewards, memory.next_row,
                  self.gamma, self.alpha)  # fmt: skip
             return
-        for remembered in zip(*memory.draw(chances), strict=True):
+        for remembered in zip(*memory.draw(chances, rewards), strict=True):
             self.back_up(*remembered)
 
 
 class _Memory:
     """Every transition that each learner has tried, once, with its latest outcome."""
 
-    def __init__(self, planning: int, n_learners: int, n_places: int) -> None:
-        self.planning, self.n_learners = planning, n_learners
+    def __init__(self, planning: int, n_learners: int, n_places: int, bonus: float = 0.0) -> None:
+        self.planning, self.n_learners, self.bonus = planning, n_learners, np.float32(bonus)
+        self.now, self.last_tried = np.float32(0), np.zeros(n_learners * n_places if bonus else 0, dtype=np.float32)
         self.next_row = np.full(n_learners * n_places, -1, dtype=np.int32)
         self.reward = np.zeros(n_learners * n_places, dtype=np.float32)
         self.tried = np.zeros(n_learners * n_places, dtype=np.int32)
@@ -282,13 +290,22 @@ class _Memory:
         self.reward[places] = rewards
         self.tried[self.first[fresh] + self.n_tried[fresh]] = places[fresh]
         self.n_tried[fresh] += 1
+        if self.bonus:
+            self.now += np.float32(1)
+            self.last_tried[places] = self.now
+
+    def replayed_rewards(self) -> Float[np.ndarray, " place"]:
+        """Return what each transition pays when it is replayed: what it paid last, and the bonus of its age."""
+        return self.reward + self.bonus * np.sqrt(self.now - self.last_tried) if self.bonus else self.reward
 
     def chances(self, rng: np.random.Generator) -> Float[np.ndarray, "draw learner"]:
         """Draw what decides which transitions are replayed, `planning` times for every learner. [draw, learner]"""
         return rng.random((self.planning, self.n_learners), dtype=np.float32)
 
-    def draw(self, chances: Float[np.ndarray, "draw learner"]) -> tuple[Any, Any, Any]:
-        """Draw transitions of every learner, uniformly among those it has tried.
+    def draw(
+        self, chances: Float[np.ndarray, "draw learner"], rewards: Float[np.ndarray, " place"]
+    ) -> tuple[Any, Any, Any]:
+        """Draw transitions of every learner, uniformly among those it has tried; `rewards` is what each place pays.
 
         Returns:
             Places, rewards and rows that they led to. [draw, learner] each; nothing is remembered while they are
@@ -299,4 +316,4 @@ class _Memory:
         picks = np.minimum(chances.astype(np.intp), self.n_tried - 1)
         picks += self.first
         places = self.tried.take(picks, mode="clip").astype(np.intp)
-        return places, self.reward.take(places, mode="clip"), self.next_row.take(places, mode="clip").astype(np.intp)
+        return places, rewards.take(places, mode="clip"), self.next_row.take(places, mode="clip").astype(np.intp)

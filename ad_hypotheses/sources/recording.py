@@ -11,6 +11,7 @@ from jaxtyping import Float
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks import Facts, Task
+from ad_hypotheses.tasks.task import from_episode
 
 Record = Callable[[int, np.ndarray, np.ndarray, np.ndarray], None]
 
@@ -70,13 +71,13 @@ class Recording:
             episode=np.broadcast_to(number, (n_learners, episodes * horizon)),
             channels=self.task.channels,
             n_actions=self.task.n_actions,
-            task=dict(facts),
+            task=dict(from_episode(self.task, facts, 0, self.keep_every)),
             learner=np.arange(n_learners),
         )
 
 
-def keep_episodes(history: History, keep_every: int) -> History:
-    """Return the steps of the episodes 0, k, 2k, ..., renumbered 0, 1, 2, ...
+def keep_episodes(history: History, task: Task, keep_every: int) -> History:
+    """Return the steps of the episodes 0, k, 2k, ..., renumbered 0, 1, 2, ..., with the facts of these.
 
     Raises:
         ConfigError: `keep_every` is less than 1.
@@ -89,6 +90,7 @@ def keep_episodes(history: History, keep_every: int) -> History:
         actions=history.actions[:, episodes],
         rewards=history.rewards[:, episodes],
         episode=history.episode[:, episodes] // keep_every,
+        task=dict(from_episode(task, history.task, 0, keep_every)),
     )
 
 

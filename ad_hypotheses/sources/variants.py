@@ -16,7 +16,7 @@ from jaxtyping import Int
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks import Facts, Task
-from ad_hypotheses.tasks.task import check_range
+from ad_hypotheses.tasks.task import check_range, from_episode
 
 
 def expert_only(history: History, episodes: int) -> History:
@@ -145,6 +145,7 @@ def lived(
     history = source.live(task, facts, skip + episodes, rng, keep_every)
     if skip:
         history = expert_only(history, -(-episodes // keep_every))
+        history = replace(history, task=dict(from_episode(task, history.task, skip // keep_every)))
     return shuffled_rewards(history, rng) if shuffle_rewards else history
 
 

@@ -178,7 +178,7 @@ def _expert(task: Task, seen: History) -> np.ndarray:
         raise UserError("the history has no facts of its task, which the expert knows.")
     rng, opened = np.random.default_rng(0), seen.n_steps - 1 - int(seen.episode_step[0, -1])
     if opened == seen.n_steps - 1:
-        state = begin(task, seen.task, seen.observations[:, opened], rng)
+        state = begin(task, seen.task, seen.observations[:, opened], rng, int(seen.episode[0, opened]))
     else:
         state = resume(task, seen.task, seen.window(opened, -1), rng)
     if (task.observe(state) != seen.observations[:, -1]).any():

@@ -6,16 +6,18 @@ Laskin et al. 2022, "In-context Reinforcement Learning with Algorithm Distillati
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.edits.catalogue import ROOM_FAMILIES
+from ad_hypotheses.tasks.edits.catalogue import MOVING_FAMILIES, ROOM_FAMILIES
 from ad_hypotheses.tasks.edits.kinds import Kind
+from ad_hypotheses.tasks.options import moving_goal
 from ad_hypotheses.tasks.room import (
     ACTION_NAMES,
     MOVES,
@@ -26,8 +28,9 @@ from ad_hypotheses.tasks.room import (
     thompson_over_goals,
     walk,
 )
-from ad_hypotheses.tasks.task import Facts, Policy, check_range, split_numbers
+from ad_hypotheses.tasks.task import TRAINING_TASKS, Facts, Policy, check_range, parameters, split_numbers
 
+OPTIONS = ("once", "goal_moves")  # each changes one thing, and no two go together
 HARD = {"size": 17, "once": True}  # what makes a Dark Room the "dark-room-hard" of the paper
 
 
@@ -57,11 +60,14 @@ class DarkRoom:
         size: Cells a side, from 2 to 100.
         horizon: Steps an episode.
         once: Whether the goal pays once an episode.
+        goal_moves: Chance, before every episode but the first, that the goal jumps to any of the other cells. A task is
+            then the whole itinerary of a goal; those that are trained on and those held out have cells of their own.
     """
 
     size: int = 9
     horizon: int = 20
     once: bool = False
+    goal_moves: float = field(default=0.0, metadata={"off": 0.0})
 
     channels: ClassVar[tuple[str, ...]] = ("x", "y")
     n_actions: ClassVar[int] = len(MOVES)
@@ -74,10 +80,14 @@ class DarkRoom:
         """Refuse a room that cannot be built.
 
         Raises:
-            ConfigError: `size` or `horizon` is out of range.
+            ConfigError: A parameter is out of range, or two of the options do not go together.
         """
         check_range(self.name, "size", self.size, 2, 100)
         check_range(self.name, "horizon", self.horizon, 1)
+        check_range(self.name, "goal_moves", self.goal_moves, 0, 1)
+        on = [name for name in OPTIONS if parameters(self).get(name)]
+        if len(on) > 1:
+            raise ConfigError(f"{self.name}: {' and '.join(on)} do not go together: set one of them.")
 
     @property
     def name(self) -> str:
@@ -115,15 +125,29 @@ class DarkRoom:
 
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Facts:
         """Draw `n` tasks uniformly, with replacement."""
-        return {"goal": self.tasks()["goal"][rng.integers(self.n_tasks, size=n)]}
+        first = rng.integers(self.n_tasks, size=n)
+        if self.goal_moves:
+            return self._itineraries(first, np.arange(self.n_tasks), rng)
+        return {"goal": self.tasks()["goal"][first]}
+
+    def _itineraries(self, first: np.ndarray, cells: np.ndarray, rng: np.random.Generator) -> Facts:
+        """Draw goals that move among some cells, `{"goals": [task, episode, 2]}`; `first` are places among those."""
+        itineraries = moving_goal.itineraries(first, cells, self.goal_moves, rng)
+        return {"goals": self.square.positions(itineraries.ravel()).reshape(*itineraries.shape, 2)}
+
+    def facts_from(self, facts: Facts, episode: int, every: int = 1) -> Facts:
+        """Return the facts of a life that begins with a later episode; see :func:`moving_goal.facts_from`."""
+        return moving_goal.facts_from(facts, episode, every)
 
     def split(self, held_out: int, seed: int, train: int | None = None) -> tuple[Facts, Facts]:
         """Split the goals at random into those to train on and those never seen.
 
         Args:
             held_out: How many goals to hold out. A given seed holds out the same goals however many are trained on.
+                Where goals move, a task begins at each of these, and is only ever at one of them.
             seed: Decides which.
-            train: How many of the others to train on; all by default.
+            train: How many of the others to train on; all by default. Where goals move, how many tasks among all others
+                to draw; 4096 by default.
 
         Returns:
             Facts of the training tasks and of the held-out tasks, without overlap.
@@ -132,13 +156,26 @@ class DarkRoom:
             ConfigError: There are not that many goals.
         """
         there_are = f"a room of {self.size} x {self.size} has {self.n_tasks}"
+        if self.goal_moves:
+            return self._split_moving(held_out, seed, train, there_are)
         parts = split_numbers(self.name, self.n_tasks, held_out, seed, train, "goals", there_are)
         trained, hidden = ({"goal": self.square.positions(numbers)} for numbers in parts)
         return trained, hidden
 
+    def _split_moving(self, held_out: int, seed: int, train: int | None, there_are: str) -> tuple[Facts, Facts]:
+        others, hidden = split_numbers(self.name, self.n_tasks, held_out, seed, None, "goals", there_are)
+        n_train = TRAINING_TASKS if train is None else train
+        if n_train < 1:
+            raise ConfigError(f"{self.name}: cannot train on {n_train} tasks; at least 1.")
+        held_out_rng, train_rng = np.random.default_rng(seed).spawn(2)
+        return (
+            self._itineraries(train_rng.integers(len(others), size=n_train), others, train_rng),
+            self._itineraries(np.arange(held_out), hidden, held_out_rng),
+        )
+
     def reset(self, facts: Facts, rng: np.random.Generator | None = None) -> RoomState:
-        """Put every agent into the centre of its room."""
-        goals = self.square.cells(facts["goal"])
+        """Put every agent into the centre of its room; of goals that move, the first counts."""
+        goals = self.square.cells(facts["goal"] if "goal" in facts else facts["goals"][:, 0])
         start = self.square.cells(np.array([self.start]))
         return RoomState(np.repeat(start, len(goals)), goals, np.zeros(len(goals), dtype=bool))
 
@@ -190,15 +227,16 @@ class DarkRoom:
 
     def counterfactuals(self) -> Mapping[str, Kind]:
         """Return the kinds of counterfactual of rooms, the most telling first."""
-        return ROOM_FAMILIES
+        return MOVING_FAMILIES if self.goal_moves else ROOM_FAMILIES
 
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return what the shortest walk to the goal earns in an episode. [task]
 
         The arriving step is paid already, so a goal `d >= 1` moves away is worth `horizon - d + 1`, or 1 if it pays
-        once and is within reach.
+        once and is within reach. Where goals move, this is of the first of the episodes.
         """
-        distance = np.abs(facts["goal"].astype(int) - self.start).sum(axis=1)
+        goal = facts["goal"] if "goal" in facts else facts["goals"][:, 0]
+        distance = np.abs(goal.astype(int) - self.start).sum(axis=1)
         paid = np.maximum(self.horizon - np.maximum(distance - 1, 0), 0).astype(float)
         return np.minimum(paid, 1) if self.once else paid
 
@@ -218,12 +256,16 @@ class DarkRoom:
 
         Returns:
             *explore*: no rewarded cell is known. *navigate*: one is known, the agent is elsewhere. *stay*: it is there.
-            Where the goal pays once, *paid*: it has, in this episode. Every step is in exactly one. [batch, step]
+            Where the goal pays once, *paid*: it has, in this episode. Where it moves, *search*: the cell that paid last
+            was arrived at since, and did not pay. Every step is in exactly one. [batch, step]
         """
         goal = history.last_rewarded_cell()
         known = (goal >= 0).all(axis=-1)
         on_goal = (goal == history.observations).all(axis=-1)
         regimes = {"explore": ~known, "navigate": known & ~on_goal, "stay": known & on_goal}
+        if self.goal_moves:
+            empty = moving_goal.found_empty(history, goal)
+            return {name: steps & ~empty for name, steps in regimes.items()} | {"search": empty}
         if not self.once:
             return regimes
         paid = rewards_this_episode(history) > 0

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.task import Facts, Policy, Task, n_tasks_of
+from ad_hypotheses.tasks.task import Facts, Policy, Task, from_episode, n_tasks_of
 
 Decision = Callable[[History, Any], np.ndarray]
 """As a :data:`Policy`, of the history so far and of the state of the world, which no agent sees."""
@@ -109,7 +109,7 @@ def play_knowing(
         seen = task.observe(state)
     for step in range(begun, n_steps):
         if step % task.horizon == 0:
-            state = task.reset(facts, rng)
+            state = task.reset(from_episode(task, facts, step // task.horizon), rng)
             seen = task.observe(state)
         observations[:, step] = seen
         drawn = draw(decide(history.window(stop=step + 1), state), rng)
@@ -118,7 +118,9 @@ def play_knowing(
     return history
 
 
-def begin(task: Task, facts: Facts, seen: Int[np.ndarray, "batch channel"], rng: np.random.Generator) -> Any:
+def begin(
+    task: Task, facts: Facts, seen: Int[np.ndarray, "batch channel"], rng: np.random.Generator, episode: int = 0
+) -> Any:
     """Begin an episode where one began before: families whose first states chance decides on have `reset_at` for it.
 
     Args:
@@ -126,11 +128,12 @@ def begin(task: Task, facts: Facts, seen: Int[np.ndarray, "batch channel"], rng:
         facts: The tasks. [row, ...]
         seen: What was seen first. [row, channel]
         rng: Of `reset`, for families without `reset_at`.
+        episode: Number of the episode, for families whose facts change from one to the next.
 
     Returns:
         The state of the world.
     """
-    reset_at = getattr(task, "reset_at", None)
+    reset_at, facts = getattr(task, "reset_at", None), from_episode(task, facts, episode)
     return task.reset(facts, rng) if reset_at is None else reset_at(facts, seen)
 
 
@@ -140,7 +143,7 @@ def resume(task: Task, facts: Facts, episode: History, rng: np.random.Generator)
     Raises:
         DataError: The world does not show what the record does, so that it cannot go on from there.
     """
-    state = begin(task, facts, episode.observations[:, 0], rng)
+    state = begin(task, facts, episode.observations[:, 0], rng, int(episode.episode[0, 0]))
     for step in range(episode.n_steps):
         differs = (task.observe(state) != episode.observations[:, step]).any(axis=1)
         if differs.any():

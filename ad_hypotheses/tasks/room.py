@@ -125,7 +125,8 @@ class RoomMemory:
     """What has been seen of the hidden places, brought up to date a step at a time: looking at all anew is quadratic.
 
     A place is not where a step arrived, while that place was the next to pay, and paid nothing. The start of an episode
-    shows nothing of its cell.
+    shows nothing of its cell. In a room whose goal moves, a place that is found empty is forgotten, and may then be in
+    any other cell; once all cells were found empty, all may hold it again.
 
     Attributes:
         here: The agents' cells. [row]
@@ -137,6 +138,7 @@ class RoomMemory:
 
     def __init__(self, room: Room) -> None:
         self.room = room
+        self.moves = bool(getattr(room, "goal_moves", 0))
         self.n_steps = 0
 
     def update(self, history: History) -> None:
@@ -194,6 +196,16 @@ class RoomMemory:
         self.found_at[full, self.next[full]] = step
         if self.room.once:
             self.next[full] += 1
+        if self.moves:
+            self._doubt(empty)
+
+    def _doubt(self, rows: Int[np.ndarray, " empty"]) -> None:
+        """Forget a place that was arrived at and did not pay, and begin again where no cell is left."""
+        lost = rows[self.found[rows, 0] == self.here[rows]]
+        self.found[lost] = UNKNOWN
+        again = np.append(lost, rows[~self.possible[rows, 0].any(axis=1)])
+        self.possible[again] = True
+        self.possible[again, 0, self.here[again]] = False
 
 
 FAR = np.int16(2**14)  # further than any cell

@@ -108,6 +108,33 @@ def n_tasks_of(facts: Facts) -> int:
     return len(next(iter(facts.values())))
 
 
+def from_episode(task: Any, facts: Facts, episode: int, every: int = 1) -> Facts:
+    """Return the facts of a life that consists of an episode of another one and every so many after it.
+
+    They are the same for families whose facts hold for a whole life; the others have a method `facts_from`.
+
+    Args:
+        task: The family, or a world changed from it.
+        facts: Of the whole life. [row, ...]
+        episode: Number of the episode that comes first, from 0.
+        every: Number of episodes from one to the next.
+    """
+    change = getattr(task, "facts_from", None)
+    return facts if change is None else change(facts, episode, every)
+
+
+def parameters(made: Any) -> dict[str, Any]:
+    """Return the parameters of a task or source by name, without options that are off.
+
+    An option that came later says in its field's metadata which value is `off`: whatever was described before there
+    was such an option is described as ever.
+    """
+    fields = dataclasses.fields(made)
+    values = {field.name: getattr(made, field.name) for field in fields}
+    return {field.name: values[field.name] for field in fields
+            if "off" not in field.metadata or values[field.name] != field.metadata["off"]}  # fmt: skip
+
+
 def as_number(value: Any) -> Any:
     """Return text that is a number, as YAML's 2e-3 is, as that number, and everything else as it is."""
     return float(value) if isinstance(value, str) and NUMBER.fullmatch(value) else value

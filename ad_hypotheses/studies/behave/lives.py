@@ -149,6 +149,8 @@ def lacks_detour(subject: Subject) -> str:
     """Say why a model cannot be shown a way round, or nothing."""
     if not isinstance(subject.task, Room) or subject.task.n_hidden != 1:
         return "a shorter way is not known before it was gone" if subject.task.channels else "there are no ways"
+    if "goal" not in subject.background.trained:
+        return "its goal does not stay where a way was gone to"
     return lacks_several(subject)
 
 
@@ -241,7 +243,7 @@ def _best(subject: Subject, life: History) -> Bool[np.ndarray, "row action"]:
     task, horizon = subject.task, subject.task.horizon
     opened = (life.n_steps - 1) // horizon * horizon
     rng = np.random.default_rng(0)
-    state = begin(task, life.task, life.observations[:, opened], rng)
+    state = begin(task, life.task, life.observations[:, opened], rng, int(life.episode[0, opened]))
     for step in range(opened, life.n_steps - 1):
         _, _, state = task.step(state, life.actions[:, step].astype(np.intp), rng)
     return np.asarray(task.expert(state) > 0)

@@ -141,9 +141,9 @@ def _cells(
     reach = min(subject.task.horizon - 2, int(far.max()))
     held_out = np.ones(room.square.n_cells, dtype=bool)
     if room.n_hidden == 1 and subject.config.histories.held_out:
-        held_out = np.isin(
-            np.arange(room.square.n_cells), room.square.cells(facts_of(subject.checkpoint, "held-out")["goal"])
-        )
+        facts = facts_of(subject.checkpoint, "held-out")
+        goals = facts["goal"] if "goal" in facts else facts["goals"]
+        held_out = np.isin(np.arange(room.square.n_cells), room.square.cells(goals))
     drawn = np.empty((len(start), 2), dtype=np.intp)
     for cell in np.unique(start):
         suitable = (far[cell] >= NEAREST) & (far[cell] <= reach)

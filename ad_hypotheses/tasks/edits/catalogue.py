@@ -111,6 +111,14 @@ ROOM_FAMILIES: Mapping[str, Kind] = {
     "two-goals": two_goals(families.redrawn("goal")),
     "detour": detour(families.redrawn("goal")),
 }
+MOVING_FAMILIES: Mapping[str, Kind] = {
+    "goal-moved": replace(
+        goal_moved(families.goals_elsewhere),
+        lived="from the middle of the life on, the goal is elsewhere than it would have been",
+        breaks="when the goal moves: one more jump comes at the same time in all lives",
+    ),
+    "detour": detour(families.goals_elsewhere),
+}
 KEY_FAMILIES: Mapping[str, Kind] = {
     "door-moved": fact_moved(
         "from the middle of the life on, the door is elsewhere",

@@ -17,6 +17,7 @@ from ad_hypotheses.tasks.edits.lives import EditedLives, Lives, answered, in_ord
 from ad_hypotheses.tasks.edits.matched import arms_swapped
 from ad_hypotheses.tasks.edits.planted import detours, lives_of_others
 from ad_hypotheses.tasks.edits.worlds import ExchangedActions, TwoGoals, Unpaid, exchange
+from ad_hypotheses.tasks.options import moving_goal
 from ad_hypotheses.tasks.play import play_expert
 from ad_hypotheses.tasks.rewarded_places import lives as lives_in_places
 from ad_hypotheses.tasks.rewarded_places import other_cell, rewarded_place
@@ -40,6 +41,11 @@ def redrawn(name: str) -> Move:
         return {**facts, name: drawn}
 
     return move
+
+
+def goals_elsewhere(task: Any, facts: Facts, rng: np.random.Generator) -> Facts:
+    """Move goals that jump between episodes to other cells, in every episode."""
+    return {**facts, "goals": moving_goal.elsewhere(np.asarray(facts["goals"]), task.size, rng)}
 
 
 def moved(move: Move) -> Family:

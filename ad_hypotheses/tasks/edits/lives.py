@@ -153,7 +153,7 @@ def answered(
         observations[:, since] = world.observe(state)
     for step in range(since, history.n_steps):
         if step % world.horizon == 0:
-            state = begin(world, facts, history.observations[:, step], rng)
+            state = begin(world, facts, history.observations[:, step], rng, int(history.episode[0, step]))
             observations[:, step] = world.observe(state)
         seen, rewards[:, step], state = world.step(state, history.actions[:, step].astype(np.intp), rng)
         if step + 1 < history.n_steps:

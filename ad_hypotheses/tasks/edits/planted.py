@@ -75,7 +75,8 @@ def _roundabout(task: Task, elsewhere: Facts, rng: np.random.Generator) -> Calla
     def decide(history: History, state: Any) -> np.ndarray:
         nonlocal shadow, reached
         if (history.n_steps - 1) % task.horizon == 0:
-            shadow = begin(task, elsewhere, history.observations[:, -1], rng)
+            number = (history.n_steps - 1) // task.horizon
+            shadow = begin(task, elsewhere, history.observations[:, -1], rng, number)
             reached = np.zeros(history.n_rows, dtype=bool)
         else:
             _, paid, shadow = task.step(shadow, history.actions[:, -2].astype(np.intp), rng)

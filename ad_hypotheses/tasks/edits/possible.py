@@ -49,7 +49,8 @@ def _unanswered(
     lost = np.zeros(history.n_rows, dtype=bool)
     for step in range(history.n_steps):
         if starts[step]:
-            state = begin(task, history.task, history.observations[:, step], rng)
+            number = int(history.episode[0, step])
+            state = begin(task, history.task, history.observations[:, step], rng, number)
             lost = unknown[:, step].copy()
         differs = (task.observe(state) != history.observations[:, step]).any(axis=1)
         wrong[:, step] = differs & ~lost
