@@ -112,10 +112,10 @@ ROOM_FAMILIES: Mapping[str, Kind] = {
     "detour": detour(families.redrawn("goal")),
 }
 MOVING_FAMILIES: Mapping[str, Kind] = {
-    "goal-moved": replace(
-        goal_moved(families.goals_elsewhere),
-        lived="from the middle of the life on, the goal is elsewhere than it would have been",
-        breaks="when the goal moves: one more jump comes at the same time in all lives",
+    "goal-moved": fact_moved(
+        "from the middle of the life on, the goal is elsewhere than it would have been",
+        "when the goal moves: one more jump comes at the same time in all lives",
+        families.goals_elsewhere,
     ),
     "detour": detour(families.goals_elsewhere),
 }
