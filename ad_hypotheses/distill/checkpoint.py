@@ -30,6 +30,7 @@ from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.places import MODELS, models_folders, program
 from ad_hypotheses.storage.reading import read_file, real_path
 
+STAGES = "stages"  # folder in that of a checkpoint, for what the model was like on its way
 CONFIG, WEIGHTS, CARD, CURVE = "config.yaml", "weights.safetensors", "card.md", "curve.png"
 FEW_NAMES = 5  # models that a message lists; of more, the nearest so many
 N_AXES = {"blocks.0.attn.W_Q": 3, "blocks.0.mlp.W_in": 2, "W_pos": 2}  # of the weights that sizes are read off
@@ -211,11 +212,14 @@ def _misfits(wanted: Mapping[str, tuple[int, ...]], tensors: Mapping[str, torch.
 
 
 def find(name: str | Path, models: Path = MODELS) -> Path:
-    """Return the folder of a checkpoint.
+    """Return the folder of a checkpoint, or of a stage of its training, `"dark-room@300"`: after 300 updates.
 
     Raises:
         CheckpointError: There is none of that name, or it has no weights; says which exist.
     """
+    whole, at, update = str(name).rpartition("@")
+    if at and update.isdecimal() and not Path(name).exists():
+        return _stage(find(whole, models), int(update))
     named = [root / name for root in models_folders(models) if (root / name).is_dir()]
     trained = [folder for folder in named if (folder / WEIGHTS).is_file()]
     folder = next(iter([*trained, *named]), Path(name))
@@ -234,6 +238,20 @@ def find(name: str | Path, models: Path = MODELS) -> Path:
     )
 
 
+def stage_folder(folder: Path, update: int) -> Path:
+    """Return where the stage of a checkpoint after so many updates lies."""
+    return folder / STAGES / f"{update:06d}"
+
+
+def _stage(folder: Path, update: int) -> Path:
+    place = stage_folder(folder, update)
+    if (place / WEIGHTS).is_file():
+        return place
+    known = [f"{folder.name}@{int(path.parent.name)}" for path in sorted(folder.glob(f"{STAGES}/*/{WEIGHTS}"))]
+    listed = f"Stages there: {', '.join(known)}." if known else "It has none; training.stages: 12 keeps some."
+    raise CheckpointError(f"{folder} has no stage after {update} updates. {listed}")
+
+
 def _some_of(known: Sequence[str], name: str) -> str:
     """Return which models there are; of many, those whose names are nearest to one."""
     if len(known) <= FEW_NAMES:
@@ -249,11 +267,13 @@ def names(models: Path = MODELS) -> list[str]:
         for depth in range(1, 4)
         for path in root.glob("*/" * depth + WEIGHTS)
     }
-    return sorted(folder.as_posix() for folder in folders if SCRATCH not in folder.parts)
+    return sorted(folder.as_posix() for folder in folders if not {SCRATCH, STAGES} & {*folder.parts})
 
 
 def name_of(folder: Path, models: Path) -> str:
     """Return what a checkpoint is called; links are not followed, they may be what gives it its name."""
+    if folder.parent.name == STAGES:
+        return f"{name_of(folder.parent.parent, models)}@{int(folder.name)}"
     place = Path(os.path.abspath(folder))  # noqa: PTH100
     roots = [Path(os.path.abspath(root)) for root in models_folders(models)]  # noqa: PTH100
     return next((place.relative_to(root).as_posix() for root in roots if root in place.parents), place.name)
@@ -265,6 +285,7 @@ def save(
     model: ADTransformer,
     record: dict[str, Any],
     beside: Callable[[str], Mapping[str, bytes]] = lambda sha256: {},
+    dtype: torch.dtype = torch.float32,
 ) -> str:
     """Write a checkpoint, each file at once or not at all, the weights last: where they are, everything is.
 
@@ -274,6 +295,7 @@ def save(
         model: Trained.
         record: How that went.
         beside: Given the SHA-256 of the weights, returns what else belongs into the folder, by file name.
+        dtype: Number type of the weights on disk.
 
     Returns:
         The SHA-256 of the weights.
@@ -282,8 +304,9 @@ def save(
         CheckpointError: The weights are not finite.
         UserError: The disk is full or the place cannot be written.
     """
-    require_finite_weights(model.state_dict(), f"the model for {folder}")
-    content = save_tensors({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+    tensors = {name: tensor.cpu().contiguous().to(dtype) for name, tensor in model.state_dict().items()}
+    require_finite_weights(tensors, f"the model for {folder}")
+    content = save_tensors(tensors)
     digest = hashlib.sha256(content).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / CONFIG).exists() or read_config(folder / CONFIG, "unmade") != config:  # else keep its comments

@@ -140,6 +140,19 @@ class Training(_Section):
     next_state_until: Number | None = Field(
         None, gt=0, description="predict next states too, until that loss is below this", json_schema_extra=LATER
     )
+    converged_below: Number | None = Field(
+        None, gt=0, lt=1, description="end when the loss falls by a smaller share than this", json_schema_extra=LATER
+    )
+    converged_within: int = Field(
+        500, ge=1, description="updates in which it falls, on fresh histories", json_schema_extra=LATER
+    )
+    least_updates: int = Field(1, ge=1, description="updates before which no training ends", json_schema_extra=LATER)
+    stages: int | None = Field(
+        None, ge=1, le=100, description="checkpoints kept on the way, evenly on a log scale", json_schema_extra=LATER
+    )
+    kept_as: Literal["float32", "float16"] = Field(
+        "float32", description="number type of the weights on disk", json_schema_extra=LATER
+    )
 
 
 class Config(_Section):
@@ -377,6 +390,21 @@ def _training_problems(config: Config) -> list[str]:
     training, problems = config.training, []
     if training.crop is not None and training.crop > config.kept_episodes:
         problems.append(f"training.crop: {training.crop} is more than the {config.kept_episodes} episodes of a history")
+    if training.least_updates > training.updates:
+        problems.append(f"training.least_updates: {training.least_updates} is more than updates = {training.updates}")
+    if training.converged_below is not None:
+        if not training.decay_from:
+            problems.append(
+                "training.converged_below: needs training.decay_from, such as 0.6: where the rate decays from the "
+                "first update on, the loss stops falling for that reason alone"
+            )
+        elif training.decay_from * training.updates < 2 * training.converged_within:
+            problems.append(
+                f"training.converged_within: {training.converged_within} is too long for {training.updates} updates: "
+                f"the rate is constant for the first {training.decay_from:.0%} of them, which must be twice as many"
+            )
+        if training.crop is not None:
+            problems.append("training.crop: does not go with converged_below, which is judged on whole histories")
     if training.batch % training.accumulate:
         problems.append(f"training.batch: {training.batch} is not a multiple of accumulate = {training.accumulate}")
     return problems

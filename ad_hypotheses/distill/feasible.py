@@ -84,6 +84,8 @@ def _context_problems(config: Config) -> Iterator[str]:
             require_visible_states(task, owner)
         except ConfigError as error:
             yield str(error)
+    if config.training.converged_below is not None and not getattr(source, "can_live", True):
+        yield f"training.converged_below: is judged on fresh histories, but those of {source.name} cannot be made"
     if config.contexts is None:
         return
     if not isinstance(source, DynaQ) or source.epsilon_first or source.epsilon_last:

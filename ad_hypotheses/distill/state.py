@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 
 from ad_hypotheses.distill.config import Config
+from ad_hypotheses.distill.course.convergence import Course
 from ad_hypotheses.distill.course.next_state import NextStateHead
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import CheckpointError
@@ -36,11 +37,13 @@ class TrainingRun:
         loss: Running mean.
         metrics: Lines written so far.
         whole: No update is half done: only then is the state worth keeping.
+        course: How long it goes on.
         head: What predicts next states beside the actions; None where the configuration does not ask for it.
     """
 
     model: ADTransformer
     optimiser: torch.optim.Optimizer
+    course: Course
     update: int = 0
     seconds: float = 0.0
     loss: float = math.nan
@@ -60,6 +63,7 @@ def save(config: Config, run: TrainingRun, path: Path) -> None:
     for number, state in run.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": tensor.contiguous() for name, tensor in state.items()}
     meta = {"update": run.update, "seconds": run.seconds, "loss": run.loss, "config": config.model_dump()}
+    meta["course"] = run.course.plain()
     if run.head is not None:
         tensors |= {f"head.{name}": tensor for name, tensor in run.head.state_dict().items()}
         meta["next_state"] = {"mean_loss": run.head.mean_loss, "learned_at": run.head.learned_at}
@@ -86,7 +90,7 @@ def resume(
     Raises:
         CheckpointError: The file is damaged, or belongs to another configuration.
     """
-    run = TrainingRun(model, optimiser, head=head)
+    run = TrainingRun(model, optimiser, Course(config.training.updates), head=head)
     if not path.exists():
         return run
     try:
@@ -104,6 +108,8 @@ def resume(
             raise ValueError("its content does not agree with its checksum")
         model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
         _restore_optimiser(optimiser, tensors)
+        if "course" in meta:  # states of earlier versions end after all updates
+            run.course = Course.of_plain(meta["course"])
         if head is not None:
             head.load_state_dict({n.removeprefix("head."): t for n, t in tensors.items() if n.startswith("head.")})
             head.mean_loss, head.learned_at = meta["next_state"]["mean_loss"], meta["next_state"]["learned_at"]

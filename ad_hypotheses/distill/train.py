@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ad_hypotheses.distill.checkpoint import build, versions
+from ad_hypotheses.distill.checkpoint import build, stage_folder, versions
+from ad_hypotheses.distill.checkpoint import save as save_checkpoint
 from ad_hypotheses.distill.config import Config, Training
+from ad_hypotheses.distill.course.convergence import FreshLoss
 from ad_hypotheses.distill.course.fresh import FreshContexts
 from ad_hypotheses.distill.course.next_state import NextStateHead
+from ad_hypotheses.distill.course.stages import stage_updates
 from ad_hypotheses.distill.finite import NonFiniteError
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.optimisers import make_optimiser
@@ -43,7 +46,11 @@ EVALUATION_ROLLOUTS = 128
 
 
 def train(
-    config: Config, folder: Path, device: str = "cpu", progress: Progress | None = None
+    config: Config,
+    folder: Path,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    stages: Path | None = None,
 ) -> tuple[ADTransformer, dict[str, Any]]:
     """Train the model of a configuration, going on where an interrupted run of the same configuration stopped.
 
@@ -52,6 +59,7 @@ def train(
         folder: Where histories, the state to resume from and the metrics (JSON lines) are kept.
         device: Where to train.
         progress: Listens on the way.
+        stages: Folder of the checkpoint, in which its stages are kept where the configuration asks for them.
 
     Returns:
         The trained model, and the record of its training: wall seconds, versions, metrics.
@@ -88,10 +96,11 @@ def train(
         model = build(config).to(device)
         head = None if config.training.next_state_until is None else NextStateHead(config).to(device)
         run = resume(config, folder / STATE, model, make_optimiser(model, config.training, head), head)
+        updates.total = run.course.updates
         sampler = Sampler(histories, model.vocabulary, config.training, config.experiment.task, ranks)
         forward = _forward(run, sampler)
         try:
-            _fit(config, run, sampler, forward, folder, updates)
+            _fit(config, run, sampler, forward, folder, updates, stages)
         except NonFiniteError as error:
             if run.whole and ranks.first:  # found by rolling the model out, while the others wait
                 ranks.going_on(False)
@@ -113,6 +122,8 @@ def train(
         "versions": versions(),
         "metrics": run.metrics,
     }
+    if config.training.converged_below is not None:
+        record["course"] = run.course.plain()
     if run.head is not None:
         record["next_state"] = {"loss": round(run.head.mean_loss, 5), "learned_at": run.head.learned_at}
     return run.model.eval(), record
@@ -153,11 +164,18 @@ def learners_per_task(wanted: int, train_facts: Facts) -> int:
     return -(-wanted // n_tasks_of(train_facts))
 
 
-def learning_rate(training: Training, update: int) -> float:
-    """Linear warm-up, as it is for a share of the updates if wanted, then a cosine to zero."""
+def learning_rate(training: Training, update: int, updates: int | None = None) -> float:
+    """Return the learning rate of an update: linear warm-up, constant for a share of the updates, a cosine to zero.
+
+    Args:
+        training: The rate, and what becomes of it.
+        update: Number of the update, from 0.
+        updates: How many there are, where they are fewer than those configured.
+    """
+    updates = training.updates if updates is None else updates
     warm = min(1.0, (update + 1) / max(1, training.warmup))
-    constant = training.decay_from * training.updates
-    angle = math.pi * max(0.0, update - constant) / (training.updates - constant)
+    constant = training.decay_from * updates
+    angle = math.pi * max(0.0, update - constant) / (updates - constant)
     return training.learning_rate * warm * 0.5 * (1 + math.cos(angle))
 
 
@@ -169,14 +187,24 @@ def _forward(run: TrainingRun, sampler: Sampler) -> Forward:
 
 
 def _fit(
-    config: Config, run: TrainingRun, sampler: Sampler, forward: Forward, folder: Path, updates: UpdateProgress
+    config: Config,
+    run: TrainingRun,
+    sampler: Sampler,
+    forward: Forward,
+    folder: Path,
+    updates: UpdateProgress,
+    stages: Path | None,
 ) -> None:
     training, ranks = config.training, sampler.ranks
+    fresh = None if training.converged_below is None else FreshLoss(config, run.model)
+    staged = stage_updates(training) if stages is not None and ranks.first else frozenset()
     began = time.monotonic() - run.seconds
     progress = updates.progress
     with closing(sampler.batches(run.update, training.updates, run.model.device)) as batches:
         while True:
-            last = run.update == training.updates
+            if fresh is not None:
+                _judge(run, fresh, training, ranks, updates)
+            last = run.update == run.course.updates
             # asked before the update, not after it, so that a run that was interrupted between the two evaluates too
             known = run.metrics[-1]["update"] if run.metrics else 0
             if ranks.first and (last or run.update % training.evaluate_every == 0) and known != run.update:
@@ -194,7 +222,7 @@ def _fit(
                 return
             run.whole = False
             for group in run.optimiser.param_groups:
-                group["lr"] = learning_rate(training, run.update) * group["scale"]
+                group["lr"] = learning_rate(training, run.update, run.course.updates) * group["scale"]
             head = run.learning_next_states
             loss, *beside = update(run.model, run.optimiser, forward, next(batches), training, ranks, head)
             run.loss = loss if math.isnan(run.loss) else 0.98 * run.loss + 0.02 * loss
@@ -204,12 +232,28 @@ def _fit(
             run.whole = True
             run.seconds = time.monotonic() - began
             updates.report(run.update, run.loss)
-            if run.update % training.evaluate_every == 0 or run.update == training.updates:
+            if stages is not None and run.update in staged and run.update < run.course.updates:
+                line = {"updates": run.update, "loss": round(run.loss, 5)}
+                save_checkpoint(stage_folder(stages, run.update), config, run.model, line, dtype=torch.float16)
+            if run.update % training.evaluate_every == 0 or run.update == run.course.updates:
                 progress.rename("rolling the model out")
             else:  # where the model is evaluated a run stops after that, since a later run would leave it out
                 progress.may_stop()
             if ranks.first and run.update % training.save_every == 0:
                 _keep(config, run, folder)
+
+
+def _judge(run: TrainingRun, fresh: FreshLoss, training: Training, ranks: Ranks, updates: UpdateProgress) -> None:
+    """Measure the loss of fresh histories where that is due, and let the training end if it has converged."""
+    if run.learning_next_states is not None or not run.course.due(run.update, training):
+        return
+    loss = float(ranks.average([], torch.tensor(fresh.measure(), device=run.model.device)))
+    converged = run.course.note(run.update, loss, training)
+    words = f"update {run.update:,}: loss of fresh histories {loss:.4f}"
+    if converged:
+        updates.change_total(run.course.updates)
+        words += f", converged: the rate decays until update {run.course.updates:,}"
+    updates.progress.say(words)
 
 
 def _evaluate(config: Config, run: TrainingRun) -> dict[str, float]:

@@ -37,6 +37,10 @@ class UpdateProgress:
         if update == self.first + MEASURED and left and seconds is not None:
             progress.say(f"about {duration(seconds)} for the other {left:,} updates{self.apart}")
 
+    def change_total(self, total: int) -> None:
+        """Count on another number of updates from now on."""
+        self.total, self.first = total, 0
+
     def stopped(self, update: int, kept: str = "") -> str:
         """Return what to say when the user stopped a training after so many updates, and where it is kept."""
         if not update:

@@ -10,7 +10,7 @@ FIRST = 30  # updates before which a model does next to nothing
 
 
 def stage_updates(training: Training) -> frozenset[int]:
-    """Return after which updates a stage is kept, evenly spread on a logarithmic scale; the last is the model itself."""
+    """Return after which updates a stage is kept, evenly on a logarithmic scale; the last is the model itself."""
     if training.stages is None:
         return frozenset()
     first = min(FIRST, training.updates)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ad_hypotheses.distill.checkpoint import WEIGHTS, Checkpoint, find, load
+from ad_hypotheses.distill.checkpoint import STAGES, WEIGHTS, Checkpoint, find, load
 from ad_hypotheses.errors import CheckpointError, UserError
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.storage.reading import real_path
@@ -89,7 +89,9 @@ def _below(place: Path) -> list[Path]:
     """Return the folder if it is a checkpoint, else those below it that are."""
     if (place / WEIGHTS).is_file():
         return [place]
-    return sorted(path.parent for path in place.rglob(WEIGHTS)) if place.is_dir() else []
+    if not place.is_dir():
+        return []
+    return sorted(path.parent for path in place.rglob(WEIGHTS) if STAGES not in path.relative_to(place).parts)
 
 
 def _names(folders: Sequence[Path], models: Path) -> list[str]:

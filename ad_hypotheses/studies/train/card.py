@@ -13,7 +13,7 @@ from ad_hypotheses.progress import duration
 from ad_hypotheses.report.draw import learning_curves
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.templates import render
-from ad_hypotheses.report.words import Markdown
+from ad_hypotheses.report.words import Markdown, figure, percent
 from ad_hypotheses.sources.learning import Learning
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.studies.evaluate.record import headline
@@ -94,6 +94,7 @@ def card_values(name: str, config: Config, record: Mapping[str, Any], sha256: st
         "size": config.model,
         "histories": config.histories,
         "contexts": config.contexts,
+        "ended": _ended(record, config),
         "agents": [] if config.contexts is None else config.contexts.agents,
         "training": config.training,
         "record": record,
@@ -107,3 +108,19 @@ def card_values(name: str, config: Config, record: Mapping[str, Any], sha256: st
         "versions": ", ".join(f"{package} {version}" for package, version in record["versions"].items()),
         "command": Markdown(record["command"]),
     }
+
+
+def _ended(record: Mapping[str, Any], config: Config) -> str:
+    """Say what ended a training that ends when it has converged."""
+    if "course" not in record:
+        return ""
+    training, course = config.training, record["course"]
+    rule = f"the loss of fresh histories falls by less than {percent(training.converged_below)}"
+    rule += f" in {training.converged_within:,} updates"
+    measured = ", ".join(f"{figure(loss, 4)} after {update:,}" for update, loss in course["losses"][-2:])
+    words = {
+        "convergence": f"convergence: {rule}",
+        "floor": f"its floor of {training.least_updates:,} updates, having converged before: {rule}",
+        "ceiling": f"its ceiling of {training.updates:,} updates, not having converged: so it would, once {rule}",
+    }
+    return f"{words[course['reason']]} ({measured or 'it was not measured'})"

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ad_hypotheses.distill.checkpoint import CARD, CONFIG, CURVE, WEIGHTS, alterations, build, load, save
 from ad_hypotheses.distill.config import SCRATCH, Config, differences, read_config
 from ad_hypotheses.distill.feasible import require_feasible
@@ -99,7 +101,9 @@ def _trained(config: Config, folder: Path, keep: bool, device: str, command: str
         if waited and is_finished(folder, config):
             return _finished(config, folder)
         _announce(config, folder, ranks.count, progress)
-        model, record = distil(config, folder / SCRATCH, device, progress)
+        model, record = distil(config, folder / SCRATCH, device, progress, folder if keep else None)
+        if config.training.kept_as == "float16":  # what is evaluated is what is kept
+            model = model.half().float()
         with progress.stopping(
             lambda: "stopped during the evaluation; the model is trained: the same command goes on."
         ):
@@ -108,7 +112,14 @@ def _trained(config: Config, folder: Path, keep: bool, device: str, command: str
             if not keep:
                 return TrainedModel(config, model, record)
             # the weights come last, so that half of a checkpoint is never taken for all of it
-            save(folder, config, model, record, lambda sha256: card_files(folder.name, config, record, sha256))
+            save(
+                folder,
+                config,
+                model,
+                record,
+                lambda sha256: card_files(folder.name, config, record, sha256),
+                getattr(torch, config.training.kept_as),
+            )
     return TrainedModel(config, model, record, folder)
 
 
