@@ -73,6 +73,22 @@ def test_lives_are_acted_by_the_model(tiny, monkeypatch, kind):
     assert len(np.unique(history.actions.reshape(50, -1), axis=0)) == 50
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_edited_lives_begin_as_the_own_ones_whether_these_are_at_hand_or_not(tiny, monkeypatch, family):
+    monkeypatch.setattr(data, "ROWS_AT_ONCE", 4)
+    own = histories(tiny, 10, "own").history
+    anew = histories(tiny, 10, f"edited:{family}")
+    asked: list[int] = []
+    at_hand = histories(tiny, 10, f"edited:{family}", progress=lambda steps, _: asked.append(steps), own=own)
+    assert alike(anew.history, at_hand.history)
+    assert np.array_equal(anew.sampled, at_hand.sampled)
+    if family in ("goal-moved", "dead"):  # of which nothing is edited but what comes later
+        middle = own.n_steps // 2
+        assert alike(anew.history.window(stop=middle), own.window(stop=middle))
+        assert asked[0] == 4 * (middle + 1)  # the first half was not lived again
+    assert not np.array_equal(anew.history.actions, own.actions)
+
+
 def test_progress_counts_steps_of_all_rows(tiny, monkeypatch):
     monkeypatch.setattr(data, "ROWS_AT_ONCE", 2)
     steps: list[tuple[int, int]] = []

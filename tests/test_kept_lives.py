@@ -26,9 +26,9 @@ def lived(monkeypatch) -> list[tuple]:
     """Every call that lets somebody live."""
     calls = []
 
-    def counted(checkpoint, *arguments):
+    def counted(checkpoint, *arguments, **how):
         calls.append(arguments[:5])
-        return histories(checkpoint, *arguments)
+        return histories(checkpoint, *arguments, **how)
 
     monkeypatch.setattr(kept_lives, "histories", counted)
     return calls
@@ -92,12 +92,18 @@ def test_damaged_lives_are_lived_anew(tiny, tmp_path, lived):
     assert path.read_bytes() == sound
 
 
-def test_nothing_is_kept_unless_a_folder_is_given_nor_of_the_source(tiny, tmp_path, lived, monkeypatch):
+def test_nothing_is_kept_unless_a_folder_is_given(tiny, tmp_path, lived, monkeypatch):
     monkeypatch.chdir(tmp_path)
     LivesOnDisk().histories(tiny, *ASKED)
-    LivesOnDisk(tmp_path / "lives").histories(tiny, 6, "source", 3, "all", 5)
-    assert len(lived) == 2
+    assert len(lived) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_histories_of_the_source_are_kept_too(tiny, tmp_path, lived):
+    asked = (6, "source", 3, "all", 5)
+    first, second = (LivesOnDisk(tmp_path / "lives").histories(tiny, *asked) for _ in range(2))
+    assert len(lived) == 1
+    assert_equal(first, second)
 
 
 def test_a_models_answers_are_read_as_they_were_worked_out(tiny, tmp_path):

@@ -288,7 +288,9 @@ class History:
         """
         weights = n_values ** np.arange(len(self.channels))[::-1]
         cell = self.observations @ weights
-        return np.cumsum(np.eye(n_values ** len(self.channels), dtype=np.int32)[cell], axis=1)
+        seen = np.zeros((*cell.shape, n_values ** len(self.channels)), dtype=np.int32)
+        np.put_along_axis(seen, cell[..., None], 1, axis=2)
+        return np.cumsum(seen, axis=1, out=seen)  # in place: it is large
 
     def previous_visit(self) -> Int[np.ndarray, "batch step"]:
         """The latest earlier step with the same observation, -1 if there is none. [batch, step]

@@ -67,6 +67,7 @@ def histories(
     first_learner: int = 0,
     progress: Callable[[int, int], None] | None = None,
     memory: int | None = None,
+    own: History | None = None,
 ) -> Dataset:
     """Make a data set for a model: fresh lives on its tasks, one learner a row.
 
@@ -75,12 +76,15 @@ def histories(
         rows: How many lives, at least 2.
         data: `"source"`: the learners that the model was distilled from, whose loss is to be explained. `"own"`: the
             model itself, on tasks that it is told nothing about, each action drawn from its distribution.
-            `"edited:FAMILY"`: the model in lives that a counterfactual family of its tasks makes.
+            `"edited:FAMILY"`: the model in lives that a counterfactual family of its tasks makes, of those that are its
+            own: on the same tasks, and the same up to the edit.
         seed: Decides everything. Several numbers tell apart what must not be the same, e.g. `(seed, 1)` for donors.
         tasks: `"train"`, `"held-out"` or `"all"`.
         first_learner: Number of the learner of the first row; those of two data sets differ if their numbers do.
         progress: Called with the number of steps lived and that of all, while the model lives.
         memory: Bytes that may be used; None for what is free.
+        own: The model's own lives for the same arguments, if they are at hand: edited ones need not be lived again up
+            to the edit.
 
     Raises:
         DataError: There is no such data set, there are no such tasks, or too few rows were asked for.
@@ -93,15 +97,15 @@ def histories(
         raise DataError(f"`rows` is {rows}, but donors need at least 2 histories; 256 is a good number.")
     refuse_too_large(Cost(0, _bytes(checkpoint, rows, data), 0), memory)
     key = [config.histories.seed + FRESH, *([seed] if isinstance(seed, int) else seed)]
-    # a stream of its own for each data set; that of the source's histories has no further key
-    rng = np.random.default_rng(key if data == SOURCE else [*key, *data.encode()])
+    # one stream for the source's histories, and one for those of the model, which edited ones begin with
+    rng = np.random.default_rng(key if data == SOURCE else [*key, *OWN.encode()])
     facts = spread(facts_of(checkpoint, tasks), rows, rng)
     if data == SOURCE:
         history = config.experiment.live(facts, rng)
         sampled = np.ones(history.actions.shape, dtype=bool)
         words, breaks = "histories of fresh source learners", ""
     else:
-        lives = _lives_of_model(checkpoint, facts, kind, rng, progress)
+        lives = _lives_of_model(checkpoint, facts, kind, rng, progress, own)
         history, sampled = joined([life.history for life in lives]), np.concatenate([life.acted for life in lives])
         words = "the model's own lives, actions drawn from its distribution"
         words, breaks = (words, "") if kind is None else (f"{words}: {kind.lived or kind.words}", kind.breaks)
@@ -187,6 +191,7 @@ def _lives_of_model(
     kind: Kind | None,
     rng: np.random.Generator,
     progress: Callable[[int, int], None] | None,
+    own: History | None,
 ) -> list[EditedLives]:
     """Let the model live, so many rows at once that what it remembers of them fits into caches."""
     task, n_rows, parts = checkpoint.experiment.task, n_tasks_of(facts), []
@@ -198,8 +203,14 @@ def _lives_of_model(
             if progress is not None:
                 progress(first * steps + size * step, n_rows * steps)
 
-        lives = Lives(task, part, episodes, generator, ModelActor(checkpoint, generator, advance))
-        parts.append(unedited(lives) if kind is None or kind.live is None else kind.live(lives))
+        actor = ModelActor(checkpoint, generator, advance)
+        if kind is None or kind.live is None:
+            parts.append(unedited(Lives(task, part, episodes, generator, actor)))
+            continue
+        (edits,) = generator.spawn(1)
+        known = None if own is None else own[first : first + ROWS_AT_ONCE]
+        begun = BegunActor(task, part, actor, replace(actor, rng=edits), known)
+        parts.append(kind.live(Lives(task, part, episodes, edits, begun)))
     return parts
 
 
@@ -223,6 +234,36 @@ class ModelActor:
         seen, episodes = memory_needed(model, config), -(-stop // world.horizon)
         lengths: dict[str, Any] = {"memory": seen, "past": past, "stop": stop}
         return rollout(model, world, facts, episodes, self.rng, progress=self.advance, **lengths)
+
+
+@dataclass
+class BegunActor:
+    """A model whose first life on its tasks begins as its own one, which may be known; an :class:`Actor`.
+
+    Attributes:
+        task: The family of the tasks.
+        facts: The tasks. [row, ...]
+        first: Who lives its own life.
+        then: Who lives on, and all other lives, with other randomness.
+        own: Its own life, if it was lived already. [row, step]
+        begun: Whether the first life was asked for.
+    """
+
+    task: Task
+    facts: Facts
+    first: ModelActor
+    then: ModelActor
+    own: History | None
+    begun: bool = False
+
+    def __call__(self, world: Any, facts: Facts, past: History | None, stop: int) -> History:
+        """Live on from the end of `past`, until `stop` steps are lived."""
+        if self.begun or past is not None or world is not self.task or facts is not self.facts:
+            return self.then(world, facts, past, stop)
+        self.begun = True
+        if self.own is None:
+            return self.first(world, facts, past, stop)
+        return replace(self.own.window(stop=stop), task=dict(facts), learner=np.arange(self.own.n_rows))
 
 
 def _bytes(checkpoint: Checkpoint, rows: int, data: str) -> int:

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from ad_hypotheses.distill.checkpoint import Checkpoint, versions
 from ad_hypotheses.language.history import History, history_digest
 from ad_hypotheses.storage.store import Store
-from ad_hypotheses.studies.data import SOURCE, Dataset, histories
+from ad_hypotheses.studies.data import Dataset, histories
 
-LIVED_AS = 1  # raise it when the same seed comes to give other lives: those kept are then lived anew
+LIVED_AS = 2  # raise it when the same seed comes to give other lives: those kept are then lived anew
 FACT = "fact "  # before the names of facts among the arrays
 
 
@@ -40,18 +40,16 @@ class LivesOnDisk:
         tasks: str,
         first_learner: int = 0,
         progress: Callable[[int, int], None] | None = None,
+        own: History | None = None,
     ) -> Dataset:
-        """Return what `studies.data.histories` makes of the same arguments: read if it is there, else made and kept.
-
-        Histories of the source are always made: that takes no longer than reading the model takes.
-        """
-        if self.folder is None or data == SOURCE:
-            return histories(checkpoint, rows, data, seed, tasks, first_learner, progress)
+        """Return what `studies.data.histories` makes of the same arguments: read if it is there, else made and kept."""
+        if self.folder is None:
+            return histories(checkpoint, rows, data, seed, tasks, first_learner, progress, own=own)
         config = checkpoint.config
         made_by = (rows, data, seed, tasks, first_learner, config.model_dump_json(), config.experiment.code_digest)
         arrays = Store(self.folder).get(
             _name(checkpoint, made_by),
-            lambda: _arrays(histories(checkpoint, rows, data, seed, tasks, first_learner, progress)),
+            lambda: _arrays(histories(checkpoint, rows, data, seed, tasks, first_learner, progress, own=own)),
         )
         return _dataset(arrays)
 

@@ -163,6 +163,7 @@ def make_ground(
     seed: int,
     reached: Callable[[int], None] = lambda steps: None,
     lives: LivesOnDisk = NOT_KEPT,
+    own: History | None = None,
 ) -> Ground:
     """Make one data set of a study, donors apart from references.
 
@@ -175,11 +176,15 @@ def make_ground(
         seed: Decides everything.
         reached: Called with the number of steps that were lived.
         lives: Where those of the model are kept.
+        own: The histories of the model's own lives, if they are at hand, which edited ones begin with.
     """
     steps = checkpoint.experiment.history_steps
-    references = lives.histories(checkpoint, rows, data, seed, tasks, progress=lambda done, _: reached(done))
+    first, others = (None, None) if own is None else (own[:rows], own[rows:])
+    references = lives.histories(checkpoint, rows, data, seed, tasks, progress=lambda done, _: reached(done), own=first)
     reached(rows * steps)
     pooled = (checkpoint, pool, data, (seed, POOL), tasks)
-    donors = lives.histories(*pooled, first_learner=rows, progress=lambda done, _: reached(rows * steps + done))
+    donors = lives.histories(
+        *pooled, first_learner=rows, progress=lambda done, _: reached(rows * steps + done), own=others
+    )
     reached((rows + pool) * steps)
     return Ground.of(checkpoint, references, donors, lives)
