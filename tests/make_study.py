@@ -8,7 +8,14 @@ from dataclasses import fields, replace
 import numpy as np
 
 from ad_hypotheses.evidence.plain_data import Curve, Number
-from ad_hypotheses.studies.scrub.claim_parts import NodeRecord, Regime, UndeclaredArrow, UndeclaredArrows, WorstPosition
+from ad_hypotheses.studies.scrub.claim_parts import (
+    NodeRecord,
+    Regime,
+    Spending,
+    UndeclaredArrow,
+    UndeclaredArrows,
+    WorstPosition,
+)
 from ad_hypotheses.studies.scrub.record import Claim, DataRecord, Study
 from ad_hypotheses.tasks.dark_room import MOVES, DarkRoom
 
@@ -101,7 +108,8 @@ def older(study: Study) -> Study:
         ]
 
     claims = [
-        replace(item, regimes=regimes(item), sentence="", half_pool=None, undeclared=None) for item in study.claims
+        replace(item, regimes=regimes(item), sentence="", half_pool=None, undeclared=None, spending=[])
+        for item in study.claims
     ]
     return replace(study, claims=claims, data=[], schema=3)
 
@@ -231,6 +239,8 @@ def dark_room_study() -> Study:
     kinds = ["navigate", "navigate", "explore", "navigate", "stay", "navigate", "navigate"]
     main = claim(
         "mimic", "hypothesis", 0.66, 0.31, "refuted", half_pool=-0.012, undeclared=undeclared(),
+        spending=[Spending("source", 2, 2, "still open in stay after all passes", True),
+                  Spending("own", 1, 2, "clearly refuted in navigate and stay", False)],
         sentence="on source mimic does not explain navigate (0.14), may explain stay (0.94); on own mimic does not "
                  "explain navigate (0.10), may explain stay (0.92)",
         nodes=nodes, regimes=regimes, steps=steps,

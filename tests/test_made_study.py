@@ -28,13 +28,13 @@ from ad_hypotheses.studies.check.study import check
 from ad_hypotheses.studies.scrub import claim as claim_module
 from ad_hypotheses.studies.scrub import made as made_study
 from ad_hypotheses.studies.scrub import measure as measure_module
-from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, weigh
-from ad_hypotheses.studies.scrub.cost import predict
-from ad_hypotheses.studies.scrub.extent import Extent
+from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record
+from ad_hypotheses.studies.scrub.cost import Extent, predict
 from ad_hypotheses.studies.scrub.graph import mermaid
 from ad_hypotheses.studies.scrub.ground import Ground, make_ground
 from ad_hypotheses.studies.scrub.made import fingerprint, most_tokens, refuse_options, sampled_positions
-from ad_hypotheses.studies.scrub.measure import BROKEN, SCRUBBED, Measured, measure
+from ad_hypotheses.studies.scrub.measure import measure
+from ad_hypotheses.studies.scrub.measured import BROKEN, SCRUBBED, Measured, weigh
 from ad_hypotheses.studies.scrub.page import page
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,10 +17,11 @@ from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.language.sites import embed, head, logits, mlp
 from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.scrub import measure as measure_module
-from ad_hypotheses.studies.scrub.claim import MeasuredClaim, _worst, weigh
-from ad_hypotheses.studies.scrub.extent import Extent
+from ad_hypotheses.studies.scrub.claim import MeasuredClaim, _worst
+from ad_hypotheses.studies.scrub.cost import Extent
 from ad_hypotheses.studies.scrub.ground import Ground
-from ad_hypotheses.studies.scrub.measure import HALF, INDEPENDENT, SCRUBBED, STRUCTURE, WITH_SELF, Measured, measure
+from ad_hypotheses.studies.scrub.measure import HALF, measure
+from ad_hypotheses.studies.scrub.measured import INDEPENDENT, SCRUBBED, STRUCTURE, WITH_SELF, Measured, weigh
 
 REFERENCES, POOL, STEPS = 8, 12, 4
 EVERYTHING = Extent(2, guards=True, nodes_alone=True)
@@ -194,7 +195,7 @@ def test_controls_are_measured_without_guards(ground, claim):
     assert (measured.any_step, measured.independent, measured.half_pool) == (None, None, None)
     assert {node["recovered"] for node in measured.nodes.values()} == {None}
     evidence = weigh(ground, measured, resampling(passes=1))[0]["all"]
-    assert evidence.fidelity_with_self == evidence.fidelity
+    assert (evidence.fidelity_with_self, evidence.fidelity_independent) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,7 @@ from ad_hypotheses.evidence import bootstrap
 from ad_hypotheses.evidence.bootstrap import Resampling, crossed_bootstrap
 from ad_hypotheses.evidence.effects import flip_test, weigh
 from ad_hypotheses.language.check import outline
-from ad_hypotheses.studies.scrub.cost import predict
-from ad_hypotheses.studies.scrub.extent import Extent
+from ad_hypotheses.studies.scrub.cost import Extent, predict
 
 ROOT = Path(__file__).parents[1]
 STUDY = """

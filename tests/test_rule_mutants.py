@@ -30,9 +30,10 @@ from ad_hypotheses.evidence.verdict import Cell
 from ad_hypotheses.language.check import BoundGraph
 from ad_hypotheses.studies.rivals import answer as answer_module
 from ad_hypotheses.studies.scrub import measure as measure_module
-from ad_hypotheses.studies.scrub.claim import MeasuredClaim, weigh
+from ad_hypotheses.studies.scrub.claim import MeasuredClaim
 from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.measure import REPEATS, measure
+from ad_hypotheses.studies.scrub.measured import weigh
 from ad_hypotheses.tasks.edits import families, lives, worlds
 
 CLOSE, FAR = 1e-5, 1e-3

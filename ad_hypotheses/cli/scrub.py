@@ -53,7 +53,10 @@ def scrub(
         typer.Option("--rows", metavar="N", callback=at_least(2, "256 is a good number"), help="Learning histories."),
     ] = 256,
     passes: Annotated[
-        int, typer.Option("--passes", metavar="N", callback=at_least(1), help="How often each history is scrubbed.")
+        int,
+        typer.Option(
+            "--passes", metavar="N", callback=at_least(1), help="How often each history is scrubbed, at most."
+        ),
     ] = 2,
     pool: Annotated[
         int | None,

@@ -38,7 +38,7 @@ class Sums:
         ignorant: Loss of the zero, one distribution for the regime. [row]
         kl: KL divergence from the model of what the claim leaves of it. [pass, row]
         kl_ignorant: The same of the zero. [row]
-        kl_with_self: As `kl`, where a row may be its own donor. [pass, row]
+        kl_with_self: As `kl`, where a row may be its own donor; None where that was not measured. [pass, row]
         kl_independent: As `kl`, where each unimportant input has a history of its own, on some of the rows; None where
             that was not measured. [pass, row]
         kl_ignorant_there: As `kl_ignorant`, on those rows. [row]
@@ -56,7 +56,7 @@ class Sums:
     ignorant: Float[np.ndarray, " row"]
     kl: Float[np.ndarray, "pass row"]
     kl_ignorant: Float[np.ndarray, " row"]
-    kl_with_self: Float[np.ndarray, "own_pass row"]
+    kl_with_self: Float[np.ndarray, "own_pass row"] | None = None
     kl_independent: Float[np.ndarray, "other_pass row"] | None = None
     kl_ignorant_there: Float[np.ndarray, " row"] | None = None
     kl_broken: Float[np.ndarray, "broken_pass row"] | None = None
@@ -108,7 +108,7 @@ class Evidence:
 
     Attributes:
         fidelity: `1 - KL(model || scrubbed) / KL(model || zero)`: how much of what the model does is kept.
-        fidelity_with_self: The same where a row may be its own donor, which flatters a claim.
+        fidelity_with_self: The same where a row may be its own donor, which flatters a claim; None if not measured.
         fidelity_independent: The same where each unimportant input has a history of its own; None if not measured.
         explained: `1 - (E_scrubbed - E_model) / (E_ignorant - E_model)`: how much of what the model knows of the labels
             is kept; `fidelity` itself where the labels are the model's own.
@@ -127,7 +127,7 @@ class Evidence:
     """
 
     fidelity: Estimate
-    fidelity_with_self: Estimate
+    fidelity_with_self: Estimate | None
     fidelity_independent: Estimate | None
     explained: Estimate
     recovered: Estimate
@@ -177,7 +177,9 @@ def estimate(sums: Sums, resampling: Resampling, level: float = 0.95) -> Evidenc
     kl_ignorant = ratio(values["kl_ignorant"], counts)
     gains = {name: ratio(values[name] - model, counts) for name in ("ignorant", "baseline", "structure")}
     lost = scrubbed - model
-    independent = None
+    with_self = independent = None
+    if "kl_with_self" in values:
+        with_self = share(values["kl_with_self"], values["kl_ignorant"], kl_ignorant)
     if "kl_independent" in values:
         there = values["kl_ignorant_there"]
         independent = share(values["kl_independent"], there, ratio(there, counts))
@@ -186,7 +188,7 @@ def estimate(sums: Sums, resampling: Resampling, level: float = 0.95) -> Evidenc
         power = share(values["kl_broken"], values["kl_ignorant"], kl_ignorant).complement()
     return Evidence(
         fidelity=share(values["kl"], values["kl_ignorant"], kl_ignorant),
-        fidelity_with_self=share(values["kl_with_self"], values["kl_ignorant"], kl_ignorant),
+        fidelity_with_self=with_self,
         fidelity_independent=independent,
         explained=share(lost, values["ignorant"] - model, gains["ignorant"]),
         recovered=share(lost, values["baseline"] - model, gains["baseline"]),

@@ -92,7 +92,9 @@ class Cell:
         `explained` and `beyond structure` are asked for only where there is something that they could be shares of.
         """
         evidence = self.evidence
-        ratios = {"fidelity": evidence.fidelity, "fidelity with self-donors": evidence.fidelity_with_self}
+        ratios = {"fidelity": evidence.fidelity}
+        if evidence.fidelity_with_self is not None:
+            ratios["fidelity with self-donors"] = evidence.fidelity_with_self
         if evidence.fidelity_independent is not None:
             ratios["fidelity with independent others"] = evidence.fidelity_independent
         if evidence.beyond_structure.estimable:

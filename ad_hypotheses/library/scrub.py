@@ -66,7 +66,7 @@ def scrub(
         controls: Claims that should do worse; None for those of the file, or none.
         against: Claims to compare with, end to end; None for all others about the same model in the file and beside it.
         rows: References of each data set; None for 256, or 32 of a quick look.
-        passes: How often every reference is scrubbed; None for 2, or 1 of a quick look.
+        passes: How often every reference is scrubbed at most; None for 2, or 1 of a quick look.
         pool: Donors of each data set, which are other learners; None for four times the references, at least 1024, or
             128 of a quick look.
         data: Data sets: `"source"`, `"own"`, `"edited"` or `"edited:<name>"`, in a list or with commas between.

@@ -27,7 +27,7 @@ def quick_settings(
 
     Args:
         rows: References; None for 32.
-        passes: How often every reference is scrubbed; None for once.
+        passes: How often every reference is scrubbed at most; None for once.
         pool: Donors; None for 128.
         how: Other settings.
     """
@@ -91,6 +91,7 @@ def quick_look(
     study = prepare(hypothesis, (), checkpoint, settings, progress=progress, kept=kept, kind=QUICK)
     (record,) = run_studies([study], settings, progress=progress, kept=kept)
     claim, ground = record.claims[0], study.grounds[0]
-    reason = f"{settings.rows} histories of {ground.data} alone, {settings.passes} pass, no controls: a look, no test."
+    passes = claim.spending[0].passes
+    reason = f"{settings.rows} histories of {ground.data} alone, {passes} pass, no controls: a look, no test."
     look = replace(claim, verdict=f"{QUICK}: no verdict", reason=reason, p_supported=1.0, p_refuted=1.0, sentence="")
     return replace(record, claims=[look])

@@ -15,9 +15,9 @@ from ad_hypotheses.known.calibration.trials import SEEDS, bound_to
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.data import SOURCE
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, make_grounds
-from ad_hypotheses.studies.scrub.claim import regime_sums
-from ad_hypotheses.studies.scrub.extent import Extent
+from ad_hypotheses.studies.scrub.cost import Extent
 from ad_hypotheses.studies.scrub.measure import measure
+from ad_hypotheses.studies.scrub.measured import regime_sums
 
 FIGURES = ("fidelity", "beyond_structure", "explained")
 DRAWS = 2000  # of the bootstrap, for an interval alone
@@ -32,7 +32,7 @@ class Datasets:
         network, claim: Which.
         rows: References of each.
         pool: Donors of each; None for as many as a study has.
-        passes: How often every reference is scrubbed.
+        passes: How often every reference is scrubbed at most, as in a study.
         first, count: Which of them.
         seed: Of the whole calibration.
         exact: Whether they are only to be pooled, so that no intervals are needed.
@@ -62,9 +62,9 @@ def estimates(case: Case, datasets: Datasets) -> list[dict[str, dict[str, Number
 
 
 def _estimated(case: Case, datasets: Datasets, settings: ScrubSettings) -> dict[str, dict[str, Number]]:
-    resampling = Resampling.draw(datasets.rows, datasets.passes, np.random.default_rng(settings.seed), DRAWS)
     by_regime = {}
     for regime, sums in _sums(case, datasets.claim, settings):
+        resampling = Resampling.draw(datasets.rows, len(sums.kl), np.random.default_rng(settings.seed), DRAWS)
         evidence = estimate(sums, resampling)
         by_regime[regime] = {figure: getattr(evidence, figure).number() for figure in FIGURES}
     return by_regime
@@ -93,7 +93,7 @@ def _sums(case: Case, claim: str, settings: ScrubSettings) -> Iterator[tuple[str
     (ground,) = make_grounds(case.checkpoint, settings, Progress())
     hypothesis = next(claimed.hypothesis for claimed in case.claims if claimed.name == claim)
     bound = bound_to(case, hypothesis, ground, settings)
-    extent = Extent(settings.passes, guards=False, nodes_alone=False)
+    extent = Extent(settings.passes, guards=False, nodes_alone=False, accept=hypothesis.accept)
     measured = measure(ground, bound, extent, settings.options, settings.seed)
     for regime in ground.regimes:
         yield regime, regime_sums(ground, measured, regime)

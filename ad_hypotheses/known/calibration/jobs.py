@@ -26,7 +26,7 @@ from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, data_sets
 from ad_hypotheses.studies.scrub.study import MEASURED_AS
 
-CALIBRATED_AS = 3  # raise it when jobs measure something else: interrupted calibrations then start anew
+CALIBRATED_AS = 4  # raise it when jobs measure something else: interrupted calibrations then start anew
 ACCEPT = 0.9  # of a claim that names none
 INSIDE = (-0.5, 0.98)  # fidelity of a claim whose intervals are of interest: neither all nor nothing like it
 WHOLLY_TESTED = 0.99  # share tested where a pool has donors for all: elsewhere the value itself depends on the pool

@@ -42,7 +42,7 @@ class TrialCell:
     learners: int
     at_stake: float
     fidelity: Number
-    with_self: Number
+    with_self: Number | None
     independent: Number | None
     beyond_structure: Number
     explained: Number | None

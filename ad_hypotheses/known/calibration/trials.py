@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 
@@ -19,10 +20,11 @@ from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, make_grounds, refuse_untestable
-from ad_hypotheses.studies.scrub.claim import MeasuredClaim, tested, weigh
-from ad_hypotheses.studies.scrub.extent import Extent
+from ad_hypotheses.studies.scrub.claim import MeasuredClaim, tested
+from ad_hypotheses.studies.scrub.cost import Extent
 from ad_hypotheses.studies.scrub.ground import Ground
-from ad_hypotheses.studies.scrub.measure import Measured, measure
+from ad_hypotheses.studies.scrub.measure import as_spent, measure
+from ad_hypotheses.studies.scrub.measured import Measured, weigh
 
 ACCEPTS = (0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
 SEEDS = 1_000_000  # sizes; another size, replicate, or seed of the whole never shares histories or draws
@@ -36,7 +38,7 @@ class CalibrationTrial:
         network: Which.
         rows: References of each data set.
         pool: Donors of each; None for as many as a study has.
-        passes: How often every reference is scrubbed.
+        passes: How often every reference is scrubbed at most.
         data: Data sets, as in `ScrubSettings`.
         replicate: Number of the trial among those of this size.
         seed: Of the whole calibration.
@@ -58,8 +60,34 @@ class CalibrationTrial:
 
     @property
     def extent(self) -> Extent:
-        """How much of each claim is measured: all that a verdict needs, of wrong ones too."""
-        return Extent(self.passes, guards=True, nodes_alone=False)
+        """How much of each claim is measured: all that a verdict needs under any bar, of wrong ones too."""
+        return Extent(self.passes, guards=True, nodes_alone=False, whole=True)
+
+
+@dataclass(frozen=True)
+class _OnData:
+    """A claim with all that was measured of it on a data set.
+
+    Attributes:
+        whole: With figures from everything.
+        resampled: Returns bootstrap weights for so many passes.
+        extent: What a study measures at most.
+    """
+
+    whole: MeasuredClaim
+    resampled: Callable[[int], Resampling]
+    extent: Extent
+    _known: dict[tuple[int, bool], MeasuredClaim] = field(default_factory=dict, repr=False)
+
+    def spent(self, accept: float) -> MeasuredClaim:
+        """Return what a study with that bar measures, and its figures."""
+        ground, whole = self.whole.ground, self.whole.measured
+        self._known.setdefault((whole.passes, whole.guarded), self.whole)
+        measured = as_spent(ground, whole, replace(self.extent, accept=accept, whole=False))
+        amount = measured.passes, measured.guarded
+        if amount not in self._known:  # most bars ask for the same
+            self._known[amount] = _weighed(self.whole, measured, self.resampled(measured.passes))
+        return self._known[amount]
 
 
 @dataclass(frozen=True)
@@ -67,10 +95,19 @@ class _Weighed:
     """A claim with what was measured of it on each data set; nothing if it was refused."""
 
     claim: KnownClaim
-    by_data: list[MeasuredClaim]
+    on_data: list[_OnData]
+
+    @property
+    def by_data(self) -> list[MeasuredClaim]:
+        return [part.whole for part in self.on_data]
 
     def tested(self, accept: float) -> Tested:
-        return tested(self.claim.name, accept, self.by_data)
+        return tested(self.claim.name, accept, [part.spent(accept) for part in self.on_data])
+
+
+def _weighed(claim: MeasuredClaim, measured: Measured, resampling: Resampling) -> MeasuredClaim:
+    evidence, at_stake = weigh(claim.ground, measured, resampling)
+    return replace(claim, measured=measured, evidence=evidence, at_stake=at_stake)
 
 
 def bound_to(case: Case, claim: Hypothesis, ground: Ground, settings: ScrubSettings) -> Bound:
@@ -94,6 +131,8 @@ def n_forwards(case: Case, trial: CalibrationTrial) -> int:
 def run_trial(case: Case, trial: CalibrationTrial, store: Store | None = None) -> list[TrialOutcome]:
     """Test every claim about a network on one set of data sets, as `scrub` does with a file, and judge them together.
 
+    Everything is measured of each, and for each bar the verdict comes from what a study with that bar would have.
+
     Args:
         case: The network.
         trial: Which data sets.
@@ -105,7 +144,7 @@ def run_trial(case: Case, trial: CalibrationTrial, store: Store | None = None) -
     for ground in grounds:
         with ground.clean.one_run():
             _weigh_on(ground, case, trial, weighed, draws, store or Store(None))
-    able = [claim for claim in weighed if len(claim.by_data) == len(grounds)]
+    able = [claim for claim in weighed if len(claim.on_data) == len(grounds)]
     judged = {accept: dict(_judged(able, accept)) for accept in ACCEPTS}
     return [_outcome(trial, claim, len(able), judged) for claim in weighed]
 
@@ -115,7 +154,7 @@ def _weigh_on(
 ) -> None:
     """Measure every claim on one data set; what cannot be tested there is left out."""
     settings = trial.settings
-    resampling = Resampling.draw(trial.rows, trial.passes, np.random.default_rng(settings.seed), draws)
+    resampled = cache(lambda passes: Resampling.draw(trial.rows, passes, np.random.default_rng(settings.seed), draws))
     for number, claim in enumerate(weighed):
         try:
             bound = bound_to(case, claim.claim.hypothesis, ground, settings)
@@ -123,9 +162,9 @@ def _weigh_on(
             continue
         arrays = store.get(f"{number}-{ground.data.replace(':', '-')}", _measuring(ground, bound, trial))
         measured = Measured.of_arrays(arrays)
-        evidence, at_stake = weigh(ground, measured, resampling)
         no_policy = np.empty((*ground.log_probs.shape[:2], 0))  # what the explanation would do is not asked
-        claim.by_data.append(MeasuredClaim(ground, bound, measured, no_policy, evidence, at_stake))
+        whole = _weighed(MeasuredClaim(ground, bound, measured, no_policy, {}, {}), measured, resampled(trial.passes))
+        claim.on_data.append(_OnData(whole, resampled, trial.extent))
 
 
 def _measuring(ground: Ground, bound: Bound, trial: CalibrationTrial) -> Callable[[], dict[str, np.ndarray]]:
@@ -168,7 +207,7 @@ def _cell(part: MeasuredClaim, regime: str) -> TrialCell:
     """Return what a record keeps of a regime; of one that is no average, whether it counts."""
     evidence = part.evidence[regime]
     judged = {cell.regime: cell for cell in part.cells()}
-    independent = evidence.fidelity_independent
+    with_self, independent = evidence.fidelity_with_self, evidence.fidelity_independent
     return TrialCell(
         data=part.ground.data,
         regime=regime,
@@ -176,7 +215,7 @@ def _cell(part: MeasuredClaim, regime: str) -> TrialCell:
         learners=evidence.learners,
         at_stake=evidence.kl_ignorant.value,
         fidelity=evidence.fidelity.number(),
-        with_self=evidence.fidelity_with_self.number(),
+        with_self=None if with_self is None else with_self.number(),
         independent=None if independent is None else independent.number(),
         beyond_structure=evidence.beyond_structure.number(),
         explained=evidence.explained.number() if part.ground.labelled else None,

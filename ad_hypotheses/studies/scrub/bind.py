@@ -23,12 +23,11 @@ from ad_hypotheses.language.symmetries.trial import World
 from ad_hypotheses.language.wrong_site import is_finer, wrong_sites
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.adversary.plan import AttackPlan
-from ad_hypotheses.studies.data import chosen_data, histories, single_data
+from ad_hypotheses.studies.data import OWN, chosen_data, histories, single_data
 from ad_hypotheses.studies.kept_lives import NOT_KEPT, LivesOnDisk
 from ad_hypotheses.studies.rivals.choose import default_rivals
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim
-from ad_hypotheses.studies.scrub.cost import Cost, history_bytes, predict, refuse_too_large
-from ad_hypotheses.studies.scrub.extent import Extent
+from ad_hypotheses.studies.scrub.cost import Cost, Extent, history_bytes, predict, refuse_too_large
 from ad_hypotheses.studies.scrub.ground import Ground, make_ground
 from ad_hypotheses.studies.scrub.kept import Kept
 from ad_hypotheses.studies.scrub.made import MOST_TOKENS, POSITIONS, most_tokens, refuse_options, refuse_too_many
@@ -44,7 +43,7 @@ class ScrubSettings(Options):
 
     Attributes:
         rows: References of each data set.
-        passes: How often every reference is scrubbed, with the claim's features and with constant ones.
+        passes: How often every reference is scrubbed at most, with the claim's features and with constant ones.
         pool: Donors of each data set, which are other learners; None for four times the references, at least 1024.
         data: Data sets, as in `studies.data.chosen_data`.
         tasks: Which tasks the histories come from.
@@ -86,14 +85,16 @@ class ScrubSettings(Options):
         """Number of donors of each data set."""
         return max(POOL, TIMES * self.rows) if self.pool is None else self.pool
 
-    def extent(self, main: bool, first: bool) -> Extent:
-        """Return how much of a claim is measured.
+    def extent(self, main: bool, first: bool, accept: float = Hypothesis.accept, control: bool = False) -> Extent:
+        """Return how much of a claim is measured at most.
 
         Args:
             main: Whether it is the hypothesis, not a control.
             first: Whether it is the first data set.
+            accept: The bar that it must clear.
+            control: Whether it is there to be refuted.
         """
-        return Extent(self.passes, guards=main, nodes_alone=main and first)
+        return Extent(self.passes, guards=main, nodes_alone=main and first, accept=accept, control=control)
 
 
 POOL, TIMES = 1024, 4  # donors: at least so many, and so many times the references
@@ -123,6 +124,11 @@ class BoundClaim:
     kind: str
     bounds: Mapping[str, Bound]
     measured: list[MeasuredClaim] = field(default_factory=list)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is there to be refuted."""
+        return self.kind in ("control", "wrong site")
 
     @property
     def bound(self) -> Bound:
@@ -268,19 +274,21 @@ def make_grounds(
     progress.begin("generating histories", len(names) * rows * steps, "steps")
     how = (settings.rows, settings.donors, settings.tasks, settings.seed)
 
+    grounds: list[Ground] = []
+
     def make(number: int) -> Ground:
         before = number * rows * steps
         progress.note(names[number])
-        return make_ground(checkpoint, names[number], *how, lambda done: progress.reach(before + done), lives)
+        own = next((ground.history for ground in grounds if ground.data == OWN), None)
+        return make_ground(checkpoint, names[number], *how, lambda done: progress.reach(before + done), lives, own)
 
-    if kept is None:
-        return [make(number) for number in range(len(names))]
     config, device = checkpoint.config, str(checkpoint.model.device)
     model = (checkpoint.sha256, config.model_dump_json(), config.experiment.code_digest, device)
-    return [
-        kept.get((*model, name, *how), partial(make, number), lambda ground: ground.bytes)
-        for number, name in enumerate(names)
-    ]
+    for number, name in enumerate(names):
+        made = partial(make, number)
+        key = (*model, name, *how)
+        grounds.append(made() if kept is None else kept.get(key, made, lambda ground: ground.bytes))
+    return grounds
 
 
 def data_sets(checkpoint: Checkpoint, settings: ScrubSettings) -> tuple[str, ...]:

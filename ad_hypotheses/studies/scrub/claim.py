@@ -10,14 +10,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.causal.draws import Align, classes
-from ad_hypotheses.evidence.bootstrap import Resampling
-from ad_hypotheses.evidence.estimate import Evidence, Sums, estimate
+from ad_hypotheses.evidence.estimate import Evidence
 from ad_hypotheses.evidence.specificity import Specificity, of_claim, specificity
 from ad_hypotheses.evidence.verdict import Cell, Judgement, Tested
 from ad_hypotheses.language.check import Bound, BoundNode
-from ad_hypotheses.studies.scrub.claim_parts import NodeRecord, Regime, WorstPosition
+from ad_hypotheses.studies.scrub.claim_parts import NodeRecord, Regime, Spending, WorstPosition
 from ad_hypotheses.studies.scrub.ground import Ground
-from ad_hypotheses.studies.scrub.measure import BROKEN, INDEPENDENT, SCRUBBED, STRUCTURE, WITH_SELF, Measured
+from ad_hypotheses.studies.scrub.measured import SCRUBBED, STRUCTURE, Measured, cells_of, swapped_in
 from ad_hypotheses.studies.scrub.record import Claim
 
 WORST = 6  # positions that a report draws
@@ -48,17 +47,11 @@ class MeasuredClaim:
 
     def swapped(self, regime: str) -> float:
         """Share of a regime's positions that have another donor, at the node where it is smallest."""
-        mask = self.ground.masks[regime] & self.measured.sampled
-        shares = [float(donors[mask].mean()) for donors in self.measured.has_donor.values()] if mask.any() else []
-        return min(shares, default=0.0)
+        return swapped_in(self.ground, self.measured, regime)
 
     def cells(self) -> list[Cell]:
         """Return what a verdict is made from."""
-        labelled = self.ground.labelled
-        return [
-            Cell(self.ground.data, name, self.evidence[name], self.at_stake[name], self.swapped(name), labelled)
-            for name in self.ground.judged
-        ]
+        return cells_of(self.ground, self.measured, self.evidence, self.at_stake)
 
 
 def tested(name: str, accept: float, by_data: Sequence[MeasuredClaim]) -> Tested:
@@ -70,59 +63,6 @@ def tested(name: str, accept: float, by_data: Sequence[MeasuredClaim]) -> Tested
     power = by_data[0].evidence["all"].power
     lost = 1.0 if power is None else power.value if power.estimable else 0.0
     return Tested(name, accept, cells, first.root_movement, first.least_swapped, symmetries, lost)
-
-
-def weigh(ground: Ground, measured: Measured, resampling: Resampling) -> tuple[dict[str, Evidence], dict[str, float]]:
-    """Estimate every figure in every regime, over the tested positions.
-
-    Returns:
-        Figures by regime, `"all"` first; and the share of what there is to explain that lies on tested positions.
-    """
-    evidence, at_stake = {}, {}
-    for name, regime in ground.masks.items():
-        evidence[name] = estimate(regime_sums(ground, measured, name), resampling)
-        divergence = ground.divergence_of_ignorant(name)
-        if measured.weights is not None:  # of sampled positions, each stands for so many of its regime
-            divergence = divergence * measured.weights
-        everything = float(divergence[regime].sum())
-        at_stake[name] = float(divergence[regime & measured.tested].sum()) / everything if everything > 0 else 0.0
-    return evidence, at_stake
-
-
-def regime_sums(ground: Ground, measured: Measured, regime: str) -> Sums:
-    """Add up losses and divergences over the tested positions of a regime, for each reference."""
-    mask, shape = ground.masks[regime] & measured.tested, ground.log_probs.shape
-    weights = 1.0 if measured.weights is None else measured.weights
-    divergence = ground.divergence_of_ignorant(regime)
-
-    def added(values: np.ndarray, where: Bool[np.ndarray, "row step"] = mask) -> np.ndarray:
-        return _row_sums(values * weights, where)
-
-    independent, kl_independent, kl_ignorant_there = measured.kl.get(INDEPENDENT), None, None
-    if independent is not None:
-        there = mask & np.isfinite(independent).all(axis=0)  # measured on the first references alone
-        kl_independent, kl_ignorant_there = added(independent, there), added(divergence, there)
-    return Sums(
-        counts=mask.sum(axis=1) if measured.weights is None else added(np.ones(mask.shape)),
-        model=added(ground.loss(ground.log_probs)),
-        scrubbed=added(measured.losses[SCRUBBED]),
-        structure=added(measured.losses[STRUCTURE]),
-        baseline=added(ground.baseline),
-        ignorant=added(ground.loss(np.broadcast_to(ground.label_frequencies(regime), shape))),
-        kl=added(measured.kl[SCRUBBED]),
-        kl_ignorant=added(divergence),
-        kl_with_self=added(measured.kl.get(WITH_SELF, measured.kl[SCRUBBED])),
-        kl_independent=kl_independent,
-        kl_ignorant_there=kl_ignorant_there,
-        kl_broken=added(measured.kl[BROKEN]) if BROKEN in measured.kl else None,
-        clusters=ground.learners,
-        all_counts=ground.masks[regime].sum(axis=1),
-        all_kl_ignorant=_row_sums(divergence, ground.masks[regime]),
-    )
-
-
-def _row_sums(losses: np.ndarray, mask: Bool[np.ndarray, "row step"]) -> np.ndarray:
-    return np.where(mask, losses, 0).sum(axis=-1, dtype=np.float64)
 
 
 def claim_record(kind: str, by_data: Sequence[MeasuredClaim], judgement: Judgement, align: Align) -> Claim:
@@ -182,8 +122,14 @@ def claim_record(kind: str, by_data: Sequence[MeasuredClaim], judgement: Judgeme
         warnings=[*main.bound.warnings, *_warnings(main, align), *_idle(bits), *_only_as_measured(main, judgement)],
         specificity=of_claim(list(bits.values())),
         sentence=judgement.sentence,
+        spending=[_spending(part) for part in by_data],
         **{name: getattr(measured, name) for name in ("any_step", "independent", "together", "half_pool", "figures")},
     )
+
+
+def _spending(part: MeasuredClaim) -> Spending:
+    measured = part.measured
+    return Spending(part.ground.data, measured.passes, measured.most, measured.stopped, measured.guarded)
 
 
 def _change(part: MeasuredClaim) -> Float[np.ndarray, "row step"]:
@@ -197,7 +143,7 @@ def _regime(part: MeasuredClaim, name: str, cell: Cell | None, status: str) -> R
     mask = ground.masks[name] & part.measured.tested
     weights = np.ones(mask.shape) if part.measured.weights is None else part.measured.weights
     opinion = mask & (part.policy.max(axis=-1) > 1 / ground.log_probs.shape[-1] + OPINION)
-    independent = evidence.fidelity_independent
+    with_self, independent = evidence.fidelity_with_self, evidence.fidelity_independent
     return Regime(
         name=name,
         positions=int(mask.sum()),
@@ -217,7 +163,7 @@ def _regime(part: MeasuredClaim, name: str, cell: Cell | None, status: str) -> R
         data=ground.data,
         learners=evidence.learners,
         fidelity=evidence.fidelity.number(),
-        fidelity_with_self=evidence.fidelity_with_self.number(),
+        fidelity_with_self=None if with_self is None else with_self.number(),
         fidelity_independent=None if independent is None else independent.number(),
         explained=evidence.explained.number() if ground.labelled else None,
         divergence=evidence.kl.number(),

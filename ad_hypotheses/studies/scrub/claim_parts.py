@@ -27,8 +27,9 @@ class Regime:
         data: Name of the data set.
         learners: Number of learners with a tested position.
         fidelity: `1 - KL(model || scrubbed) / KL(model || zero)`; None in older records, like all that follows.
-        fidelity_with_self: The same where a row may be its own donor.
-        fidelity_independent: The same where each unimportant input has a history of its own, on some references.
+        fidelity_with_self: The same where a row may be its own donor; None where that was not measured, as of controls.
+        fidelity_independent: The same where each unimportant input has a history of its own, on some references;
+            None likewise.
         explained: Share kept of what the model knows of the learner's actions; None where the model itself acts.
         divergence: KL divergence of what the claim leaves from the model, in nats.
         at_stake: That of the zero, one constant distribution: what there is to explain.
@@ -71,6 +72,25 @@ class Regime:
     why_not: str = ""
     weakest: str = ""
     power: Number | None = None
+
+
+@dataclass(frozen=True)
+class Spending:
+    """How much of a claim was measured on one data set.
+
+    Attributes:
+        data: Name of the data set.
+        passes: How often every reference was scrubbed, with the claim's features and with constant ones.
+        most: How often it would have been at most.
+        why: Why no further pass was made.
+        guards: Whether self-donors and independent others were measured.
+    """
+
+    data: str
+    passes: int
+    most: int
+    why: str
+    guards: bool
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a study will cost, known before anything is allocated: partial forward passes, and bytes.
+"""How much of a claim is measured, and what a study will cost at most: partial forward passes, and bytes.
 
 Bytes are those of the arrays that are alive together at the worst moment of each phase: while the model is run plainly,
 while a node is visited, while one is replaced alone, while inputs come from rows of their own, and while intervals are
@@ -19,9 +19,11 @@ from ad_hypotheses.errors import CapacityError
 from ad_hypotheses.evidence.bootstrap import BLOCK, PICKED, numbers_a_draw
 from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.report.screen import size
-from ad_hypotheses.studies.scrub.extent import POOL_APART, ROWS_ALONE, ROWS_APART, Extent
 from ad_hypotheses.studies.scrub.made import MOST_TOKENS, POSITIONS, made_tables
 
+ROWS_APART = 64  # references of runs with independent others, which hold every writer at every position
+POOL_APART = 4  # times as many donors
+ROWS_ALONE = 64  # references of a node alone, which costs whole forward passes; donors come from the whole pool
 FIXED = 16_000_000  # bytes that any study takes: what libraries load and allocate when they are first used
 GAPS = 1.26  # bytes taken for each that is used, since freed blocks leave gaps into which others do not fit
 TABLES = 40  # bytes of the classes of a node at a position: five whole numbers
@@ -30,6 +32,41 @@ MOST_REGIMES = 4  # that a task has
 OF_LAYER = 3  # vectors that are kept of a layer, where the model is run once for all claims
 TAKEN = 3  # vectors while something is written from what is kept
 HEADS, PUT_TOGETHER = 7, 3  # vectors while heads are computed, and while what a reader sees is put together
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of a claim is measured on a data set, at most: `evidence.spending` says where less is enough.
+
+    Attributes:
+        passes: How often every reference is scrubbed, with the claim's features and with constant ones.
+        guards: Whether to scrub once more with self-donors, once with independent others and, where the pool lacks
+            donors, once with half of it.
+        nodes_alone: Whether to replace each node alone too, which costs whole forward passes, and, with the guards, to
+            scrub once with donors from any step, and the references of independent others with joint ones. Where donors
+            are made no node is replaced alone: each position would need donors of its own.
+        accept: The bar that the claim must clear.
+        control: Whether the claim is a control, for which one refuted regime is enough.
+        whole: Whether to measure all of that, whatever the first passes show.
+    """
+
+    passes: int
+    guards: bool
+    nodes_alone: bool
+    accept: float = 0.9
+    control: bool = False
+    whole: bool = False
+
+    def forwards(self, bound: BoundGraph, options: Options) -> int:
+        """Return the number of partial forward passes that :func:`measure` needs at most."""
+        whole = self.passes + bool(bound.made)  # once with broken symmetries
+        if self.guards:
+            whole += 2 + (1 + self.nodes_alone) * (options.others == "joint")
+        if self.nodes_alone:
+            whole += options.align != "any"
+        structure = self.passes * bound.without_features().n_visits
+        alone = 2 * (len(bound.nodes) - 1) * (self.nodes_alone and not bound.made)
+        return whole * bound.n_visits + structure + alone
 
 
 @dataclass(frozen=True)

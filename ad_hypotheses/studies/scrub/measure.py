@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,97 +15,31 @@ from ad_hypotheses.causal.made import MadeScrubber, make_scrubber
 from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
 from ad_hypotheses.distill.memory import give_back_freed_memory
-from ad_hypotheses.language.check import BoundGraph
-from ad_hypotheses.studies.scrub.extent import POOL_APART, ROWS_ALONE, ROWS_APART, Extent
+from ad_hypotheses.evidence.spending import Standings, looking, standings
+from ad_hypotheses.language.check import BoundGraph, TreePath
+from ad_hypotheses.studies.scrub.cost import POOL_APART, ROWS_ALONE, ROWS_APART, Extent
 from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.kept import Remembered, array_bytes, graph_digest, remembered
 from ad_hypotheses.studies.scrub.made import sampled_positions
+from ad_hypotheses.studies.scrub.measured import (
+    BROKEN,
+    GUARDS,
+    INDEPENDENT,
+    SCRUBBED,
+    STRUCTURE,
+    WITH_SELF,
+    Measured,
+    cells_of,
+    share_tested,
+    weigh,
+)
 
-SCRUBBED, STRUCTURE, WITH_SELF, INDEPENDENT = "scrubbed", "structure", "self-donors", "independent"
-BROKEN = "broken symmetry"
-PLAIN = ("nodes", "root_movement", "any_step", "independent", "together", "half_pool", "figures")
-VARIANTS = ("losses", "kl", "has_donor")
 EXACT_BELOW = 1e-5  # relative norm under which a site is a function of its feature, up to rounding
 REPEATS = 10_000  # first pass of the constant-feature runs, so that they share no draw with the hypothesis
 HALF = 20_000  # pass with half of the pool
 ALONE = ("recovered", "resampled")  # figures of a node alone: with donors that agree, and with any
+WHOLLY_TESTED = 0.99  # share tested from which on a larger pool would not change what is tested
 QUARTER = 4  # one in so many references is scrubbed again with half of the pool
-
-
-@dataclass
-class Measured:
-    """What scrubbing one claim gave on one data set.
-
-    Attributes:
-        losses: Cross-entropy by variant, in nats. {variant: [pass, row, step]}
-        kl: KL divergence from the model by variant, in nats; NaN where a variant was not measured or had no donor.
-            {variant: [pass, row, step]}
-        tested: Where every node has another donor. [row, step]
-        has_donor: Share of the positions that have another donor, by node. {node: [row, step]}
-        same_argmax: Share of passes that keep the likeliest action. [row, step]
-        probabilities: Scrubbed distribution, mean over passes. [row, step, action]
-        root_movement: How far the logits' input moved, relative to the baseline.
-        nodes: Per node, what `NodeRecord` says of draws, movement and the node alone.
-        any_step: Fidelity with donors from any step, in one pass; None where nobody asked, or all are.
-        independent: Fidelity on the first references and in one pass if each unimportant input has a history of its
-            own; None where nobody asked, or that is so anyway.
-        together: The same if all unimportant inputs of a visit come from one, as is usual; on the first data set.
-        half_pool: Fidelity with half as many donors, less that with all of them, on some of the references.
-        figures: Further figures of the claim by name, which go into the record and the table as they are.
-        weights: Positions of the regime for each that was sampled, 0 elsewhere; None where every position was
-            scrubbed. [row, step]
-    """
-
-    losses: dict[str, Float[np.ndarray, "pass row step"]]
-    kl: dict[str, Float[np.ndarray, "pass row step"]]
-    tested: Bool[np.ndarray, "row step"]
-    has_donor: dict[str, Bool[np.ndarray, "row step"]]
-    same_argmax: Float[np.ndarray, "row step"]
-    probabilities: Float[np.ndarray, "row step action"]
-    root_movement: float
-    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    any_step: float | None = None
-    independent: float | None = None
-    together: float | None = None
-    half_pool: float | None = None
-    figures: dict[str, float] = field(default_factory=dict)
-    weights: Float[np.ndarray, "row step"] | None = None
-
-    @property
-    def sampled(self) -> Bool[np.ndarray, "row step"]:
-        """Which positions were scrubbed."""
-        return np.ones_like(self.tested) if self.weights is None else self.weights > 0
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the arrays."""
-        single = (self.tested, self.same_argmax, self.probabilities)
-        return array_bytes(*single, *self.losses.values(), *self.kl.values(), *self.has_donor.values())
-
-    @property
-    def least_swapped(self) -> float:
-        """Share of the draws whose donor is another row, at the node where it is smallest."""
-        return min((float(node["swapped"]) for node in self.nodes.values()), default=0.0)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return everything as arrays, which :meth:`of_arrays` reads."""
-        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        arrays["meta"] = np.array(json.dumps({name: getattr(self, name) for name in PLAIN}))
-        for kind in VARIANTS:
-            arrays |= {f"{kind} {name}": value for name, value in getattr(self, kind).items()}
-        return arrays
-
-    @classmethod
-    def of_arrays(cls, content: Mapping[str, np.ndarray]) -> Measured:
-        """Return what :meth:`arrays` was called on."""
-        by_name: dict[str, dict[str, Any]] = {
-            kind: {name.partition(" ")[2]: value for name, value in content.items() if name.startswith(f"{kind} ")}
-            for kind in VARIANTS
-        }
-        names = ("tested", "same_argmax", "probabilities", "weights")
-        arrays = {name: content[name] for name in names if name in content}
-        fields: dict[str, Any] = by_name | arrays | json.loads(str(content["meta"]))
-        return cls(**fields)
 
 
 def measure(
@@ -118,49 +51,43 @@ def measure(
     progress: Callable[[int], None] = lambda done: None,
     memory: Remembered | None = None,
 ) -> Measured:
-    """Scrub one claim on one data set, in all the ways that a verdict needs.
+    """Scrub one claim on one data set, as often and in as many ways as a verdict needs.
+
+    How much that is follows from what the first passes show: see `evidence.spending`.
 
     Args:
         ground: The data set.
         bound: The claim, bound to the model and the data set.
-        extent: How much is measured.
+        extent: How much is measured at most.
         options: Self-donors apart, which are measured both ways.
         seed: Of all draws.
-        progress: Called with the number of partial forwards that were done.
+        progress: Called with the number of partial forwards that were done, or that turned out not to be needed.
         memory: What this process measured already of other claims: the same structure, the same node.
     """
     options = replace(options, self_donors=False)
+    spent = _Spent(extent.forwards(bound, options), progress)
     weights = sampled_positions(ground.masks, ground.judged, ground.learners, seed) if bound.made else None
     where = None if weights is None else weights > 0
     with ground.clean.prepared(stays_below=0 if memory is None else memory.stays_below):
         scrubber = make_scrubber(ground.clean, bound, options, seed, where=where)
-        measured, movements = _scrubbed(ground, scrubber, extent.passes, progress)
-        measured.weights = weights
-        structure = bound.without_features()
-        numbers = range(REPEATS, REPEATS + extent.passes)
-        runs = remembered(
-            memory,
-            ("structure", extent.passes, graph_digest(structure)),
-            lambda: _runs(ground, Scrubber(ground.clean, structure, options, seed), numbers),
-            lambda runs: array_bytes(*runs),
-        )
-        measured.losses[STRUCTURE], measured.kl[STRUCTURE] = runs
-        progress(extent.passes * structure.n_visits)
-        if extent.guards:
+        measured, movements = _passes(ground, scrubber, extent, weights, spent, memory)
+        guards = extent.guards and measured.guarded
+        if guards:
             runs = _runs(ground, scrubber.with_self_donors(), range(1))
             measured.losses[WITH_SELF], measured.kl[WITH_SELF] = runs
-            progress(bound.n_visits)
-            measured.half_pool = _half_pool(ground, bound, options, seed, measured)
-            progress(bound.n_visits)
+            spent(bound.n_visits)
+            if extent.whole or share_tested(ground, measured, "all") < WHOLLY_TESTED:
+                measured.half_pool = _half_pool(ground, bound, options, seed, measured)
+                spent(bound.n_visits)
         if isinstance(scrubber, MadeScrubber):
             runs = _runs(ground, scrubber.with_broken_symmetries(), range(1))
             measured.losses[BROKEN], measured.kl[BROKEN] = runs
-            progress(bound.n_visits)
-        if extent.nodes_alone and options.align != "any":
+            spent(bound.n_visits)
+        if guards and extent.nodes_alone and options.align != "any":
             from_any_step = make_scrubber(ground.clean, bound, replace(options, align="any"), seed, where=where)
             kl = ground.divergence(from_any_step.run(0).log_probs)
             measured.any_step = fidelity_of(ground, kl, measured.tested, weights)
-            progress(bound.n_visits)
+            spent(bound.n_visits)
         give_back_freed_memory()
         alone = extent.nodes_alone and not bound.made
         for name in bound.nodes:
@@ -171,12 +98,108 @@ def measure(
                 key = ("alone", graph_digest(bound, name))
                 figures = remembered(memory, key, partial(_alone, ground, scrubber, name), lambda figures: 1)
             measured.nodes[name] = _node(scrubber, name, movements) | figures
-            progress(2 * alone)
-    if extent.guards and options.others == "joint":
+            spent(2 * alone)
+    if guards and options.others == "joint":
         ways = ("independent", "joint") if extent.nodes_alone else ("independent",)
         _pull_apart(ground, bound, options, seed, measured, ways)
-        progress(len(ways) * bound.n_visits)
+        spent(len(ways) * bound.n_visits)
+    spent.all()
     return measured
+
+
+class _Spent:
+    """Tells how many of the forwards that were announced are done."""
+
+    def __init__(self, announced: int, progress: Callable[[int], None]) -> None:
+        self.left, self.progress = announced, progress
+
+    def __call__(self, forwards: int) -> None:
+        self.left -= forwards
+        self.progress(forwards)
+
+    def all(self) -> None:
+        """Tell that the rest turned out not to be needed."""
+        self(self.left)
+
+
+def _passes(
+    ground: Ground,
+    scrubber: Scrubber,
+    extent: Extent,
+    weights: Float[np.ndarray, "row step"] | None,
+    spent: _Spent,
+    memory: Remembered | None,
+) -> tuple[Measured, dict[TreePath, Movement]]:
+    """Scrub with the claim's features and with constant ones, until another pass is not worth making.
+
+    The first pass tells how far each arrow moved.
+    """
+    tested, donors = _tested(scrubber, ground.n_references), has_donor(scrubber, ground.n_references)
+    tally, structure = _Tally(ground), _Structure(ground, scrubber, memory)
+    for number in range(extent.passes):
+        tally.add(scrubber.run(number, movements=number == 0))
+        spent(scrubber.bound.n_visits)
+        structure.run(number)
+        spent(structure.bound.n_visits)
+        measured = tally.measured(tested, donors)
+        measured.losses[STRUCTURE], measured.kl[STRUCTURE] = map(np.concatenate, zip(*structure.runs, strict=True))
+        measured.weights = weights
+        after = looked_at(ground, measured, extent)
+        measured.most, measured.stopped = extent.passes, after.why
+        measured.guarded = extent.guards and (extent.whole or after.may_stand)
+        if after.settled and not extent.whole:
+            break
+    return measured, tally.movements
+
+
+class _Structure:
+    """Passes with constant features, which all claims of the same structure have in common."""
+
+    def __init__(self, ground: Ground, scrubber: Scrubber, memory: Remembered | None) -> None:
+        self.ground, self.memory, self.options, self.seed = ground, memory, scrubber.options, scrubber.seed
+        self.bound = scrubber.bound.without_features()
+        self.digest = graph_digest(self.bound)
+        self.runs: list[tuple[np.ndarray, np.ndarray]] = []
+
+    @cached_property
+    def scrubber(self) -> Scrubber:
+        """Made when the first pass is."""
+        return Scrubber(self.ground.clean, self.bound, self.options, self.seed)
+
+    def run(self, number: int) -> None:
+        """Make a pass, or take it from what this process measured already."""
+        numbers = range(REPEATS + number, REPEATS + number + 1)
+        runs = remembered(
+            self.memory,
+            ("structure", number, self.digest),
+            lambda: _runs(self.ground, self.scrubber, numbers),
+            lambda runs: array_bytes(*runs),
+        )
+        self.runs.append(runs)
+
+
+def looked_at(ground: Ground, measured: Measured, extent: Extent) -> Standings:
+    """Return how a claim stands on a data set after the passes that were made, by its features and constant ones."""
+    alone = measured.of_passes(measured.passes)
+    evidence, at_stake = weigh(ground, alone, looking(len(np.unique(ground.learners)), measured.passes), ground.judged)
+    return standings(cells_of(ground, alone, evidence, at_stake), extent.accept, extent.control)
+
+
+def as_spent(ground: Ground, measured: Measured, extent: Extent) -> Measured:
+    """Return what would have been measured under an extent that asks for no more than the one that was."""
+    for n in range(1, min(extent.passes, measured.passes) + 1):
+        within = measured.of_passes(n)
+        after = looked_at(ground, within, extent)
+        if after.settled:
+            break
+    within.most, within.stopped, within.guarded = extent.passes, after.why, extent.guards and after.may_stand
+    more = (WITH_SELF, INDEPENDENT, BROKEN) if within.guarded else (BROKEN,)
+    within.losses |= {name: measured.losses[name] for name in more if name in measured.losses}
+    within.kl |= {name: measured.kl[name] for name in more if name in measured.kl}
+    if not within.guarded:
+        for name in GUARDS:
+            setattr(within, name, None)
+    return within
 
 
 def has_donor(scrubber: Scrubber, n_references: int) -> dict[str, Bool[np.ndarray, "row step"]]:
@@ -196,18 +219,6 @@ def _tested(scrubber: Scrubber, n_references: int) -> Bool[np.ndarray, "row step
     """Return where every node of a claim has another donor."""
     everywhere = np.ones((n_references, scrubber.clean.n_steps), dtype=bool)
     return np.logical_and.reduce([everywhere, *has_donor(scrubber, n_references).values()])
-
-
-def _scrubbed(
-    ground: Ground, scrubber: Scrubber, passes: int, progress: Callable[[int], None]
-) -> tuple[Measured, dict[tuple[str, ...], Movement]]:
-    """Scrub with the claim's own features; the first pass tells how far each arrow moved."""
-    tally = _Tally(ground)
-    for number in range(passes):
-        tally.add(scrubber.run(number, movements=number == 0))
-        progress(scrubber.bound.n_visits)
-    donors = has_donor(scrubber, ground.n_references)
-    return tally.measured(_tested(scrubber, ground.n_references), donors), tally.movements
 
 
 def _runs(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ad_hypotheses.evidence.plain_data import as_recorded
+from ad_hypotheses.evidence.spending import CLEARLY
 from ad_hypotheses.evidence.verdict import (
     ENOUGH_LEARNERS,
     ENOUGH_NATS,
@@ -88,7 +89,7 @@ def page(study: Study, pictures: Iterable[str], name: str = "") -> str:
         quotation=_quotation(study),
         graph=Markdown(mermaid(claim)),
         legend=_legend(claim),
-        draws_vary=study.options.get("passes", 2) > 1,
+        draws_vary=max([spent.passes for spent in claim.spending] or [study.options.get("passes", 2)]) > 1,
         vacuous_below=f"{VACUOUS_BELOW:.0%}",
         swapped_at_least=f"{SWAPPED_AT_LEAST:.0%}",
         tested_nodes=[node for node in claim.nodes if node.level != "root"],
@@ -113,6 +114,7 @@ def page(study: Study, pictures: Iterable[str], name: str = "") -> str:
         difference=_difference,
         kept=kept,
         half_pool=_half_pool(claim.half_pool),
+        clearly=f"{CLEARLY:g}",
         not_counting=[regime for regime in claim.regimes if regime.why_not],
         enough_learners=ENOUGH_LEARNERS,
         enough_nats=f"{ENOUGH_NATS:g}",

@@ -16,7 +16,7 @@ from ad_hypotheses.report.words import file_name, options_of
 from ad_hypotheses.storage.reading import parse_json
 from ad_hypotheses.studies.adversary.findings import Challenge
 from ad_hypotheses.studies.rivals.record import Rivalry
-from ad_hypotheses.studies.scrub.claim_parts import NodeRecord, Regime, UndeclaredArrows, WorstPosition
+from ad_hypotheses.studies.scrub.claim_parts import NodeRecord, Regime, Spending, UndeclaredArrows, WorstPosition
 
 SCHEMA = 4
 READABLE = (1, 2, 3, SCHEMA)  # what was added since is not recorded in older ones
@@ -47,17 +47,19 @@ class Claim:
         specificity: Share of the bits by which histories differ that the node which leaves least leaves free, 0 to 1;
             None in older records, and where a claim has no node besides its root.
         challenge: What an adversary found, if one was asked.
-        any_step: Fidelity with donors from any step, in one pass; None for controls, and where all donors are. In older
-            records it is the share recovered, like the two that follow.
+        any_step: Fidelity with donors from any step, in one pass; None for controls, where no regime may stand, and
+            where all donors are. In older records it is the share recovered, like the two that follow.
         independent: Fidelity if each unimportant input has a history of its own, on the first 64 references and in one
             pass; None likewise.
         together: The same on those histories where all of a visit have one.
         sentence: What the claim explains and what not, by data set and regime; empty in older records.
-        half_pool: How much fidelity changes with half as many donors, on a quarter of the references.
+        half_pool: How much fidelity changes with half as many donors, on a quarter of the references; None where nearly
+            all of them have donors in the whole pool, and where no regime may stand.
         rivals: How it stands to other claims about the same model.
         undeclared: The strongest arrows that it lacks; None for controls, in older records, and where nothing is left
             to look for.
         figures: Further figures by name.
+        spending: How much was measured on each data set, in their order; empty in older records.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Claim:
     rivals: list[Rivalry] = field(default_factory=list)
     undeclared: UndeclaredArrows | None = None
     figures: dict[str, float] = field(default_factory=dict)
+    spending: list[Spending] = field(default_factory=list)
 
     def of_data(self, data: str) -> list[Regime]:
         """Return the regimes of one data set, `"all"` first."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
@@ -37,17 +37,18 @@ from ad_hypotheses.studies.rivals.classes import ClaimClasses
 from ad_hypotheses.studies.rivals.record import Rivalry
 from ad_hypotheses.studies.rivals.study import compare
 from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all, predicted
-from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, tested, weigh
+from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, tested
 from ad_hypotheses.studies.scrub.claim_parts import UndeclaredArrows
-from ad_hypotheses.studies.scrub.cost import Cost, fits, refuse_too_large
+from ad_hypotheses.studies.scrub.cost import Cost, Extent, fits, refuse_too_large
 from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.kept import Kept, Remembered, remembered
 from ad_hypotheses.studies.scrub.made import claim_digest
-from ad_hypotheses.studies.scrub.measure import Extent, Measured, measure
+from ad_hypotheses.studies.scrub.measure import measure
+from ad_hypotheses.studies.scrub.measured import Measured, weigh
 from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study
 from ad_hypotheses.studies.scrub.undeclared import undeclared_arrows
 
-MEASURED_AS = 8  # raise it when the engine measures something else: interrupted studies then start anew
+MEASURED_AS = 9  # raise it when the engine measures something else: interrupted studies then start anew
 QUICK = "quick look"  # kind of a claim that is measured without guards, controls and rivals
 FEW_DONORS = 4  # donors of each task: with fewer, a feature can be a name for a task
 
@@ -218,8 +219,9 @@ def _measure(
     kept: Kept | None,
 ) -> None:
     """Measure the claims of a study on one data set."""
-    learners = len(np.unique(ground.learners))
-    resampling = Resampling.draw(learners, settings.passes, np.random.default_rng(settings.seed), n_boot)
+    learners, rng = len(np.unique(ground.learners)), np.random.default_rng
+    # claims that got equally many passes share the weights
+    resampled = cache(lambda passes: Resampling.draw(learners, passes, rng(settings.seed), n_boot))
     is_first = ground is study.grounds[0]
     of_data = data_key(study.checkpoint, ground, settings)
     memory = _memory(study.checkpoint, ground, settings, kept)
@@ -229,7 +231,7 @@ def _measure(
             continue
         bound = claim.bounds[ground.data]
         progress.note(f"{bound.hypothesis.name or bound.root} on {ground.data}")
-        extent = settings.extent(claim.kind == "hypothesis", is_first)
+        extent = settings.extent(claim.kind == "hypothesis", is_first, bound.hypothesis.accept, claim.is_control)
         of_claim = claim_digest(bound, ground.references)
         name = _key(of_data, extent, of_claim)
         measured = remembered(
@@ -238,7 +240,7 @@ def _measure(
             partial(_measured, ground, bound, extent, settings, name, store, progress.advance, memory),
             lambda measured: measured.bytes,
         )
-        evidence, at_stake = weigh(ground, measured, resampling)
+        evidence, at_stake = weigh(ground, measured, resampled(measured.passes))
         if is_first and at_stake["all"] >= TESTED_AT_LEAST:  # else the verdict says that hardly anything was tested
             require_estimable(evidence["all"])
         policy = bound.hypothesis.policy(ground.references)

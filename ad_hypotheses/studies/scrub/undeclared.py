@@ -27,7 +27,8 @@ from ad_hypotheses.studies.scrub.claim import MeasuredClaim
 from ad_hypotheses.studies.scrub.claim_parts import UndeclaredArrow, UndeclaredArrows
 from ad_hypotheses.studies.scrub.ground import Ground
 from ad_hypotheses.studies.scrub.kept import Remembered, remembered
-from ad_hypotheses.studies.scrub.measure import SCRUBBED, fidelity_of
+from ad_hypotheses.studies.scrub.measure import fidelity_of
+from ad_hypotheses.studies.scrub.measured import SCRUBBED
 
 METRIC = "kl"  # as fidelity has it: on every data set, and no cancellation hides in it
 POSITIONS = 8192  # of the references that are looked at: about 3 s of processor time on the largest shipped models
