@@ -28,7 +28,7 @@ from typing import Literal
 import numpy as np
 
 from ad_hypotheses.evidence.bootstrap import Estimate, Resampling
-from ad_hypotheses.evidence.verdict import Cell
+from ad_hypotheses.evidence.verdict import Cell, listed
 
 #: How many times as wide as a 95 % interval what must not hold `accept` is: about 4 standard errors to each side.
 CLEARLY = 2.0
@@ -74,10 +74,10 @@ class Standings:
         if not self.regimes:
             return "in every regime that counts too little was tested"
         if self.control and regimes["below"]:
-            return f"clearly refuted in {' and '.join(regimes['below'])}, which is enough for a control"
+            return f"clearly refuted in {listed(regimes['below'])}, which is enough for a control"
         if regimes["open"]:
-            return f"still open in {' and '.join(regimes['open'])} after all passes"
-        clear = [f"{word} in {' and '.join(regimes[of])}" for of, word in WORDS.items() if regimes[of]]
+            return f"still open in {listed(regimes['open'])} after all passes"
+        clear = [f"{word} in {listed(regimes[of])}" for of, word in WORDS.items() if regimes[of]]
         return f"clearly {', '.join(clear)}"
 
 

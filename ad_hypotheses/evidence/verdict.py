@@ -274,7 +274,7 @@ def _judgement(
         verdict, reason = "supported", _why_supported(tested)
     elif regimes:
         verdict = f"supported in {', '.join(regimes)}"
-        reason = f"in {_listed(regimes)} all ratios lie above the accepted {tested.accept:.2f}, elsewhere not"
+        reason = f"in {listed(regimes)} all ratios lie above the accepted {tested.accept:.2f}, elsewhere not"
     elif down < ALPHA:
         verdict, reason = "refuted", _why_refuted(tested)
     else:
@@ -286,7 +286,8 @@ def _place(cell: Cell) -> str:
     return f"{cell.regime} ({cell.data})"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return names in a sentence: "a, b and c"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -316,7 +317,7 @@ def _by_symmetry(tested: Tested) -> str:
     nodes: dict[str, list[str]] = {}
     for node, symmetry in tested.symmetries.items():
         nodes.setdefault(symmetry, []).append(node)
-    return _listed([f"{symmetry} (of {_listed(of)})" for symmetry, of in nodes.items()])
+    return listed([f"{symmetry} (of {listed(of)})" for symmetry, of in nodes.items()])
 
 
 def _why_supported(tested: Tested) -> str:
@@ -381,7 +382,7 @@ def _sentence(tested: Tested, statuses: Sequence[CellStatus]) -> str:
                 value = f"{fidelity.value:.2f}" if fidelity.estimable else "not estimable"
                 groups.setdefault(words[status], []).append(f"{cell.regime} ({value})")
         if groups:
-            clauses = ", ".join(f"{word} {_listed(regimes)}" for word, regimes in groups.items())
+            clauses = ", ".join(f"{word} {listed(regimes)}" for word, regimes in groups.items())
             parts.append(f"on {data} {tested.name} {clauses}")
     if not parts:
         return f"no regime of any data set counts for {tested.name}"
