@@ -160,7 +160,7 @@ def calibrate(
     """Test claims whose truth is known, many times over, and count how often verdicts are wrong.
 
     Args:
-        networks: Names of known networks; none for all of them, which takes about an hour of processor time.
+        networks: Names of known networks; none for all of them, which takes some hours of processor time.
         quick: Whether a rough answer is enough.
         seed: Decides everything.
         workers: Processes, of one thread each; 1 to work in this one.

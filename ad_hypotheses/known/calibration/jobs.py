@@ -69,7 +69,7 @@ class Design:
         return ScrubSettings.rows if ScrubSettings.rows in self.replicates else max(self.replicates)
 
 
-FULL = Design(replicates={64: 1, 256: 1}, covered={64: 40, 256: 60}, pairs=2, exact=(1024, 4096, 4), compared=256)
+FULL = Design(replicates={64: 1, 256: 3}, covered={64: 40, 256: 60}, pairs=2, exact=(1024, 4096, 4), compared=256)
 QUICK = Design(
     replicates={64: 1}, covered={64: 10}, pairs=1, exact=(256, 1024, 4), compared=256, passes=1, pool=512,
     data=("source", "own"),
