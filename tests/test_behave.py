@@ -36,7 +36,7 @@ from ad_hypotheses.studies.behave.graphs import known_ways
 from ad_hypotheses.studies.behave.living import moved, remapped
 from ad_hypotheses.studies.behave.measure import MeasuredCell, judged, probabilities
 from ad_hypotheses.studies.behave.mixture import Shown, distinct, fitted_weights, mixtures
-from ad_hypotheses.studies.behave.page import draw_report, write_behaviour
+from ad_hypotheses.studies.behave.page import compared, draw_report, page, write_behaviour
 from ad_hypotheses.studies.behave.record import Behaviour, ModelBehaviour, RungRecord, read_behaviour
 from ad_hypotheses.studies.behave.study import background_of, behave
 from ad_hypotheses.studies.behave.tracking import log_odds, track
@@ -406,6 +406,24 @@ def test_a_record_comes_back_and_draws_the_same_report(tmp_path: Path, sketches:
         path.relative_to(again).as_posix(): path.read_bytes() for path in again.rglob("*") if path.is_file()
     } == files
     assert draw_report(behaviour).keys() == files.keys()
+
+
+def test_models_that_were_asked_together_are_compared_cell_by_cell():
+    controls = {"untrained": (0.4, 0.4), "novice": (0.3, 0.3), "gate": (0.3, 1.0)}
+    tests = [judged(TESTS["dose"], cells(model=(share, 0.75), **controls)) for share in (0.25, 0.5)]
+    whole, part = tests[0], replace(tests[1], cells=tests[1].cells[1:])
+    first, second = (
+        ModelBehaviour(name, "0" * 64, "room", "rule", 1, 4, [RungRecord("gate", 4, "walks", "failures")], {}, [test],
+                       {}, [], [], [])
+        for name, test in (("first", whole), ("second", part))
+    )  # fmt: skip
+    heads, _, one, other = str(compared([first, second])["dose"]).splitlines()
+    assert heads == "| model | 0 paid visits | 4 paid visits |"
+    assert one == "| `first` | 0.25 [0.25, 0.25] | 0.75 [0.75, 0.75] |"
+    assert other == "| `second` | - | 0.75 [0.75, 0.75] |"
+    behaviour = Behaviour("behave", 8, 2, 0, {}, [first, second])
+    assert "What the models do in the test *dose*" in page(behaviour, "behaviour")
+    assert "What the models do" not in page(replace(behaviour, subjects=[first]), "behaviour")
 
 
 def test_a_report_says_what_was_not_done():

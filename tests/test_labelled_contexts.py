@@ -163,6 +163,8 @@ def test_another_agent_lives_each_episode():
 
 # configurations
 
+QUIET = {"name": "dyna-q", "epsilon_first": 0, "epsilon_last": 0}
+
 
 def content(contexts: dict | None = None, **training) -> dict:
     plan = {"updates": 6, "batch": 4, "warmup": 2, "evaluate_every": 4, "save_every": 2, **training}
@@ -198,6 +200,7 @@ def test_configurations_of_earlier_versions_are_written_as_they_were():
     [
         ({"source": {"name": "epsilon-greedy-q"}}, "the source is epsilon-greedy-q"),
         ({"source": {"name": "dyna-q"}}, "take dyna-q with epsilon_first: 0"),
+        ({"source": {**QUIET, "bonus": 0.1}}, "source.bonus: 0.1 does not go with contexts"),
         ({"task": {"name": "dark-room-hard", "size": 3}}, "contexts needs a world that is deterministic"),
         ({"task": {"name": "bandit"}}, "contexts needs a world that is deterministic"),
         ({"task": {"name": "dark-room", "size": 20, "horizon": 5}}, "has 400 states; at most 256"),

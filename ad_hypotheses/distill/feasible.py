@@ -93,6 +93,8 @@ def _context_problems(config: Config) -> Iterator[str]:
             f"contexts: labels are what dyna-q would do without exploring at random, but the source is {source.name}: "
             "take dyna-q with epsilon_first: 0 and epsilon_last: 0"
         )
+    elif source.bonus:
+        yield f"source.bonus: {source.bonus:g} does not go with contexts: labels are of dyna-q without it; leave it out"
     for key, unused in (("keep_every", 1), ("skip", 0), ("shuffle_rewards", False)):
         if getattr(histories, key) != unused:
             yield f"histories.{key}: {getattr(histories, key)} means nothing where contexts are labelled; set {unused}"

@@ -66,6 +66,7 @@ def page(behaviour: Behaviour, name: str) -> str:
         behaviour=behaviour,
         several=len(behaviour.subjects) > 1,
         overview=overview(behaviour.subjects),
+        compared=compared(behaviour.subjects),
         models=[_model(model, name) for model in behaviour.subjects],
         name=name,
         command=Markdown(behaviour.command),
@@ -88,6 +89,20 @@ def overview(models: Sequence[ModelBehaviour]) -> Markdown:
             interval(slopes.within) if slopes else "-",
         ])  # fmt: skip
     return table(heads, rows, left=2)
+
+
+def compared(models: Sequence[ModelBehaviour]) -> dict[str, Markdown]:
+    """Return what several models do in the cells of each test, one row a model. {test: table}"""
+    tables = {}
+    for name in dict.fromkeys(test.name for model in models for test in model.tests):
+        tested = {model.name: test for model in models for test in model.tests if test.name == name}
+        labels = list(dict.fromkeys(cell.label for test in tested.values() for cell in test.cells))
+        rows = []
+        for model, test in tested.items():
+            values = {cell.label: cell.values[MODEL] for cell in test.cells}
+            rows.append([code(model), *(interval(values[label]) if label in values else "-" for label in labels)])
+        tables[name] = table(["model", *labels], rows, left=1)
+    return tables
 
 
 def _leading(record: MixtureRecord) -> tuple[str, Markdown]:
