@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.ladder.rung import Sight
-from ad_hypotheses.tasks.room import UNKNOWN, Room, walk
+from ad_hypotheses.tasks.room import UNKNOWN, Room, move_filter, walk
 from ad_hypotheses.tasks.task import Task
 
 LARGEST_ROOM = 32  # cells a side; the table of ways has size ** 4 entries
@@ -60,6 +60,8 @@ def walks(room: Room) -> Float[np.ndarray, "cell target action"]:
 class RoomPlaces:
     """Cells of a room that were seen to pay; ways are those of the room, known without having been gone.
 
+    Where what actions do differs from task to task, moves are known, but which action makes one has to be seen.
+
     Where places pay once an episode, one after the other, each has cells of its own, and once all have paid none is
     wanted. The reward of the last step of an episode tells no cell: the agent was put back.
 
@@ -72,19 +74,22 @@ class RoomPlaces:
     """
 
     def __init__(self, room: Room, n_rows: int) -> None:
-        self.room, self.walks = room, walks(room)
+        self.room, self.walks, self.filter = room, walks(room), move_filter(room, n_rows)
         shape = (n_rows, room.n_hidden, room.square.n_cells)
         self.rewards, self.empty = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32)
         self.last = np.full(shape[:2], UNKNOWN)
         self.number = np.zeros(n_rows, dtype=np.intp)
+        self.state = np.zeros(n_rows, dtype=np.intp)
         self.rows = np.arange(n_rows)
 
     def update(self, sight: Sight) -> None:
         """Take in where the last step arrived and what it was paid."""
-        self.state = self.room.square.cells(sight.observations)
+        before, self.state = self.state, self.room.square.cells(sight.observations)
         if sight.begins:
             self.number[:] = 0
             return
+        if self.filter is not None:
+            self.filter.see(before, sight.actions, self.state)
         waiting, paid = self.number < self.room.n_hidden, sight.rewards > 0
         full, empty = np.flatnonzero(waiting & paid), np.flatnonzero(waiting & ~paid)
         self.rewards[full, self.number[full], self.state[full]] += 1
@@ -111,7 +116,7 @@ class RoomPlaces:
         """Return the way to a cell, -1 for none."""
         known = (target != UNKNOWN) & ~self.done
         paid = self.rewards[self.rows, self.wanted].sum(axis=1)
-        return self.walks[self.state, target], np.where(known, paid, 0)
+        return self._by_action(self.walks[self.state, target]), np.where(known, paid, 0)
 
     def counted(self) -> Way:
         """Return the way to the cells that paid, each by its share of the rewards."""
@@ -122,7 +127,10 @@ class RoomPlaces:
 
     def mean_way(self, share: Float[np.ndarray, "row cell"]) -> Float[np.ndarray, "row action"]:
         """Return the moves to cells, averaged by the share of each."""
-        return np.matmul(share[:, None], self.walks[self.state])[:, 0]
+        return self._by_action(np.matmul(share[:, None], self.walks[self.state])[:, 0])
+
+    def _by_action(self, moves: Float[np.ndarray, "row move"]) -> Float[np.ndarray, "row action"]:
+        return moves if self.filter is None else self.filter.by_action(moves)
 
 
 class ArmPlaces:

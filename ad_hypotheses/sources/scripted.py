@@ -13,6 +13,7 @@ from ad_hypotheses.sources.recording import check_episodes
 from ad_hypotheses.sources.rules import RULES
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.play import play
+from ad_hypotheses.tasks.room import Room, has_known_moves
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Scripted:
             fitting = [one.name for one in RULES.values() if one.family == task.name]
             advice = f"use {', '.join(fitting)}" if fitting else f"no rule is written for {task.name}"
             raise ConfigError(f"{self.name}: {self.rule} is a rule for {rule.family}, not for {task.name}; {advice}.")
+        if isinstance(task, Room) and not has_known_moves(task):
+            raise ConfigError(
+                f"{self.name}: {self.rule} is a rule for rooms in which it is known what actions do; "
+                "leave action_order out, or use dyna-q."
+            )
 
     def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
         """Let one learner live on every task of `facts`; every episode is kept.

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.room import Room, walk
+from ad_hypotheses.tasks.room import Room, has_known_moves, walk
 from ad_hypotheses.tasks.task import Task
 
 UNKNOWN = -1  # every channel of what was not seen
@@ -95,7 +95,7 @@ def arrivals(task: Task, history: History, rng: np.random.Generator) -> Int[np.n
     arrived = np.full(history.observations.shape, UNKNOWN, dtype=np.int64)
     within = ~history.episode_start[:, 1:, None]
     arrived[:, :-1] = np.where(within, history.observations[:, 1:], UNKNOWN)
-    if isinstance(task, Room):
+    if has_known_moves(task):
         flat = task.square.cells(history.observations.reshape(-1, 2)), history.actions.reshape(-1).astype(np.intp)
         moved = task.square.positions(task.square.move(*flat)).reshape(arrived.shape)
         arrived = np.where(arrived == UNKNOWN, moved, arrived)
@@ -205,7 +205,7 @@ def moves_towards(
         target: Where they are to go. [batch, channel]
 
     Raises:
-        DataError: The family has neither.
+        DataError: The family has neither, or its actions do what facts say and there are none.
     """
     way: Callable[..., np.ndarray] | None = getattr(task, "walk", walk if isinstance(task, Room) else None)
     if way is None:
@@ -215,8 +215,12 @@ def moves_towards(
         )
     shape = history.observations.shape
     targets = np.broadcast_to(target.reshape(len(target), 1, -1), shape)
-    ways = way(history.observations.reshape(-1, shape[-1]), targets.reshape(-1, shape[-1]))
-    return (ways > 0).reshape(*shape[:2], -1)
+    ways = way(history.observations.reshape(-1, shape[-1]), targets.reshape(-1, shape[-1])).reshape(*shape[:2], -1)
+    if isinstance(task, Room) and not has_known_moves(task):
+        if "order" not in history.task:
+            raise DataError(f"without facts nothing says what the actions of {task.name} do; use histories with facts.")
+        ways = np.take_along_axis(ways, history.task["order"][:, None].astype(np.intp), axis=2)
+    return ways > 0
 
 
 def towards(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -66,6 +67,11 @@ class Square:
         return np.ascontiguousarray(self.all_positions).view(np.int16).reshape(-1)
 
 
+def has_known_moves(task: object) -> TypeGuard[Room]:
+    """Return whether a task is a room in which it is known beforehand what each action does."""
+    return isinstance(task, Room) and getattr(task, "action_order", "fixed") == "fixed"
+
+
 def walk(
     positions: Int[np.ndarray, "batch 2"], targets: Int[np.ndarray, "batch 2"]
 ) -> Float[np.ndarray, "batch action"]:
@@ -104,6 +110,18 @@ class Room(Protocol):
         """How many moves there are."""
 
 
+class MoveBelief(Protocol):
+    """What a life has shown of what actions do."""
+
+    def see(
+        self, before: Int[np.ndarray, " row"], actions: Int[np.ndarray, " row"], after: Int[np.ndarray, " row"]
+    ) -> None:
+        """Take in to which cell an action led."""
+
+    def by_action(self, moves: Float[np.ndarray, "row move"]) -> Float[np.ndarray, "row action"]:
+        """Return a distribution over moves as one over the actions that probably make them."""
+
+
 def rewards_this_episode(history: History) -> Int[np.ndarray, "batch step"]:
     """Count the steps of the same episode whose reward is visible. [batch, step]"""
     paid = np.cumsum((history.previous_rewards > 0) & ~history.episode_start, axis=1)
@@ -128,6 +146,8 @@ class RoomMemory:
     shows nothing of its cell. In a room whose goal moves, a place that is found empty is forgotten, and may then be in
     any other cell; once all cells were found empty, all may hold it again.
 
+    Where what actions do differs from task to task, a way is one of the actions that probably make its moves.
+
     Attributes:
         here: The agents' cells. [row]
         next: Number of the place that pays next, the number of all once none does. [row]
@@ -138,7 +158,7 @@ class RoomMemory:
 
     def __init__(self, room: Room) -> None:
         self.room = room
-        self.moves = bool(getattr(room, "goal_moves", 0))
+        self.goal_moves = bool(getattr(room, "goal_moves", 0))
         self.n_steps = 0
 
     def update(self, history: History) -> None:
@@ -149,6 +169,8 @@ class RoomMemory:
             self.found, self.found_at = np.full(shape, UNKNOWN), np.zeros(shape, dtype=np.intp)
             self.next = np.zeros(history.n_rows, dtype=np.intp)
             self.n_steps = 0
+            self.filter = move_filter(self.room, history.n_rows)
+            self.here = np.zeros(history.n_rows, dtype=np.intp)
         for step in range(self.n_steps, history.n_steps):
             self._take_in(history, step)
         self.n_steps = history.n_steps
@@ -180,13 +202,17 @@ class RoomMemory:
         target = np.where(done, self.here, np.where(known, place, elsewhere))
         positions = self.room.square.positions
         moves = walk(positions(self.here), positions(target))
+        if self.filter is not None:
+            moves = self.filter.by_action(moves)
         return moves if search is not None else np.where((known | done)[:, None], moves, 1 / self.room.n_actions)
 
     def _take_in(self, history: History, step: int) -> None:
-        self.here = self.room.square.cells(history.observations[:, step])
+        before, self.here = self.here, self.room.square.cells(history.observations[:, step])
         if step == 0:
             return
         arrived = history.episode[:, step] == history.episode[:, step - 1]
+        if self.filter is not None and arrived.any():
+            self.filter.see(before, history.actions[:, step - 1], self.here)
         self.next = np.where(arrived, self.next, 0)
         waiting = arrived & (self.next < self.room.n_hidden)
         paid = history.rewards[:, step - 1] > 0
@@ -196,7 +222,7 @@ class RoomMemory:
         self.found_at[full, self.next[full]] = step
         if self.room.once:
             self.next[full] += 1
-        if self.moves:
+        if self.goal_moves:
             self._doubt(empty)
 
     def _doubt(self, rows: Int[np.ndarray, " empty"]) -> None:
@@ -206,6 +232,12 @@ class RoomMemory:
         again = np.append(lost, rows[~self.possible[rows, 0].any(axis=1)])
         self.possible[again] = True
         self.possible[again, 0, self.here[again]] = False
+
+
+def move_filter(room: Room, n_rows: int) -> MoveBelief | None:
+    """Return what finds out what actions do, where that differs from task to task; None where it does not."""
+    begin: Callable[[int], MoveBelief | None] = getattr(room, "move_filter", lambda n_rows: None)
+    return begin(n_rows)
 
 
 FAR = np.int16(2**14)  # further than any cell

@@ -20,7 +20,7 @@ from ad_hypotheses.tasks.edits.families import redrawn
 from ad_hypotheses.tasks.edits.lives import Actor, answered
 from ad_hypotheses.tasks.edits.worlds import ExchangedActions, Unpaid
 from ad_hypotheses.tasks.play import play
-from ad_hypotheses.tasks.room import MOVES, Room
+from ad_hypotheses.tasks.room import MOVES, Room, has_known_moves
 from ad_hypotheses.tasks.task import Facts
 
 FEWEST = 4  # episodes of a life in which something changes
@@ -141,7 +141,7 @@ def dead(subject: Subject) -> Living:
 
 def lacks_remapping(subject: Subject) -> str:
     """Say why exchanged actions are not another world to a model, or nothing."""
-    if not isinstance(subject.task, Room):
+    if not has_known_moves(subject.task):
         return "its actions have no meaning across tasks, so a task with two exchanged is one more task"
     return lacks_changes(subject)
 

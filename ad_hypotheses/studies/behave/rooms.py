@@ -16,7 +16,7 @@ from ad_hypotheses.studies.behave.condition import Condition, Subject, at_last, 
 from ad_hypotheses.studies.data import facts_of
 from ad_hypotheses.tasks.edits.worlds import Unpaid
 from ad_hypotheses.tasks.play import draw
-from ad_hypotheses.tasks.room import Room
+from ad_hypotheses.tasks.room import Room, has_known_moves
 from ad_hypotheses.tasks.task import Facts
 
 MOST_EPISODES = 12  # of a built life, before the decision
@@ -95,6 +95,8 @@ def lacks_rooms(subject: Subject) -> str:
     task = subject.task
     if not isinstance(task, Room):
         return "its tasks are not rooms"
+    if not has_known_moves(task):
+        return "what its actions do differs from task to task, so no walk can be built for all of them"
     if places_lack(task) or task.n_hidden > 2:
         return places_lack(task) or "more than two places are hidden in its rooms"
     return "" if subject.episodes > 4 else "a context holds too few episodes"

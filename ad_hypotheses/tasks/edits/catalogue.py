@@ -119,6 +119,15 @@ MOVING_FAMILIES: Mapping[str, Kind] = {
     ),
     "detour": detour(families.goals_elsewhere),
 }
+DRAWN_FAMILIES: Mapping[str, Kind] = {
+    **ROOM_FAMILIES,
+    "order-changed": fact_moved(
+        "from the middle of the life on, the actions make other moves",
+        "what an action did and what it does",
+        families.redrawn("order"),
+    ),
+    "actions-exchanged": LABELS_EXCHANGED,
+}
 KEY_FAMILIES: Mapping[str, Kind] = {
     "door-moved": fact_moved(
         "from the middle of the life on, the door is elsewhere",
