@@ -11,7 +11,7 @@ from ad_hypotheses.sources.learning import complaint, learning_of
 from ad_hypotheses.studies.sweep.grid import Grid, read_sweep
 
 MODELS = Path(__file__).parents[1] / "models"
-SWEEPS = ("dark-room-moving", "dark-room-drawn")
+SWEEPS = ("dark-room-moving", "dark-room-drawn", "dark-room-chance", "dark-room-second-goal", "dark-room-trap")
 LEARNERS = 64  # 512 are looked at where a model is trained
 
 

@@ -52,8 +52,9 @@ class Vocabulary:
         Raises:
             DataError: An observation, action or reward has no embedding.
         """
-        rewards = np.searchsorted(self.rewards, history.previous_rewards)
-        known = np.take(self.rewards, np.minimum(rewards, len(self.rewards) - 1)) == history.previous_rewards
+        existing = np.asarray(self.rewards, dtype=np.float32)  # as histories have them: 0.3 is another number there
+        rewards = np.searchsorted(existing, history.previous_rewards.astype(np.float32))
+        known = np.take(existing, np.minimum(rewards, len(existing) - 1)) == history.previous_rewards
         if not known.all():
             row, step = np.argwhere(~known)[0]
             raise DataError(

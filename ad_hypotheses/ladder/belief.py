@@ -50,12 +50,12 @@ class RoomBelief:
         return raised / raised.sum(axis=1, keepdims=True)
 
 
-class MovingGoalBelief:
-    """Walk to the cells that may pay, each by its probability, where the goal may jump between episodes."""
+class UncertainGoalBelief:
+    """Walk to the cells that may pay, each by its probability, where the goal may jump, or pay by chance."""
 
     def __init__(self, room: DarkRoom, n_rows: int) -> None:
         self.places = RoomPlaces(room, n_rows)
-        self.filter = GoalFilter(n_rows, room.square.n_cells, room.goal_moves, 1.0, ERROR)
+        self.filter = GoalFilter(n_rows, room.square.n_cells, room.goal_moves, room.pays, ERROR)
 
     def decide(self, sight: Sight) -> Float[np.ndarray, "row action"]:
         """Take in the last step."""
@@ -182,6 +182,8 @@ def _lacks(background: Background) -> str:
     task = background.task
     if isinstance(task, BernoulliBandit | GaussianBandit | GraphWorld):
         return ""
+    if len(task.rewards) > 2:
+        return "the posterior over its tasks is not written down"
     return places_lack(task) if isinstance(task, Room) else "the posterior over its tasks is not written down"
 
 
@@ -189,8 +191,8 @@ def _fit(background: Background) -> Begin:
     task = background.task
 
     def begin(spans: object, n_rows: int, rng: np.random.Generator) -> Learner:
-        if isinstance(task, DarkRoom) and task.goal_moves:
-            return MovingGoalBelief(task, n_rows)
+        if isinstance(task, DarkRoom) and (task.goal_moves or task.pays < 1):
+            return UncertainGoalBelief(task, n_rows)
         if isinstance(task, Room):
             return RoomBelief(background.novice, task, n_rows)
         if isinstance(task, GraphWorld):

@@ -18,7 +18,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.sources.recording import Record, Recording
 from ad_hypotheses.sources.replay import compiled
 from ad_hypotheses.tasks import Facts, Task
-from ad_hypotheses.tasks.task import check_range, from_episode, n_tasks_of
+from ad_hypotheses.tasks.task import check_range, from_episode, has_certain_ways, n_tasks_of
 
 TIE_BREAK = 1e-4  # the greatest difference between initial values; without it every learner would try action 0 first
 CACHE = 1 << 20  # bytes of tables a chunk of learners may hold: half of a usual second-level cache
@@ -83,6 +83,9 @@ class EpsilonGreedyQ:
 class DynaQ:
     """Q-learning that also replays, at every step, transitions that it remembers.
 
+    Of an action it remembers where it led and what it paid last; where pay is random, what it paid on average, and it
+    learns from that.
+
     Attributes:
         alpha: Step size of the update, in (0, 1]. A deterministic world allows 1.
         gamma: Discount, in [0, 1).
@@ -121,19 +124,19 @@ class DynaQ:
         check_range(self.name, "bonus", self.bonus, 0)
 
     def require_fit(self, task: Task, episodes: int) -> None:
-        """Refuse a random task.
+        """Refuse a task whose ways are random.
 
         Raises:
-            ConfigError: It is: remembering the last outcome of an action is not a model of it.
+            ConfigError: They are: remembering one outcome of an action is not a model of it.
         """
-        if not task.deterministic:
+        if not has_certain_ways(task):
             raise ConfigError(f"dyna-q remembers one outcome an action, but {task.name} is random; use another source.")
 
     def live(self, task: Task, facts: Facts, episodes: int, rng: np.random.Generator, keep_every: int = 1) -> History:
         """Let one learner live on every task of `facts`; see :func:`live`.
 
         Raises:
-            ConfigError: The task is random: remembering the last outcome of an action is not a model of it.
+            ConfigError: Ways are random: remembering one outcome of an action is not a model of it.
         """
         self.require_fit(task, episodes)
         return live(self, self.planning, task, facts, episodes, rng, keep_every)
@@ -228,7 +231,8 @@ class _Tables:
         self.action_numbers = np.arange(task.n_actions, dtype=np.int8)[:, None]
         self.candidates = np.empty((task.n_actions, n_learners), dtype=np.float32)
         bonus = source.bonus if isinstance(source, DynaQ) else 0.0
-        self.memory = _Memory(planning, n_learners, task.n_states * task.n_actions, bonus) if planning else None
+        n_places, average = task.n_states * task.n_actions, not task.deterministic
+        self.memory = _Memory(planning, n_learners, n_places, bonus, average) if planning else None
 
     def best(self, rows: np.ndarray) -> np.ndarray:
         # `clip` spares a bounds check and the buffer that comes with it; the rows are ours, so always in range
@@ -255,9 +259,10 @@ class _Tables:
     def learn(self, rows: Any, actions: Any, rewards: Any, next_rows: Any, rng: np.random.Generator) -> None:
         """Learn from a step just taken, then from remembered ones."""
         places = actions * np.intp(self.n_rows) + rows
+        if self.memory is not None:
+            rewards = self.memory.keep(places, rewards, next_rows)
         self.back_up(places, rewards, next_rows)
         if self.memory is not None:
-            self.memory.keep(places, rewards, next_rows)
             self.plan(self.memory, rng)
 
     def plan(self, memory: _Memory, rng: np.random.Generator) -> None:
@@ -273,9 +278,11 @@ class _Tables:
 
 
 class _Memory:
-    """Every transition that each learner has tried, once, with its latest outcome."""
+    """Every transition that each learner has tried, once, with its latest pay, or with the average of all."""
 
-    def __init__(self, planning: int, n_learners: int, n_places: int, bonus: float = 0.0) -> None:
+    def __init__(
+        self, planning: int, n_learners: int, n_places: int, bonus: float = 0.0, average: bool = False
+    ) -> None:
         self.planning, self.n_learners, self.bonus = planning, n_learners, np.float32(bonus)
         self.now, self.last_tried = np.float32(0), np.zeros(n_learners * n_places if bonus else 0, dtype=np.float32)
         self.next_row = np.full(n_learners * n_places, -1, dtype=np.int32)
@@ -283,8 +290,13 @@ class _Memory:
         self.tried = np.zeros(n_learners * n_places, dtype=np.int32)
         self.n_tried = np.zeros(n_learners, dtype=np.int32)
         self.first = np.arange(n_learners) * n_places
+        self.times = np.zeros(n_learners * n_places if average else 0, dtype=np.int32)
 
-    def keep(self, places: Any, rewards: Any, next_rows: Any) -> None:
+    def keep(self, places: Any, rewards: Any, next_rows: Any) -> Any:
+        """Remember a transition of every learner, and return what it is now known to pay."""
+        if self.times.size:
+            self.times[places] += 1
+            rewards = self.reward[places] + (rewards - self.reward[places]) / self.times[places]
         fresh = np.flatnonzero(self.next_row.take(places, mode="clip") < 0)
         self.next_row[places] = next_rows
         self.reward[places] = rewards
@@ -293,6 +305,7 @@ class _Memory:
         if self.bonus:
             self.now += np.float32(1)
             self.last_tried[places] = self.now
+        return rewards
 
     def replayed_rewards(self) -> Float[np.ndarray, " place"]:
         """Return what each transition pays when it is replayed: what it paid last, and the bonus of its age."""

@@ -15,9 +15,16 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import ConfigError, did_you_mean
 from ad_hypotheses.language.history import History
-from ad_hypotheses.tasks.edits.catalogue import DRAWN_FAMILIES, MOVING_FAMILIES, ROOM_FAMILIES
+from ad_hypotheses.tasks.edits.catalogue import (
+    CHANCE_FAMILIES,
+    DRAWN_FAMILIES,
+    LESSER_FAMILIES,
+    MOVING_FAMILIES,
+    ROOM_FAMILIES,
+    TRAP_FAMILIES,
+)
 from ad_hypotheses.tasks.edits.kinds import Kind
-from ad_hypotheses.tasks.options import drawn_moves, moving_goal
+from ad_hypotheses.tasks.options import drawn_moves, moving_goal, room_tasks, values
 from ad_hypotheses.tasks.room import (
     ACTION_NAMES,
     MOVES,
@@ -28,9 +35,9 @@ from ad_hypotheses.tasks.room import (
     thompson_over_goals,
     walk,
 )
-from ad_hypotheses.tasks.task import TRAINING_TASKS, Facts, Policy, check_range, parameters, split_numbers
+from ad_hypotheses.tasks.task import Facts, Policy, check_range, parameters
 
-OPTIONS = ("once", "goal_moves", "action_order")  # each changes one thing, and no two go together
+OPTIONS = ("once", "goal_moves", "action_order", "pays", "second_goal", "trap")  # of which no two go together
 ORDERS = (drawn_moves.FIXED, drawn_moves.DRAWN)
 HARD = {"size": 17, "once": True}  # what makes a Dark Room the "dark-room-hard" of the paper
 
@@ -43,12 +50,16 @@ class RoomState(NamedTuple):
         goals: The goals' cells, `x * size + y`. [batch]
         paid: Whether the goal has paid all that it pays in this episode; never, where it pays every step. [batch]
         order: Which move each action makes, where that differs from task to task. [batch, action]
+        places: What all cells pay, where it is not only the goal.
+        steps_left: Until the episode ends, there. [batch]
     """
 
     cells: Int[np.ndarray, " batch"]
     goals: Int[np.ndarray, " batch"]
     paid: Bool[np.ndarray, " batch"]
     order: Int[np.ndarray, "batch action"] | None = None
+    places: values.PaidCells | None = None
+    steps_left: Int[np.ndarray, " batch"] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,9 @@ class DarkRoom:
             then the whole itinerary of a goal; those that are trained on and those held out have cells of their own.
         action_order: `"fixed"`, or `"drawn"`: which of the moves an action makes is drawn for each task. Tasks that are
             held out have orders, and goals, that no training task has.
+        pays: Chance that a step that ends on the goal pays.
+        second_goal: What a step pays that ends on a second goal, the fact `lesser`; 0 for none.
+        trap: What a step pays that ends on another cell, the fact `trap`, below 0; 0 for none.
     """
 
     size: int = 9
@@ -74,12 +88,14 @@ class DarkRoom:
     once: bool = False
     goal_moves: float = field(default=0.0, metadata={"off": 0.0})
     action_order: str = field(default=drawn_moves.FIXED, metadata={"off": drawn_moves.FIXED})
+    pays: float = field(default=1.0, metadata={"off": 1.0})
+    second_goal: float = field(default=0.0, metadata={"off": 0.0})
+    trap: float = field(default=0.0, metadata={"off": 0.0})
 
     channels: ClassVar[tuple[str, ...]] = ("x", "y")
     n_actions: ClassVar[int] = len(MOVES)
     n_hidden: ClassVar[int] = 1
-    rewards: ClassVar[tuple[float, ...]] = (0.0, 1.0)
-    deterministic: ClassVar[bool] = True
+    deterministic_ways: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse a room that cannot be built.
@@ -90,6 +106,9 @@ class DarkRoom:
         check_range(self.name, "size", self.size, 2, 100)
         check_range(self.name, "horizon", self.horizon, 1)
         check_range(self.name, "goal_moves", self.goal_moves, 0, 1)
+        check_range(self.name, "pays", self.pays, 0.01, 1)
+        check_range(self.name, "second_goal", self.second_goal, 0, 1)
+        check_range(self.name, "trap", self.trap, -100, 0)
         if self.action_order not in ORDERS:
             hint = did_you_mean(self.action_order, ORDERS)
             raise ConfigError(
@@ -105,9 +124,29 @@ class DarkRoom:
         return "dark-room-hard" if self.once else "dark-room"
 
     @property
+    def rewards(self) -> tuple[float, ...]:
+        """Every reward that exists: 0, 1, and what a second goal or a trap pays."""
+        return tuple(sorted({0.0, 1.0, *self.amounts.values()}))
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether nothing is left to chance: where the goal pays by chance, only ways are not."""
+        return self.pays == 1
+
+    @property
+    def draws_moves(self) -> bool:
+        """Whether what actions do is drawn for each task."""
+        return self.action_order == drawn_moves.DRAWN
+
+    @property
+    def amounts(self) -> dict[str, float]:
+        """What places beside the goal pay, by the name of their fact."""
+        return {name: amount for name, amount in (("lesser", self.second_goal), ("trap", self.trap)) if amount}
+
+    @property
     def action_names(self) -> tuple[str, ...]:
         """What people call the actions; they have no meaning where what they do is drawn."""
-        return drawn_moves.ACTION_NAMES if self.action_order == drawn_moves.DRAWN else ACTION_NAMES
+        return drawn_moves.ACTION_NAMES if self.draws_moves else ACTION_NAMES
 
     @cached_property
     def square(self) -> Square:
@@ -122,7 +161,7 @@ class DarkRoom:
     @property
     def n_tasks(self) -> int:
         """How many tasks there are: one a cell, times 120 where what actions do is drawn."""
-        return self.square.n_cells * (len(drawn_moves.ORDERS) if self.action_order == drawn_moves.DRAWN else 1)
+        return self.square.n_cells * (len(drawn_moves.ORDERS) if self.draws_moves else 1)
 
     @property
     def n_states(self) -> int:
@@ -140,85 +179,27 @@ class DarkRoom:
 
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Facts:
         """Draw `n` tasks uniformly, with replacement."""
-        cells = rng.integers(self.square.n_cells, size=n)
-        if self.goal_moves:
-            return self._itineraries(cells, np.arange(self.square.n_cells), rng)
-        facts = {"goal": self.square.positions(cells)}
-        if self.action_order == drawn_moves.DRAWN:
-            facts["order"] = drawn_moves.ORDERS[rng.integers(len(drawn_moves.ORDERS), size=n)]
-        return facts
+        return room_tasks.sample(self, rng, n)
 
-    def _itineraries(self, first: np.ndarray, cells: np.ndarray, rng: np.random.Generator) -> Facts:
-        """Draw goals that move among some cells, `{"goals": [task, episode, 2]}`; `first` are places among those."""
-        itineraries = moving_goal.itineraries(first, cells, self.goal_moves, rng)
-        return {"goals": self.square.positions(itineraries.ravel()).reshape(*itineraries.shape, 2)}
+    def split(self, held_out: int, seed: int, train: int | None = None) -> tuple[Facts, Facts]:
+        """Split the goals at random into those to train on and those never seen; see :func:`room_tasks.split`."""
+        return room_tasks.split(self, held_out, seed, train)
 
     def facts_from(self, facts: Facts, episode: int, every: int = 1) -> Facts:
         """Return the facts of a life that begins with a later episode; see :func:`moving_goal.facts_from`."""
         return moving_goal.facts_from(facts, episode, every)
 
-    def split(self, held_out: int, seed: int, train: int | None = None) -> tuple[Facts, Facts]:
-        """Split the goals at random into those to train on and those never seen.
-
-        Args:
-            held_out: How many goals to hold out. A given seed holds out the same goals however many are trained on.
-                Where goals move, a task begins at each of these, and is only ever at one of them. Where what actions do
-                is drawn, 24 of the 120 orders are held out too.
-            seed: Decides which.
-            train: How many of the others to train on; all by default. Where goals move, how many tasks among all others
-                to draw; 4096 by default. Where what actions do is drawn, how many pairs of a goal and an order.
-
-        Returns:
-            Facts of the training tasks and of the held-out tasks, without overlap.
-
-        Raises:
-            ConfigError: There are not that many goals.
-        """
-        if self.goal_moves:
-            return self._split_moving(held_out, seed, train)
-        if self.action_order == drawn_moves.DRAWN:
-            return self._split_drawn(held_out, seed, train)
-        trained, hidden = ({"goal": self.square.positions(cells)} for cells in self._split_cells(held_out, seed, train))
-        return trained, hidden
-
-    def _split_cells(self, held_out: int, seed: int, train: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Split the cells into those that may be goals where one trains, and those held out."""
-        there_are = f"a room of {self.size} x {self.size} has {self.square.n_cells}"
-        return split_numbers(self.name, self.square.n_cells, held_out, seed, train, "goals", there_are)
-
-    def _split_drawn(self, held_out: int, seed: int, train: int | None) -> tuple[Facts, Facts]:
-        """Split goals and orders, and pair those of either part."""
-        (others, hidden), (trained, kept) = self._split_cells(held_out, seed), drawn_moves.split_orders(held_out, seed)
-        n_pairs = len(others) * len(trained)
-        n_train = n_pairs if train is None else train
-        if not 1 <= n_train <= n_pairs:
-            there_are = f"{len(others)} goals and {len(trained)} orders make {n_pairs} pairs"
-            raise ConfigError(f"{self.name}: cannot train on {n_train} tasks: {there_are}, and at least 1 is needed.")
-        pairs = np.random.default_rng(seed).spawn(1)[0].permutation(n_pairs)[:n_train]
-        goal, order = np.divmod(pairs, len(trained))
-        return (
-            {"goal": self.square.positions(others[goal]), "order": trained[order]},
-            {"goal": self.square.positions(hidden), "order": kept[np.arange(held_out) % max(len(kept), 1)]},
-        )
-
-    def _split_moving(self, held_out: int, seed: int, train: int | None) -> tuple[Facts, Facts]:
-        """Draw goals that move among the cells of either part."""
-        others, hidden = self._split_cells(held_out, seed)
-        n_train = TRAINING_TASKS if train is None else train
-        if n_train < 1:
-            raise ConfigError(f"{self.name}: cannot train on {n_train} tasks; at least 1.")
-        held_out_rng, train_rng = np.random.default_rng(seed).spawn(2)
-        return (
-            self._itineraries(train_rng.integers(len(others), size=n_train), others, train_rng),
-            self._itineraries(np.arange(held_out), hidden, held_out_rng),
-        )
-
     def reset(self, facts: Facts, rng: np.random.Generator | None = None) -> RoomState:
         """Put every agent into the centre of its room; of goals that move, the first counts."""
         goals = self.square.cells(facts["goal"] if "goal" in facts else facts["goals"][:, 0])
         start = self.square.cells(np.array([self.start]))
-        order = np.asarray(facts["order"]) if self.action_order == drawn_moves.DRAWN else None
-        return RoomState(np.repeat(start, len(goals)), goals, np.zeros(len(goals), dtype=bool), order)
+        begun = RoomState(np.repeat(start, len(goals)), goals, np.zeros(len(goals), dtype=bool))
+        if self.draws_moves:
+            return begun._replace(order=np.asarray(facts["order"]))
+        if self.amounts:
+            places = values.PaidCells.of(self.square, facts, self.amounts, self.horizon)
+            return begun._replace(places=places, steps_left=np.full(len(goals), self.horizon))
+        return begun
 
     def observe(self, state: RoomState) -> Int[np.ndarray, "batch channel"]:
         """Return the cells `(x, y)` where the agents stand. [batch, 2]"""
@@ -232,7 +213,7 @@ class DarkRoom:
         Args:
             state: From `reset` or the step before.
             actions: One for every agent, `0 .. 4`. [batch]
-            rng: Not used: nothing is left to chance in this world.
+            rng: Decides whether the goal pays, where it does so by chance; else not used.
 
         Returns:
             What the agents see next `[batch, 2]`, what they are paid `[batch]`, and the next state.
@@ -240,6 +221,12 @@ class DarkRoom:
         cells = self.square.move(state.cells, drawn_moves.moves_of(state.order, actions))
         pays = cells == state.goals
         after = state._replace(cells=cells)
+        if state.places is not None and state.steps_left is not None:
+            paid = state.places.pay[np.arange(len(cells)), cells]
+            return self.observe(after), paid, after._replace(steps_left=state.steps_left - 1)
+        if self.pays < 1:
+            assert rng is not None, "chance decides whether the goal pays"
+            pays &= rng.random(len(cells)) < self.pays
         if self.once:
             pays &= ~state.paid
             after = after._replace(paid=state.paid | pays)
@@ -255,6 +242,8 @@ class DarkRoom:
         Returns:
             [batch, action]
         """
+        if state.places is not None and state.steps_left is not None:
+            return state.places.best(state.cells, state.steps_left)
         target = np.where(state.paid, state.cells, state.goals)
         moves = walk(self.square.positions(state.cells), self.square.positions(target))
         return drawn_moves.by_action(moves, state.order)
@@ -269,23 +258,29 @@ class DarkRoom:
 
     def move_filter(self, n_rows: int) -> drawn_moves.MoveFilter | None:
         """Return what finds out what actions do in so many lives; None where that is known."""
-        return drawn_moves.MoveFilter(self.square, n_rows) if self.action_order == drawn_moves.DRAWN else None
+        return drawn_moves.MoveFilter(self.square, n_rows) if self.draws_moves else None
 
     def counterfactuals(self) -> Mapping[str, Kind]:
         """Return the kinds of counterfactual of rooms, the most telling first."""
-        if self.action_order == drawn_moves.DRAWN:
+        if self.draws_moves:
             return DRAWN_FAMILIES
+        if self.pays < 1 or self.amounts:
+            return CHANCE_FAMILIES if self.pays < 1 else LESSER_FAMILIES if self.second_goal else TRAP_FAMILIES
         return MOVING_FAMILIES if self.goal_moves else ROOM_FAMILIES
 
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return what the shortest walk to the goal earns in an episode. [task]
 
         The arriving step is paid already, so a goal `d >= 1` moves away is worth `horizon - d + 1`, or 1 if it pays
-        once and is within reach. Where goals move, this is of the first of the episodes.
+        once and is within reach. Where goals move, this is of the first of the episodes; where the goal pays by chance,
+        in expectation; with a second goal or a trap, it is what a plan of all steps earns.
         """
+        if self.amounts:
+            places = values.PaidCells.of(self.square, facts, self.amounts, self.horizon)
+            return places.optimum(int(self.square.cells(np.array([self.start]))[0]))
         goal = facts["goal"] if "goal" in facts else facts["goals"][:, 0]
         distance = np.abs(goal.astype(int) - self.start).sum(axis=1)
-        paid = np.maximum(self.horizon - np.maximum(distance - 1, 0), 0).astype(float)
+        paid = self.pays * np.maximum(self.horizon - np.maximum(distance - 1, 0), 0)
         return np.minimum(paid, 1) if self.once else paid
 
     def walk(
@@ -306,8 +301,10 @@ class DarkRoom:
             *explore*: no rewarded cell is known. *navigate*: one is known, the agent is elsewhere. *stay*: it is there.
             Where the goal pays once, *paid*: it has, in this episode. Where it moves, *search*: the cell that paid last
             was arrived at since, and did not pay. Where what actions do is drawn, *try*: not all of them were tried.
-            Every step is in exactly one. [batch, step]
+            With a second goal or a trap see :func:`values.value_regimes`. Every step is in exactly one. [batch, step]
         """
+        if self.amounts:
+            return values.value_regimes(history)
         goal = history.last_rewarded_cell()
         known = (goal >= 0).all(axis=-1)
         on_goal = (goal == history.observations).all(axis=-1)
@@ -315,7 +312,7 @@ class DarkRoom:
         if self.goal_moves:
             empty = moving_goal.found_empty(history, goal)
             return {name: steps & ~empty for name, steps in regimes.items()} | {"search": empty}
-        if self.action_order == drawn_moves.DRAWN:
+        if self.draws_moves:
             untried = (history.action_counts() == 0).any(axis=-1)
             return {"try": untried, **{name: steps & ~untried for name, steps in regimes.items()}}
         if not self.once:

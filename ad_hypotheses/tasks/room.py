@@ -144,7 +144,7 @@ class RoomMemory:
 
     A place is not where a step arrived, while that place was the next to pay, and paid nothing. The start of an episode
     shows nothing of its cell. In a room whose goal moves, a place that is found empty is forgotten, and may then be in
-    any other cell; once all cells were found empty, all may hold it again.
+    any other cell; once all cells were found empty, all may hold it again, also in one whose goal pays by chance.
 
     Where what actions do differs from task to task, a way is one of the actions that probably make its moves.
 
@@ -158,7 +158,7 @@ class RoomMemory:
 
     def __init__(self, room: Room) -> None:
         self.room = room
-        self.goal_moves = bool(getattr(room, "goal_moves", 0))
+        self.goal_moves, self.by_chance = bool(getattr(room, "goal_moves", 0)), getattr(room, "pays", 1) < 1
         self.n_steps = 0
 
     def update(self, history: History) -> None:
@@ -222,12 +222,12 @@ class RoomMemory:
         self.found_at[full, self.next[full]] = step
         if self.room.once:
             self.next[full] += 1
-        if self.goal_moves:
+        if self.goal_moves or self.by_chance:
             self._doubt(empty)
 
     def _doubt(self, rows: Int[np.ndarray, " empty"]) -> None:
-        """Forget a place that was arrived at and did not pay, and begin again where no cell is left."""
-        lost = rows[self.found[rows, 0] == self.here[rows]]
+        """Forget a place that moved, being arrived at and not paying, and begin again where no cell is left."""
+        lost = rows[(self.found[rows, 0] == self.here[rows]) & self.goal_moves]
         self.found[lost] = UNKNOWN
         again = np.append(lost, rows[~self.possible[rows, 0].any(axis=1)])
         self.possible[again] = True

@@ -108,6 +108,14 @@ def n_tasks_of(facts: Facts) -> int:
     return len(next(iter(facts.values())))
 
 
+def has_certain_ways(task: Any) -> bool:
+    """Return whether an action in a state always leads to the same one, also where pay is left to chance.
+
+    Families of which only pay is random say so by an attribute `deterministic_ways`.
+    """
+    return bool(task.deterministic or getattr(task, "deterministic_ways", False))
+
+
 def from_episode(task: Any, facts: Facts, episode: int, every: int = 1) -> Facts:
     """Return the facts of a life that consists of an episode of another one and every so many after it.
 

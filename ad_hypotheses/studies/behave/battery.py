@@ -83,6 +83,11 @@ def _built(
     return lambda subject: of_rooms(subject) if subject.task.channels else of_arms(subject)
 
 
+def _value_lacks(subject: Subject) -> str:
+    """Say why no places can be made to pay differently, or nothing."""
+    return rooms.lacks_values(subject) if subject.task.channels else arms.lacks_values(subject)
+
+
 def _order_lacks(subject: Subject) -> str:
     return "" if subject.episodes == 1 else lives.lacks_several(subject)
 
@@ -174,7 +179,8 @@ BATTERY: tuple[BehaviourTest, ...] = (
     ),
     BehaviourTest(
         "value", "Two places paid equally often: does the better pay pull more?", f"{TOWARDS}, the first of the two",
-        "better less worse", _first_less(2), ("belief", "source"), 0.05, arms.lacks_values, arms.value,
+        "better less worse", _first_less(2), ("belief", "source"), 0.05, _value_lacks,
+        _built(rooms.value, arms.value),
     ),
 )  # fmt: skip
 TESTS = {test.name: test for test in BATTERY}

@@ -14,7 +14,8 @@ from ad_hypotheses.ladder.rung import Context, Span
 from ad_hypotheses.language.history import NO_ACTION, History
 from ad_hypotheses.studies.behave.condition import Condition, Subject, at_last, joined_steps
 from ad_hypotheses.studies.data import facts_of
-from ad_hypotheses.tasks.edits.worlds import Unpaid
+from ad_hypotheses.tasks import DarkRoom
+from ad_hypotheses.tasks.edits.worlds import TwoGoals, Unpaid
 from ad_hypotheses.tasks.play import draw
 from ad_hypotheses.tasks.room import Room, has_known_moves
 from ad_hypotheses.tasks.task import Facts
@@ -24,8 +25,9 @@ NEAREST = 2  # moves from where an episode begins to a cell that pays
 DOSES, FAILURES, BOTH = (0, 1, 2, 3, 4, 5, 6, 8), (0, 1, 2, 4, 6), 5
 NOWHERE = -1
 
-Visit = tuple[str, bool]
-"""Where an episode goes, `"first"`, `"second"` or nowhere in particular, and whether it is paid there."""
+VALUED = 3  # visits to each of two cells that pay differently
+Visit = tuple[str, float]
+"""Where an episode goes, `"first"`, `"second"` or nowhere in particular, and what it is paid there."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,12 @@ class BuiltRooms:
     visiting: dict[str, list[History]]
     arrival: dict[str, list[Int[np.ndarray, " row"]]]
 
-    def context(self, visits: Sequence[Visit]) -> Context:
+    def context(self, visits: Sequence[Visit], world: Span | None = None) -> Context:
         """Put a life together and end it where an episode begins.
+
+        Args:
+            visits: Its episodes.
+            world: Where all of it takes place; None for worlds that change with what is paid.
 
         Episodes that are not shown take place where the cell that was paid last pays, from the first time on that it is
         shown to; before, and after a visit to that cell that was not paid, nothing does.
@@ -63,15 +69,20 @@ class BuiltRooms:
             episode = pool[counts[cell] % len(pool)]
             if pays:
                 rewards = episode.rewards.copy()
-                rewards[np.arange(episode.n_rows), self.arrival[cell][counts[cell] % len(pool)]] = 1.0
+                rewards[np.arange(episode.n_rows), self.arrival[cell][counts[cell] % len(pool)]] = pays
                 episode = replace(episode, rewards=rewards)
             episodes.append(episode)
             counts[cell] += 1
-            world = cell if pays else "" if cell and cell == now else now
-            if world != now or not spans:
-                spans.append(self._span(number, world or ""))
-                now = world
-        return Context(joined_steps([*episodes, self._last()]), tuple(spans))
+            paying = cell if pays else "" if cell and cell == now else now
+            if paying != now or not spans:
+                spans.append(self._span(number, paying or ""))
+                now = paying
+        return Context(joined_steps([*episodes, self._last()]), tuple(spans) if world is None else (world,))
+
+    def world_of(self, **places: str) -> Span:
+        """Return the world in which both cells pay as the family has it: facts, each one of the two cells."""
+        facts = {name: self.room.square.positions(self.cells[cell]) for name, cell in places.items()}
+        return Span(0, TwoGoals(self.room) if "second_goal" in facts else self.room, facts)  # type: ignore[arg-type]
 
     def _span(self, number: int, cell: str) -> Span:
         """Return the world in which a cell pays, or nothing does."""
@@ -97,8 +108,8 @@ def lacks_rooms(subject: Subject) -> str:
         return "its tasks are not rooms"
     if not has_known_moves(task):
         return "what its actions do differs from task to task, so no walk can be built for all of them"
-    if places_lack(task) or task.n_hidden > 2:
-        return places_lack(task) or "more than two places are hidden in its rooms"
+    if places_lack(subject.task) or task.n_hidden > 2:
+        return places_lack(subject.task) or "more than two places are hidden in its rooms"
     return "" if subject.episodes > 4 else "a context holds too few episodes"
 
 
@@ -249,10 +260,37 @@ def paid(subject: Subject) -> list[Condition]:
     return conditions
 
 
+def lacks_values(subject: Subject) -> str:
+    """Say why values cannot be told apart, or nothing."""
+    if lacks_rooms(subject):
+        return lacks_rooms(subject)
+    return "" if getattr(subject.task, "amounts", None) else "its tasks pay 0 and 1 only"
+
+
+def value(subject: Subject) -> list[Condition]:
+    """Return lives in which two cells paid equally often, but not equally well."""
+    built, n_episodes = _built(subject, "value")
+    room = built.room
+    assert isinstance(room, DarkRoom)
+    (name, amount), often = next(iter(room.amounts.items())), min(VALUED, n_episodes // 2)
+    worlds = (
+        (1.0, amount, built.world_of(goal="first", **{name: "second"})),
+        (1.0, 1.0, built.world_of(goal="first", second_goal="second")),
+        (amount, 1.0, built.world_of(goal="second", **{name: "first"})),
+    )
+    conditions = []
+    for number, (first, second, world) in enumerate(worlds):
+        visits: list[Visit] = [("", 0)] * (n_episodes - 2 * often) + [("first", first), ("second", second)] * often
+        conditions.append(_condition(built, f"{first:g} against {second:g}", number, visits, world))
+    return conditions
+
+
 def _built(subject: Subject, test: str) -> tuple[BuiltRooms, int]:
     return build(subject, subject.rng(test)), min(subject.episodes - 1, MOST_EPISODES)
 
 
-def _condition(built: BuiltRooms, label: str, x: float, visits: Sequence[Visit]) -> Condition:
+def _condition(
+    built: BuiltRooms, label: str, x: float, visits: Sequence[Visit], world: Span | None = None
+) -> Condition:
     towards = walks(built.room)[built.start, built.cells["first"]] > 0
-    return Condition(label, (built.context(visits),), at_last(towards), x, True, built.cells["first"])
+    return Condition(label, (built.context(visits, world),), at_last(towards), x, True, built.cells["first"])

@@ -119,6 +119,24 @@ MOVING_FAMILIES: Mapping[str, Kind] = {
     ),
     "detour": detour(families.goals_elsewhere),
 }
+# where the goal pays by chance, or is not alone, no visits tell that one place explains all pay
+CHANCE_FAMILIES: Mapping[str, Kind] = {name: kind for name, kind in ROOM_FAMILIES.items() if name != "rewards-swapped"}
+LESSER_FAMILIES: Mapping[str, Kind] = {
+    **CHANCE_FAMILIES,
+    "lesser-moved": fact_moved(
+        "from the middle of the life on, the lesser goal is elsewhere",
+        "where the lesser goal was and where it is, while the goal stays",
+        families.redrawn("lesser"),
+    ),
+}
+TRAP_FAMILIES: Mapping[str, Kind] = {
+    **CHANCE_FAMILIES,
+    "trap-moved": fact_moved(
+        "from the middle of the life on, the trap is elsewhere",
+        "where the trap was and where it is, while the goal stays",
+        families.redrawn("trap"),
+    ),
+}
 DRAWN_FAMILIES: Mapping[str, Kind] = {
     **ROOM_FAMILIES,
     "order-changed": fact_moved(

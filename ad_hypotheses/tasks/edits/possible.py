@@ -7,7 +7,7 @@ from jaxtyping import Bool
 
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.play import begin
-from ad_hypotheses.tasks.task import Task
+from ad_hypotheses.tasks.task import Task, has_certain_ways
 
 
 def impossible_steps(task: Task, history: History) -> dict[str, Bool[np.ndarray, "batch step"]]:
@@ -31,7 +31,7 @@ def impossible_steps(task: Task, history: History) -> dict[str, Bool[np.ndarray,
         "a reward that the task does not pay": ~np.isin(history.rewards.astype(np.float32), rewards),
         "an observation that the task does not show": unknown,
     }
-    if task.deterministic and task.channels:
+    if has_certain_ways(task) and task.channels:
         strange["a step that does not follow from the one before"] = _unanswered(task, history, unknown)
     return strange
 

@@ -6,7 +6,6 @@ A task's fact `order` says which move each action makes, `order[action]`. There 
 from __future__ import annotations
 
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,11 +17,6 @@ N_MOVES = len(MOVES)
 ORDERS = np.array(list(permutations(range(N_MOVES))), dtype=np.int8)  # [order, action]
 HELD_OUT = 24  # orders that no training task has, where anything is held out
 ACTION_NAMES = tuple(f"action {action}" for action in range(N_MOVES))  # they have no meaning across tasks
-
-
-def draws_moves(task: Any) -> bool:
-    """Return whether the tasks of a family differ in what their actions do."""
-    return getattr(task, "action_order", FIXED) != FIXED
 
 
 def split_orders(held_out: int, seed: int) -> tuple[Int[np.ndarray, "order action"], Int[np.ndarray, "order action"]]:
