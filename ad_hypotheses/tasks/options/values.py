@@ -15,6 +15,7 @@ from ad_hypotheses.tasks.room import MOVES, UNKNOWN, Square
 from ad_hypotheses.tasks.task import Facts
 
 GOAL = 1.0  # what arriving at the goal pays
+LEAST = 1e-6  # a pay that counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ def value_regimes(history: History) -> dict[str, Bool[np.ndarray, "batch step"]]
         *hurt*: the step before cost something. Else *explore*: no cell is known to pay; *settle*: only the lesser goal
         is; *navigate*: the goal is known, and the agent elsewhere; *stay*: it is there. [batch, step]
     """
-    goal, anything = last_cell_paid(history, GOAL), last_cell_paid(history, np.finfo(np.float32).tiny)
+    goal, anything = last_cell_paid(history, GOAL), last_cell_paid(history, LEAST)
     hurt = (history.previous_rewards < 0) & ~history.episode_start
     known, paid = (goal >= 0).all(axis=-1), (anything >= 0).all(axis=-1)
     on_goal = (goal == history.observations).all(axis=-1)
