@@ -428,6 +428,16 @@ def test_every_job_is_kept_in_a_file_of_its_own(place):
     assert all(calibrate.cost(job, place) > 0 for job in jobs)
 
 
+def test_true_claims_are_tested_further_among_themselves(place):
+    design = dataclasses.replace(TINY, replicates={12: 1}, of_truth={12: 2})
+    trials_of = [job for job in trial_jobs([NETWORK], design) if isinstance(job, CalibrationTrial)]
+    case = place.case(NETWORK)
+    assert [len(job.claims(case)) < len(case.claims) for job in trials_of] == [False, True, True]
+    assert {claim.verdict for claim in trials_of[1].claims(case)} == {"supported"}
+    assert len({job.settings.seed for job in trials_of}) == 3  # none shares its histories with another
+    assert {outcome.replicate for outcome in run_trial(case, trials_of[2])} == {2}
+
+
 # the report
 
 

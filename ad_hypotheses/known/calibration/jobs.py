@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -20,7 +20,7 @@ from ad_hypotheses.known.calibration.coverage import Datasets, estimates, pooled
 from ad_hypotheses.known.calibration.error_rates import coverage_of, pooled_ratio
 from ad_hypotheses.known.calibration.measures import Measures, facts
 from ad_hypotheses.known.calibration.record import Calibration, ClaimFacts, Coverage, Network, TrialOutcome
-from ad_hypotheses.known.calibration.trials import CalibrationTrial, n_forwards, run_trial
+from ad_hypotheses.known.calibration.trials import CalibrationTrial, TrialOfTruth, n_forwards, run_trial
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, data_sets
@@ -47,6 +47,7 @@ class Design:
         pairs: On how many claims.
         exact: References, donors and number of the data sets whose pooled value counts as exact.
         compared: Histories on which features are compared.
+        of_truth: Further trials of each size, in which only true claims are tested. {references: number}
         passes: How often every reference is scrubbed.
         pool: Donors of each data set; None for as many as a study has.
         data: Data sets of the trials, as in `ScrubSettings`.
@@ -58,6 +59,7 @@ class Design:
     pairs: int
     exact: tuple[int, int, int]
     compared: int
+    of_truth: dict[int, int] = field(default_factory=dict)
     passes: int = ScrubSettings.passes
     pool: int | None = None
     data: tuple[str, ...] = ScrubSettings.data
@@ -69,7 +71,10 @@ class Design:
         return ScrubSettings.rows if ScrubSettings.rows in self.replicates else max(self.replicates)
 
 
-FULL = Design(replicates={64: 1, 256: 3}, covered={64: 40, 256: 60}, pairs=2, exact=(1024, 4096, 4), compared=256)
+FULL = Design(
+    replicates={64: 1, 256: 1}, covered={64: 40, 256: 60}, pairs=2, exact=(1024, 4096, 4), compared=256,
+    of_truth={256: 2},
+)  # fmt: skip
 QUICK = Design(
     replicates={64: 1}, covered={64: 10}, pairs=1, exact=(256, 1024, 4), compared=256, passes=1, pool=512,
     data=("source", "own"),
@@ -118,6 +123,9 @@ def trial_jobs(networks: Sequence[str], design: Design) -> list[Job]:
     for rows in sorted(design.replicates, reverse=True):
         for replicate in range(design.replicates[rows]):
             jobs += [CalibrationTrial(network, rows, *how, replicate, design.seed) for network in networks]
+        for number in range(design.of_truth.get(rows, 0)):
+            replicate = design.replicates[rows] + number
+            jobs += [TrialOfTruth(network, rows, *how, replicate, design.seed) for network in networks]
     return jobs + [Measures(network, design.seed, design.compared) for network in networks]
 
 
@@ -140,7 +148,7 @@ def cost(job: Job, place: Workplace) -> float:
     case = place.case(job.network)
     if isinstance(job, CalibrationTrial):
         settings = job.settings
-        around = len(case.claims) * (settings.donors + job.rows)
+        around = len(job.claims(case)) * (settings.donors + job.rows)
         return len(data_sets(case.checkpoint, settings)) * float(n_forwards(case, job) * job.rows + 3 * around)
     if isinstance(job, Measures):
         return float(len(case.claims) * (job.rows + 1000))

@@ -163,6 +163,7 @@ def page(calibration: Calibration, name: str = "") -> str:
         calibration=calibration,
         name=name or report_name(calibration),
         headline=[Markdown(sentence) for sentence in headline(calibration)],
+        of_truth=_further(calibration),
         kinds=_by_kind(calibration),
         advice=Markdown(advice(calibration)),
         errors_by_size=_errors_by_size(calibration),
@@ -189,6 +190,14 @@ def page(calibration: Calibration, name: str = "") -> str:
         command=Markdown(calibration.command),
         minutes=f"{calibration.seconds / 60:.0f}",
         versions=", ".join(f"{package} {version}" for package, version in calibration.versions.items()),
+    )
+
+
+def _further(calibration: Calibration) -> str:
+    """Say on how many further data sets only true claims were tested; nothing where on none."""
+    further = calibration.options.get("of_truth", {})
+    return ", ".join(
+        f"on {number} further groups of data sets with {rows} references" for rows, number in further.items()
     )
 
 

@@ -101,7 +101,7 @@ def _calibrated(
 
 def _announce(jobs: Sequence[Job], design: Design, place: Workplace, n_workers: int, progress: Progress) -> None:
     trials = [job for job in jobs if isinstance(job, CalibrationTrial)]
-    studies = sum(len(place.case(job.network).claims) for job in trials)
+    studies = sum(len(job.claims(place.case(job.network))) for job in trials)
     claims = sum(len(place.case(name).claims) for name in dict.fromkeys(job.network for job in jobs))
     more = design.pairs * (sum(design.covered.values()) + design.exact[2])
     networks = counted(len({job.network for job in jobs}), "network")

@@ -52,6 +52,10 @@ class CalibrationTrial:
     replicate: int
     seed: int
 
+    def claims(self, case: Case) -> list[KnownClaim]:
+        """Return the claims that are tested and judged together."""
+        return list(case.claims)
+
     @property
     def settings(self) -> ScrubSettings:
         """Of the studies; every trial has a seed of its own, so that no two share histories or draws."""
@@ -90,6 +94,14 @@ class _OnData:
         return self._known[amount]
 
 
+class TrialOfTruth(CalibrationTrial):
+    """Fresh data sets on which the true claims about a network are tested, and judged among themselves."""
+
+    def claims(self, case: Case) -> list[KnownClaim]:
+        """Return the claims that deserve to be supported."""
+        return [claim for claim in case.claims if claim.verdict == "supported"]
+
+
 @dataclass(frozen=True)
 class _Weighed:
     """A claim with what was measured of it on each data set; nothing if it was refused."""
@@ -124,12 +136,12 @@ def bound_to(case: Case, claim: Hypothesis, ground: Ground, settings: ScrubSetti
 
 def n_forwards(case: Case, trial: CalibrationTrial) -> int:
     """Return how many partial forward passes over the references of one data set a trial takes, about."""
-    visits = sum(sum(1 for _ in claim.hypothesis.tree()) for claim in case.claims)
+    visits = sum(sum(1 for _ in claim.hypothesis.tree()) for claim in trial.claims(case))
     return (2 * trial.passes + 3) * visits
 
 
 def run_trial(case: Case, trial: CalibrationTrial, store: Store | None = None) -> list[TrialOutcome]:
-    """Test every claim about a network on one set of data sets, as `scrub` does with a file, and judge them together.
+    """Test the claims of a trial on one set of data sets, as `scrub` does with a file, and judge them together.
 
     Everything is measured of each, and for each bar the verdict comes from what a study with that bar would have.
 
@@ -139,8 +151,8 @@ def run_trial(case: Case, trial: CalibrationTrial, store: Store | None = None) -
         store: What was measured claim by claim, so that an interrupted trial goes on; None to keep nothing.
     """
     grounds = make_grounds(case.checkpoint, trial.settings, Progress())
-    draws = draws_for(len(case.claims), sum(len(ground.judged) for ground in grounds))
-    weighed = [_Weighed(claim, []) for claim in case.claims]
+    weighed = [_Weighed(claim, []) for claim in trial.claims(case)]
+    draws = draws_for(len(weighed), sum(len(ground.judged) for ground in grounds))
     for ground in grounds:
         with ground.clean.one_run():
             _weigh_on(ground, case, trial, weighed, draws, store or Store(None))
