@@ -10,10 +10,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from ad_hypotheses.causal.draws import Align
 from ad_hypotheses.evidence.jackknife import GROUPS, learner_groups
-from ad_hypotheses.language.check import PACKED, BoundGraph
+from ad_hypotheses.language.check import PACKED, BoundGraph, without_gaps
 
 Labels = Int[np.ndarray, "row step"]
-SMALL_RANGE = 2**24  # up to it, marking which codes occur is faster than sorting them
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,19 +120,6 @@ def numbered(columns: Sequence[Int[np.ndarray, "*position"]]) -> Int[np.ndarray,
     for column in (column.ravel().astype(np.int64) for column in columns):
         low, high = int(column.min()), int(column.max())
         if size * (high - low + 1) >= PACKED:
-            code, size = _without_gaps(code, size)
+            code, size = without_gaps(code, size)
         code, size = code * (high - low + 1) + (column - low), size * (high - low + 1)
-    return _without_gaps(code, size)[0]
-
-
-def _without_gaps(code: Int[np.ndarray, " position"], size: int) -> tuple[Int[np.ndarray, " position"], int]:
-    """Number again the codes below `size` that occur; return the numbers and how many there are."""
-    if size <= SMALL_RANGE:
-        occurs = np.zeros(size, dtype=bool)
-        occurs[code] = True
-        return (np.cumsum(occurs) - 1)[code], int(occurs.sum())
-    order = np.argsort(code)
-    begins = np.diff(code[order], prepend=-1) != 0
-    numbers = np.empty_like(code)
-    numbers[order] = np.cumsum(begins) - 1
-    return numbers, int(begins.sum())
+    return without_gaps(code, size)[0]

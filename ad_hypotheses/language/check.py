@@ -28,8 +28,19 @@ from ad_hypotheses.language.symmetries.symmetry import Symmetry
 from ad_hypotheses.language.symmetries.trial import World, examine_symmetries
 
 SMALL_RANGE = 2**20  # a difference is far cheaper than sorting, as long as packing has room
+SPARSE = 16  # codes for each position, up to which marking those that occur is faster than sorting them
 PACKED = 2**62  # codes of tuples are packed into one int64 while they fit
-__all__ = ["Bound", "BoundGraph", "BoundNode", "TreePath", "bind", "check_structure", "classes", "outline"]
+__all__ = [
+    "Bound",
+    "BoundGraph",
+    "BoundNode",
+    "TreePath",
+    "bind",
+    "check_structure",
+    "classes",
+    "outline",
+    "without_gaps",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +256,20 @@ def classes(feature: Feature, selected: Bool[np.ndarray, "row step"] | None = No
         if size * count >= PACKED:
             code, size = _compact(code)
         code, size = code * count + numbers, size * count
-    return np.unique(code, return_inverse=True)[1].reshape(shape).astype(np.int64)
+    return without_gaps(code, size)[0].reshape(shape)
+
+
+def without_gaps(code: Int[np.ndarray, " position"], size: int) -> tuple[Int[np.ndarray, " position"], int]:
+    """Number again the codes below `size` that occur; return the numbers and how many there are."""
+    if size <= SPARSE * code.size:
+        occurs = np.zeros(size, dtype=bool)
+        occurs[code] = True
+        return (np.cumsum(occurs) - 1)[code], int(occurs.sum())
+    order = np.argsort(code)
+    begins = np.diff(code[order], prepend=-1) != 0
+    numbers = np.empty_like(code)
+    numbers[order] = np.cumsum(begins) - 1
+    return numbers, int(begins.sum())
 
 
 def _compact(column: np.ndarray) -> tuple[Int[np.ndarray, " n"], int]:
