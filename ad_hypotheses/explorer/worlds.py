@@ -8,6 +8,7 @@ import numpy as np
 
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks import BernoulliBandit, GaussianBandit, GraphWorld, MinigridTask
+from ad_hypotheses.tasks.options.drift import over_pulls
 from ad_hypotheses.tasks.task import Task
 
 
@@ -17,12 +18,13 @@ def world_of(task: Task, context: History) -> dict[str, Any]:
     Returns:
         `kind`: `"room"` with `width`, `height` and hidden `places` (cells by fact), `"arms"` with `means`, `"graph"`
         with `next`, `start` and `goal`, `"grid"` with cells a side of the agent's `view` and the `map`, or `"table"`.
+        Of arms that drift, these are the means over an episode.
     """
     if task.channels == ("x", "y"):
         places = {name: fact[0].tolist() for name, fact in context.task.items() if np.shape(fact)[1:] == (2,)}
         return {"kind": "room", "width": task.channel_sizes[0], "height": task.channel_sizes[1], "places": places}
     if isinstance(task, BernoulliBandit | GaussianBandit):
-        means = np.asarray(context.task["means"])[0].tolist() if "means" in context.task else None
+        means = over_pulls(np.asarray(context.task["means"]))[0].tolist() if "means" in context.task else None
         return {"kind": "arms", "means": means}
     if isinstance(task, GraphWorld) and {"next", "start", "goal"} <= set(context.task):
         facts = {name: np.asarray(context.task[name])[0].tolist() for name in ("next", "start", "goal")}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from ad_hypotheses.ladder.drifting import DriftingChances, DriftingMeans, drifting_arms
 from ad_hypotheses.ladder.novice import Novice
 from ad_hypotheses.ladder.places import RoomPlaces, places_lack
 from ad_hypotheses.ladder.rung import Background, Begin, Learner, Rung, Sight
@@ -91,6 +92,23 @@ class ArmBelief:
             self.paid[rows, sight.actions] += sight.rewards
         best = best_arm(density(self.task, self.pulls, self.paid)) * self.prior
         return best / best.sum(axis=1, keepdims=True)
+
+
+@dataclass
+class DriftingArmBelief:
+    """Pull each arm with the probability that it is the best one now, where arms drift.
+
+    Attributes:
+        arms: What is believed of each.
+    """
+
+    arms: DriftingChances | DriftingMeans
+
+    def decide(self, sight: Sight) -> Float[np.ndarray, "row action"]:
+        """Take in the last pull."""
+        if sight.step:
+            self.arms.pull(sight.actions, sight.rewards)
+        return best_arm(self.arms.densities())
 
 
 def density(
@@ -180,6 +198,8 @@ class GraphBelief:
 
 def _lacks(background: Background) -> str:
     task = background.task
+    if getattr(task, "drift", 0) and background.episodes > 1:
+        return "in a second episode arms drift as in the first, which is not written down"
     if isinstance(task, BernoulliBandit | GaussianBandit | GraphWorld):
         return ""
     if len(task.rewards) > 2:
@@ -198,6 +218,8 @@ def _fit(background: Background) -> Begin:
         if isinstance(task, GraphWorld):
             return GraphBelief(task, n_rows, rng)
         assert isinstance(task, BernoulliBandit | GaussianBandit)
+        if task.drift:
+            return DriftingArmBelief(drifting_arms(task, n_rows))
         return ArmBelief(task, best_arm_prior(task), *np.zeros((2, n_rows, task.arms)))
 
     return begin

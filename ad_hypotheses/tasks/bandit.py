@@ -10,10 +10,12 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.bandit_policies import bandit_baselines, best_of
 from ad_hypotheses.tasks.edits.catalogue import BANDIT_FAMILIES
 from ad_hypotheses.tasks.edits.kinds import Kind
+from ad_hypotheses.tasks.options.drift import at_pulls, drifting
 from ad_hypotheses.tasks.task import Facts, Policy, check_range, draw_split
 
 
@@ -22,9 +24,22 @@ class BanditState(NamedTuple):
 
     Attributes:
         means: What an arm pays on average. [batch, arm]
+        later: The same from this pull on, where arms drift. [batch, pull, arm]
     """
 
     means: Float[np.ndarray, "batch arm"]
+    later: Float[np.ndarray, "batch pull arm"] | None = None
+
+    @classmethod
+    def of(cls, means: Float[np.ndarray, "batch *pull arm"]) -> BanditState:
+        """Take a seat at every bandit, before the first pull."""
+        return cls(means) if means.ndim == 2 else cls(means[:, 0], means)
+
+    def pulled(self) -> BanditState:
+        """Let the arms drift; after the last pull that is told of they stay."""
+        if self.later is None or self.later.shape[1] == 1:
+            return self
+        return BanditState(self.later[:, 1], self.later[:, 1:])
 
 
 @dataclass(frozen=True)
@@ -41,12 +56,15 @@ class BernoulliBandit:
         adversarial: Whether the place of the best arm changes between training and held-out bandits.
         bias: Probability that the best arm of an adversarial bandit is odd in training, and even among those held out.
             Arms are numbered from 0.
+        drift: Standard deviation of the step that each arm's probability takes from pull to pull, turning back at 0 and
+            1; every episode of a task begins with the same arms, which drift alike.
     """
 
     arms: int = 5
     horizon: int = 100
     adversarial: bool = False
     bias: float = field(default=0.95, metadata={"only_if": "adversarial"})
+    drift: float = field(default=0.0, metadata={"off": 0.0})
 
     channels: ClassVar[tuple[str, ...]] = ()
     channel_sizes: ClassVar[tuple[int, ...]] = ()
@@ -60,11 +78,14 @@ class BernoulliBandit:
         """Refuse a bandit that cannot be played.
 
         Raises:
-            ConfigError: `arms`, `horizon` or `bias` is out of range.
+            ConfigError: A parameter is out of range, or adversarial arms are to drift.
         """
         check_range(self.name, "arms", self.arms, 2, 100)
         check_range(self.name, "horizon", self.horizon, 1)
         check_range(self.name, "bias", self.bias, 0, 1)
+        check_range(self.name, "drift", self.drift, 0, 1)
+        if self.drift and self.adversarial:
+            raise ConfigError(f"{self.name}: adversarial and drift do not go together: set one of them.")
 
     @property
     def name(self) -> str:
@@ -97,11 +118,13 @@ class BernoulliBandit:
 
     def _sample(self, rng: np.random.Generator, n: int, odd: float) -> Facts:
         means = rng.random((n, self.arms))
+        if self.drift:
+            return {"means": drifting(means, self.drift, self.horizon, self.possible_means, rng).astype(np.float32)}
         return {"means": place_best_arm(means, odd, rng) if self.adversarial else means}
 
     def reset(self, facts: Facts, rng: np.random.Generator | None = None) -> BanditState:
         """Take a seat at every bandit."""
-        return BanditState(np.asarray(facts["means"]))
+        return BanditState.of(np.asarray(facts["means"]))
 
     def observe(self, state: BanditState) -> Int[np.ndarray, "batch channel"]:
         """Return that there is nothing to see. [batch, 0]"""
@@ -121,7 +144,7 @@ class BernoulliBandit:
             Nothing to see `[batch, 0]`, what the arms pay `[batch]`, and the next state.
         """
         likely = state.means[np.arange(len(actions)), actions]
-        return self.observe(state), (rng.random(len(actions)) < likely).astype(np.float32), state
+        return self.observe(state), (rng.random(len(actions)) < likely).astype(np.float32), state.pulled()
 
     def state_index(self, state: BanditState) -> Int[np.ndarray, " batch"]:
         """Return 0 for every bandit: it has one state. [batch]"""
@@ -153,7 +176,8 @@ class BernoulliBandit:
 
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return what pulling the best arm throughout is expected to pay in an episode. [task]"""
-        return self.horizon * np.max(facts["means"], axis=1)
+        means = np.asarray(facts["means"])
+        return means.max(axis=2).sum(axis=1, dtype=float) if means.ndim == 3 else self.horizon * means.max(axis=1)
 
     def regret(self, history: History) -> Float[np.ndarray, "batch step"]:
         """Return what each pull cost in expectation, compared to the best arm. [batch, step], at least 0
@@ -167,9 +191,10 @@ class BernoulliBandit:
         return pull_regimes(history)
 
 
-def regret_of(pay: Float[np.ndarray, "batch arm"], history: History) -> Float[np.ndarray, "batch step"]:
+def regret_of(pay: Float[np.ndarray, "batch *pull arm"], history: History) -> Float[np.ndarray, "batch step"]:
     """Return how much less than the best arm the pulled one is expected to pay, given what all are. [batch, step]"""
-    return pay.max(axis=1, keepdims=True) - np.take_along_axis(pay, history.actions.astype(np.intp), axis=1)
+    now, pulled = at_pulls(pay, history), history.actions[..., None].astype(np.intp)
+    return now.max(axis=2) - np.take_along_axis(now, pulled, axis=2)[..., 0]
 
 
 def pull_regimes(history: History) -> dict[str, Bool[np.ndarray, "batch step"]]:
@@ -228,12 +253,15 @@ class GaussianBandit:
         horizon: Pulls an episode.
         spread: Standard deviation of the means, around 0; 0.1 to 2.
         noise: Standard deviation of an arm's pay around its mean; 0.1 to 2.
+        drift: Standard deviation of the step that each arm's mean takes from pull to pull, turning back at -4 and 4;
+            every episode of a task begins with the same arms, which drift alike.
     """
 
     arms: int = 5
     horizon: int = 100
     spread: float = 1.0
     noise: float = 1.0
+    drift: float = field(default=0.0, metadata={"off": 0.0})
 
     name: ClassVar[str] = "gaussian-bandit"
     channels: ClassVar[tuple[str, ...]] = ()
@@ -253,6 +281,7 @@ class GaussianBandit:
         check_range(self.name, "horizon", self.horizon, 1)
         check_range(self.name, "spread", self.spread, 0.1, 2)
         check_range(self.name, "noise", self.noise, 0.1, 2)
+        check_range(self.name, "drift", self.drift, 0, 1)
 
     @property
     def n_actions(self) -> int:
@@ -266,7 +295,10 @@ class GaussianBandit:
 
     def sample_tasks(self, rng: np.random.Generator, n: int) -> Facts:
         """Draw `n` bandits, `{"means": [task, arm]}`: the arms' means before rounding, within -4 .. 4."""
-        return {"means": np.clip(self.spread * rng.standard_normal((n, self.arms)), *self.possible_means)}
+        means = np.clip(self.spread * rng.standard_normal((n, self.arms)), *self.possible_means)
+        if self.drift:
+            means = drifting(means, self.drift, self.horizon, self.possible_means, rng).astype(np.float32)
+        return {"means": means}
 
     def split(self, held_out: int, seed: int, train: int | None = None) -> tuple[Facts, Facts]:
         """Draw bandits to train on, 4096 by default, and others to hold out.
@@ -278,7 +310,7 @@ class GaussianBandit:
 
     def reset(self, facts: Facts, rng: np.random.Generator | None = None) -> BanditState:
         """Take a seat at every bandit."""
-        return BanditState(np.asarray(facts["means"]))
+        return BanditState.of(np.asarray(facts["means"]))
 
     def observe(self, state: BanditState) -> Int[np.ndarray, "batch channel"]:
         """Return that there is nothing to see. [batch, 0]"""
@@ -300,7 +332,7 @@ class GaussianBandit:
         means = state.means[np.arange(len(actions)), actions]
         pay = np.rint((means + self.noise * rng.standard_normal(len(actions))) / COIN) * COIN
         # adding 0 turns -0 into 0
-        return self.observe(state), (np.clip(pay, -MOST, MOST) + 0.0).astype(np.float32), state
+        return self.observe(state), (np.clip(pay, -MOST, MOST) + 0.0).astype(np.float32), state.pulled()
 
     def state_index(self, state: BanditState) -> Int[np.ndarray, " batch"]:
         """Return 0 for every bandit: it has one state. [batch]"""
@@ -310,7 +342,7 @@ class GaussianBandit:
         """Return the distribution of whoever knows the arms: the best one, which rounding leaves the best."""
         return best_of(state.means)
 
-    def expected_pay(self, means: Float[np.ndarray, "task arm"]) -> Float[np.ndarray, "task arm"]:
+    def expected_pay(self, means: Float[np.ndarray, "*task"]) -> Float[np.ndarray, "*task"]:
         """Return what arms of these means pay on average, rounded and clipped: exactly, by the error function.
 
         The least pay is certain; each coin above it is paid if the Gaussian exceeds the point where rounding turns.
@@ -343,8 +375,8 @@ class GaussianBandit:
 
     def optimal_return(self, facts: Facts) -> Float[np.ndarray, " task"]:
         """Return what pulling the best arm throughout is expected to pay in an episode. [task]"""
-        best = np.max(facts["means"], axis=1, keepdims=True)
-        return self.horizon * self.expected_pay(best)[:, 0]
+        best = np.asarray(facts["means"]).max(axis=-1)
+        return self.expected_pay(best).sum(axis=1) if best.ndim == 2 else self.horizon * self.expected_pay(best)
 
     def regret(self, history: History) -> Float[np.ndarray, "batch step"]:
         """Return what each pull cost in expectation, compared to the best arm. [batch, step], at least 0

@@ -18,6 +18,7 @@ from ad_hypotheses.tasks.edits.matched import arms_swapped
 from ad_hypotheses.tasks.edits.planted import detours, lives_of_others
 from ad_hypotheses.tasks.edits.worlds import ExchangedActions, TwoGoals, Unpaid, exchange
 from ad_hypotheses.tasks.options import moving_goal
+from ad_hypotheses.tasks.options.drift import over_pulls
 from ad_hypotheses.tasks.play import play_expert
 from ad_hypotheses.tasks.rewarded_places import lives as lives_in_places
 from ad_hypotheses.tasks.rewarded_places import other_cell, rewarded_place
@@ -122,7 +123,8 @@ def pay_swapped(lives: Lives) -> EditedLives:
 
 def best_and_worst_arm(task: Task, facts: Facts, rng: np.random.Generator) -> Facts:
     """Exchange what the best and the worst arm pay on average."""
-    arms = np.stack([facts["means"].argmax(axis=1), facts["means"].argmin(axis=1)], axis=1)
+    means = over_pulls(facts["means"])
+    arms = np.stack([means.argmax(axis=1), means.argmin(axis=1)], axis=1)
     return {**facts, "means": _means_exchanged(facts["means"], arms)}
 
 
@@ -193,8 +195,10 @@ def _after(first: History, second: History) -> History:
 
 
 def _means_exchanged(means: np.ndarray, arms: np.ndarray) -> np.ndarray:
+    """Let two arms of each task pay what the other one does, at every pull where they drift."""
+    places = arms.reshape(len(arms), *[1] * (means.ndim - 2), 2)
     exchanged = means.copy()
-    np.put_along_axis(exchanged, arms, np.take_along_axis(means, arms[:, ::-1], axis=1), axis=1)
+    np.put_along_axis(exchanged, places, np.take_along_axis(means, places[..., ::-1], axis=-1), axis=-1)
     return exchanged
 
 
