@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -251,3 +252,12 @@ def test_the_source_rung_follows_its_own_lives_where_goals_move(rng: np.random.G
     policy = predict(source_rung(8).fit(background), history, ROOM)
     taken = np.take_along_axis(policy, history.actions[..., None].astype(int), axis=2)[..., 0]
     assert taken[:, 8:].mean() > 0.5, "far above chance, since it is paid where they were"
+
+
+def test_a_notebook_shows_the_goal_of_each_episode() -> None:
+    drawn = life([RIGHT, STAY, UP] * 2, task_of(RIGHTWARDS, UPWARDS))._repr_html_()
+    places = re.findall(r'<rect x="(\d+)" y="(\d+)" [^>]*fill="#f0e442"', drawn)
+    assert len(places) == 2
+    (first_x, first_y), (last_x, last_y) = (map(int, place) for place in places)
+    assert first_x > last_x
+    assert first_y > last_y

@@ -62,10 +62,14 @@ def drawing(history: History) -> str:
 
 def _rooms(history: History) -> str:
     """Draw the first and the last episode of one history."""
-    goal = np.asarray(history.task.get("goal", [[-1, -1]]))[0]
-    size = int(max(history.observations[..., :2].max(), np.max(goal, initial=0))) + 1
+    goals = np.asarray(history.task.get("goals", [[[-1, -1]]]))[0]  # where it moves: one an episode, again and again
+    goal = np.asarray(history.task.get("goal", goals[:1]))[0]
+    size = int(max(history.observations[..., :2].max(), np.max(goal, initial=0), np.max(goals))) + 1
     episodes = dict.fromkeys((int(history.episode[0, 0]), int(history.episode[0, -1])))
-    return " ".join(_room(history, episode, goal, size) for episode in episodes)
+    moves = "goals" in history.task
+    return " ".join(
+        _room(history, episode, goals[episode % len(goals)] if moves else goal, size) for episode in episodes
+    )
 
 
 def _room(history: History, episode: int, goal: np.ndarray, size: int) -> str:
