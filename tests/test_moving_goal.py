@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ad_hypotheses.distill.checkpoint import Checkpoint, build
+from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.ladder.belief import RUNGS
 from ad_hypotheses.ladder.run import predict
@@ -19,12 +23,16 @@ from ad_hypotheses.sources import DynaQ, learning_curve
 from ad_hypotheses.sources.histories import recipe_of
 from ad_hypotheses.sources.q_learning import _Memory
 from ad_hypotheses.sources.variants import lived
+from ad_hypotheses.studies.behave.battery import TESTS
+from ad_hypotheses.studies.behave.condition import Subject
+from ad_hypotheses.studies.behave.living import dead, moved
+from ad_hypotheses.studies.behave.study import background_of
 from ad_hypotheses.studies.edits import edit
 from ad_hypotheses.tasks import DarkRoom, check_task, make_task
 from ad_hypotheses.tasks.edits.lives import Lives, RecordedActor, answered
 from ad_hypotheses.tasks.edits.possible import impossible_steps
 from ad_hypotheses.tasks.options.moving_goal import EPISODES, GoalFilter, found_empty, itineraries
-from ad_hypotheses.tasks.play import baselines, play, play_expert, uniform
+from ad_hypotheses.tasks.play import baselines, play, play_expert, play_knowing, uniform
 
 STAY, UP, DOWN, LEFT, RIGHT = range(5)
 ROOM = DarkRoom(size=3, horizon=3, goal_moves=0.5)
@@ -261,3 +269,30 @@ def test_a_notebook_shows_the_goal_of_each_episode() -> None:
     (first_x, first_y), (last_x, last_y) = (map(int, place) for place in places)
     assert first_x > last_x
     assert first_y > last_y
+
+
+def test_whoever_knows_the_itinerary_earns_all_of_it_after_a_change() -> None:
+    content = {
+        "task": {"name": "dark-room", "size": 3, "horizon": 3, "goal_moves": 0.5},
+        "source": {"name": "dyna-q", "planning": 2},
+        "histories": {"held_out": 4, "train_tasks": 20, "learners": 32, "episodes": 6, "keep_every": 1},
+        "model": {"n_layers": 1, "n_heads": 1, "d_model": 8},
+    }
+    config = check_config(content, "moving.yaml")
+    checkpoint = Checkpoint("moving", Path("moving"), config, build(config).eval(), {"weights_sha256": "0" * 64})
+    subject = Subject(checkpoint, background_of(checkpoint, 16), 12, 0)
+
+    def expert(world: Any, facts: dict[str, np.ndarray], past: History | None, stop: int) -> History:
+        def best(history: History, state: Any) -> np.ndarray:
+            return ROOM.expert(state)
+
+        return play_knowing(ROOM, facts, best, -(-stop // 3), np.random.default_rng(0), past, stop)
+
+    for test in (moved, dead):
+        lives = test(subject)
+        cells = lives.measure(lives.live(expert))
+        assert [label for label, _, _ in cells] == ["episode 1", "episode 2", "episode 3"]
+        for _, _, (earned, optimum) in cells:
+            assert (earned == optimum).all()
+    assert TESTS["detour"].lacks(subject) == "its goal does not stay where a way was gone to"
+    assert not TESTS["dose"].lacks(subject)

@@ -21,7 +21,7 @@ from ad_hypotheses.tasks.edits.lives import Actor, answered
 from ad_hypotheses.tasks.edits.worlds import ExchangedActions, Unpaid
 from ad_hypotheses.tasks.play import play
 from ad_hypotheses.tasks.room import MOVES, Room, has_known_moves
-from ad_hypotheses.tasks.task import Facts
+from ad_hypotheses.tasks.task import Facts, from_episode
 
 FEWEST = 4  # episodes of a life in which something changes
 PARTS = 10  # of a life of one episode
@@ -121,7 +121,7 @@ def moved(subject: Subject) -> Living:
     segments = (Segment(half, subject.task, before), Segment(whole, subject.task, after))
 
     def measure(life: History) -> list[tuple[str, float, Sums]]:
-        return _after(subject, _earned(subject, replace(life, task=dict(after))), _optimum(subject, after), half)
+        return _after(subject, _earned(subject, replace(life, task=dict(after))), after, half)
 
     return Living(segments, measure)
 
@@ -134,7 +134,7 @@ def dead(subject: Subject) -> Living:
 
     def measure(life: History) -> list[tuple[str, float, Sums]]:
         paying = answered(subject.task, facts, life, np.random.default_rng(0))
-        return _after(subject, _earned(subject, paying), _optimum(subject, facts), half)
+        return _after(subject, _earned(subject, paying), facts, half)
 
     return Living(segments, measure)
 
@@ -153,12 +153,13 @@ def remapped(subject: Subject) -> Living:
     pair = [len(MOVES) - 2, len(MOVES) - 1]
     facts = {**tasks_of(subject, rng), "exchanged": np.tile(np.array(pair, dtype=np.int8), (subject.rows, 1))}
     whole = subject.episodes * subject.task.horizon
-    state = subject.task.reset(facts, rng)
+    at_last = from_episode(subject.task, facts, subject.episodes - 1)
+    state = subject.task.reset(at_last, rng)
     needs = subject.task.expert(state)[:, pair].sum(axis=1) > 0
 
     def measure(life: History) -> list[tuple[str, float, Sums]]:
         last = _earned(subject, life)[:, -1]
-        optimum = _optimum(subject, facts)
+        optimum = _optimum(subject, at_last)
         return [
             (label, float("nan"), (last * rows, optimum * rows))
             for label, rows in (("needed", needs), ("not needed", ~needs))
@@ -192,13 +193,15 @@ def _optimum(subject: Subject, facts: Facts) -> Float[np.ndarray, " row"]:
 
 
 def _after(
-    subject: Subject, earned: Float[np.ndarray, "row point"], optimum: Float[np.ndarray, " row"], half: int
+    subject: Subject, earned: Float[np.ndarray, "row point"], facts: Facts, half: int
 ) -> list[tuple[str, float, Sums]]:
-    """Return the share of the optimum at each point after the change."""
+    """Return the share of the optimum at each point after the change, in episodes that of their own facts."""
     unit = subject.task.horizon if subject.episodes > 1 else subject.task.horizon // PARTS
     change = half // unit
     noun = "episode" if subject.episodes > 1 else "tenth"
-    return [
-        (f"{noun} {number}", number, (earned[:, change + number - 1], optimum))
-        for number in range(1, earned.shape[1] - change + 1)
-    ]
+    cells = []
+    for number in range(1, earned.shape[1] - change + 1):
+        point = change + number - 1
+        optimum = _optimum(subject, from_episode(subject.task, facts, point if subject.episodes > 1 else 0))
+        cells.append((f"{noun} {number}", number, (earned[:, point], optimum)))
+    return cells
