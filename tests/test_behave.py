@@ -27,6 +27,8 @@ from ad_hypotheses.studies.behave.condition import (
     Condition,
     Subject,
     at_last,
+    decided,
+    difference_at_last,
     divergence,
     likeliest_over_steps,
     over_steps,
@@ -34,7 +36,7 @@ from ad_hypotheses.studies.behave.condition import (
 )
 from ad_hypotheses.studies.behave.graphs import known_ways
 from ad_hypotheses.studies.behave.living import moved, remapped
-from ad_hypotheses.studies.behave.measure import MeasuredCell, judged, probabilities
+from ad_hypotheses.studies.behave.measure import MeasuredCell, _cell, judged, probabilities
 from ad_hypotheses.studies.behave.mixture import Shown, distinct, fitted_weights, mixtures
 from ad_hypotheses.studies.behave.page import compared, draw_report, page, write_behaviour
 from ad_hypotheses.studies.behave.record import Behaviour, ModelBehaviour, RungRecord, read_behaviour
@@ -96,7 +98,7 @@ def test_a_dose_is_so_many_paid_visits_and_nothing_else(gate: Subject):
 
 
 @pytest.mark.parametrize("name", ["known-gate", "key-to-door", pytest.param("dark-room-hard", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("test", ["dose", "failure", "which", "paid"])
+@pytest.mark.parametrize("test", ["dose", "failure", "stale", "which", "paid"])
 @pytest.mark.default_cases(3)
 def test_the_world_answers_as_a_built_life_says(name: str, test: str):
     subject = subject_of(name, 3)
@@ -132,11 +134,27 @@ def test_failures_come_after_the_pay_and_two_cells_are_told_apart(gate: Subject)
 
 @pytest.mark.parametrize("name", ["known-gate", "known-win-stay"])
 def test_what_is_paid_differs_and_what_is_done_does_not(name: str):
-    first, second = (condition.contexts[0].history for condition in TESTS["paid"].conditions(subject_of(name)))
-    assert (first.actions == second.actions).all()
-    assert (first.observations == second.observations).all()
-    assert (first.rewards != second.rewards).any()
-    assert (first.rewards.sum(axis=1) == second.rewards.sum(axis=1)).all()
+    conditions = TESTS["paid"].conditions(subject_of(name))
+    assert [condition.x for condition in conditions] == ([1, 2, 4, 8] if name == "known-win-stay" else [1, 2])
+    for condition in conditions:
+        first, second = (context.history for context in condition.contexts)
+        assert (first.actions == second.actions).all()
+        assert (first.observations == second.observations).all()
+        assert ((first.rewards != second.rewards).sum(axis=1) == 2 * condition.x).all()
+        assert (first.rewards.sum(axis=1) == second.rewards.sum(axis=1)).all()
+
+
+def test_failures_come_before_the_pay_or_after_it(gate: Subject):
+    conditions = TESTS["stale"].conditions(gate)
+    assert [condition.x for condition in conditions] == [1, 2, 4]
+    for condition in conditions:
+        late, early = (context.history for context in condition.contexts)
+        assert (late.actions == early.actions).all()
+        assert (late.observations == early.observations).all()
+        assert (late.rewards.sum(axis=1) == 1).all()
+        since = late.rewards.argmax(axis=1) - early.rewards.argmax(axis=1)
+        assert (np.abs(since / gate.task.horizon - condition.x) < 1).all()
+        assert arrivals(condition, condition.places, gate).tolist() == [condition.x + 1] * 6
 
 
 def test_pulls_are_put_together_as_they_are_called(win_stay: Subject):
@@ -156,6 +174,8 @@ def test_figures_of_cells_by_hand():
     other = np.array([[[0.5, 0.25, 0.25], [0.6, 0.1, 0.3]]])
     critical = np.array([[False, True, True]])
     assert at_last(critical)([chance])[0] == pytest.approx([0.9])
+    pull, rows = difference_at_last(critical)([chance, other])
+    assert (pull, rows) == (pytest.approx([0.9 - 0.4]), [1.0])
     inside = np.array([[True, True]])
     above, below = over_steps(np.tile(critical[:, None], (1, 2, 1)), inside)([chance])
     assert (above.tolist(), below.tolist()) == ([pytest.approx(1.4)], [2.0])
@@ -242,6 +262,7 @@ def test_a_test_is_reported_if_its_controls_hold():
     assert sound.reported
     assert sound.effects["model"].value == pytest.approx(0.3)
     assert "source is nearest" in sound.sentence
+    assert sound.contrasts["step"]["model"].value == pytest.approx(0.3)
     assert sound.control == "gate shows it (0.70), and an untrained network does not"
     blunt = judged(TESTS["dose"], cells(model=(0.4, 0.7), untrained=(0.4, 0.4), novice=(0.3, 0.3), gate=(0.3, 0.35)))
     assert not blunt.reported
@@ -251,6 +272,33 @@ def test_a_test_is_reported_if_its_controls_hold():
     assert leaky.control == "an untrained network shows it too (0.30)"
     absent = judged(TESTS["dose"], cells(model=(0.4, 0.7), untrained=(0.4, 0.4), novice=(0.3, 0.3)))
     assert "none of the rungs that could show the effect (gate, counting) can be run" in absent.control
+
+
+def test_both_contexts_of_a_pair_are_decisions_that_are_tracked(gate: Subject):
+    (first, second), critical = np.full((2, 6, 3, 5), 0.2), np.eye(5, dtype=bool)[[2] * 6]
+    second[:, -1] = [0.05, 0.05, 0.8, 0.05, 0.05]
+    contexts = rooms.paid(gate)[0].contexts
+    cell = _cell(decided("pair", contexts, critical), [{"model": first}, {"model": second}])
+    assert [chances["model"][0] for chances in cell.decisions] == pytest.approx([0.2, 0.8])
+    assert cell.sums["model"][0][0] == pytest.approx(0.2 - 0.8)
+    (alone,) = _cell(decided("one", contexts[:1], critical), [{"model": second}]).decisions
+    assert alone["model"][0] == pytest.approx(0.8)
+
+
+def test_a_rise_has_the_interval_of_the_same_contexts():
+    """Rows that differ much, but all rise by the same: the rise is certain where the cells are not."""
+    chance, rows = np.linspace(0.1, 0.5, 10), np.ones(10)
+    rising = [
+        MeasuredCell(str(number), number, dict.fromkeys(("model", "gate", "novice", "untrained"), (chance * up, rows)),
+                     np.arange(10))
+        for number, up in ((1, 1.0), (2, 1.2))
+    ]  # fmt: skip
+    rising += [replace(rising[0], label="4", x=4, sums=dict.fromkeys(rising[0].sums, (chance + 0.3, rows)))]
+    record = judged(TESTS["paid"], rising)
+    assert record.contrasts["step"]["model"] == record.cells[0].values["model"]
+    rise = record.contrasts["rise"]["model"]
+    assert (rise.value, rise.low, rise.high) == pytest.approx((0.3, 0.3, 0.3))
+    assert record.effects["model"].high - record.effects["model"].low > 0.1
 
 
 TOLD_APART = [
@@ -330,10 +378,10 @@ def blank(subject: Subject) -> History:
 def test_every_test_says_why_it_cannot_be_done(gate: Subject, win_stay: Subject):
     assert {test.name: reason for test in BATTERY if (reason := test.lacks(gate))} == {
         "stitched": "the ways of its tasks are not unknown",
-        "value": "its tasks are not bandits",
+        "value": "its tasks pay 0 and 1 only",
     }
     reasons = {test.name: test.lacks(win_stay) for test in BATTERY if test.lacks(win_stay)}
-    assert set(reasons) == {"remapped", "stitched", "detour", "foreign", "reversed", "planted", "value"}
+    assert set(reasons) == {"stale", "remapped", "stitched", "detour", "foreign", "reversed", "planted", "value"}
     assert reasons["remapped"].startswith("its actions have no meaning across tasks")
 
 

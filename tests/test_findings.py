@@ -90,6 +90,11 @@ def dose(none: float = 0.4, once: float = 0.6, most: float = 0.9, reported: bool
     return outcome("dose", cells, most - none, reported)
 
 
+def paid() -> Outcome:
+    cells = [cell("1 visits to each", 1, 0.3, 0.2), cell("4 visits to each", 4, 0.8, 0.9)]
+    return replace(outcome("paid", cells, 0.8), contrasts={"rise": {"model": at(0.5, 0.01), "source": at(0.7)}})
+
+
 def mixture(**weights: float) -> MixtureRecord:
     numbers = {rung: at(share) for rung, share in weights.items()}
     return MixtureRecord("own", "all", 100, numbers, 0.5, 0.6, at(0.1), numbers, 0.7, at(0.3))
@@ -132,6 +137,9 @@ def test_figures_have_names(plan: Plan):
     assert number_of(figures.get("dose.room.rise")).value == pytest.approx(0.3)
     assert number_of(figures.get("dose.room.step.source")).value == pytest.approx(0.1)
     assert figures.get("tracking.room.source.slope") == at(0.5)
+    figures = Figures(records(plan, failure=paid()))
+    assert (figures.get("paid.room.R4"), figures.get("paid.room.rise")) == (at(0.8), at(0.5, 0.01))
+    assert figures.get("paid.room.rise.source") == at(0.7)
     assert figures.get("mixture.room.own.all.gate") == at(0.5)
     assert figures.get("mixture.room.own.all.inference") == at(0.3)
     assert (figures.get("known.asked"), figures.get("known.wrong")) == (1, 0)
@@ -255,6 +263,7 @@ def test_a_page_shows_its_tables_and_pictures(plan: Plan, sketches: None):
         ("contexts: 4}", "context: 4}", "models.room.contexts is missing"),
         ('">", pull', '"=", pull', "a condition of 'counting' is"),
         ('">", pull', '">", pulled', "a condition of 'counting' is"),
+        ("it takes too long}", "it takes: too long", "is not the plan of a study"),
     ],
 )
 def test_a_plan_that_cannot_be_read(tmp_path: Path, before: str, after: str, message: str):

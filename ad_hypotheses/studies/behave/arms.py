@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.ladder.rung import Context
 from ad_hypotheses.language.history import History
-from ad_hypotheses.studies.behave.condition import Condition, Subject, at_last
+from ad_hypotheses.studies.behave.condition import PAIRED, Condition, Subject, decided
 from ad_hypotheses.tasks import BernoulliBandit, GaussianBandit
 
 DOSES, FAILURES, BOTH = (0, 1, 2, 3, 4, 5, 6, 8), (0, 1, 2, 4, 6), 5
@@ -60,12 +60,15 @@ def which(subject: Subject) -> list[Condition]:
 
 
 def paid(subject: Subject) -> list[Condition]:
-    """Return the same pulls twice, of two arms equally often, one of which paid: the first, or the second."""
+    """Return the same pulls twice, of two arms so often each: first the one paid each time, then the other."""
     lose = 0.0 if min(subject.task.rewards) >= 0 else -1.0
-    return [
-        _condition(subject, "paid", f"the {name} pays", number, [first] * BOTH, [second] * BOTH)
-        for number, (name, first, second) in enumerate((("first", 1.0, lose), ("second", lose, 1.0)))
-    ]
+    others, pulls = len(OTHERS) * (subject.task.n_actions - 2), subject.episodes * subject.task.horizon
+    conditions = []
+    for number in [number for number in PAIRED if others + 2 * number < pulls]:
+        first, critical = _pulled(subject, "paid", [1.0] * number, [lose] * number)
+        second, _ = _pulled(subject, "paid", [lose] * number, [1.0] * number)
+        conditions.append(decided(f"{number} pulls of each", [first, second], critical, number))
+    return conditions
 
 
 def value(subject: Subject) -> list[Condition]:
@@ -86,7 +89,17 @@ def _condition(
     second: Sequence[float],
     then: Sequence[float] = (),
 ) -> Condition:
-    """Put pulls together: in any order, but for those of the first arm that come at the end."""
+    context, critical = _pulled(subject, test, first, second, then)
+    return decided(label, [context], critical, x)
+
+
+def _pulled(
+    subject: Subject, test: str, first: Sequence[float], second: Sequence[float], then: Sequence[float] = ()
+) -> tuple[Context, Bool[np.ndarray, "row action"]]:
+    """Put pulls together: in any order, but for those of the first arm that come at the end; return which arm that is.
+
+    What the first two arms pay has no part in the order, so that two lives may differ in nothing else.
+    """
     rng, task, rows = subject.rng(test), subject.task, subject.rows
     arms = rng.permuted(np.tile(np.arange(task.n_actions), (rows, 1)), axis=1)
     parts = [(arms[:, :1], first), (arms[:, 1:2], second)]
@@ -98,7 +111,7 @@ def _condition(
     pulls = np.concatenate([pulls, np.repeat(arms[:, :1], len(then), axis=1)], axis=1)
     pays = np.concatenate([pays, np.tile(np.array(then, dtype=float), (rows, 1))], axis=1)
     critical = np.arange(task.n_actions) == arms[:, :1]
-    return Condition(label, (Context(_history(task.n_actions, pulls, pays)),), at_last(critical), x, decision=True)
+    return Context(_history(task.n_actions, pulls, pays)), critical
 
 
 def _history(n_actions: int, pulls: Int[np.ndarray, "row pull"], pays: Float[np.ndarray, "row pull"]) -> History:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ad_hypotheses.studies.behave import arms, graphs, lives, living, rooms
 from ad_hypotheses.studies.behave.condition import Condition, Subject
@@ -29,6 +29,7 @@ class BehaviourTest:
         conditions: Returns contexts to show; None where everybody lives.
         living: Returns the worlds to live in; None where contexts are shown.
         axis: What the order of the cells is; empty where they have none.
+        contrasts: Further figures, in the same way: by name, the weights of the cells.
         beyond_novice: Whether the effect counts from that of the novice on; a difference of cells counts from 0.
     """
 
@@ -43,6 +44,7 @@ class BehaviourTest:
     conditions: Callable[[Subject], list[Condition]] | None = None
     living: Callable[[Subject], Living] | None = None
     axis: str = ""
+    contrasts: Mapping[str, Effect] = field(default_factory=dict)
     beyond_novice: bool = False
 
 
@@ -64,6 +66,14 @@ def _last(labels: Sequence[str]) -> Mapping[str, float]:
 
 def _first_less(number: int) -> Effect:
     return lambda labels: {labels[0]: 1.0, labels[number]: -1.0}
+
+
+def _second_less_first(labels: Sequence[str]) -> Mapping[str, float]:
+    return {labels[1]: 1.0, labels[0]: -1.0}
+
+
+def _last_less_second(labels: Sequence[str]) -> Mapping[str, float]:
+    return _last_less_first(labels[1:])
 
 
 def _named(label: str) -> Effect:
@@ -109,6 +119,7 @@ BATTERY: tuple[BehaviourTest, ...] = (
         "dose", "How does the pull of a place grow with the number of times that it paid: by a step or a slope?",
         TOWARDS, "most pay less none", _last_less_first, ("gate", "counting"), 0.1, _built_lacks,
         _built(rooms.dose, arms.dose), axis="times paid",
+        contrasts={"step": _second_less_first, "rise": _last_less_second},
     ),
     BehaviourTest(
         "failure", "Do visits that were not paid lower the pull of a place that paid before?",
@@ -116,14 +127,20 @@ BATTERY: tuple[BehaviourTest, ...] = (
         _built(rooms.failure, arms.failure), axis="visits in vain",
     ),
     BehaviourTest(
+        "stale", "Of the same visits to a place the last is paid, or the first: do failures since then lower its pull?",
+        f"{TOWARDS} where the last visit was paid, less that where the first was", "after the most failures", _last,
+        ("belief", "source"), 0.1, rooms.lacks_rooms, rooms.stale, axis="visits in vain",
+    ),
+    BehaviourTest(
         "which", "Two places paid: which of them pulls, the last one or the one that paid more often?",
         f"{TOWARDS}, the place being the first of the two", "only the first paid less only the second",
         _first_less_last, ("gate", "counting"), 0.1, _built_lacks, _built(rooms.which, arms.which),
     ),
     BehaviourTest(
-        "paid", "Two places are gone to equally often, and one of them pays: does the pay pull, or going there?",
-        f"{TOWARDS}, the place being the first of the two", "the first pays less the second pays", _first_less_last,
-        ("gate", "counting"), 0.1, _built_lacks, _built(rooms.paid, arms.paid),
+        "paid", "Two places are gone to equally often, and one of them pays: does the pay pull, by a step or a slope?",
+        f"{TOWARDS}, where it pays less where the other one does", "after the most visits", _last,
+        ("gate", "counting"), 0.1, _built_lacks, _built(rooms.paid, arms.paid), axis="times paid",
+        contrasts={"step": _first, "rise": _last_less_first},
     ),
     BehaviourTest(
         "moved", "From the middle of a life on something else pays: is it found, and is the old place left?",

@@ -73,7 +73,8 @@ class Condition:
         contexts: The contexts; two, of the same rows, where one is compared with the other.
         measure: Given the distributions of one who was shown them, returns the sums of a mean.
         x: Place on the axis of a figure; NaN where conditions have no order.
-        decision: Whether the quantity is the probability of some actions in one decision a row, which can be tracked.
+        critical: The actions whose probability at the last step of each context is tracked; None where contexts do not
+            end in such a decision. [row, action]
         places: What rows that are alike share, where that is not their task. [row]
     """
 
@@ -81,7 +82,7 @@ class Condition:
     contexts: tuple[Context, ...]
     measure: Callable[[Sequence[Probabilities]], Sums]
     x: float = float("nan")
-    decision: bool = False
+    critical: Bool[np.ndarray, "row action"] | None = None
     places: Int[np.ndarray, " row"] | None = None
 
     @property
@@ -99,6 +100,9 @@ class Condition:
         return task_numbers(facts) if facts else np.arange(self.n_rows)
 
 
+PAIRED = (1, 2, 4, 8)  # how often each of two places is gone to, as far as a context holds it
+
+
 def at_last(critical: Bool[np.ndarray, "row action"]) -> Callable[[Sequence[Probabilities]], Sums]:
     """Return the probability of some actions at the last step of each context."""
 
@@ -107,6 +111,29 @@ def at_last(critical: Bool[np.ndarray, "row action"]) -> Callable[[Sequence[Prob
         return chance, np.ones(len(chance))
 
     return measure
+
+
+def difference_at_last(critical: Bool[np.ndarray, "row action"]) -> Callable[[Sequence[Probabilities]], Sums]:
+    """Return the probability of some actions at the last step in the first of two contexts, less that in the second."""
+    chance = at_last(critical)
+
+    def measure(shown: Sequence[Probabilities]) -> Sums:
+        (first, below), (second, _) = chance(shown[:1]), chance(shown[1:])
+        return first - second, below
+
+    return measure
+
+
+def decided(
+    label: str,
+    contexts: Sequence[Context],
+    critical: Bool[np.ndarray, "row action"],
+    x: float = float("nan"),
+    places: Int[np.ndarray, " row"] | None = None,
+) -> Condition:
+    """Return a context that ends in a decision; or two, which differ, and whose difference is measured."""
+    measure = at_last(critical) if len(contexts) == 1 else difference_at_last(critical)
+    return Condition(label, tuple(contexts), measure, x, critical, places)
 
 
 def over_steps(

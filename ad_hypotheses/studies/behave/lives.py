@@ -15,7 +15,7 @@ from ad_hypotheses.studies.behave.condition import (
     Probabilities,
     Subject,
     Sums,
-    at_last,
+    decided,
     divergence,
     episodes_of,
     joined_steps,
@@ -108,9 +108,7 @@ def reversed_lives(subject: Subject) -> list[Condition]:
     conditions = []
     for label, parts in (("as lived", plain), ("reversed", plain[:, ::-1])):
         life = _and_start(episodes_of(own, parts, horizon), own.task, subject)
-        conditions.append(
-            Condition(label, (Context(life, _plain(subject, own.task)),), at_last(_best(subject, life)), decision=True)
-        )
+        conditions.append(decided(label, [Context(life, _plain(subject, own.task))], _best(subject, life)))
     return conditions
 
 
@@ -126,7 +124,7 @@ def planted(subject: Subject) -> list[Condition]:
             world = task if pay == "paid" else Unpaid(task)  # type: ignore[arg-type]
             shown = life if pay == "paid" else replace(life, rewards=np.zeros_like(life.rewards))
             context = Context(shown, (Span(0, world, facts),))
-            conditions.append(Condition(f"{who}, {pay}", (context,), at_last(_best(subject, life)), decision=True))
+            conditions.append(decided(f"{who}, {pay}", [context], _best(subject, life)))
     return conditions
 
 
@@ -169,17 +167,11 @@ def detour(subject: Subject) -> list[Condition]:
     off = joined_steps([walks, play_expert(task, facts, 1, rng, np.ones(1), stop=OFF + 1)])
     away = ~(walks.observations[:, :, None] == off.observations[:, None, -1:]).all(axis=3).any(axis=(1, 2))
     chosen = np.flatnonzero(away)
-    conditions = [
-        Condition("on the way", (Context(on, _plain(subject, facts)),), at_last(_best(subject, on)), decision=True)
-    ]
+    conditions = [decided("on the way", [Context(on, _plain(subject, facts))], _best(subject, on))]
     if len(chosen) > 1:
         part = {name: fact[chosen] for name, fact in facts.items()}
         life = replace(off[chosen], task=part)
-        conditions.append(
-            Condition(
-                "off the way", (Context(life, _plain(subject, part)),), at_last(_best(subject, life)), decision=True
-            )
-        )
+        conditions.append(decided("off the way", [Context(life, _plain(subject, part))], _best(subject, life)))
     return conditions
 
 

@@ -19,7 +19,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.report.words import figure
 from ad_hypotheses.sources.variants import joined
 from ad_hypotheses.studies.behave.battery import BehaviourTest
-from ad_hypotheses.studies.behave.condition import Condition, Probabilities, Subject, Sums
+from ad_hypotheses.studies.behave.condition import Condition, Probabilities, Subject, Sums, at_last
 from ad_hypotheses.studies.behave.living import Living, model_actor, rung_actor
 from ad_hypotheses.studies.behave.record import (
     GATE,
@@ -87,13 +87,13 @@ def probabilities(model: ADTransformer, history: History) -> Float[np.ndarray, "
 
 @dataclass(frozen=True)
 class MeasuredCell:
-    """The sums of one cell. `{who: sums}`, with the rows that are alike."""
+    """The sums of one cell, by who; the rows that are alike; and the chances of a decision, of each context, by who."""
 
     label: str
     x: float
     sums: Mapping[str, Sums]
     clusters: Int[np.ndarray, " row"]
-    decision: bool = False
+    decisions: Sequence[Mapping[str, Float[np.ndarray, " row"]]] = ()
 
 
 def measure(test: BehaviourTest, subject: Subject, everybody: Everybody) -> list[MeasuredCell]:
@@ -112,7 +112,12 @@ def measure(test: BehaviourTest, subject: Subject, everybody: Everybody) -> list
 
 def _cell(condition: Condition, policies: Sequence[Mapping[str, np.ndarray]]) -> MeasuredCell:
     sums = {who: condition.measure([shown[who] for shown in policies]) for who in policies[0]}
-    return MeasuredCell(condition.label, condition.x, sums, condition.clusters, condition.decision)
+    critical = condition.critical
+    decisions = (
+        [] if critical is None
+        else [{who: at_last(critical)([policy])[0] for who, policy in shown.items()} for shown in policies]
+    )  # fmt: skip
+    return MeasuredCell(condition.label, condition.x, sums, condition.clusters, decisions)
 
 
 def _lived(lives: Living, subject: Subject, everybody: Everybody, test: str) -> list[MeasuredCell]:
@@ -137,6 +142,10 @@ def judged(test: BehaviourTest, cells: Sequence[MeasuredCell]) -> TestRecord:
     weights = test.weights([cell.label for cell in cells])
     effects = {who: _combined(estimates, weights, who) for who in cells[0].sums}
     values = {who: effect.value for who, effect in effects.items()}
+    contrasts = {
+        name: {who: _combined(estimates, weigh([cell.label for cell in cells]), who).number() for who in effects}
+        for name, weigh in test.contrasts.items()
+    }
     reported, control = _control(test, values)
     records = [
         BehaviourCell(
@@ -150,7 +159,7 @@ def judged(test: BehaviourTest, cells: Sequence[MeasuredCell]) -> TestRecord:
     numbers = {who: effect.number() for who, effect in effects.items()}
     sentence = _sentence(test, records, numbers) if reported else f"Nothing is concluded: {control}."
     return TestRecord(test.name, test.question, test.quantity, test.axis, test.effect, records, numbers, control,
-                      reported, sentence)  # fmt: skip
+                      reported, sentence, contrasts)  # fmt: skip
 
 
 def _ratio(sums: Sums, clusters: Int[np.ndarray, " row"]) -> Estimate:

@@ -65,6 +65,7 @@ class TestRecord:
         control: Which rung had to show the effect, and whether it and the untrained network did as they should.
         reported: Whether the controls hold; where they do not, nothing is concluded.
         sentence: What came out.
+        contrasts: Further figures of the cells by name, such as `step` and `rise`, of everybody. {name: {who: number}}
     """
 
     name: str
@@ -77,6 +78,7 @@ class TestRecord:
     control: str
     reported: bool
     sentence: str
+    contrasts: dict[str, dict[str, Number]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

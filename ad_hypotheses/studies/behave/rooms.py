@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.ladder.novice import Novice
 from ad_hypotheses.ladder.places import places_lack, walks
 from ad_hypotheses.ladder.rung import Context, Span
 from ad_hypotheses.language.history import NO_ACTION, History
-from ad_hypotheses.studies.behave.condition import Condition, Subject, at_last, joined_steps
+from ad_hypotheses.studies.behave.condition import PAIRED, Condition, Subject, decided, joined_steps
 from ad_hypotheses.studies.data import facts_of
 from ad_hypotheses.tasks import DarkRoom
 from ad_hypotheses.tasks.edits.worlds import TwoGoals, Unpaid
@@ -21,6 +21,7 @@ from ad_hypotheses.tasks.room import Room, has_known_moves
 from ad_hypotheses.tasks.task import Facts
 
 MOST_EPISODES = 12  # of a built life, before the decision
+WANDERINGS = 4  # episodes that go to neither of two cells, before the most visits to both, where a context holds them
 NEAREST = 2  # moves from where an episode begins to a cell that pays
 DOSES, FAILURES, BOTH = (0, 1, 2, 3, 4, 5, 6, 8), (0, 1, 2, 4, 6), 5
 NOWHERE = -1
@@ -113,14 +114,13 @@ def lacks_rooms(subject: Subject) -> str:
     return "" if subject.episodes > 4 else "a context holds too few episodes"
 
 
-def build(subject: Subject, rng: np.random.Generator) -> BuiltRooms:
-    """Draw the cells and the episodes of all conditions of a test."""
+def build(subject: Subject, rng: np.random.Generator, n_episodes: int) -> BuiltRooms:
+    """Draw the cells and the episodes of all conditions of a test, so many of each kind."""
     room = subject.task
     assert isinstance(room, Room)
     ways, rows, horizon = walks(room), subject.rows, subject.task.horizon
     start = _starts(subject, rows, rng)
     first, second = _cells(subject, ways, start, rng)
-    n_episodes = min(subject.episodes - 1, MOST_EPISODES)
     walker = _Walker(room, ways, subject.background.novice, np.stack([first, second], axis=1), rng)
     nowhere = np.full(rows, NOWHERE)
     wandering = [walker.episode(_starts(subject, rows, rng), nowhere, horizon)[0] for _ in range(n_episodes)]
@@ -234,6 +234,21 @@ def failure(subject: Subject) -> list[Condition]:
     ]  # fmt: skip
 
 
+def stale(subject: Subject) -> list[Condition]:
+    """Return the same visits to a cell twice: first the last of them is paid, then the first, and the others fail."""
+    built, n_episodes = _built(subject, "stale")
+
+    def life(visits: Sequence[Visit]) -> Context:
+        return built.context([*[("", 0)] * (n_episodes - len(visits)), *visits])
+
+    conditions = []
+    for number in [number for number in FAILURES if 0 < number < n_episodes]:
+        lives = (life([("first", False)] * number + [("first", True)]),
+                 life([("first", True)] + [("first", False)] * number))  # fmt: skip
+        conditions.append(decided(f"{number} unpaid visits", lives, _towards(built), number, built.cells["first"]))
+    return conditions
+
+
 def which(subject: Subject) -> list[Condition]:
     """Return lives in which one cell paid so often, and then another one so often."""
     built, n_episodes = _built(subject, "which")
@@ -249,15 +264,21 @@ def which(subject: Subject) -> list[Condition]:
 
 
 def paid(subject: Subject) -> list[Condition]:
-    """Return the same life twice, which goes to two cells in turn, one of which pays: the first, or the second."""
-    built, n_episodes = _built(subject, "paid")
-    often = min(BOTH, n_episodes // 2)
-    conditions = []
-    for number, cell in enumerate(("first", "second")):
-        turns = [("first", cell == "first"), ("second", cell == "second")] * often
-        visits = [("", False)] * (n_episodes - len(turns)) + turns
-        conditions.append(_condition(built, f"the {cell} pays", number, visits))
-    return conditions
+    """Return the same life twice, which goes to two cells in turn, so often each: first one pays, then the other."""
+    n_episodes = subject.episodes - 1
+    doses = [number for number in PAIRED if 2 * number <= n_episodes]
+    n_episodes = min(n_episodes, 2 * max(doses) + WANDERINGS)
+    built = build(subject, subject.rng("paid"), n_episodes)
+
+    def life(paying: str, number: int) -> Context:
+        turns = [("first", paying == "first"), ("second", paying == "second")] * number
+        return built.context([("", False)] * (n_episodes - len(turns)) + turns)
+
+    return [
+        decided(f"{number} visits to each", [life("first", number), life("second", number)], _towards(built), number,
+                built.cells["first"])
+        for number in doses
+    ]  # fmt: skip
 
 
 def lacks_values(subject: Subject) -> str:
@@ -286,11 +307,16 @@ def value(subject: Subject) -> list[Condition]:
 
 
 def _built(subject: Subject, test: str) -> tuple[BuiltRooms, int]:
-    return build(subject, subject.rng(test)), min(subject.episodes - 1, MOST_EPISODES)
+    n_episodes = min(subject.episodes - 1, MOST_EPISODES)
+    return build(subject, subject.rng(test), n_episodes), n_episodes
 
 
 def _condition(
     built: BuiltRooms, label: str, x: float, visits: Sequence[Visit], world: Span | None = None
 ) -> Condition:
-    towards = walks(built.room)[built.start, built.cells["first"]] > 0
-    return Condition(label, (built.context(visits, world),), at_last(towards), x, True, built.cells["first"])
+    return decided(label, [built.context(visits, world)], _towards(built), x, built.cells["first"])
+
+
+def _towards(built: BuiltRooms) -> Bool[np.ndarray, "row action"]:
+    """Return which moves of the decision lead towards the first cell."""
+    return walks(built.room)[built.start, built.cells["first"]] > 0

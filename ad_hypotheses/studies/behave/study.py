@@ -47,7 +47,7 @@ from ad_hypotheses.studies.evaluate.study import results_store
 from ad_hypotheses.tasks.task import n_tasks_of
 
 KEPT = ".behaved"  # folder in the reports for what was measured, so that no run measures it again
-MEASURED_AS = 2  # raise it when a test or a rung becomes another: what was measured is then measured again
+MEASURED_AS = 3  # raise it when a test or a rung becomes another: what was measured is then measured again
 CONTEXTS, FEW_CONTEXTS, FEW_SEEDS = 200, 12, 8
 LIVES, FEWEST_LIVES = 512, 112  # of the source, from which rungs take their numbers; fewer for few contexts
 DATA_ROWS = 64  # lives of a data set that a model is taken apart on
@@ -208,10 +208,9 @@ class _Work:
             {
                 "cell": number,
                 "clusters": cell.clusters.tolist(),
-                "chances": {who: (above / below).round(6).tolist() for who, (above, below) in cell.sums.items()},
+                "chances": {who: chance.round(6).tolist() for who, chance in chances.items()},
             }
-            for number, cell in enumerate(cells)
-            if cell.decision
+            for number, (cell, chances) in enumerate((cell, chances) for cell in cells for chances in cell.decisions)
         ]
         return {"record": plain(asdict(judged(test, cells))), "decisions": decisions}
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ad_hypotheses.errors import DataError
-from ad_hypotheses.storage.reading import read_file, real_path
+from ad_hypotheses.storage.reading import real_path
 from ad_hypotheses.studies.findings.figures import Figures
-from ad_hypotheses.studies.findings.template import Block, fill
+from ad_hypotheses.studies.findings.template import Block, fill, page_text
 
 BLOCKS = "blocks"  # folder beside a plan
 FIRST = re.compile(r"<!-- part of (?P<page>\S+) -->\n")
@@ -33,13 +33,13 @@ def rendered_pages(folder: Path, figures: Figures, blocks: Mapping[str, Block]) 
     """
     pages: dict[Path, str] = {}
     for path in sorted(folder.glob("*.md")):
-        template = _text(path)
+        template = page_text(path)
         first = FIRST.match(template)
         if first is None:
             raise DataError(f"{path}: the first line must name the page, <!-- part of ../../../README.md -->.")
         page = real_path(folder / first["page"])
         text = fill("\n" + template[first.end() :], str(path), figures, blocks).removeprefix("\n")
-        pages[page] = _replaced(pages.get(page) or _text(page), path.name, text, page)
+        pages[page] = _replaced(pages.get(page) or page_text(page), path.name, text, page)
     return {page: text.encode() for page, text in pages.items()}
 
 
@@ -50,10 +50,3 @@ def _replaced(page: str, name: str, text: str, place: Path) -> str:
     if not (begun and ended):
         raise DataError(f"{place} has lost a mark: {begin.strip()} and {end} must stand around the part of that name.")
     return f"{before}{begin}{text}{end}{after}"
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_file(path).decode()
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}. A part of a page is rendered from or into it.") from error

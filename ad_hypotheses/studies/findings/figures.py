@@ -27,7 +27,7 @@ from ad_hypotheses.studies.findings.calibrated import of_calibration, of_trained
 from ad_hypotheses.studies.findings.plan import Plan
 
 Figure = Number | float | int | str
-SHORT = {"dose": "R", "failure": "k"}  # tests whose cells are named by their place on the axis
+SHORT = {"dose": "R", "paid": "R", "failure": "k"}  # tests whose cells are named by their place on the axis
 INFERENCE = ("belief", "source")  # rungs that infer, or learn, as the source does
 KEPT = "likeliest-action-the-same-second-half"
 
@@ -210,12 +210,12 @@ def _of_test(name: str, test: TestRecord) -> Iterator[tuple[str, Figure]]:
         short = SHORT.get(test.name)
         key = f"{short}{cell.x:g}" if short and math.isfinite(cell.x) else slug(cell.label)
         values[key] = cell.values
-    for key, numbers in [*values.items(), ("effect", test.effects)]:
+    for key, numbers in [*values.items(), ("effect", test.effects), *test.contrasts.items()]:
         yield f"{place}.{key}", numbers[MODEL]
         yield from ((f"{place}.{key}.{who}", number) for who, number in numbers.items())
     yield f"{place}.sentence", test.sentence
     yield f"{place}.reported", "yes" if test.reported else "no"
-    if test.name == "dose":
+    if test.name == "dose" and not test.contrasts:  # a record of before contrasts were kept
         keys = list(values)
         for who in values[keys[0]]:
             none, once, most = (values[key][who] for key in (keys[0], keys[1], keys[-1]))

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ad_hypotheses.errors import DataError
 from ad_hypotheses.storage.files import write_files
 from ad_hypotheses.storage.reading import read_file
 from ad_hypotheses.studies.findings.blocks import BLOCKS, rendered_pages
 from ad_hypotheses.studies.findings.figures import Figures, read_records
 from ad_hypotheses.studies.findings.page import render, table_blocks
 from ad_hypotheses.studies.findings.plan import RECORDS, read_plan
+from ad_hypotheses.studies.findings.template import page_text
 
 PLAN, TEMPLATE, PAGE = "study.yaml", "findings.md", "README.md"
 EXAMPLES = "examples"  # folder with the records of scrubbing, beside that of the findings
@@ -63,14 +63,7 @@ def findings(folder: Path, models: Path) -> Findings:
     """
     plan = read_plan(folder / PLAN)
     figures = Figures(read_records(plan, folder / RECORDS, folder.parent / EXAMPLES, models))
-    page, pictures = render(_template(folder / TEMPLATE), str(folder / TEMPLATE), figures)
+    page, pictures = render(page_text(folder / TEMPLATE), str(folder / TEMPLATE), figures)
     others = rendered_pages(folder / BLOCKS, figures, table_blocks(figures))
     drawn = {folder / name: content for name, content in pictures.items()}
     return Findings({**drawn, **others, folder / PAGE: page.encode()})
-
-
-def _template(path: Path) -> str:
-    try:
-        return read_file(path).decode()
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the template {path}: {error}. A page of findings is made from it.") from error

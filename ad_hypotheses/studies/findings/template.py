@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from ad_hypotheses.errors import DataError, UserError, did_you_mean
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.report.words import Markdown, count, figure, interval
+from ad_hypotheses.storage.reading import read_file
 from ad_hypotheses.studies.findings.figures import Figure, Figures, number_of
 
 REFERENCE = re.compile(r"\{\{\s*([^{}|]+?)\s*(?:\|\s*([^{}|]+?)\s*)?\}\}")
@@ -20,6 +22,19 @@ TYPED = re.compile(r"-?\d+\.\d+|\d+ ?%|\b\d+ of (?:the )?\d+\b")
 NO_PROSE = re.compile(r"`[^`]*`|\]\([^)]*\)|<!--.*?-->")  # code, addresses and remarks, which may hold digits
 
 Block = Callable[[], Markdown]
+
+
+def page_text(path: Path) -> str:
+    """Return the text of a template, or of a page of which a part is rendered.
+
+    Raises:
+        DataError: The file is missing, or not text.
+    """
+    try:
+        return read_file(path).decode()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"cannot read {path}: {reason}. The findings are rendered from it, or into it.") from error
 
 
 def _figure(value: Figure) -> Markdown:
