@@ -145,7 +145,9 @@ def test_a_kind_that_changes_nothing_is_refused() -> None:
 
 def test_the_docs_name_every_counterfactual_family_with_its_tasks() -> None:
     table = DOCS[DOCS.index("## Counterfactual families") : DOCS.index("## A task of your own")]
-    names = {name for task in TASKS for name in families_of(make_task(task), 8)}
+    options = [{"goal_moves": 0.1}, {"action_order": "drawn"}, {"pays": 0.5}, {"second_goal": 0.3}, {"trap": -1}]
+    tasks = [*map(make_task, TASKS), *(make_task("dark-room", **option) for option in options)]
+    names = {name for task in tasks for name in families_of(task, 8)}
     assert {row.split("`")[1] for row in table.splitlines() if row.startswith("| `")} == names | {"layout-changed"}
 
 
