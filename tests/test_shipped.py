@@ -22,12 +22,15 @@ from ad_hypotheses.language.load import load as load_hypotheses
 from ad_hypotheses.language.wrong_site import wrong_site
 from ad_hypotheses.sources import episode_returns
 from ad_hypotheses.sources.rules import RULES
+from ad_hypotheses.studies.behave.graphs import known_ways
+from ad_hypotheses.studies.behave.measure import probabilities
 from ad_hypotheses.studies.evaluate.curves import spread
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, reference_histories
 from ad_hypotheses.studies.scrub.kept import Kept
 from ad_hypotheses.studies.scrub.page import write_report
 from ad_hypotheses.studies.scrub.study import scrub
 from ad_hypotheses.studies.train.card import card
+from ad_hypotheses.tasks.play import play, uniform
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "models"
@@ -204,3 +207,20 @@ def test_false_claims_are_not_supported_on_histories_of_the_source(script):
         print(claim.name, study.claims[0].verdict, study.claims[0].sentence, study.claims[0].reason)
         assert study.verdict != "supported"
         assert not {"explore", "navigate"} & set(re.findall(r"\w+", study.verdict))
+
+
+def test_the_control_goes_ways_that_no_episode_went_whole():
+    """Trained on labels of other agents' lives, a network of the usual size puts ways together on new graphs."""
+    checkpoint = load("graph-6-control", MODELS)
+    task, rng = checkpoint.experiment.task, np.random.default_rng(5)
+    life = play(task, task.sample_tasks(rng, 96), uniform(task), checkpoint.config.context_episodes, rng)
+    length, best, whole = known_ways(life, task)
+    policy = probabilities(checkpoint.model, life)
+    chance = (policy * best).sum(axis=2)
+    likeliest = np.take_along_axis(best, policy.argmax(axis=2)[..., None], axis=2)[..., 0]
+    two, three = ((length == steps) & ~whole for steps in (2, 3))
+    assert two.sum() > 100 < three.sum()
+    assert chance[two].mean() > 0.95
+    assert likeliest[three].mean() > 0.85
+    record = checkpoint.record["next_state"]
+    assert record["learned_at"] < checkpoint.config.training.updates / 2
