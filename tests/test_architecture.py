@@ -22,6 +22,7 @@ ORDER = (
     "errors",
     "progress",
     "storage",
+    "jobs",
     "language",
     "evidence",
     "tasks",
@@ -37,7 +38,9 @@ ORDER = (
     "cli",
     "__main__",
 )
-WITHOUT_TORCH = ("errors", "progress", "storage", "language", "evidence", "tasks", "sources", "ladder", "report")
+WITHOUT_TORCH = (
+    *("errors", "progress", "storage", "jobs", "language", "evidence", "tasks", "sources", "ladder", "report"),
+)
 PLAIN = ("record", "page", "pictures", "tables", "graph", "answer")  # files of these names see records, not tensors
 HOMES = {
     "transformer_lens": {"distill/lens.py"},
@@ -58,6 +61,8 @@ HOMES = {
     "jinja2": {"report/templates.py"},
     "pydantic": {"distill/config.py", "distill/record.py", "evidence/plain_data.py", "studies/records.py", "explorer/"},
     "fastapi": {"explorer/"},
+    "ray": {"jobs/"},
+    "distributed": {"jobs/"},
     "starlette": {"explorer/"},
     "uvicorn": {"explorer/start.py"},
     "yaml": {"distill/", "studies/sweep/grid.py"},
@@ -305,6 +310,7 @@ def test_only_the_command_line_names_its_options():
     naming = {shown(path): set(options_in(path)) for path in FILES if home(path) != "cli"}
     assert {name: options for name, options in naming.items() if options} == {
         "distill/parallel.py": {"--nproc-per-node"},  # of torchrun
+        "jobs/engines.py": {"--head", "--nthreads"},  # of ray and dask
         "studies/sweep/workers.py": {"--out", "--device", "--threads"},  # of the processes that it starts
     }
 

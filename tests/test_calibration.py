@@ -12,16 +12,20 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from in_process import Ran, run_main
+from killed import always_killed
 from listener import Listener
 from scipy.stats import binomtest, mannwhitneyu
 from statsmodels.stats.proportion import proportion_confint
 
 from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.evidence.plain_data import Number
+from ad_hypotheses.jobs.engines import RETRIES
+from ad_hypotheses.jobs.local import processes
 from ad_hypotheses.known.calibration import cases, trials
 from ad_hypotheses.known.calibration import jobs as calibrate
 from ad_hypotheses.known.calibration import study as calibrating
@@ -367,23 +371,27 @@ def idle_processes(monkeypatch) -> None:
     monkeypatch.setattr(calibrating, "_begin", os.getpid)
 
 
-def test_a_process_that_is_killed_ends_the_calibration_with_a_message(idle_processes, tmp_path):
+def test_processes_that_are_killed_again_and_again_end_the_calibration_with_a_message(
+    idle_processes, tmp_path, monkeypatch
+):
     """As the system does when memory runs out; others are not waited for."""
+    monkeypatch.setattr(calibrating, "_run", always_killed)
+    place = SimpleNamespace(scratch=Scratch(tmp_path / "calibration"))  # which takes no torch to be read
+    listener = Listener()
     expected = r"when memory runs out. What was done is kept in \S*calibration; .* less memory with `workers=1`\."
-    with (
-        pytest.raises(UserError, match=expected),
-        calibrating._processes(2, Scratch(tmp_path / "calibration")) as workers,
-    ):
-        list(workers(signal.raise_signal, [signal.SIGKILL, signal.SIGCONT]))
+    with pytest.raises(UserError, match=expected):
+        list(calibrating._Work(2, None, listener)._done([1, 2, 3], place))
     assert not multiprocessing.active_children()
+    assert sum("is done again" in line for line in listener.lines) == RETRIES
 
 
-def test_processes_end_at_once_when_the_calibration_is_stopped(idle_processes, tmp_path):
+def test_processes_end_at_once_when_their_work_is_stopped(tmp_path):
     began = []
 
     def stop_at_the_first() -> None:
-        with calibrating._processes(2, Scratch(tmp_path)) as workers:
-            next(iter(workers(time.sleep, [0, 3600, 3600, 3600])))
+        with processes(2, os.getpid) as executor:
+            executor.submit(time.sleep, 0).result()
+            executor.submit(time.sleep, 3600)
             began.extend(multiprocessing.active_children())
             raise KeyboardInterrupt
 

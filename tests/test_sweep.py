@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Executor, Future
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,15 +23,17 @@ from ad_hypotheses.cli.app import main
 from ad_hypotheses.distill import checkpoint as zoo
 from ad_hypotheses.distill.config import check_config
 from ad_hypotheses.errors import ConfigError
-from ad_hypotheses.storage.lock import LOCK
+from ad_hypotheses.jobs.engines import RETRIES
+from ad_hypotheses.storage.lock import LOCK, held
 from ad_hypotheses.storage.owner import Owner
 from ad_hypotheses.studies.listing import checkpoints
 from ad_hypotheses.studies.sweep import study as sweeping
-from ad_hypotheses.studies.sweep import workers
+from ad_hypotheses.studies.sweep import trainings
 from ad_hypotheses.studies.sweep.grid import labels, read_sweep
 from ad_hypotheses.studies.sweep.page import plot, text
 from ad_hypotheses.studies.sweep.plan import SweepSettings, TimeEstimate
 from ad_hypotheses.studies.sweep.record import Earned, Sweep, Trained, rows
+from ad_hypotheses.studies.sweep.workers import END, TrainingEnd, TrainingJob, last_words, run_training
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG"
@@ -221,9 +225,16 @@ def test_a_dry_run_lists_the_models_and_writes_nothing(place, capsys):
 # training
 
 
-def ended(name, code, slot, log):
-    """A worker whose process ends like this."""
-    return workers.Worker(name, slot, subprocess.Popen(["sh", "-c", f"exit {code}"]), log)
+class ThisThread(Executor):
+    """Runs every call where it is submitted."""
+
+    def __init__(self, max_workers: int) -> None:
+        self.max_workers = max_workers
+
+    def submit(self, function, /, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
 
 
 @pytest.fixture
@@ -231,16 +242,17 @@ def in_process(monkeypatch):
     """Let workers run in this process; returns the commands that were run, and the names of models to fail."""
     commands, failing = [], set()
 
-    def start(name, slot, arguments, threads, log):
-        commands.append(" ".join(["python", "cli.py", *arguments]))
-        if name in failing:
-            log.write_text("training it\nerror: the room is on fire.\n  Leave it.\n")
-            return ended(name, 2, slot, log)
+    def run_training(training):
+        commands.append(" ".join(["python", "cli.py", *training.arguments]))
+        if training.name in failing:
+            training.log.write_text("training it\nerror: the room is on fire.\n  Leave it.\n")
+            return TrainingEnd(2, 1.0)
         with pytest.raises(SystemExit) as end:
-            main(arguments)
-        return ended(name, int(end.value.code or 0), slot, log)
+            main(list(training.arguments))
+        return TrainingEnd(int(end.value.code or 0), 1.0)
 
-    monkeypatch.setattr(sweeping, "start", start)
+    monkeypatch.setattr(trainings, "run_training", run_training)
+    monkeypatch.setattr(sweeping, "ThreadPoolExecutor", ThisThread)
     monkeypatch.setattr("ad_hypotheses.studies.train.study.ROLLOUTS", 14)
     return commands, failing
 
@@ -265,6 +277,10 @@ def test_a_sweep_trains_every_model_once_and_reports(place, capsys, in_process):
     assert json.loads((folder / "record.json").read_text())["command"] == commands[0]
     assert (folder / "training" / "metrics.jsonl").exists()
     assert not (folder / "training" / "histories").exists()
+
+    code, out, _ = run(capsys, "sweep", "small.yaml", "--dry-run", "--workers", 2)
+    assert code == 0
+    assert re.search(r"not trained yet: about \d+ s of one worker, .*; \d+ s with 2 workers, and the longest", out)
 
     failing.clear()
     commands.clear()
@@ -324,14 +340,39 @@ def test_a_second_sweep_is_refused_with_the_number_and_host_of_the_first(place, 
 @pytest.mark.slow
 def test_a_worker_is_the_command_line_in_a_process_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # it is found from everywhere
-    started = [
-        workers.start(option, 0, option.split(), 1, tmp_path / f"{option}.txt")
-        for option in ("--version", "train nowhere.yaml")
-    ]
-    codes = [worker.process.wait(timeout=60) for worker in started]
-    assert codes == [0, 2]
-    assert workers.last_words(started[0])[0].startswith("ad-hypotheses ")
-    assert workers.last_words(started[1])[-1].startswith("error: cannot read the configuration nowhere.yaml")
+
+    def ended(arguments, log):
+        return run_training(TrainingJob("it", tuple(arguments.split()), 1, tmp_path, Path(log), Path("models")))
+
+    with held(tmp_path / "models", "training a sweep"):
+        assert ended("--version", "version.txt").code == 0
+        assert ended("train nowhere.yaml", "nowhere.txt").code == 2
+    assert last_words(tmp_path / "version.txt", 0)[0].startswith("ad-hypotheses ")
+    assert last_words(tmp_path / "nowhere.txt", 2)[-1].startswith("error: cannot read the configuration nowhere.yaml")
+    # nobody holds the lock of the sweep any more, or it is about to stop: nothing is begun
+    assert ended("--version", "late.txt").code == 2
+    with held(tmp_path / "models", "training a sweep"):
+        (tmp_path / "models" / END).touch()
+        assert ended("--version", "late.txt").code == 2
+    assert not (tmp_path / "late.txt").exists()
+
+
+def test_a_process_that_was_killed_is_tried_again_and_not_for_ever(place, capsys, in_process, monkeypatch):
+    commands, _ = in_process
+    codes = iter([-signal.SIGKILL, -signal.SIGSEGV, 0])
+    whole = trainings.run_training
+    monkeypatch.setattr(
+        trainings, "run_training", lambda training: TrainingEnd(code, 1.0) if (code := next(codes)) else whole(training)
+    )
+    small(place, "{model.n_layers: [1], training.seed: [0]}")
+    code, _, err = run(capsys, "sweep", "small.yaml")
+    assert (code, len(commands)) == (0, 1)
+    assert "l1-s0 was ended by signal 9; it goes on where its state was saved last" in err
+    shutil.rmtree("models/small")
+    codes = iter([-signal.SIGKILL] * 9)
+    code, _, err = run(capsys, "sweep", "small.yaml")
+    assert (code, len(commands), len(list(codes))) == (2, 1, 9 - 1 - RETRIES)
+    assert "ended by signal 9" in err
 
 
 def test_the_time_left_is_told_by_what_models_cost():

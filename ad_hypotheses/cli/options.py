@@ -147,6 +147,12 @@ Tasks = Annotated[
 Models = Annotated[Path, typer.Option("--models", metavar="FOLDER", help="Where the checkpoints are.")]
 Reports = Annotated[Path, typer.Option("--reports", metavar="FOLDER", help="Where to write the reports.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="WHERE", help="Where to run: local:N, ray, ray:ADDRESS or dask:ADDRESS (docs/clusters.md)."
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", metavar="N", callback=check_threads, help="Threads that torch may use."),

@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from ad_hypotheses.cli.options import Device, Reports, check_threads, default_name
+from ad_hypotheses.cli.options import Device, EngineName, Reports, check_threads, default_name
 from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.progress import duration
@@ -47,6 +47,7 @@ def sweep(
         int, typer.Option("--threads", metavar="N", callback=check_threads, help="Threads of each worker.")
     ] = 1,
     device: Device = "cpu",
+    engine: EngineName = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the models and their cost; run nothing.")] = False,
 ) -> None:
     """Train a grid of models, several at a time, and compare them.
@@ -56,6 +57,7 @@ def sweep(
     from ad_hypotheses.studies.sweep.grid import read_sweep
 
     grid = read_sweep(config)
+    from ad_hypotheses.jobs.engines import Engine, Needs, executor_of
     from ad_hypotheses.studies.interrupt import watched
     from ad_hypotheses.studies.report_index import note_reports
     from ad_hypotheses.studies.sweep.grid import short_names
@@ -63,18 +65,20 @@ def sweep(
     from ad_hypotheses.studies.sweep.study import forecast
     from ad_hypotheses.studies.sweep.study import sweep as sweep_grid
 
-    set_up_torch(device, threads)
+    place = Engine.parse(engine)
+    workers = workers or place.workers
+    if place.kind == "local":  # else this process need not have the device that trains
+        set_up_torch(device, threads)
     folder = Path("models") / default_name(config) if out is None else out
     if dry_run:
         planned = forecast(grid, folder, device=device, workers=workers, threads=threads)
         _show_forecast(planned, list(short_names(list(grid.axes)).values()))
         return
     require_writable(reports, "reports")
-    command = rerun_command(context, config.as_posix(), leave_out=("workers",))
-    with watched() as meter:
-        trained = sweep_grid(
-            grid, folder, device=device, workers=workers, threads=threads, command=command, progress=meter
-        )
+    command = rerun_command(context, config.as_posix(), leave_out=("workers", "engine"))
+    with watched() as meter, executor_of(place, Needs(threads, gpus=float(device == "cuda"))) as executor:
+        how = {"device": device, "workers": workers, "threads": threads, "executor": executor}
+        trained = sweep_grid(grid, folder, command=command, progress=meter, **how)  # type: ignore[arg-type]
     if trained.models:
         page = write_sweep(trained, reports)[-1]
         note_reports([page])
@@ -93,8 +97,14 @@ def _show_forecast(planned: SweepForecast, axes: Sequence[str]) -> None:
         table.add_row(model.name, *model.at, *sizes, model.state)
     console.print(table)
     say(console, planned.summary)
-    if planned.seconds:
-        say(console, f"about {duration(planned.seconds)} for those that are not trained, as fast as the others were")
+    if planned.work and planned.longest and planned.seconds:
+        workers = "1 worker" if planned.n_workers == 1 else f"{planned.n_workers} workers"
+        say(
+            console,
+            f"not trained yet: about {duration(planned.work)} of one worker, as fast as the others were; "
+            f"{duration(planned.seconds)} with {workers}, and the longest model {duration(planned.longest)} with any; "
+            f"{planned.weights / 1e6:,.1f} MB of weights",
+        )
     say(console, "cost: of the whole sweep's arithmetic, about. Nothing was run.", "dim")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def sweep(
     device: str = "cpu",
     workers: int | None = None,
     threads: int = 1,
+    executor: Executor | None = None,
     progress: bool = False,
 ) -> Sweep:
     """Train a grid of models, those that are not there yet, each in a process of its own.
@@ -90,6 +92,8 @@ def sweep(
         device: Where to compute; `cuda` spreads the models over all that there are.
         workers: How many models are trained at a time; None for as many as there is room for.
         threads: Threads of each process.
+        executor: Where to run the processes instead: any `concurrent.futures.Executor` whose workers see the same
+            folders, such as `dask.distributed.Client(...).get_executor()`.
         progress: Whether to show how far it is.
 
     Returns:
@@ -105,7 +109,7 @@ def sweep(
         >>> grid.to_frame()  # doctest: +SKIP
     """
     with listening(progress) as listener:
-        options = {"device": device, "workers": workers, "threads": threads, "progress": listener}
+        options = {"device": device, "workers": workers, "threads": threads, "progress": listener, "executor": executor}
         return sweep_all(read_sweep(Path(config)), Path(out), **options)  # type: ignore[arg-type]
 
 
@@ -155,6 +159,7 @@ def calibrate(
     quick: bool = False,
     seed: int = 0,
     workers: int = 1,
+    executor: Executor | None = None,
     progress: bool = False,
 ) -> Calibration:
     """Test claims whose truth is known, many times over, and count how often verdicts are wrong.
@@ -164,6 +169,7 @@ def calibrate(
         quick: Whether a rough answer is enough.
         seed: Decides everything.
         workers: Processes, of one thread each; 1 to work in this one.
+        executor: Where to run instead: any `concurrent.futures.Executor` whose workers see the same folders.
         progress: Whether to show how far it is.
 
     Raises:
@@ -175,5 +181,6 @@ def calibrate(
     """
     design = replace(QUICK if quick else FULL, seed=seed)
     with listening(progress) as listener:
-        options = {"hypotheses": HYPOTHESES / "known", "workers": workers, "progress": listener}
+        place = HYPOTHESES / "known"
+        options = {"hypotheses": place, "workers": workers, "executor": executor, "progress": listener}
         return calibrate_all(networks, design, **options)  # type: ignore[arg-type]

@@ -92,6 +92,13 @@ def held(folder: Path, doing: str, waiting: Callable[[str], None] | None = None)
         _release(path)
 
 
+def is_held(folder: Path) -> bool:
+    """Return whether a process that lives holds the lock of a folder; one of another machine counts for a while."""
+    path = Path(os.path.realpath(folder)) / LOCK
+    holder = _read(path)
+    return holder is not None and not _is_gone(path, holder)
+
+
 def release_all() -> None:
     """Release what this process holds, just before it ends without cleaning up."""
     for path in list(_held):

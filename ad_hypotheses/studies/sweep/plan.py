@@ -67,12 +67,17 @@ class TimeEstimate(Pace):
     def note(self, done: int) -> None:
         """Models differ too much for their number to tell."""
 
+    @property
+    def rate(self) -> float | None:
+        """Cost that a worker does in a second, None if no model is finished yet."""
+        seconds = sum(took for _, took in self.spent)
+        return sum(cost for cost, _ in self.spent) / seconds if seconds else None
+
     def left(self, total: int) -> float | None:
         """Return the seconds until all are done, None if none is finished yet."""
-        seconds = sum(took for _, took in self.spent)
-        if not seconds:
+        rate = self.rate
+        if rate is None:
             return None
-        rate = sum(cost for cost, _ in self.spent) / seconds
         running = [max(0.0, self.costs[name] / rate - took) for name, took in self.running.items()]
         waiting = [self.costs[name] / rate for name in self.waiting]
         return max((sum(running) + sum(waiting)) / self.n_workers, *running, *waiting, 0.0)

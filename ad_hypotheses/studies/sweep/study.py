@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections import deque
+from collections import Counter, deque
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ad_hypotheses.distill.checkpoint import CONFIG, WEIGHTS
-from ad_hypotheses.distill.config import SCRATCH, read_config
-from ad_hypotheses.distill.record import read_record
-from ad_hypotheses.distill.train import HISTORIES
-from ad_hypotheses.progress import Progress, duration
-from ad_hypotheses.storage.files import write_atomically
+from ad_hypotheses.distill.checkpoint import WEIGHTS
+from ad_hypotheses.progress import Progress
 from ad_hypotheses.storage.lock import held
 from ad_hypotheses.studies.machine import require_writable
-from ad_hypotheses.studies.sweep.grid import Grid, GridCell, config_text
+from ad_hypotheses.studies.sweep.grid import Grid, GridCell
 from ad_hypotheses.studies.sweep.plan import (
     SweepPlan,
     SweepSettings,
-    TimeEstimate,
     coordinates,
     count,
     estimate_of,
@@ -29,10 +23,11 @@ from ad_hypotheses.studies.sweep.plan import (
 )
 from ad_hypotheses.studies.sweep.record import Sweep
 from ad_hypotheses.studies.sweep.results import sweep_record
-from ad_hypotheses.studies.sweep.workers import LOG, Worker, last_words, start, stop, train_arguments
-from ad_hypotheses.studies.train.study import is_finished, write_missing_card
+from ad_hypotheses.studies.sweep.trainings import Trainings, clean_up, train_all
+from ad_hypotheses.studies.sweep.workers import END
+from ad_hypotheses.studies.train.study import write_missing_card
 
-SECONDS_A_LOOK = 0.2  # between two looks at the workers
+BYTES_A_WEIGHT = 4
 LINE_EVERY = 60.0  # seconds between two lines in a log
 
 
@@ -43,6 +38,7 @@ def sweep(
     device: str = "cpu",
     workers: int | None = None,
     threads: int = 1,
+    executor: Executor | None = None,
     command: str = "",
     progress: Progress | None = None,
 ) -> Sweep:
@@ -54,6 +50,7 @@ def sweep(
         device: Where to compute; `cuda` spreads the models over all that there are.
         workers: How many models are trained at a time; None for as many as there is room for.
         threads: Threads of each process.
+        executor: Where to run the processes instead; its workers see the same folders.
         command: What makes the same sweep again, for its record.
         progress: Listens on the way.
 
@@ -69,14 +66,14 @@ def sweep(
     require_writable(out, "out")
     failed: dict[str, list[str]] = {}
     with held(out, "training a sweep"):
-        _announce(settings, plan, progress)
+        _announce(settings, plan, executor, progress)
         for cell in grid.cells:
             if cell.name in plan.finished:
                 write_missing_card(settings.place(cell), cell.config)
-                _clean_up(settings.place(cell))
+                clean_up(settings.place(cell))
         if todo:
             with progress.stopping(lambda: _stopped(settings), at_once=False):
-                failed = _train(settings, plan, todo, progress)
+                failed = _train(settings, plan, todo, executor, progress)
     return sweep_record(settings, command, failed)
 
 
@@ -111,11 +108,19 @@ class SweepForecast:
         models: Every model of the grid.
         summary: How many there are, and how large, in words.
         seconds: Time for those that are not trained, as fast as the others were; None if none is.
+        work: The same on one worker.
+        longest: Time of the longest of them, which no number of workers makes shorter.
+        n_workers: How many are trained at a time.
+        weights: Bytes of the weights of all of them.
     """
 
     models: tuple[PlannedModel, ...]
     summary: str
     seconds: float | None
+    work: float | None
+    longest: float | None
+    n_workers: int
+    weights: int
 
 
 def forecast(
@@ -143,13 +148,26 @@ def forecast(
     )
     estimate = estimate_of(settings, plan)
     estimate.waiting = [name for name in plan.costs if name not in plan.finished]
-    return SweepForecast(models, numbers(settings, plan), estimate.left(0))
+    rate = estimate.rate
+    left = [plan.costs[name] / rate for name in estimate.waiting] if rate else []
+    return SweepForecast(
+        models,
+        numbers(settings, plan),
+        estimate.left(0),
+        sum(left) if rate else None,
+        max(left, default=0.0) if rate else None,
+        settings.n_workers,
+        BYTES_A_WEIGHT * sum(plan.parameters[name] for name in estimate.waiting),
+    )
 
 
-def _announce(settings: SweepSettings, plan: SweepPlan, progress: Progress) -> None:
+def _announce(settings: SweepSettings, plan: SweepPlan, executor: Executor | None, progress: Progress) -> None:
     progress.say(numbers(settings, plan))
     if len(plan.finished) == len(settings.grid.cells):
         progress.say("nothing to train; only the report is written anew", "dim")
+        return
+    if executor is not None:
+        progress.say("an executor runs the trainings, the longest first", "dim")
         return
     threads = "1 thread" if settings.threads == 1 else f"{settings.threads} threads"
     each = " each" if settings.n_workers > 1 else ""
@@ -157,87 +175,22 @@ def _announce(settings: SweepSettings, plan: SweepPlan, progress: Progress) -> N
     progress.say(f"{workers} with {threads}{each} on {', '.join(settings.devices)}", "dim")
 
 
-def _train(settings: SweepSettings, plan: SweepPlan, todo: list[GridCell], progress: Progress) -> dict[str, list[str]]:
+def _train(
+    settings: SweepSettings, plan: SweepPlan, todo: list[GridCell], executor: Executor | None, progress: Progress
+) -> dict[str, list[str]]:
     """Train models, so many at a time; returns the last words of those that failed."""
-    waiting, running = deque(todo), dict[int, Worker]()
-    cells, failed = {cell.name: cell for cell in todo}, dict[str, list[str]]()
     estimate, n_done = estimate_of(settings, plan), len(plan.finished)
-    n_models = len(settings.grid.cells)
-    progress.begin("training", n_models, "models", n_done, pace=estimate, line_every=LINE_EVERY)
-    try:
-        while waiting or running:
-            progress.may_stop()
-            for slot in range(settings.n_workers):
-                if slot not in running and waiting:
-                    running[slot] = _start(settings, waiting.popleft(), slot)
-            for slot, worker in list(running.items()):
-                if worker.process.poll() is not None:
-                    del running[slot]
-                    n_done += 1
-                    words = _end(settings, cells[worker.name], worker, plan, estimate, progress, n_done)
-                    failed |= {} if words is None else {worker.name: words}
-            estimate.waiting = [cell.name for cell in waiting]
-            estimate.running = {worker.name: worker.seconds for worker in running.values()}
-            progress.reach(n_done, ", ".join(worker.name for worker in running.values()))
-            time.sleep(SECONDS_A_LOOK if running else 0)
-    finally:
-        if running:
-            progress.rename("waiting for the workers to keep what they have")
-        stop(list(running.values()))
-    return failed
-
-
-def _start(settings: SweepSettings, cell: GridCell, slot: int) -> Worker:
-    folder, device = settings.place(cell), settings.devices[slot % len(settings.devices)]
-    (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
-    written = folder / CONFIG
-    if not written.exists() or read_config(written, "unmade") != cell.config:  # else keep its comments
-        write_atomically(written, config_text(cell, settings.grid).encode())
-    arguments = train_arguments(written, folder, device, settings.threads)
-    return start(cell.name, slot, arguments, settings.threads, folder / SCRATCH / LOG)
-
-
-def _end(
-    settings: SweepSettings,
-    cell: GridCell,
-    worker: Worker,
-    plan: SweepPlan,
-    estimate: TimeEstimate,
-    progress: Progress,
-    n_done: int,
-) -> list[str] | None:
-    """Say how a worker ended; returns the last words of its log if it failed."""
-    folder, of_all = settings.place(cell), f"{n_done} of {len(settings.grid.cells)}"
-    if worker.process.returncode or not is_finished(folder, cell.config):
-        words = last_words(worker)
-        why = next((line for line in words if line.startswith("error: ")), [*words, "it said nothing"][0])
-        progress.say(f"{cell.name} failed ({of_all}): {why.removeprefix('error: ').strip()}", "red")
-        return words
-    _clean_up(folder)
-    record = read_record(folder)
-    whole = worker.name not in plan.begun  # of one that was begun, the record knows what all of it took
-    estimate.spent.append((plan.costs[cell.name], worker.seconds if whole else float(record["seconds"])))
-    progress.say(f"{cell.name}: {_short(record['evaluation']['summary'])} ({duration(record['seconds'])}; {of_all})")
-    return None
-
-
-def _short(summary_numbers: dict[str, float]) -> str:
-    """Return what a model earned in a few words; regret where a share means nothing."""
-    sets = ("held_out", "train")
-    shares = [
-        f"{n.replace('_', '-')} {summary_numbers[f'{n}_of_optimum']:.0%}"
-        for n in sets
-        if f"{n}_of_optimum" in summary_numbers
-    ]
-    regrets = [
-        f"{n.replace('_', '-')} {summary_numbers[f'{n}_regret']:.2f}" for n in sets if f"{n}_regret" in summary_numbers
-    ]
-    return f"{', '.join(shares)} of the optimum" if shares else f"regret {', '.join(regrets) or 'unknown'}"
-
-
-def _clean_up(folder: Path) -> None:
-    """Remove the histories of a finished model; they are large, and its seed makes them again."""
-    shutil.rmtree(folder / SCRATCH / HISTORIES, ignore_errors=True)
+    trainings = Trainings(settings, plan, progress, n_done, {}, estimate, Counter())
+    progress.begin("training", len(settings.grid.cells), "models", n_done, pace=estimate, line_every=LINE_EVERY)
+    (settings.folder / END).unlink(missing_ok=True)
+    if executor is not None:  # all jobs are sent at once, the longest first; where they run is not known here
+        waiting, slots = sorted(todo, key=lambda cell: -plan.costs[cell.name]), [settings.device] * len(todo)
+        train_all(trainings, deque(waiting), slots, executor)
+        return trainings.failed
+    slots = [settings.devices[number % len(settings.devices)] for number in range(settings.n_workers)]
+    with ThreadPoolExecutor(settings.n_workers) as threads:  # each waits for a process
+        train_all(trainings, deque(todo), slots, threads)
+    return trainings.failed
 
 
 def _stopped(settings: SweepSettings) -> str:
