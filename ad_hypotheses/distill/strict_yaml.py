@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+YAMLError = yaml.YAMLError  # of which is what `load_yaml` raises
 OCTAL = re.compile(r"[-+]?0[0-9_]+")
 SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 MERGE = "tag:yaml.org,2002:merge"

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ad_hypotheses.distill.strict_yaml import load_yaml
+from ad_hypotheses.distill.strict_yaml import YAMLError, load_yaml
 from ad_hypotheses.errors import DataError, UserError, did_you_mean
 from ad_hypotheses.evidence.plain_data import build
 from ad_hypotheses.storage.reading import read_file
@@ -136,7 +134,7 @@ def read_plan(path: Path) -> Plan:
         raise DataError(f"cannot read the plan {path}: {error.strerror or error}. {advice}") from error
     try:
         plan: Plan = build(Plan, _checked(load_yaml(content.decode()), hashlib.sha256(content).hexdigest()))
-    except (UserError, yaml.YAMLError, ValueError, TypeError) as error:
+    except (UserError, YAMLError, ValueError, TypeError) as error:
         raise DataError(f"{path} is not the plan of a study: {error}. {advice}") from error
     for answer in (*plan.answers, *plan.controls):
         for need in answer.needs:
