@@ -22,6 +22,7 @@ from ad_hypotheses.tasks.edits.lives import Lives, RecordedActor
 from ad_hypotheses.tasks.edits.possible import impossible_steps
 from ad_hypotheses.tasks.options.drift import at_pulls, drifting, folded
 from ad_hypotheses.tasks.play import play, play_expert, uniform
+from ad_hypotheses.tasks.task_env import BanditEnv
 
 COINS, GAUSSIAN = BernoulliBandit(arms=2, horizon=4, drift=0.2), GaussianBandit(arms=2, horizon=4, drift=0.2)
 PATH = {"means": np.array([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]])}
@@ -159,6 +160,19 @@ def test_the_belief_forgets_and_its_source_does_not(rng: np.random.Generator) ->
     assert first["source"] > 0.5, "Thompson sampling counts pulls of long ago as those of today"
     several = Background(bandit, UCB1(), facts, told, episodes=2)
     assert fitting(several)[1]["belief"] == "in a second episode arms drift as in the first, which is not written down"
+
+
+def test_an_environment_begins_each_episode_with_the_same_arms() -> None:
+    env = BanditEnv(arms=2, horizon=5, drift=0.3)
+    env.reset(seed=1)
+    begun = env._state.means.copy()
+    for _ in range(5):
+        env.step(0)
+    assert (env._state.means != begun).any()
+    env.reset()
+    assert (env._state.means == begun).all()
+    env.reset(options={"means": [1.0, 0.0]})
+    assert [env.step(arm)[1] for arm in (0, 0, 1, 0, 0)] == [1, 1, 0, 1, 1]
 
 
 @pytest.mark.parametrize(

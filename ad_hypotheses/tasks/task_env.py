@@ -34,6 +34,7 @@ class BanditEnv(gymnasium.Env[Any, Any]):
         self.render_mode = render_mode
         self.action_space = spaces.Discrete(self.bandit.arms)
         self.observation_space = spaces.Discrete(1)
+        self._facts: Facts | None = None
         self._state: BanditState | None = None
         self._pulls = 0
 
@@ -42,7 +43,8 @@ class BanditEnv(gymnasium.Env[Any, Any]):
 
         Args:
             seed: Draws the arms, where `options` does not name them, and what they pay.
-            options: `{"means": [...]}` gives the arms these means (of a Bernoulli bandit: probabilities of paying).
+            options: `{"means": [...]}` gives the arms these means (of a Bernoulli bandit: probabilities of paying),
+                at which they stay, also where they would drift.
                 With neither, the bandit stays the same, so that a learner can live many episodes of one task.
 
         Raises:
@@ -51,9 +53,10 @@ class BanditEnv(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         means = (options or {}).get("means")
         if means is not None:
-            self._state = self.bandit.reset({"means": self._checked(means)})
-        elif seed is not None or self._state is None:
-            self._state = self.bandit.reset(self.bandit.sample_tasks(self.np_random, 1))
+            self._facts = {"means": self._checked(means)}
+        elif seed is not None or self._facts is None:
+            self._facts = self.bandit.sample_tasks(self.np_random, 1)
+        self._state = self.bandit.reset(self._facts)
         self._pulls = 0
         return 0, {}
 
