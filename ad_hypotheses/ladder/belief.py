@@ -202,7 +202,7 @@ def _lacks(background: Background) -> str:
         return "in a second episode arms drift as in the first, which is not written down"
     if isinstance(task, BernoulliBandit | GaussianBandit | GraphWorld):
         return ""
-    if len(task.rewards) > 2:
+    if isinstance(task, DarkRoom) and task.amounts:
         return "the posterior over its tasks is not written down"
     return places_lack(task) if isinstance(task, Room) else "the posterior over its tasks is not written down"
 
