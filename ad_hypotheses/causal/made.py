@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import CHUNK_TOKENS, Clean, Movement, Strand, gather
+from ad_hypotheses.causal.clean import CHUNK_TOKENS, Clean, Strand, gather
 from ad_hypotheses.causal.draws import generator
 from ad_hypotheses.causal.made_visit import MadeRows, MadeVisit
 from ad_hypotheses.causal.scrub import Options, Pass, PastChange, Scrubber
@@ -225,7 +225,7 @@ class MadeScrubber(Scrubber):
             clean = arrow.delivery
             if self.nodes[arrow.parent].parents and arrow.rows is not None and len(arrow.rows.steps):
                 clean = Delivery(self.leaf_of(arrow.rows, arrow.parent))
-        self._movements[path] = Movement(swapped, *_moved(own, arrow.delivery, clean, donors.flatten()[speaks]))
+        self._movements[path] = (swapped, *_moved(own, arrow.delivery, clean, donors.flatten()[speaks]))
 
 
 def make_scrubber(

@@ -35,10 +35,13 @@ from ad_hypotheses.causal.clean import (
 from ad_hypotheses.causal.draws import Align, Classes, classes, draw, uniforms
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.causal.visit import Chunk, Delivery, DrawnParent, Visit
+from ad_hypotheses.distill.finite import require_finite
 from ad_hypotheses.language.anatomy import Reader
 from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath
 
 Others = Literal["joint", "independent"]
+_Measured = tuple[float | Tensor, ...]
+"""What a `Movement` is made from, where the model computes: the host is not to wait for it within a pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +124,7 @@ class Scrubber:
         assert not bound.made or self.makes_donors, "made donors need a MadeScrubber"
         self._pass = 0
         self._shared: dict[str, Delivery] = {}
-        self._movements: dict[TreePath, Movement] | None = None
+        self._movements: dict[TreePath, _Measured] | None = None
         self.changes: dict[TreePath, PastChange] = {}
         pool = clean.pool if pool is None else pool
         self.strands = {name: strands_of(node.parts) for name, node in bound.nodes.items()}
@@ -175,7 +178,7 @@ class Scrubber:
             n_rows: How many references, the first ones; all by default.
         """
         n_rows = self.clean.n_explained if n_rows is None else n_rows
-        recorded: dict[TreePath, Movement] = {}
+        recorded: dict[TreePath, _Measured] = {}
         self._pass, self._shared = number, {}
         self._movements = recorded if movements else None
         visit = Visit(self, (self.root,), self.positions_asked(n_rows))
@@ -188,8 +191,18 @@ class Scrubber:
             moved += (x - own).norm(dim=-1).sum()
             baseline += (gather(before, chunk.other) - own).norm(dim=-1).sum()
         n_positions = max(1, visit.positions.numel())
-        scrubbed = self.arranged(torch.cat(log_probs), visit.positions.flatten(), n_rows)
-        return Pass(scrubbed, float(moved) / n_positions, float(baseline) / n_positions, recorded)
+        whole = self._checked(torch.cat(log_probs))
+        scrubbed = self.arranged(whole, visit.positions.flatten(), n_rows)
+        return Pass(
+            scrubbed,
+            float(moved) / n_positions,
+            float(baseline) / n_positions,
+            {path: Movement(*map(float, figures)) for path, figures in recorded.items()},
+        )
+
+    def _checked(self, computed: Tensor) -> Tensor:
+        """Refuse what is not finite, once a pass: the host would wait for every chunk of a device."""
+        return computed if self.clean.on_host else require_finite(computed, self.twin.model, "the logits")
 
     def positions_asked(self, n_rows: int) -> Int[Tensor, " position"]:
         """Return the positions of the first references that a pass scrubs: all of them."""
@@ -197,7 +210,7 @@ class Scrubber:
 
     def predicted(self, chunk: Chunk, x: Stream) -> Float[Tensor, "batch step action"]:
         """Return the log-probabilities of what the logits see at some positions."""
-        return self.twin.logits(x).log_softmax(-1)
+        return self.twin.logits(x, checked=self.clean.on_host).log_softmax(-1)
 
     def arranged(
         self, log_probs: Float[Tensor, "position action"], positions: Int[Tensor, " position"], n_rows: int
@@ -221,8 +234,9 @@ class Scrubber:
         """
         self._pass, self._shared, self._movements = number, {}, None
         visit = Visit(self, (self.root,), self.everywhere)
-        logits = torch.cat([self.twin.logits(chunk.compute_root()).flatten(0, 1) for chunk in visit.chunks()])
-        return logits.unflatten(0, (self.clean.n_rows, self.clean.n_steps))
+        seen = (chunk.compute_root() for chunk in visit.chunks())
+        logits = torch.cat([self.twin.logits(x, checked=self.clean.on_host).flatten(0, 1) for x in seen])
+        return self._checked(logits).unflatten(0, (self.clean.n_rows, self.clean.n_steps))
 
     @property
     def device(self) -> torch.device:
@@ -300,19 +314,30 @@ class Scrubber:
         if self._movements is None:
             return
         before, donors = self.leaf(arrow.parent), arrow.donors.flatten()
-        positions = visit.positions.flatten()
+        positions, unheard = visit.positions.flatten(), None
         if arrow.selected is not None:
-            selected = arrow.selected[positions]
-            positions, donors = positions[selected], donors[selected]
+            speaks = arrow.selected[positions]
+            if self.clean.on_host:
+                positions, donors = positions[speaks], donors[speaks]
+            else:  # it would have to wait to know how many they are
+                unheard = speaks.logical_not()
+
+        def total(of_positions: Tensor, first: int) -> Tensor:
+            if unheard is not None:
+                of_positions = of_positions.masked_fill(unheard[first : first + len(of_positions)], 0)
+            return of_positions.sum()
+
         moved = spread = norm = torch.zeros((), device=self.device)
-        for at, drawn in zip(positions.split(CHUNK_TOKENS), donors.split(CHUNK_TOKENS), strict=True):
+        for first in range(0, len(donors), CHUNK_TOKENS):
+            at, drawn = (table[first : first + CHUNK_TOKENS] for table in (positions, donors))
             for key in before.streams:
                 own = before.at(key, at)
-                moved = moved + (arrow.delivery.at(key, drawn) - own).norm(dim=-1).sum()
-                spread = spread + (before.at(key, drawn) - own).norm(dim=-1).sum()
-                norm = norm + own.norm(dim=-1).sum()
-        swapped = (
-            (donors // self.clean.n_steps != positions // self.clean.n_steps).float().mean() if len(donors) else 0.0
-        )
-        relative = (float(moved / norm), float(spread / norm)) if norm else (np.nan, np.nan)
-        self._movements[(*visit.path, arrow.parent)] = Movement(float(swapped), *relative)
+                moved = moved + total((arrow.delivery.at(key, drawn) - own).norm(dim=-1), first)
+                spread = spread + total((before.at(key, drawn) - own).norm(dim=-1), first)
+                norm = norm + total(own.norm(dim=-1), first)
+        elsewhere = donors // self.clean.n_steps != positions // self.clean.n_steps
+        swapped: float | Tensor = elsewhere.float().mean() if len(donors) else 0.0
+        if unheard is not None:
+            swapped = total(elsewhere.float(), 0) / unheard.logical_not().sum()
+        relative = [torch.where(norm > 0, change / norm, torch.nan) for change in (moved, spread)]
+        self._movements[(*visit.path, arrow.parent)] = (swapped, *relative)

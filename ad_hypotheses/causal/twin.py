@@ -179,14 +179,18 @@ class Twin:
         """Return what an MLP writes: nothing where there are none."""
         return torch.zeros_like(normalised) if self.shape.attention_only else self.block(layer).mlp(normalised)
 
-    def logits(self, x: Stream) -> Float[Tensor, "batch step action"]:
+    def logits(self, x: Stream, checked: bool = True) -> Float[Tensor, "batch step action"]:
         """Return the logits, from the residual stream before the last LayerNorm.
+
+        Args:
+            x: The stream.
+            checked: Whether to ask whether they are finite, for which the host waits.
 
         Raises:
             NonFiniteError: They are not finite.
         """
         logits = self.normalise(self.last_stage, x) @ self.model.W_U + self.model.b_U
-        return require_finite(logits, self.model, "the logits")
+        return require_finite(logits, self.model, "the logits") if checked else logits
 
     def attention_bias(self, layer: int) -> Float[Tensor, " d_model"]:
         """Return the constant that a layer's attention adds in addition to its heads."""
