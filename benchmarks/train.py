@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ad_hypotheses.distill.config import Training
 from ad_hypotheses.distill.model import ADTransformer, Shape
 from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.parallel import Ranks
+from ad_hypotheses.distill.sections import Training
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.distill.updates import Batch, update
 

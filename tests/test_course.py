@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 
 from ad_hypotheses.distill import train as training
 from ad_hypotheses.distill.checkpoint import WEIGHTS, find, load, names, stage_folder
-from ad_hypotheses.distill.config import Config, Training, check_config
+from ad_hypotheses.distill.config import Config, check_config
 from ad_hypotheses.distill.course.convergence import Course, FreshLoss
 from ad_hypotheses.distill.course.stages import stage_updates
 from ad_hypotheses.distill.feasible import infeasible
+from ad_hypotheses.distill.sections import Training
 from ad_hypotheses.distill.train import learning_rate, train
 from ad_hypotheses.errors import CheckpointError, ConfigError
 from ad_hypotheses.studies.evaluate.choose import choose

@@ -11,11 +11,12 @@ import torch
 from listener import Updates
 
 from ad_hypotheses.distill.checkpoint import build
-from ad_hypotheses.distill.config import Config, Training, check_config, read_config
+from ad_hypotheses.distill.config import Config, check_config, read_config
 from ad_hypotheses.distill.course.fresh import FreshContexts
 from ad_hypotheses.distill.course.next_state import NextStateHead
 from ad_hypotheses.distill.feasible import infeasible
 from ad_hypotheses.distill.parallel import Ranks
+from ad_hypotheses.distill.sections import Training
 from ad_hypotheses.distill.train import learning_rate, train
 from ad_hypotheses.distill.updates import Sampler, accumulate
 from ad_hypotheses.ladder.run import predict

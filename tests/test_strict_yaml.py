@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from ad_hypotheses.distill.config import read_yaml
-from ad_hypotheses.distill.strict_yaml import load_yaml
 from ad_hypotheses.errors import ConfigError
+from ad_hypotheses.storage.strict_yaml import load_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from ad_hypotheses.distill import train as training
 from ad_hypotheses.distill.checkpoint import build
-from ad_hypotheses.distill.config import Config, Training, check_config, read_config
+from ad_hypotheses.distill.config import Config, check_config, read_config
 from ad_hypotheses.distill.feasible import infeasible
 from ad_hypotheses.distill.optimisers import make_optimiser
+from ad_hypotheses.distill.sections import Training
 from ad_hypotheses.distill.train import METRICS, STATE, learning_rate, train
 from ad_hypotheses.errors import CheckpointError, ConfigError, UserError
 from ad_hypotheses.storage.checked import CHECKSUM

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ad_hypotheses.distill.config import Training
 from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.sections import Training
 
 BETAS, EPS = (0.9, 0.99), 1e-8
 MOMENTUM = 0.95

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from ad_hypotheses.distill.config import Training
+from ad_hypotheses.distill.sections import Training
 from ad_hypotheses.errors import ConfigError, UserError
 
 Made = TypeVar("Made")

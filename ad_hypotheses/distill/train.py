@@ -18,7 +18,7 @@ import torch
 
 from ad_hypotheses.distill.checkpoint import build, stage_folder, versions
 from ad_hypotheses.distill.checkpoint import save as save_checkpoint
-from ad_hypotheses.distill.config import Config, Training
+from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.course.convergence import FreshLoss
 from ad_hypotheses.distill.course.fresh import FreshContexts
 from ad_hypotheses.distill.course.next_state import NextStateHead
@@ -28,6 +28,7 @@ from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.optimisers import make_optimiser
 from ad_hypotheses.distill.parallel import Ranks
 from ad_hypotheses.distill.rollout import rollout
+from ad_hypotheses.distill.sections import Training
 from ad_hypotheses.distill.state import TrainingRun, resume, save
 from ad_hypotheses.distill.update_progress import UpdateProgress, evaluation_words
 from ad_hypotheses.distill.updates import Forward, Sampler, compiled, diverged, update

@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.distill.config import Config, Training
+from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.course.fresh import FreshContexts
 from ad_hypotheses.distill.course.next_state import NextStateHead
 from ad_hypotheses.distill.finite import NonFiniteError
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.parallel import Ranks
+from ad_hypotheses.distill.sections import Training
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import DivergedError, UserError
 from ad_hypotheses.language.history import History

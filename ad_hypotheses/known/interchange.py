@@ -29,10 +29,11 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Options, Others, Scrubber
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.checkpoint import build, versions
-from ad_hypotheses.distill.config import Config, Training
+from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.finite import NonFiniteError
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.optimisers import make_optimiser
+from ad_hypotheses.distill.sections import Training
 from ad_hypotheses.distill.state import TrainingRun, resume, save
 from ad_hypotheses.distill.train import HISTORIES, STATE, learning_rate, training_histories
 from ad_hypotheses.distill.update_progress import UpdateProgress

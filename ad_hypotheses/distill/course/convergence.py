@@ -13,9 +13,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ad_hypotheses.distill.config import Config, Training
+from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.course.fresh import APART, FreshContexts
 from ad_hypotheses.distill.model import ADTransformer
+from ad_hypotheses.distill.sections import Training
 from ad_hypotheses.tasks.task import n_tasks_of
 
 FRESH = 256  # histories that the loss is a mean over

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ad_hypotheses.distill.config import Training
+from ad_hypotheses.distill.sections import Training
 
 FIRST = 30  # updates before which a model does next to nothing
 

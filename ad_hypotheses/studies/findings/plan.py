@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ad_hypotheses.distill.strict_yaml import YAMLError, load_yaml
 from ad_hypotheses.errors import DataError, UserError, did_you_mean
 from ad_hypotheses.evidence.plain_data import build
 from ad_hypotheses.storage.reading import read_file
+from ad_hypotheses.storage.strict_yaml import YAMLError, load_yaml
 
 SCHEMA = 1
 ABOVE, BELOW = ">", "<"
