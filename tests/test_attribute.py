@@ -175,3 +175,45 @@ def test_agreement_is_spearmans_rank_correlation(signed):
     right[3] = left[5] = np.nan
     assert agreement(left, right, signed) == pytest.approx(expected(np.delete(np.arange(40), [3, 5])), abs=1e-12)
     assert np.isnan(agreement(np.ones(4), np.arange(4.0)))
+
+
+def by_hand(pair: RunPair, writer, stage: int, weights: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Relevance of an edge into the last MLP or the logits: a change, passed on by what the run did. [row]"""
+    model, twin = pair.twin.model, pair.twin
+
+    def scaled(change: torch.Tensor, at: int) -> torch.Tensor:
+        norm, seen = twin.norm(at), pair.seen[at]
+        deviation = (seen.var(-1, keepdim=True, correction=0) + norm.eps).sqrt()
+        return (change - change.mean(-1, keepdim=True)) / deviation * norm.w
+
+    change = pair.changes[writer].full()
+    if stage < twin.last_stage:
+        mlp = model.blocks[-1].mlp
+        pre = twin.normalise(stage, pair.seen[stage]) @ mlp.W_in + mlp.b_in
+        change = scaled(change, stage) @ mlp.W_in * (torch.nn.functional.gelu(pre) / pre) @ mlp.W_out
+    by_logit = scaled(change, twin.last_stage) @ model.W_U
+    likely = pair.log_probs.exp()  # the gradient of the loss with respect to the logits is p less the label
+    return ((likely - torch.nn.functional.one_hot(labels, likely.shape[-1])) * by_logit).sum(-1).mul(weights).sum(1)
+
+
+def test_relevance_is_passed_on_by_what_norms_and_activations_did():
+    model, pairs = random_task({})
+    with torch.no_grad():
+        pair = RunPair.of(Twin(model), model.to_tokens(pairs.reference), model.to_tokens(pairs.donor))
+        labels = torch.as_tensor(pairs.reference.actions.astype(np.int64))
+        last = pair.twin.last_stage
+        edges = [edge for edge in all_edges(model.anatomy) if edge.stage >= last - 1]
+        assert {edge.reader.kind for edge in edges} == {"mlp", "logits"}
+        weights = torch.full((4, STEPS), 1 / STEPS, dtype=torch.float64)
+        expected = [by_hand(pair, edge.writers[0], edge.stage, weights, labels).numpy() for edge in edges]
+    found = attribute(model, pairs, edges, rule="relevance")
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert np.abs(found - attribute(model, pairs, edges)).max() > 1e-3  # which gradients do not give
+
+
+def test_relevance_is_the_gradient_where_nothing_bends_but_attention():
+    model, pairs = random_task({"attention_only": True, "layer_norm": False})
+    edges = all_edges(model.anatomy)
+    np.testing.assert_allclose(
+        attribute(model, pairs, edges, rule="relevance"), attribute(model, pairs, edges), atol=1e-12
+    )

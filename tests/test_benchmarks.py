@@ -107,3 +107,14 @@ def test_the_page_about_costs_says_what_was_measured():
     assert set(record["before"]) == set(record["after"]) <= set(before_after.STAGES)
     slower = {**record, "after": {stage: 2 * seconds for stage, seconds in record["after"].items()}}
     assert before_after.page(slower, redwood) != before_after.page(record, redwood)
+
+
+def test_ways_to_screen_edges_are_compared_with_exact_effects(trained, capsys):
+    loaded("screen").main(["tiny", "--folder", str(trained), "--rows", "3", "--edges", "40"])
+    heading, _, *lines = capsys.readouterr().out.strip().splitlines()
+    assert heading.startswith("tiny: 40 edges on 3 histories, exactly in ")
+    assert [line[:22].strip() for line in lines] == ["gradients", "relevance", "integrated gradients"]
+    for line in lines:
+        by_size, signed, _ = map(float, line[22:].split())
+        assert 0.2 < by_size <= 1
+        assert -1 <= signed <= 1

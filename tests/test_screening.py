@@ -175,6 +175,20 @@ def test_the_report_says_what_was_screened_and_the_table_has_every_attribution(c
     assert {row["patch"] for row in strongest} == set(how["picked"])
 
 
+def test_edges_are_screened_by_relevance_where_that_is_asked_for(cli, workplace, monkeypatch):
+    monkeypatch.setattr(screening, "SAMPLE", 10)
+    typed = ("patch", "tiny", "--edges", "all", *QUICK)
+    ran = cli(*typed, "--screen", "7", "--screen-rule", "relevance")
+    assert ran.code == 0, ran.err
+    assert "screening 106 edges by relevance of loss" in ran.said
+    assert "with the largest attributions (relevance) were" in " ".join(ran.out.split()).replace("*", "")
+    (path,) = (workplace / "reports").glob("*relevance*.json")
+    assert json.loads(path.read_text())["screening"]["rule"] == "relevance"
+    assert "relevance at the run that is patched" in path.with_suffix(".md").read_text()
+    stray = cli(*typed, "--screen-rule", "relevance")
+    assert (stray.code, "Add --screen N" in stray.err) == (2, True)
+
+
 @pytest.mark.slow
 def test_what_was_measured_is_what_is_measured_without_screening(cli, workplace):
     typed = ("patch", "tiny", "--edges", "all", "--metric", "kl", *QUICK, "--json")

@@ -3,16 +3,21 @@
 Edge attribution patching (Nanda 2023, "Attribution Patching"; Syed et al. 2023, arXiv 2310.10348): the gradient of a
 metric with respect to what a reader sees, times how differently a writer writes in the donor's run. With several
 `steps` the gradient is averaged on the straight line between the embeddings of the two runs (integrated gradients,
-Hanna et al. 2024, arXiv 2403.17806), since a gradient taken where the model is sure of itself is flat.
+Hanna et al. 2024, arXiv 2403.17806), since a gradient taken where the model is sure of itself is flat. By the rules of
+layer-wise relevance propagation (RelP, Jafari et al. 2025, arXiv 2508.21258) one run is enough: a LayerNorm's scale
+and the slope from 0 of a GELU are taken as constants, so that what they do to a change as large as the donor's is not
+judged by a slope at one point. Attention keeps its gradient, so that queries and keys have a say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -28,6 +33,7 @@ from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.edges import Edge
 from ad_hypotheses.language.history import History
 
+Rule = Literal["gradient", "relevance"]
 MEMORY = 2**28  # bytes that the activations of some rows may take
 KINDS = "qkv"
 
@@ -42,6 +48,7 @@ def attribute(
     direction: Direction = "noising",
     memory: int = MEMORY,
     progress: Callable[[int], None] = lambda rows: None,
+    rule: Rule = "gradient",
 ) -> Float[np.ndarray, "edge row"]:
     """Approximate how patching each edge alone changes a metric: what `measure` of the same pairs finds exactly.
 
@@ -56,6 +63,7 @@ def attribute(
         direction: Which of the two runs is patched.
         memory: Bytes for activations; rows are computed together as far as it goes.
         progress: Called with the number of rows that were done.
+        rule: What is taken backwards: gradients, or relevance.
 
     Returns:
         The change of the metric's mean over the steps that count; NaN in rows where none does. [edge, row]
@@ -79,7 +87,7 @@ def attribute(
 
         roles = role_masks(edges, pairs.reference[rows], model.device)
         for place in places:
-            attributions[:, rows] += _first_order(pair, float(place), total, edges, roles) / steps
+            attributions[:, rows] += _first_order(pair, float(place), total, edges, roles, rule) / steps
         progress(len(rows))
     attributions[:, ~counted.any(axis=1)] = np.nan
     return attributions
@@ -189,7 +197,7 @@ class _GradientRun:
         return self.gradients[id(tensor)]
 
 
-def _backwards(pair: RunPair, x: Stream, total: Callable[[Tensor], Tensor]) -> _GradientRun:
+def _backwards(pair: RunPair, x: Stream, total: Callable[[Tensor], Tensor], rule: Rule) -> _GradientRun:
     """Run the model from the embeddings on, and back; before the steps of the pair nothing changes."""
     twin = pair.twin
     run = _GradientRun({1: x.detach().requires_grad_()}, [], [], {}, {})
@@ -198,7 +206,7 @@ def _backwards(pair: RunPair, x: Stream, total: Callable[[Tensor], Tensor]) -> _
         for layer in range(twin.shape.n_layers):
             stage = 2 * layer + 1
             run.seen[stage] = x
-            normalised = twin.normalise(stage, x)
+            normalised = _normalised(twin, stage, x, rule)
             parts = {kind: twin.head_inputs(layer, kind, heads, normalised) for kind in KINDS}
             z = twin.mix(parts["q"], parts["k"], parts["v"], pair.earlier[layer])
             run.inputs.append(parts)
@@ -206,10 +214,10 @@ def _backwards(pair: RunPair, x: Stream, total: Callable[[Tensor], Tensor]) -> _
             x = x + z.flatten(2) @ twin.block(layer).attn.W_O.flatten(0, 1) + twin.attention_bias(layer)
             if not twin.shape.attention_only:
                 # a tensor of its own even without LayerNorm: its gradient must not be that of the stream
-                run.seen[stage + 1], run.normalised[stage + 1] = x, twin.normalise(stage + 1, x).clone()
-                x = x + twin.mlp(layer, run.normalised[stage + 1])
+                run.seen[stage + 1], run.normalised[stage + 1] = x, _normalised(twin, stage + 1, x, rule).clone()
+                x = x + _mlp(twin, layer, run.normalised[stage + 1], rule)
         last = twin.last_stage
-        run.seen[last], run.normalised[last] = x, twin.normalise(last, x)
+        run.seen[last], run.normalised[last] = x, _normalised(twin, last, x, rule)
         logits = require_finite(run.normalised[last] @ twin.model.W_U + twin.model.b_U, twin.model, "the logits")
         wanted = [*(t for parts in run.inputs for t in parts.values()), *run.mixed, *run.normalised.values()]
         gradients = torch.autograd.grad(total(logits.log_softmax(-1)), wanted)
@@ -218,20 +226,40 @@ def _backwards(pair: RunPair, x: Stream, total: Callable[[Tensor], Tensor]) -> _
     return run
 
 
+def _normalised(twin: Twin, stage: int, x: Stream, rule: Rule) -> Stream:
+    """Return what LayerNorm makes of what is seen; with its scale as a constant where relevance is taken backwards."""
+    norm = twin.norm(stage)
+    if rule == "gradient" or not norm.on:
+        return twin.normalise(stage, x)
+    centred = x - x.mean(-1, keepdim=True)
+    scale = (centred.pow(2).mean(-1, keepdim=True) + norm.eps).rsqrt().detach()
+    return centred * scale * norm.w + norm.b
+
+
+def _mlp(twin: Twin, layer: int, normalised: Stream, rule: Rule) -> Stream:
+    """Return what an MLP writes; with what a GELU passes on, `gelu(x) / x`, as a constant for relevance."""
+    if rule == "gradient":
+        return twin.mlp(layer, normalised)
+    mlp = twin.block(layer).mlp
+    pre = F.linear(normalised, mlp.W_in.T, mlp.b_in)
+    passed = torch.special.ndtr(pre.detach())
+    return F.linear(pre * passed, mlp.W_out.T, mlp.b_out)
+
+
 def _first_order(
-    pair: RunPair, place: float, total: Callable[[Tensor], Tensor], edges: Sequence[Edge], roles: Roles
+    pair: RunPair, place: float, total: Callable[[Tensor], Tensor], edges: Sequence[Edge], roles: Roles, rule: Rule
 ) -> Float[np.ndarray, "edge row"]:
     """Gradient times change for every edge, the gradient taken at a place between donor (0) and reference (1)."""
     writers = pair.twin.anatomy.writers
     apart = sum(pair.changes[writer].full() for writer in writers if writer.stage == 0)
-    run = _backwards(pair, pair.seen[1] + (1 - place) * apart, total)
+    run = _backwards(pair, pair.seen[1] + (1 - place) * apart, total, rule)
     attributions = np.empty((len(edges), len(pair.seen[1])))
     with torch.no_grad():
         changes = torch.stack([pair.changes[writer].full() for writer in writers], dim=1).flatten(2)
         for stage in sorted({edge.stage for edge in edges}):
             numbers = [number for number, edge in enumerate(edges) if edge.stage == stage]
             ends = list(dict.fromkeys(replace(edges[number], writers=()) for number in numbers))
-            towards = torch.stack([_towards(pair, run, end, roles) for end in ends], dim=1).flatten(2)
+            towards = torch.stack([_towards(pair, run, end, roles, rule) for end in ends], dim=1).flatten(2)
             by_writer = require_finite(towards @ changes.mT, pair.twin.model, "the gradients")
             products = by_writer.double().cpu().numpy()  # [batch, end, writer]
             for number in numbers:
@@ -241,7 +269,7 @@ def _first_order(
     return attributions
 
 
-def _towards(pair: RunPair, run: _GradientRun, end: Edge, roles: Roles) -> Stream:
+def _towards(pair: RunPair, run: _GradientRun, end: Edge, roles: Roles, rule: Rule) -> Stream:
     """Gradient of the metric with respect to what a reader sees, as far as an edge that ends there speaks of it."""
     twin, reader = pair.twin, end.reader
     if reader.of_head:
@@ -253,7 +281,7 @@ def _towards(pair: RunPair, run: _GradientRun, end: Edge, roles: Roles) -> Strea
         for role in (end.written_at, end.read_at):
             if role is not None:
                 gradient = gradient * holds_at(pair, role, roles)[..., None]
-    return _through_norm(twin.norm(reader.stage), run.seen[reader.stage], gradient)
+    return _through_norm(twin.norm(reader.stage), run.seen[reader.stage], gradient, rule)
 
 
 def _input_gradient(pair: RunPair, run: _GradientRun, end: Edge, roles: Roles) -> Float[Tensor, "batch step d_head"]:
@@ -280,11 +308,13 @@ def _input_gradient(pair: RunPair, run: _GradientRun, end: Edge, roles: Roles) -
         return torch.autograd.grad(mixed, new, after)[0][:, :, 0]
 
 
-def _through_norm(norm: LayerNorm, x: Stream, gradient: Stream) -> Stream:
+def _through_norm(norm: LayerNorm, x: Stream, gradient: Stream, rule: Rule) -> Stream:
     """Return the gradient with respect to what LayerNorm is given, from that with respect to what it returns."""
     if not norm.on:
         return gradient
     centred = x - x.mean(-1, keepdim=True)
     scale = (centred.pow(2).mean(-1, keepdim=True) + norm.eps).rsqrt()
     unit, scaled = centred * scale, gradient * norm.w
+    if rule == "relevance":
+        return scale * (scaled - scaled.mean(-1, keepdim=True))
     return scale * (scaled - scaled.mean(-1, keepdim=True) - unit * (unit * scaled).mean(-1, keepdim=True))

@@ -95,6 +95,10 @@ def patch(
             show_default="1; for kl 4",
         ),
     ] = None,
+    screen_rule: Annotated[
+        Literal["gradient", "relevance"],
+        typer.Option("--screen-rule", help="What attribution takes backwards: gradients, or relevance (RelP)."),
+    ] = "gradient",
     search: Annotated[
         float | None,
         typer.Option(
@@ -136,7 +140,7 @@ def patch(
     Ctrl-C stops it; the same command goes on.
     """
     require_writable(reports, "reports")
-    _refuse_stray(screen, screen_steps, search, out)
+    _refuse_stray(screen, screen_steps, screen_rule, search, out)
     if parquet:
         _require_parquet()
     from ad_hypotheses.language.load import shown_file
@@ -158,7 +162,8 @@ def patch(
     selection = Selection(edges or (), nodes or (), paths or (), _role(written), _role(read))
     settings = PatchSettings(
         donors=donors, direction=direction, metrics=tuple(metric or PatchSettings.metrics), rows=rows, tasks=tasks,
-        seed=seed, data=data, screen=screen, screen_steps=screen_steps, memory=parse_memory(memory) if memory else None,
+        seed=seed, data=data, screen=screen, screen_steps=screen_steps, screen_rule=screen_rule,
+        memory=parse_memory(memory) if memory else None,
     )  # fmt: skip
     hypotheses = load_named(subject) if claimed else []
     if not claimed:
@@ -172,7 +177,9 @@ def patch(
     show_reports(studies, pages, as_json, _show)
 
 
-def _refuse_stray(screen: int | None, screen_steps: int | None, search: float | None, out: Path | None) -> None:
+def _refuse_stray(
+    screen: int | None, screen_steps: int | None, screen_rule: str, search: float | None, out: Path | None
+) -> None:
     """Refuse options that say how to do what was not asked.
 
     Raises:
@@ -180,6 +187,8 @@ def _refuse_stray(screen: int | None, screen_steps: int | None, search: float | 
     """
     if screen_steps is not None and screen is None and search is None:
         raise DataError("--screen-steps says how edges are screened. Add --screen N, the number to measure.")
+    if screen_rule != "gradient" and screen is None:
+        raise DataError("--screen-rule says how edges are screened. Add --screen N, the number to measure.")
     if out is not None and search is None:
         raise DataError("--out says where --search writes what it finds. Add --search; for reports there is --reports.")
 

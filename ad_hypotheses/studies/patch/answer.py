@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ad_hypotheses.causal.metrics import METRICS
 from ad_hypotheses.report.words import code, figure, interval, literal
 from ad_hypotheses.studies.patch.record import PatchRecord, PatchStudy
+from ad_hypotheses.studies.patch.screen import method_of
 
 NAMED = 3  # edges that a sentence can hold
 
@@ -133,7 +134,8 @@ def _screened(study: PatchStudy) -> str:
     noun = "edges that no arrow declares" if study.name else "edges"
     if not screening.unmeasured:
         return f"Screening left nothing out: all {screening.asked:,} {noun} were measured."
-    method = "gradients" if screening.steps == 1 else f"integrated gradients, {screening.steps} runs a history"
+    method = method_of(screening.rule, screening.steps).removeprefix("their ")
+    method += "" if screening.steps == 1 else f", {screening.steps} runs a history"
     text = (
         f"**Screened:** of {screening.asked:,} {noun}, the {len(screening.picked):,} with the largest attributions "
         f"({method}) were measured, and {len(screening.sampled):,} drawn at random from all of them; "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ad_hypotheses.causal.attribute import Rule
 from ad_hypotheses.causal.effects import (
     Direction,
     MeasurementPlan,
@@ -48,6 +49,7 @@ class PatchSettings:
         data: Data set that they are of, as in `studies.data.chosen_data`.
         screen: How many of the edges that no arrow declares are picked by attribution and measured; None for all.
         screen_steps: Runs of each history that attribution takes; None for as many as the first metric needs.
+        screen_rule: What attribution takes backwards: gradients, or relevance.
     """
 
     donors: str = "any"
@@ -60,6 +62,7 @@ class PatchSettings:
     data: str = "source"
     screen: int | None = None
     screen_steps: int | None = None
+    screen_rule: Rule = "gradient"
 
     def histories(self, checkpoint: Checkpoint) -> History:
         """Generate the histories whose runs are patched.

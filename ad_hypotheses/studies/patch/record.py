@@ -62,6 +62,7 @@ class Screening:
         agreement: Spearman's rank correlation, across the sample, of the size of attributions and of effects.
         signed: The same with the signs of both.
         unmeasured: The others.
+        rule: What was taken backwards, `"gradient"` or `"relevance"`; gradients in older records.
     """
 
     steps: int
@@ -71,6 +72,7 @@ class Screening:
     agreement: Number
     signed: Number
     unmeasured: list[PatchRecord]
+    rule: str = "gradient"
 
     @property
     def passed_over(self) -> set[str]:

@@ -143,6 +143,7 @@ def _screening(
         [records[edge].name for edge in sampled],
         *agreements(attributions, exact, settings.seed),
         [_record(item, {}, first_order) for item in trial.passed],
+        settings.screen_rule,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ad_hypotheses.causal.attribute import MEMORY, agreement, attribute, screen
+from ad_hypotheses.causal.attribute import MEMORY, Rule, agreement, attribute, screen
 from ad_hypotheses.causal.effects import Direction, fingerprint
 from ad_hypotheses.causal.effects import plan as cut_up
 from ad_hypotheses.causal.history_pairs import HistoryPairs
@@ -57,6 +57,13 @@ def default_steps(metric: str, direction: Direction) -> int:
     return METRICS[metric].attribution_steps if metric in METRICS and direction == "noising" else GRADIENT
 
 
+def method_of(rule: str, steps: int) -> str:
+    """Return in words how edges are screened."""
+    if rule == "relevance":
+        return "relevance" if steps == 1 else "integrated relevance"
+    return "their gradients" if steps == 1 else "integrated gradients"
+
+
 def attribute_or_resume(
     model: ADTransformer,
     pairs: HistoryPairs,
@@ -67,6 +74,7 @@ def attribute_or_resume(
     memory: int | None = None,
     progress: Callable[[int], None] = lambda rows: None,
     scratch: Scratch | None = None,
+    rule: Rule = "gradient",
 ) -> Float[np.ndarray, "edge row"]:
     """Attribute edges as :func:`attribute` does, some histories at a time, and keep what is done.
 
@@ -80,6 +88,7 @@ def attribute_or_resume(
         memory: Bytes that may be used; None for no bound.
         progress: Called with the number of histories that were done.
         scratch: Where to keep what is done; None to keep nothing.
+        rule: What is taken backwards.
 
     Raises:
         DataError: A metric does not fit the donors, or its gradient says nothing.
@@ -88,13 +97,14 @@ def attribute_or_resume(
     n_rows, n_steps = pairs.reference.actions.shape
     size = cut_up(model, n_rows, n_steps, len(edges), memory).rows
     limit = MEMORY if memory is None else min(memory, MEMORY)
-    identity = (ATTRIBUTED_AS, metric, steps, direction, [*map(str, edges)])
+    identity = (ATTRIBUTED_AS, metric, steps, direction, [*map(str, edges)], *([rule] if rule != "gradient" else []))
     parts, order, store = [], pairs.order, store_in(scratch, "attributions")
     for rows in pairs.part(order).split(size):
         part = pairs.part(order[rows])
 
         def make(part: HistoryPairs = part) -> dict[str, np.ndarray]:
-            return {"attributions": attribute(model, part, edges, metric, steps, direction=direction, memory=limit)}
+            values = attribute(model, part, edges, metric, steps, direction=direction, memory=limit, rule=rule)
+            return {"attributions": values}
 
         parts.append(store.get(fingerprint(model, part, identity), make)["attributions"])
         progress(part.reference.n_rows)

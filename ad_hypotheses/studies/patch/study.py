@@ -21,7 +21,7 @@ from ad_hypotheses.studies.edits import Pair
 from ad_hypotheses.studies.patch.bind import BoundPatches, PatchSettings, bind_all, prepare, require_edges
 from ad_hypotheses.studies.patch.record import PatchStudy
 from ad_hypotheses.studies.patch.results import patch_study
-from ad_hypotheses.studies.patch.screen import attribute_or_resume, pick
+from ad_hypotheses.studies.patch.screen import attribute_or_resume, method_of, pick
 from ad_hypotheses.studies.patch.select import Selection
 
 
@@ -149,10 +149,10 @@ def _screen_all(
     edges = sum(len(trial.to_screen()) for trial in trials)
     rows = sum(trial.pairs.reference.n_rows for trial in trials)
     steps = settings.attribution_steps
-    method = "their gradients" if steps == 1 else "integrated gradients"
+    method, runs = method_of(settings.screen_rule, steps), "run" if steps == 1 else "runs"
     progress.say(
-        f"screening {edges:,} edges by {method} of {settings.metrics[0]}: {steps} {'run' if steps == 1 else 'runs'} of "
-        f"each history forwards and back; the strongest {settings.screen:,} are then measured exactly"
+        f"screening {edges:,} edges by {method} of {settings.metrics[0]}: {steps} {runs} of each history forwards and "
+        f"back; the strongest {settings.screen:,} are then measured exactly"
     )
     progress.begin("screening", rows, "histories")
     return [_screen(trial, settings, settings.screen, scratch, progress) for trial in trials]
@@ -166,7 +166,8 @@ def _screen(
     model, metric, steps = trial.checkpoint.model, settings.metrics[0], settings.attribution_steps
     edges = [item.patch for item in items if isinstance(item.patch, Edge)]
     options = (metric, steps, settings.direction, settings.memory)
-    attributions = attribute_or_resume(model, trial.pairs, edges, *options, progress.advance, scratch)
+    how = (progress.advance, scratch, settings.screen_rule)
+    attributions = attribute_or_resume(model, trial.pairs, edges, *options, *how)
     screened = pick(edges, attributions, n_picked, steps, settings.seed)
     passed = [item for number, item in enumerate(items) if number not in screened.wanted]
     left = set(passed)
