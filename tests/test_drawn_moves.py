@@ -159,7 +159,7 @@ def test_rungs_find_out_what_actions_do(rng: np.random.Generator) -> None:
 
 def test_the_source_learns_and_the_baselines_find_out(rng: np.random.Generator) -> None:
     room = DarkRoom(size=5, horizon=12, action_order="drawn")
-    facts = room.sample_tasks(rng, 128)
+    facts = room.sample_tasks(rng, 64)
     curve = learning_curve(DynaQ(epsilon_first=0.2, anneal_episodes=10).live(room, facts, 16, rng))
     optimum = room.optimal_return(facts).mean()
     assert curve[-3:].mean() > 0.8 * optimum

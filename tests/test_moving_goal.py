@@ -187,7 +187,7 @@ def test_the_belief_rung_leaves_a_goal_that_was_found_empty(rng: np.random.Gener
 
 def test_the_source_unlearns_and_the_baselines_find_goals_that_moved(rng: np.random.Generator) -> None:
     room = DarkRoom(size=5, horizon=12, goal_moves=0.2)
-    facts = room.sample_tasks(rng, 128)
+    facts = room.sample_tasks(rng, 64)
     curve = learning_curve(DynaQ(epsilon_first=0.2, anneal_episodes=5).live(room, facts, 12, rng))
     assert curve[-4:].mean() > 2 * curve[0]
     policies = baselines(room, rng)

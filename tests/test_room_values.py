@@ -147,7 +147,7 @@ def test_the_source_learns_and_the_family_keeps_its_promises(
 ) -> None:
     check_task(make_task("dark-room", size=3, horizon=6, **option))
     room = make_task("dark-room", size=5, horizon=12, **option)
-    facts = room.sample_tasks(rng, 128)
+    facts = room.sample_tasks(rng, 64)
     source = DynaQ(initial_value=hope, epsilon_first=0.2, anneal_episodes=10)
     curve = learning_curve(source.live(room, facts, 16, rng))
     assert curve[-3:].mean() > 0.7 * room.optimal_return(facts).mean()
