@@ -14,29 +14,34 @@ if TYPE_CHECKING:
     from ad_hypotheses.language.history import History
     from ad_hypotheses.language.hypothesis import Hypothesis, node
     from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
-    from ad_hypotheses.library.data import change_facts, counterfactual, edit, histories, rearrange, rollout
+    from ad_hypotheses.library.data import change_facts, counterfactual, edit, histories, play, rearrange, rollout
     from ad_hypotheses.library.listings import hypotheses, models, read, reports
-    from ad_hypotheses.library.look import attention, attribution, carriers, decisions, learners
+    from ad_hypotheses.library.look import ablations, attention, attribution, carriers, decisions, learners, scan
     from ad_hypotheses.library.model import Model, load
     from ad_hypotheses.library.patch import patch
-    from ad_hypotheses.library.scrub import scrub, scrub_at
+    from ad_hypotheses.library.scrub import rivals_at, scrub, scrub_at
     from ad_hypotheses.library.scrubbed import ScrubbedModel
     from ad_hypotheses.library.studies import calibrate, evaluate, sweep, train
+    from ad_hypotheses.studies.ablation import Ablations
     from ad_hypotheses.studies.carriers import Carriers
     from ad_hypotheses.studies.decisions import Decisions, LearnerDecisions
     from ad_hypotheses.studies.edits import Pair
     from ad_hypotheses.studies.evaluate.record import Evaluation
     from ad_hypotheses.studies.look import AttentionPattern, Attribution
     from ad_hypotheses.studies.patch.record import PatchStudy
+    from ad_hypotheses.studies.rivals.context import ContextRivals
+    from ad_hypotheses.studies.scan import Scan
     from ad_hypotheses.studies.scrub.context import ScrubbedContext
     from ad_hypotheses.studies.scrub.record import Study
     from ad_hypotheses.studies.sweep.record import Sweep
 
 _HOMES = {
+    "Ablations": "studies.ablation",
     "AttentionPattern": "studies.look",
     "Attribution": "studies.look",
     "Calibration": "known.calibration.record",
     "Carriers": "studies.carriers",
+    "ContextRivals": "studies.rivals.context",
     "Decisions": "studies.decisions",
     "Evaluation": "studies.evaluate.record",
     "History": "language.history",
@@ -45,10 +50,12 @@ _HOMES = {
     "Model": "library.model",
     "Pair": "studies.edits",
     "PatchStudy": "studies.patch.record",
+    "Scan": "studies.scan",
     "ScrubbedContext": "studies.scrub.context",
     "ScrubbedModel": "library.scrubbed",
     "Study": "studies.scrub.record",
     "Sweep": "studies.sweep.record",
+    "ablations": "library.look",
     "attention": "library.look",
     "attribution": "library.look",
     "calibrate": "library.studies",
@@ -70,11 +77,14 @@ _HOMES = {
     "models": "library.listings",
     "node": "language.hypothesis",
     "patch": "library.patch",
+    "play": "library.data",
     "pos": "language.sites",
     "read": "library.listings",
     "rearrange": "library.data",
     "reports": "library.listings",
+    "rivals_at": "library.scrub",
     "rollout": "library.data",
+    "scan": "library.look",
     "scrub": "library.scrub",
     "scrub_at": "library.scrub",
     "sweep": "library.studies",
@@ -89,10 +99,12 @@ _ELSEWHERE = {
 }  # names that another library taught
 
 __all__ = [
+    "Ablations",
     "AttentionPattern",
     "Attribution",
     "Calibration",
     "Carriers",
+    "ContextRivals",
     "Decisions",
     "Evaluation",
     "History",
@@ -101,10 +113,12 @@ __all__ = [
     "Model",
     "Pair",
     "PatchStudy",
+    "Scan",
     "ScrubbedContext",
     "ScrubbedModel",
     "Study",
     "Sweep",
+    "ablations",
     "attention",
     "attribution",
     "calibrate",
@@ -126,11 +140,14 @@ __all__ = [
     "models",
     "node",
     "patch",
+    "play",
     "pos",
     "read",
     "rearrange",
     "reports",
+    "rivals_at",
     "rollout",
+    "scan",
     "scrub",
     "scrub_at",
     "sweep",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 WINDOW = 60.0  # seconds that the estimate of the time left looks back
@@ -93,6 +94,51 @@ class Progress:
             repeated: Whether a launcher of several processes repeats every signal to this one.
         """
         return nullcontext()
+
+
+class _Wait:
+    """Who waits, and for which phase.
+
+    Attributes:
+        listener: Who.
+        phase: Title and total of the phase that was told last.
+    """
+
+    def __init__(self, listener: Progress) -> None:
+        self.listener, self.phase = listener, ("", 0)
+
+
+# who lives, and the worlds, do not know who waits for them, and users write their own: hence no argument of theirs
+_wait: ContextVar[_Wait | None] = ContextVar("wait", default=None)
+
+
+@contextmanager
+def reporting_to(listener: Progress) -> Iterator[None]:
+    """Let a listener hear what runs inside and calls :func:`tell`."""
+    former = _wait.set(_Wait(listener))
+    try:
+        yield
+    finally:
+        _wait.reset(former)
+
+
+def tell(title: str, done: int, total: int, unit: str = "") -> None:
+    """Report how far something is to whoever waits for it, and may stop it here.
+
+    Args:
+        title: Name of the phase.
+        done: Amount that is done.
+        total: Amount to do.
+        unit: What is counted.
+    """
+    wait = _wait.get()
+    if wait is None:
+        return
+    if wait.phase != (title, total):
+        wait.phase = title, total
+        wait.listener.begin(title, total, unit)
+    wait.listener.reach(done)
+    wait.listener.may_stop()
 
 
 def counting(progress: Progress, title: str) -> Callable[[int, int], None]:

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import ad_hypotheses as adh
-from ad_hypotheses.errors import DataError
+from ad_hypotheses.errors import DataError, UserError
+from ad_hypotheses.progress import Progress
+from ad_hypotheses.sources import make_source
 from ad_hypotheses.tasks.play import play, uniform
 
 
@@ -225,3 +227,167 @@ def test_of_a_network_that_is_known_the_circuit_carries_the_difference(model, hi
     on_the_way = {'embed("reward")', "head(0, 0)", "mlp(1)"}
     assert set(shares[shares.abs() > 1e-4].index) == on_the_way
     assert np.allclose(shares[list(on_the_way)], 1, atol=1e-3)
+
+
+def test_actions_written_by_hand_are_answered_by_a_task(model):
+    context = adh.play(model, ["up", "left", 2] * 5, task=1)
+    assert context.shape == (1, 15)
+    assert context.actions[0, :3].tolist() == [1, 3, 2]
+    assert context.episode[0].tolist() == [0] * 10 + [1] * 5
+    assert adh.decisions(model, context).impossible == {}
+    assert not np.array_equal(context.task["goal"], adh.play(model, ["up"], task=0).task["goal"])
+    longer = adh.play(model, ["up", "left", 2] * 5 + ["stay"], task=1)
+    assert np.array_equal(longer.window(stop=15).observations, context.observations)
+
+
+@pytest.mark.parametrize(
+    ("actions", "task", "message"),
+    [
+        (["jump"], 0, "`actions` has 'jump', but dark-room has the actions stay, up"),
+        ([7], 0, "`actions` has 7"),
+        ([], 0, "`actions` has 0, but a context is of 1 to 60 steps"),
+        (["up"] * 61, 0, "`actions` has 61"),
+        (["up"], 999, "`task` is 999, but there are the tasks 0 to"),
+    ],
+)
+def test_what_cannot_be_played_is_refused(model, actions, task, message):
+    with pytest.raises(DataError, match=message):
+        adh.play(model, actions, task=task)
+
+
+def test_learners_of_another_source_live_in_the_tasks_of_a_model():
+    model = adh.load("known-leader")
+    assert {"ucb1", "thompson"} <= set(model.sources)
+    assert "recorded" not in model.sources
+    pulls = [model.histories(4, source=name) for name in ("ucb1", "thompson")]
+    assert not np.array_equal(pulls[0].actions, pulls[1].actions)
+    assert np.array_equal(pulls[0].task["means"], model.histories(4).task["means"])
+    again = make_source("ucb1").live(model.task, dict(pulls[0].task), 1, np.random.default_rng(5))
+    assert again.shape == pulls[0].shape
+    for source, data, message in (
+        ("ucb", "source", "Did you mean 'ucb1'"),
+        ("dyna-q", "source", "dyna-q"),
+        ("ucb1", "own", "`source` is ucb1, but in own the model lives"),
+    ):
+        with pytest.raises(UserError, match=message):
+            model.histories(4, data=data, source=source)
+
+
+class Impatient(Progress):
+    """Stops a run once it has gone so far."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.total, self.reached = at, 0, []
+
+    def begin(self, title, total, unit="", done=0, **how):
+        self.total = total
+
+    def reach(self, done, note=""):
+        self.reached.append(done)
+
+    def may_stop(self):
+        if self.reached[-1] >= self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("data", ["source", "own"])
+def test_histories_say_how_far_they_are_and_can_be_stopped(model, data):
+    rows = 3
+    source = "epsilon-greedy-q" if data == "source" else None  # whose learners record every episode
+    patient = Impatient(at=10**9)
+    whole = model.histories(rows, data=data, source=source, progress=patient)
+    assert patient.total == rows * (60 if data == "own" else model.config.histories.episodes)
+    assert len(patient.reached) > 5
+    assert patient.reached[-1] >= 0.8 * patient.total
+    assert np.array_equal(whole.actions, model.histories(rows, data=data, source=source).actions)
+    stopped = Impatient(at=patient.total // 2)
+    with pytest.raises(KeyboardInterrupt):
+        model.histories(rows, data=data, source=source, progress=stopped)
+    assert stopped.reached[-1] < 0.7 * patient.total
+
+
+def test_attention_that_a_step_gets_is_what_later_steps_pay_it(model, histories):
+    got = adh.attention(model, histories[0], 12, received=True)
+    assert len(got.tokens) == 60
+    for looker in (11, 12, 30, 59):
+        paid = adh.attention(model, histories[0], looker)
+        for head, weights in got.weights.items():
+            assert weights[looker] == pytest.approx(paid.weights[head][12] if looker >= 12 else 0, abs=1e-6)
+        if looker >= 12:
+            assert got.roles[looker] == paid.roles[12]
+    assert got.roles[11] == []
+    share = got.shares()["current_episode"]["head(0, 0)"]
+    lookers = [step for step, roles in enumerate(got.roles) if "current_episode" in roles]
+    assert share == pytest.approx(np.mean([got.weights["head(0, 0)"][step] for step in lookers]))
+    assert "seen by head" in got.headline
+
+
+@pytest.mark.parametrize("by", ["zero", "mean", "context"])
+def test_one_part_that_is_replaced_does_what_ablations_say(by):
+    """Two engines: all parts at once on the whole context, and each part alone by its change."""
+    model = adh.load("bandit")
+    histories = model.histories(8)
+    context, other = histories[0], {"zero": "zero", "mean": histories, "context": histories[1]}[by]
+    effects = adh.ablations(model, context, 60, of="0 - 1", by=other, edges=True)
+    assert (len(effects.writers), len(effects.edges)) == (13, 164)
+
+    def value(**how):
+        log_probs = adh.decisions(model, context, **how).log_probs[60]
+        return log_probs[0] - log_probs[1]
+
+    assert effects.value == pytest.approx(value(), abs=1e-5)
+    parts = [*effects.writers, *list(effects.edges)[::23]]
+    changes = {part: value(replaced=[part], by=other) - value() for part in parts}
+    assert changes == pytest.approx({part: (effects.writers | effects.edges)[part] for part in parts}, abs=1e-5)
+    assert max(map(abs, changes.values())) > 0.01
+
+
+def test_a_head_that_is_replaced_by_nothing_is_what_hooks_make_of_it():
+    model = adh.load("bandit")
+    context = model.histories(2)[0]
+
+    def without(result, hook):
+        result[:, :, 1] = 0
+        return result
+
+    model.set_use_attn_result(True)
+    hooked = model.run_with_hooks(context, fwd_hooks=[("blocks.0.attn.hook_result", without)])
+    expected = hooked[0].detach().log_softmax(-1).numpy()
+    replaced = adh.decisions(model, context, replaced=["head(0, 1)"]).log_probs
+    assert np.array(replaced) == pytest.approx(expected, abs=1e-5)
+    assert np.abs(expected - np.array(adh.decisions(model, context).log_probs)).max() > 0.01
+
+
+def test_all_that_is_replaced_by_another_context_gives_its_decisions():
+    model = adh.load("bandit")
+    first, second = model.histories(2)[0], model.histories(2)[1]
+    writers = list(adh.ablations(model, first, 5).writers)
+    assert adh.decisions(model, first, replaced=writers, by=second).log_probs == pytest.approx(
+        np.array(adh.decisions(model, second).log_probs), abs=1e-5
+    )
+
+
+def test_means_are_made_again_once_weights_change():
+    model = adh.load("bandit")
+    histories = model.histories(8)
+    before = adh.ablations(model, histories[0], 20, by=histories)
+    assert adh.ablations(model, histories[0], 20, by=histories) == before
+    with torch.no_grad():
+        model.blocks[0].mlp.W_out.mul_(2)
+    assert adh.ablations(model, histories[0], 20, by=histories).writers["mlp(0)"] != before.writers["mlp(0)"]
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"replaced": ["head(9, 0)"]}, r"head\(9, 0\)"),
+        ({"replaced": ["mlp(0) -> mlp(9)"]}, r"mlp\(9\)"),
+        ({"replaced": ["mlp(0)"], "by": "median"}, "`by` is 'median'"),
+        ({"replaced": ["mlp(0)"], "by": "short"}, "`by` has 4 histories of 20 steps, but the context has 60"),
+    ],
+)
+def test_what_cannot_be_replaced_is_refused(model, histories, how, message):
+    if how.get("by") == "short":
+        how = {**how, "by": histories.window(stop=20)}
+    with pytest.raises(UserError, match=message):
+        adh.decisions(model, histories[0], **how)

@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -36,6 +37,14 @@ def missing(reason: str):
     if os.environ.get("BROWSER_REQUIRED"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sessions(tmp_path_factory):
+    """A folder for the sessions of these pages, apart from those of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -502,3 +511,206 @@ def test_a_report_opens_where_its_claim_breaks(visit, tmp_path, monkeypatch):
     assert opened.shown() == pytest.approx(position.model, abs=0.006)
     opened.page.click("#hypothesis button:text-matches('Run ')")
     opened.page.wait_for_selector("ul.donors li", timeout=120_000)
+
+
+def test_a_history_is_chosen_among_its_rows(visit):
+    opened = visit()
+    opened.page.click("header.top button:text-is('Rows')")
+    opened.page.wait_for_selector("ul.rows li")
+    dialog = opened.page.locator("[role=dialog]")
+    dialog.locator("select").nth(1).select_option("epsilon-greedy-q")
+    opened.page.wait_for_selector("ul.rows li")
+    dialog.locator("label:has-text('rows') select").select_option("32")
+    opened.page.wait_for_selector("ul.rows li >> nth=31")
+    dialog.locator("label:has-text('sorted by') select").select_option("return")
+    opened.keep("rows")
+    histories = adh.load(ROOM).histories(32, source="epsilon-greedy-q")
+    best = int(histories.returns().sum(axis=1).argmax())
+    button = opened.page.locator("ul.rows button").first
+    assert button.inner_text().startswith(f"row {best} ")
+    button.click()
+    opened.settle()
+    origin = opened.state()["origin"]
+    assert (origin["row"], origin["rows"], origin["source"]) == (best, 32, "epsilon-greedy-q")
+    opened.go_to(30)
+    assert opened.shown() == pytest.approx(expected(histories[best], 30), abs=0.006)
+
+
+def test_a_context_is_written_by_hand_from_nothing(visit):
+    opened = visit()
+    opened.page.keyboard.press("r")
+    opened.page.fill("[aria-label='number of the task']", "1")
+    opened.page.click("button:text-is('Begin an empty context')")
+    opened.page.wait_for_selector("header.top :text('by hand, task 1')")
+    opened.settle()
+    for key in ("ArrowUp", "ArrowUp", "ArrowLeft"):
+        opened.page.keyboard.press(key)
+    opened.settle()
+    context = adh.play(ROOM, ["up", "up", "left", "left"], task=1)
+    assert opened.page.inner_text("#step .goto .small") == "of 4"
+    assert opened.shown() == pytest.approx(expected(context, 3), abs=0.006)
+    opened.keep("by-hand")
+    opened.page.keyboard.press("u")
+    opened.settle()
+    assert opened.page.inner_text("#step .goto .small") == "of 3"
+
+
+def test_attention_that_a_step_gets(visit, first):
+    opened = visit()
+    opened.go_to(12)
+    before = opened.picture()
+    opened.page.select_option("[aria-label='which way attention is drawn']", "got")
+    opened.settle()
+    assert opened.state()["received"] is True
+    shares = adh.attention(ROOM, first, 12, received=True).shares()
+    row = opened.page.locator("#attention .roles tbody tr").nth(1)
+    assert [float(text) for text in row.locator("td").all_inner_texts()] == pytest.approx(
+        [share["head(0, 1)"] for share in shares.values()], abs=0.006
+    )
+    assert opened.picture() != before
+
+
+def test_pictures_are_saved_as_they_are_and_as_lines(visit):
+    opened = visit()
+    opened.go_to(30)
+    with opened.page.expect_download() as download:
+        opened.page.click("#context button:text-is('SVG')")
+    root = ElementTree.parse(download.value.path()).getroot()
+    assert download.value.suggested_filename == f"Context-{ROOM}.svg"
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert f"Context: {ROOM}, step 30" in texts
+    assert {"stay", "up", "down", "reward", "loss"} <= set(texts)
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}rect"))) > 300
+    with opened.page.expect_download() as download:
+        opened.page.click("#context button:text-is('Picture')")
+    assert download.value.path().read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_done_is_found_again_in_another_page(visit):
+    opened = visit()
+    opened.go_to(20)
+    opened.do("up")
+    opened.go_to(33)
+    opened.do("left")
+    picture = opened.picture()
+    other = visit()
+    other.page.click("header.top button:text-is('Open')")
+    line = other.page.locator("ul.sessions li").first
+    line.wait_for()
+    assert f"{ROOM} · row 0 of source · 2 edits · step 33" in line.inner_text()
+    other.keep("sessions")
+    line.locator("button").click()
+    other.page.wait_for_selector("ol[aria-label=edits] input >> nth=1")
+    other.settle()
+    assert other.picture() == picture
+
+
+def test_long_work_shows_how_far_it_is_and_is_left(visit):
+    opened = visit()
+    opened.go_to(20)
+    opened.do("up")
+    opened.page.select_option("header.top select >> nth=0", "minigrid-four-rooms")
+    opened.page.wait_for_selector(".status:text-matches('exploring layouts, [0-9]+ %')", timeout=120_000)
+    opened.page.click(".status button:text-is('Cancel')")
+    opened.page.wait_for_selector("#context .problem:has-text('Cancelled')", timeout=120_000)
+    opened.settle()
+    state = opened.state()
+    assert (state["model"]["name"], len(state["edits"])) == (ROOM, 1)
+    assert opened.page.input_value("header.top select >> nth=0") == ROOM
+
+
+def test_two_contexts_are_compared_and_parts_of_one_are_patched_into_the_other(visit, first):
+    opened = visit()
+    opened.page.click("button:text-is('Compare')")
+    opened.page.wait_for_selector(".partner canvas")
+    opened.settle()
+    opened.page.fill("header.top input >> nth=0", "5")
+    opened.page.press("header.top input >> nth=0", "Enter")
+    opened.page.wait_for_selector("#context h2")
+    opened.settle()
+    other = adh.load(ROOM).histories(8)[5]
+    opened.go_to(47)
+    assert opened.shown() == pytest.approx(expected(other, 47), abs=0.006)
+    assert opened.shown("compared with") == pytest.approx(expected(first, 47), abs=0.006)
+    opened.page.wait_for_selector("#difference table.parts tbody tr")
+    carried = adh.carriers(ROOM, first, other, 47)
+    strongest = sorted(carried.writers, key=lambda name: -abs(carried.writers[name]))[:2]
+    for name in strongest:
+        opened.page.click(f"#difference table.parts button:text-is('{name}')")
+        opened.settle()
+    opened.page.wait_for_selector(f"#difference .where:has-text('{strongest[0]}, {strongest[1]}: together')")
+    patched = np.exp(adh.decisions(ROOM, first, replaced=strongest, by=other).log_probs[47])
+    assert opened.shown("there, 2 parts as here") == pytest.approx(patched, abs=0.006)
+    opened.keep("compare")
+    opened.page.click("button:text-is('Change places')")
+    opened.settle()
+    opened.go_to(47)
+    assert opened.shown() == pytest.approx(expected(first, 47), abs=0.006)
+    opened.page.click("button:text-is('Compare with the last edit again')")
+    opened.settle()
+    assert opened.page.locator(".partner").count() == 0
+
+
+def test_parts_are_taken_out_by_a_click(visit):
+    opened = visit()
+    opened.page.fill("header.top input >> nth=0", "5")
+    opened.page.press("header.top input >> nth=0", "Enter")
+    opened.page.wait_for_selector("#context h2")
+    opened.settle()
+    context = adh.load(ROOM).histories(8)[5]
+    opened.go_to(47)
+    before = opened.picture()
+    opened.page.click("#ablation button:text-is('Ask')")
+    opened.page.wait_for_selector("#ablation table.parts tbody tr")
+    effects = adh.ablations(ROOM, context, 47)
+    strongest = max(effects.writers, key=lambda name: abs(effects.writers[name]))
+    row = opened.page.locator("#ablation table.parts tbody tr").first
+    assert row.locator("th").inner_text() == strongest
+    row.locator("button").click()
+    opened.settle()
+    opened.page.wait_for_selector(f"#ablation .where:has-text('{strongest}: together')")
+    without = np.exp(adh.decisions(ROOM, context, replaced=[strongest]).log_probs[47])
+    assert opened.shown("without 1 part") == pytest.approx(without, abs=0.006)
+    assert opened.picture() != before
+    opened.keep("ablation")
+    opened.page.select_option("[aria-label='what parts are replaced by']", "mean")
+    opened.settle()
+    among = adh.load(ROOM).histories(64, seed=1)
+    without = np.exp(adh.decisions(ROOM, context, replaced=[strongest], by=among).log_probs[47])
+    deadline = time.monotonic() + 120
+    while opened.shown("without 1 part") != pytest.approx(without, abs=0.006) and time.monotonic() < deadline:
+        opened.settle()
+    assert opened.shown("without 1 part") == pytest.approx(without, abs=0.006)
+
+
+def test_donors_are_pinned_and_two_claims_part(visit, first):
+    file = "hypotheses/known/retrieval.py"
+    opened = visit()
+    opened.go_to(15)
+    opened.page.select_option("select[aria-label='hypothesis']", file)
+    opened.page.click(f"button:text-is('Run {file}')")
+    opened.page.wait_for_selector("ul.donors li .members >> nth=0", timeout=120_000)
+    opened.settle()
+    arrow = "choice < move"
+    line = opened.page.locator("ul.donors li", has=opened.page.locator("b:text-is('move → choice')"))
+    drawn = line.inner_text()
+    opened.page.click(f"[aria-label='next of {arrow}']")
+    opened.page.wait_for_selector("ul.donors button:has-text('pinned')")
+    opened.settle()
+    (pin,) = opened.state()["claim"]["pins"]
+    assert (pin["arrow"], pin["step"]) == (arrow, 15)
+    assert f"history {pin['row']}, step" in line.inner_text()
+    assert line.inner_text() != drawn
+    opened.page.select_option("[aria-label='hypothesis to compare with']", f"{file} replay")
+    opened.page.wait_for_selector(".parting li", timeout=120_000)
+    opened.settle()
+    model = adh.load(ROOM)
+    among = model.histories(64, seed=1)
+    rivals = adh.rivals_at(file, file, first, among, model=model, name="truth", rival_name="replay")
+    words = opened.page.inner_text(".parting")
+    assert rivals.headline in words
+    assert f"by replay alone {rivals.only_rival[15]} stand in here" in words
+    opened.keep("rivals")
+    opened.page.click("ul.donors button:has-text('pinned')")
+    opened.settle()
+    assert opened.state()["claim"]["pins"] == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from in_process import run_main
 import ad_hypotheses as adh
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.explorer.session import Session
+from ad_hypotheses.explorer.sessions import Sessions
 from ad_hypotheses.explorer.start import explore, subject_state
 from ad_hypotheses.explorer.state import MOST_EDITS, ModelReference, State, read_origin, read_state, state_of_history
 
@@ -35,8 +38,8 @@ def session() -> Session:
 
 
 @pytest.fixture(scope="module")
-def app(session):
-    return make_app(session, State(model=ModelReference(name=NAME)), TOKEN)
+def app(session, tmp_path_factory):
+    return make_app(session, State(model=ModelReference(name=NAME)), TOKEN, kept=tmp_path_factory.mktemp("sessions"))
 
 
 @pytest.fixture
@@ -431,3 +434,160 @@ def test_records_are_listed_and_only_those_are_opened(client, tmp_path, monkeypa
     ):
         assert message in client.post("/api/report", json=question).json()["error"]
     assert client.post("/api/report", json={"file": line["file"], "worst": 0}).status_code == 422
+
+
+def test_histories_are_listed_to_choose_from(client):
+    shown = ask(client, "rows", origin={"kind": "histories", "rows": 12, "seed": 3, "row": 11})
+    histories = adh.load(NAME).histories(12, seed=3)
+    assert shown["returns"] == histories.returns().tolist()
+    assert [facts["goal"] for facts in shown["facts"]] == histories.task["goal"].tolist()
+    assert shown["code"] == "model.histories(12, data='source', tasks='held-out', seed=3)"
+    played = {"kind": "play", "actions": ["up"]}
+    assert "is not one of several histories" in ask(client, "rows", 400, origin=played)["error"]
+
+
+def test_a_context_is_of_any_source_or_by_hand(client):
+    model = adh.load(NAME)
+    assert client.post("/api/model", json={"name": NAME}).json()["sources"] == model.sources
+    for origin, expected in (
+        (
+            {"kind": "histories", "row": 1, "rows": 3, "source": "epsilon-greedy-q"},
+            model.histories(3, source="epsilon-greedy-q")[1],
+        ),
+        ({"kind": "play", "actions": ["up", 3, "left"], "task": 1}, adh.play(model, ["up", 3, "left"], task=1)),
+    ):
+        shown = ask(client, "context", origin=origin)
+        assert array(shown["actions"], "<i2").tolist() == expected.actions[0].tolist()
+        assert array(shown["observations"], "<i2").tolist() == expected.observations[0].ravel().tolist()
+        scope: dict = {"adh": adh, "model": model}
+        exec(f"context = {shown['edits'][0]}", scope)
+        assert np.array_equal(scope["context"].actions, expected.actions)
+    for origin, message in (
+        ({"kind": "histories", "source": "dyna"}, "Did you mean 'dyna-q'"),
+        ({"kind": "play", "actions": []}, "at least 1 item"),
+        ({"kind": "play", "actions": ["jump"]}, "`actions` has 'jump'"),
+    ):
+        assert message in ask(client, "context", 400, origin=origin)["error"]
+
+
+def test_sessions_are_kept_and_found_again(client, tmp_path):
+    kept = state(edits=EDITS[:2], step=4, notes="why?\nbecause")
+    assert client.get("/api/sessions").json() == []
+    for number in range(22):
+        assert client.post("/api/keep", json={"page": f"page{number:03}", "state": kept}).status_code == 200
+    lines = client.get("/api/sessions").json()
+    assert len(lines) == 20
+    assert lines[0]["words"] == f"{NAME} · row 0 of source · 2 edits · step 4 · why?"
+    opened = client.post("/api/session", json={"name": lines[0]["name"]}).json()
+    assert read_state(opened) == read_state(kept)
+    for name in ("../../etc/passwd", "none", "", "page000", "Page001"):
+        answer = client.post("/api/session", json={"name": name})
+        assert answer.status_code == 400, answer.text
+    assert client.post("/api/keep", json={"page": "../x", "state": kept}).status_code == 400
+    assert client.post("/api/keep", json={"page": "page001", "state": {}}).status_code == 400
+    (tmp_path / "damaged1.json").write_text("{")
+    assert Sessions(tmp_path).view() == []
+
+
+def test_a_long_run_says_how_far_it_is_and_is_cancelled(app, session, monkeypatch):
+    """What generates histories waits until somebody has seen how far it is and cancelled it."""
+    told, seen = threading.Event(), threading.Event()
+    model = session.model(NAME)
+
+    def histories(rows, progress, **how):
+        progress.begin("generating histories", 60, "steps")
+        progress.reach(15)
+        told.set()
+        assert seen.wait(60)
+        progress.may_stop()
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(model, "histories", histories, raising=False)
+    first, second = (TestClient(app, base_url=BASE, cookies={COOKIE: TOKEN}) for _ in range(2))
+    question = {"page": "waiting1", "state": state(origin={"kind": "histories", "seed": 77})}
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(first.post, "/api/context", json=question)
+        assert told.wait(60)
+        assert second.get("/api/progress").json() == {"title": "generating histories", "done": 15, "total": 60}
+        second.post("/api/cancel", json={"page": "another1"})
+        second.post("/api/cancel", json={"page": "waiting1"})
+        seen.set()
+    assert (answer.result().status_code, answer.result().json()) == (202, {"unanswered": "cancelled"})
+    assert second.get("/api/progress").json() == {}
+    monkeypatch.undo()
+    assert first.post("/api/context", json=question).status_code == 200
+
+
+def test_what_parts_do_is_what_the_library_says(client):
+    origin = {"kind": "histories", "row": 2}
+    model = adh.load(NAME)
+    context, among = model.histories(8)[2], model.histories(8, seed=1)
+    for by, given in (("zero", "zero"), ("mean", among)):
+        replaced = {"by": by, "rows": 8, "parts": ["head(0, 0)", "mlp(0) -> mlp(1)"]}
+        effects = ask(client, "ablations", origin=origin, step=9, of="up", replaced=replaced)
+        expected = adh.ablations(model, context, 9, of="up", by=given)
+        assert (effects["value"], effects["writers"]) == (expected.value, expected.writers)
+        shown = ask(client, "replaced", origin=origin, step=9, replaced=replaced)
+        decisions = adh.decisions(model, context, replaced=replaced["parts"], by=given)
+        assert array(shown["log_probs"], "<f4").tolist() == np.float32(decisions.log_probs).ravel().tolist()
+        away = adh.decisions(model, context).divergence(decisions)
+        assert array(shown["divergence"], "<f4").tolist() == np.float32(away).tolist()
+        scope = {"adh": adh, "model": model, "context": context}
+        *lines, last = shown["code"].split("\n")
+        exec("\n".join([*lines, f"decisions = {last}"]), scope)
+        assert scope["decisions"] == decisions
+    assert "head(9, 9)" in ask(client, "replaced", 400, origin=origin, replaced={"parts": ["head(9, 9)"]})["error"]
+
+
+def test_a_context_is_compared_with_its_partner(client):
+    origin = {"kind": "histories", "row": 2}
+    partner = {"origin": {"kind": "histories", "row": 5}, "edits": EDITS[:1]}
+    model = adh.load(NAME)
+    context, other = model.histories(8)[2], adh.edit(model.histories(8)[5], step=3, action="up")
+    shown = ask(client, "context", origin=origin, partner=partner)["before"]
+    former, now = adh.decisions(model, other), adh.decisions(model, context)
+    assert array(shown["log_probs"], "<f4").tolist() == np.float32(former.log_probs).ravel().tolist()
+    assert array(shown["changed"], "<f4").tolist() == np.float32(now.divergence(former)).tolist()
+    assert array(shown["partner"]["actions"], "<i2").tolist() == other.actions[0].tolist()
+    carried = ask(client, "carriers", origin=origin, partner=partner, step=30)
+    expected = adh.carriers(model, other, context, 30)
+    assert carried["writers"] == expected.writers
+    scope = {"adh": adh, "model": model}
+    *lines, last = carried["code"].split("\n")
+    exec("\n".join([*lines, f"carriers = {last}"]), scope)
+    assert scope["carriers"] == expected
+    replaced = {"by": "difference", "parts": ["head(0, 0)"]}
+    shown = ask(client, "replaced", origin=origin, partner=partner, step=30, replaced=replaced)
+    patched = adh.decisions(model, other, replaced=["head(0, 0)"], by=context)
+    assert array(shown["log_probs"], "<f4").tolist() == np.float32(patched.log_probs).ravel().tolist()
+    alone = {"by": "difference", "parts": ["head(0, 0)"]}
+    assert "there is no partner" in ask(client, "replaced", 400, origin=origin, replaced=alone)["error"]
+
+
+def test_pinned_donors_and_rivals_are_those_of_the_library(client):
+    origin, file = {"kind": "histories", "row": 2}, "hypotheses/known/retrieval.py"
+    model = adh.load(NAME)
+    context, among = model.histories(8)[2], model.histories(16, seed=1)
+    shown = ask(client, "claim", origin=origin, step=33, claim=claim(passes=1))
+    donor = max(shown["donors"], key=lambda donor: len(donor["members"]) * ("else" not in donor["arrow"]))
+    row, step = next(member for member in donor["members"] if member[0] != donor["row"])
+    pin = {"arrow": donor["arrow"], "step": 33, "row": row, "donor_step": step}
+    rival = {"file": file, "name": "replay"}
+    chosen = claim(passes=1, pins=[pin], rival=rival)
+    pinned = ask(client, "claim", origin=origin, step=33, claim=chosen)
+    (now,) = [other for other in pinned["donors"] if other["arrow"] == donor["arrow"]]
+    assert (now["row"], now["step"]) == (row, step)
+    pins = [(donor["arrow"], 33, row, step)]
+    expected = adh.scrub_at(file, context, among, model=model, name="truth", pins=pins)
+    assert array(pinned["log_probs"], "<f4").tolist() == np.float32(expected.log_probs).ravel().tolist()
+    rivals = adh.rivals_at(file, file, context, among, model=model, name="truth", rival_name="replay")
+    answer = ask(client, "rivals", origin=origin, step=33, claim=chosen)
+    assert (answer["both"], answer["only_rival"]) == (rivals.both, rivals.only_rival)
+    costs = [float("nan") if kl is None else kl for kl in rivals.kl_rival]
+    assert array(answer["kl_rival"], "<f4") == pytest.approx(np.float32(costs), nan_ok=True)
+    scope = {"adh": adh, "model": model, "context": context}
+    exec(answer["code"], scope)
+    assert scope["rivals"] == rivals
+    assert "choose one" in ask(client, "rivals", 400, origin=origin, claim=claim())["error"]
+    foreign = claim(rival={"file": "tests/conftest.py"})
+    assert "there is no hypothesis file" in ask(client, "rivals", 400, origin=origin, claim=foreign)["error"]

@@ -128,22 +128,30 @@ class Experiment:
                 digest.update(repr(type(defined)).encode())
         return digest.hexdigest()
 
-    def live(self, facts: Facts, rng: np.random.Generator) -> History:
+    def live(self, facts: Facts, rng: np.random.Generator, source: Source | None = None) -> History:
         """Let the source live on tasks, one learner each, and return what a model of this configuration is trained on.
+
+        Args:
+            facts: The tasks. [learner, ...]
+            rng: All randomness.
+            source: Who lives in its place, as long and thinned as it does; None for the source itself.
 
         Raises:
             DataError: The source was recorded and cannot live on.
+            ConfigError: The source that takes its place cannot live on these tasks.
         """
-        return self._lives(facts, rng, self.config.histories.shuffle_rewards)
+        return self._lives(facts, rng, self.config.histories.shuffle_rewards, source)
 
     def rewarded_lives(self, facts: Facts, rng: np.random.Generator) -> History:
         """Let the source live as :meth:`live` does, with the rewards that it earns, where training shuffles them."""
         return self._lives(facts, rng, shuffle_rewards=False)
 
-    def _lives(self, facts: Facts, rng: np.random.Generator, shuffle_rewards: bool) -> History:
+    def _lives(
+        self, facts: Facts, rng: np.random.Generator, shuffle_rewards: bool, source: Source | None = None
+    ) -> History:
         settings = self.config.histories
         lengths = (settings.episodes, rng, settings.keep_every, settings.skip)
-        return lived(self.source, self.task, facts, *lengths, shuffle_rewards)
+        return lived(source or self.source, self.task, facts, *lengths, shuffle_rewards)
 
 
 @lru_cache(maxsize=2)  # graphs take seconds to draw, and models that are compared mostly share their tasks

@@ -12,6 +12,7 @@ from ad_hypotheses.explorer.state import (
     CounterfactualEdit,
     FactsChange,
     FromHistories,
+    FromPlay,
     FromTokens,
     Rearrangement,
     State,
@@ -19,8 +20,9 @@ from ad_hypotheses.explorer.state import (
 )
 from ad_hypotheses.language.history import History
 from ad_hypotheses.library.model import Model
+from ad_hypotheses.progress import Progress
 
-LINE = 110  # characters of a line of Python, beyond which JSON is broken into several
+HISTORIES = "model.histories"
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,22 @@ class Call:
         arguments = [*map(_written, self.values), *(f"{name}={_written(value)}" for name, value in self.named.items())]
         return f"{place}({', '.join(arguments)}){self.part}"
 
-    def made(self, model: Model, context: History | None = None, **others: History) -> Any:
+    def made(
+        self,
+        model: Model,
+        context: History | None = None,
+        others: Mapping[str, History] | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
         """Make the call and return its result, without what `part` takes of it.
 
         Args:
             model: What the variable `model` stands for.
             context: What the variable `context` stands for.
-            **others: What other variables stand for.
+            others: What other variables stand for.
+            progress: What is told how far histories are, and may stop them; None for nobody.
         """
-        variables = {"model": model, "context": context, **others}
+        variables = {"model": model, "context": context, **(others or {})}
         owner, _, name = self.function.rpartition(".")
         home: Any = {"": adh, "model": model, "History": adh.History}[owner]
 
@@ -62,7 +71,8 @@ class Call:
             return variables[given.name] if isinstance(given, Variable) else given
 
         function = getattr(home, name)
-        return function(*map(value, self.values), **{name: value(given) for name, given in self.named.items()})
+        heard = {"progress": progress} if progress is not None and self.function == HISTORIES else {}
+        return function(*map(value, self.values), **{name: value(given) for name, given in self.named.items()}, **heard)
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,11 @@ def origin_call(state: State) -> Call:
     origin = state.origin
     if isinstance(origin, FromHistories):
         named = {"data": origin.data, "tasks": origin.tasks, "seed": origin.seed}
-        return Call("model.histories", (origin.rows,), named, f"[{origin.row}]")
+        named |= {} if origin.source is None else {"source": origin.source}
+        return Call(HISTORIES, (origin.rows,), named, f"[{origin.row}]")
+    if isinstance(origin, FromPlay):
+        named = {"task": origin.task, "tasks": origin.tasks, "seed": origin.seed}
+        return Call("play", (MODEL, list(origin.actions)), named)
     assert isinstance(origin, FromTokens)
     return Call("History.from_json", (json.dumps(dict(origin.history), separators=(",", ":")),))
 
@@ -106,8 +120,8 @@ def decisions_call(context: Variable = CONTEXT) -> Call:
 
 
 def attention_call(state: State) -> Call:
-    """Return the call of the attention from the selected step."""
-    return Call("attention", (MODEL, CONTEXT), {"step": state.step})
+    """Return the call of the attention that the selected step pays, or gets."""
+    return Call("attention", (MODEL, CONTEXT), {"step": state.step} | ({"received": True} if state.received else {}))
 
 
 def attribution_call(state: State) -> Call:
@@ -126,25 +140,62 @@ def carriers_call(state: State, edges: bool) -> Call:
     return Call("carriers", (MODEL, BEFORE, CONTEXT), asked)
 
 
+def ablations_call(state: State, edges: bool) -> Call:
+    """Return the call of what every part does at the selected step, if it alone is replaced."""
+    asked = {"step": state.step, "of": state.of, "by": _by(state)} | ({"edges": True} if edges else {})
+    return Call("ablations", (MODEL, CONTEXT), asked)
+
+
+def replaced_call(state: State) -> Call:
+    """Return the call of the decisions while the chosen parts are replaced."""
+    read, by = (BEFORE, CONTEXT) if state.replaced.by == "difference" else (CONTEXT, _by(state))
+    return Call("decisions", (MODEL, read), {"replaced": list(state.replaced.parts), "by": by})
+
+
+def _by(state: State) -> Variable | str:
+    return AMONG if state.replaced.by == "mean" else "zero"
+
+
+def context_lines(state: State, variable: Variable = CONTEXT) -> list[str]:
+    """Return the Python that makes the context of a state, in a variable."""
+    name = variable.name
+    return [f"{name} = {origin_call(state).text}"] + [
+        f"{name} = {edit_call(edit, variable).text}" for edit in state.active_edits
+    ]
+
+
+def replaced_lines(state: State, call: Call) -> list[str]:
+    """Return the Python of a call while parts are replaced, with what it needs."""
+    among = [f"among = {among_call(state, state.replaced.rows).text}"] if AMONG in call.named.values() else []
+    both = lines_of_both(state) if BEFORE in call.values else []
+    return [*both, *among, call.text]
+
+
 def lines_of_both(state: State) -> list[str]:
-    """Return the Python that makes the context before the last edit that is on, and the one after it."""
+    """Return the Python that makes the context and what it is compared with: its partner, or it before its last edit.
+
+    The latter comes first, in the variable `before`.
+    """
+    if state.partner is not None:
+        former_state = state.model_copy(update={"origin": state.partner.origin, "edits": state.partner.edits})
+        return [*context_lines(former_state, BEFORE), *context_lines(state)]
     *former, last = state.active_edits
     lines = [f"before = {origin_call(state).text}"]
     lines += [f"before = {edit_call(edit, BEFORE).text}" for edit in former]
     return [*lines, f"context = {edit_call(last, BEFORE).text}"]
 
 
-def among_call(state: State) -> Call:
-    """Return the call that makes the histories that donors come from: others of the same kind as the context."""
-    assert state.claim is not None
+def among_call(state: State, rows: int) -> Call:
+    """Return the call that makes other histories of the same kind as the context: for donors, and for means."""
     origin = state.origin if isinstance(state.origin, FromHistories) else FromHistories()
     named = {"data": origin.data, "tasks": origin.tasks, "seed": origin.seed + 1}
-    return Call("model.histories", (state.claim.rows,), named)
+    return Call(HISTORIES, (rows,), named | ({} if origin.source is None else {"source": origin.source}))
 
 
 def claim_lines(state: State) -> list[str]:
     """Return the Python that scrubs the context; donors are cut to its length."""
-    among = f"among = {among_call(state).text}.window(stop=context.n_steps)"
+    assert state.claim is not None
+    among = f"among = {among_call(state, state.claim.rows).text}.window(stop=context.n_steps)"
     return [among, f"scrubbed = {claim_call(state).text}"]
 
 
@@ -152,8 +203,25 @@ def claim_call(state: State) -> Call:
     """Return the call that scrubs the context."""
     claim = state.claim
     assert claim is not None
-    named = {"model": MODEL, "passes": claim.passes, "seed": claim.seed}
-    return Call("scrub_at", (claim.file, CONTEXT, AMONG), named | ({"name": claim.name} if claim.name else {}))
+    named: dict[str, Any] = {"model": MODEL, "passes": claim.passes, "seed": claim.seed}
+    named |= {"name": claim.name} if claim.name else {}
+    named |= {"pins": [(pin.arrow, pin.step, pin.row, pin.donor_step) for pin in claim.pins]} if claim.pins else {}
+    return Call("scrub_at", (claim.file, CONTEXT, AMONG), named | {"at": state.step})
+
+
+def rivals_call(state: State) -> Call:
+    """Return the call of where the claim and its rival part."""
+    claim = state.claim
+    assert claim is not None
+    assert claim.rival is not None
+    names = {"name": claim.name, "rival_name": claim.rival.name}
+    named = {"model": MODEL, **{key: name for key, name in names.items() if name}}
+    return Call("rivals_at", (claim.file, claim.rival.file, CONTEXT, AMONG), named)
+
+
+def rivals_lines(state: State) -> list[str]:
+    """Return the Python of where the claim and its rival part."""
+    return [claim_lines(state)[0], f"rivals = {rivals_call(state).text}"]
 
 
 def _written(value: Any) -> str:

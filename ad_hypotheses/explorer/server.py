@@ -19,8 +19,9 @@ from ad_hypotheses.errors import UserError
 from ad_hypotheses.explorer import claims, report, views
 from ad_hypotheses.explorer.guard import LOOPBACK, App, Guard
 from ad_hypotheses.explorer.session import Session
+from ad_hypotheses.explorer.sessions import Sessions, usual_folder
 from ad_hypotheses.explorer.state import State, read_origin, read_state
-from ad_hypotheses.explorer.worker import ModelThread, Replaced
+from ad_hypotheses.explorer.worker import Cancelled, ModelThread, Replaced
 from ad_hypotheses.language.user_code import described
 
 STATIC = Path(__file__).parent / "static"
@@ -33,7 +34,7 @@ class Question(BaseModel):
         page: Name that the page gave itself; a newer question of it replaces an older one about the same panel.
         state: The state, which is read strictly.
         source: Whether the source is asked too, where learners are.
-        edges: Whether edges are asked about too, where carriers are.
+        edges: Whether edges are asked about too, where carriers or ablations are.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -44,18 +45,30 @@ class Question(BaseModel):
     edges: bool = False
 
 
-class ModelQuestion(BaseModel):
-    """Which model a page asks about."""
+class PageQuestion(BaseModel):
+    """Which page asks."""
 
     model_config = ConfigDict(extra="forbid")
+
+    page: str = Field("", max_length=40)
+
+
+class ModelQuestion(PageQuestion):
+    """Which model a page asks about."""
 
     name: str = Field(max_length=500)
 
 
-class ReportQuestion(BaseModel):
-    """Where the claim of which record breaks."""
+class SessionQuestion(BaseModel):
+    """Which session is opened."""
 
     model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=40)
+
+
+class ReportQuestion(PageQuestion):
+    """Where the claim of which record breaks."""
 
     file: str = Field(max_length=500)
     worst: int = Field(ge=1, le=1000)
@@ -70,7 +83,9 @@ class OpenedFile(BaseModel):
     model: str = Field(max_length=500)
 
 
-def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] = LOOPBACK) -> App:
+def make_app(
+    session: Session, first: State, token: str, hosts: tuple[str, ...] = LOOPBACK, kept: Path | None = None
+) -> App:
     """Return the application.
 
     Args:
@@ -78,9 +93,11 @@ def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] 
         first: What a page shows that was opened without a state.
         token: What a page must know to be answered.
         hosts: Host names under which the server may be asked.
+        kept: Folder in which sessions are kept; None for the usual one.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    worker = ModelThread()
+    worker, sessions = ModelThread(), Sessions(kept or usual_folder())
+    session.listener = worker.listener
     _answer_errors(app)
 
     def about(panel: str, view: Callable[[Question, State], Any]) -> None:
@@ -90,9 +107,13 @@ def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] 
         app.post(f"/api/{panel}")(answer)
 
     about("context", lambda question, state: views.context_view(session, state))
+    about("rows", lambda question, state: views.rows_view(session, state))
     about("look", lambda question, state: views.look_view(session, state))
     about("learners", lambda question, state: views.learners_view(session, state, question.source))
     about("carriers", lambda question, state: views.carriers_view(session, state, question.edges))
+    about("ablations", lambda question, state: views.ablations_view(session, state, question.edges))
+    about("replaced", lambda question, state: views.replaced_view(session, state))
+    about("rivals", lambda question, state: claims.rivals_view(session, state))
     about("claim", lambda question, state: claims.claim_view(session, state))
     about("python", lambda question, state: views.python_view(session, state))
 
@@ -103,7 +124,7 @@ def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] 
 
     @app.post("/api/model")
     async def model(question: ModelQuestion) -> Any:
-        return await worker.run("", f"model {question.name}", lambda: views.model_view(session, question.name))
+        return await worker.run(question.page, "model", lambda: views.model_view(session, question.name))
 
     @app.get("/api/reports")
     async def reports() -> Any:
@@ -112,7 +133,29 @@ def make_app(session: Session, first: State, token: str, hosts: tuple[str, ...] 
     @app.post("/api/report")
     async def open_report(question: ReportQuestion) -> Any:
         work = partial(report.opened_study, session, question.file, question.worst)
-        return (await worker.run("", "report", work)).plain()
+        return (await worker.run(question.page, "report", work)).plain()
+
+    @app.get("/api/progress")
+    async def progress() -> Any:
+        return worker.listener.plain()
+
+    @app.post("/api/cancel")
+    async def cancel(question: PageQuestion) -> Any:
+        worker.cancel(question.page)
+        return {}
+
+    @app.post("/api/keep")
+    async def keep(question: Question) -> Any:
+        sessions.keep(question.page, read_state(question.state))
+        return {}
+
+    @app.get("/api/sessions")
+    async def list_sessions() -> Any:
+        return sessions.view()
+
+    @app.post("/api/session")
+    async def open_session(question: SessionQuestion) -> Any:
+        return sessions.read(question.name).plain()
 
     @app.post("/api/open")
     async def open_file(file: OpenedFile) -> Any:
@@ -141,9 +184,14 @@ def _answer_errors(app: FastAPI) -> None:
         problem = error.errors()[0]
         return response(422, f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}.")
 
+    # what nobody wants any more is no failure, of which a browser would tell
     @app.exception_handler(Replaced)
     async def replaced(request: Request, error: Replaced) -> JSONResponse:
-        return response(409, "a newer question came before this one was begun.")
+        return JSONResponse({"unanswered": "replaced"}, status_code=202)
+
+    @app.exception_handler(Cancelled)
+    async def cancelled(request: Request, error: Cancelled) -> JSONResponse:
+        return JSONResponse({"unanswered": "cancelled"}, status_code=202)
 
     @app.exception_handler(HTTPException)
     async def not_answered(request: Request, error: HTTPException) -> JSONResponse:

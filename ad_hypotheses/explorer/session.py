@@ -14,14 +14,26 @@ import torch
 import ad_hypotheses as adh
 from ad_hypotheses.distill.checkpoint import names
 from ad_hypotheses.errors import CheckpointError, DataError, HypothesisError, UserError, did_you_mean
-from ad_hypotheses.explorer.calls import Call, among_call, carriers_call, claim_call, edit_call, origin_call
-from ad_hypotheses.explorer.state import FromTokens, State
+from ad_hypotheses.explorer.calls import (
+    AMONG,
+    BEFORE,
+    Call,
+    among_call,
+    carriers_call,
+    claim_call,
+    edit_call,
+    origin_call,
+    rivals_call,
+)
+from ad_hypotheses.explorer.state import FromPlay, FromTokens, State
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.load import listing
 from ad_hypotheses.language.user_code import described
 from ad_hypotheses.library.model import Model
+from ad_hypotheses.progress import Progress
 from ad_hypotheses.storage.places import program
 from ad_hypotheses.studies.carriers import Carriers
+from ad_hypotheses.studies.rivals.context import ContextRivals
 from ad_hypotheses.studies.scrub.context import ScrubbedContext
 from ad_hypotheses.tasks.edits.possible import impossible_steps
 
@@ -36,10 +48,14 @@ class Session:
 
     Args:
         models: Models that were given as such, by name; others are loaded by their names.
+
+    Attributes:
+        listener: What is told how far histories are that are generated, and may stop them.
     """
 
     def __init__(self, models: dict[str, Model] | None = None) -> None:
         self.models = dict(models or {})
+        self.listener = Progress()
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     def model(self, name: str) -> Model:
@@ -102,7 +118,15 @@ class Session:
             return self.kept(key, lambda: (context, call.made(model, context)))[1]
 
     def before(self, state: State) -> State | None:
-        """Return the state before the last edit that is on; None without such an edit."""
+        """Return the state whose context this one is compared with: its partner, or it before the last edit that is on.
+
+        Returns:
+            None where there is neither.
+        """
+        if state.partner is not None:
+            return state.model_copy(
+                update={"origin": state.partner.origin, "edits": state.partner.edits, "partner": None, "step": 0}
+            )
         active = [number for number, edit in enumerate(state.edits) if not edit.off]
         return state.model_copy(update={"edits": state.edits[: active[-1]], "step": 0}) if active else None
 
@@ -114,11 +138,29 @@ class Session:
         """
         before, context, model = self.before(state), self.step_context(state), self.model(state.model.name)
         if before is None:
-            raise DataError("nothing was edited, so there is no difference to be carried.")
+            raise DataError("nothing was edited, and there is no partner, so there is no difference to be carried.")
         former, call = self.context(before), carriers_call(state, edges)
         key = ("carriers", id(former), id(context), call.text)
-        carriers: Carriers = self.kept(key, lambda: (former, context, call.made(model, context, before=former)))[2]
+        carriers: Carriers = self.kept(key, lambda: (former, context, call.made(model, context, {"before": former})))[2]
         return carriers
+
+    def ablated(self, state: State, call: Call) -> Any:
+        """Return what a call says while parts of the model are replaced.
+
+        Raises:
+            UserError: There is no such part, or no difference.
+        """
+        model, context = self.model(state.model.name), self.step_context(state)
+        others: dict[str, History] = {}
+        if BEFORE in call.values:
+            before = self.before(state)
+            if before is None:
+                raise DataError("nothing was edited, and there is no partner, so there is no difference to be carried.")
+            others["before"] = self.context(before)
+        if AMONG in call.named.values():
+            others["among"] = self.batch(state, among_call(state, state.replaced.rows))
+        key = (call.text, id(context), *map(id, others.values()))
+        return self.kept(key, lambda: (context, others, call.made(model, context, others)))[2]
 
     def scrubbed(self, state: State) -> tuple[History, ScrubbedContext]:
         """Return the context of a state scrubbed by its claim, and before it the histories that donors came from.
@@ -128,17 +170,42 @@ class Session:
         Raises:
             UserError: There is no such hypothesis among those of the folders, or it does not fit.
         """
-        claim, model, context = state.claim, self.model(state.model.name), self.step_context(state)
-        if claim is None or claim.file not in [str(entry.file) for entry in listing()]:
-            file = "" if claim is None else claim.file
-            raise HypothesisError(f"there is no hypothesis file {file!r:.200} in the folder of hypotheses.")
-        call, calls = among_call(state), claim_call(state)
-        among: History = self.kept((state.model.name, call.text), lambda: call.made(model))
-        among = among.window(stop=context.n_steps)
-        changed = Path(claim.file).stat().st_mtime_ns  # a file that was saved since is another hypothesis
-        key = ("scrubbed", id(context), call.text, calls.text, changed)
-        scrubbed = self.kept(key, lambda: (context, calls.made(model, context, among=among)))[1]
+        among, scrubbed = self._claimed(state, claim_call)
         return among, scrubbed
+
+    def rivals(self, state: State) -> ContextRivals:
+        """Return where the claim of a state and its rival part on the context.
+
+        This runs the files of both.
+
+        Raises:
+            UserError: There is no such hypothesis among those of the folders, or it does not fit.
+        """
+        if state.claim is None or state.claim.rival is None:
+            raise DataError("there is no other hypothesis to compare with: choose one.")
+        rivals: ContextRivals = self._claimed(state, rivals_call)[1]
+        return rivals
+
+    def _claimed(self, state: State, calls: Callable[[State], Call]) -> tuple[History, Any]:
+        """Return what a call about hypotheses says, and before it the histories that donors come from."""
+        claim, model, context = state.claim, self.model(state.model.name), self.step_context(state)
+        files = [] if claim is None else [claim.file, *([claim.rival.file] if claim.rival else [])]
+        known = [str(entry.file) for entry in listing()]
+        for file in files or [""]:
+            if file not in known:
+                raise HypothesisError(f"there is no hypothesis file {file!r:.200} in the folder of hypotheses.")
+        assert claim is not None
+        call, about = among_call(state, claim.rows), calls(state)
+        among = self.batch(state, call).window(stop=context.n_steps)
+        changed = [Path(file).stat().st_mtime_ns for file in files]  # a file that was saved since is another hypothesis
+        key = (id(context), call.text, about.text, *changed)
+        return among, self.kept(key, lambda: (context, about.made(model, context, {"among": among})))[1]
+
+    def batch(self, state: State, call: Call) -> History:
+        """Return the histories that a call generates, whatever row it takes of them."""
+        call, model = replace(call, part=""), self.model(state.model.name)
+        batch: History = self.kept((model.name, call.text), lambda: call.made(model, progress=self.listener))
+        return batch
 
     def kept(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return what was made under a key, or make it."""
@@ -156,8 +223,10 @@ class Session:
         if isinstance(state.origin, FromTokens):
             history: History = origin.made(model)
             return _fitting(replace(history, family=model.task), model)
-        batch: History = self.kept((state.model.name, replace(origin, part="").text), lambda: origin.made(model))
-        return batch[state.origin.row]
+        if isinstance(state.origin, FromPlay):
+            played: History = origin.made(model)
+            return played
+        return self.batch(state, origin)[state.origin.row]
 
 
 def _edited(call: Call, model: Model, context: History, number: int) -> History:

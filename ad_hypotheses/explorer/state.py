@@ -19,6 +19,8 @@ SCHEMA = 1  # of a state; raise it when its meaning changes
 MOST_EDITS = 1000
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Tasks = Literal["train", "held-out", "all"]
+Action = Annotated[str, Field(max_length=100)] | Annotated[int, Field(ge=0)]
 
 
 class _Part(BaseModel):
@@ -39,14 +41,25 @@ class FromHistories(_Part):
     row: Annotated[int, Field(ge=0)] = 0
     rows: Annotated[int, Field(ge=2, le=1024)] = 8
     data: Annotated[str, Field(max_length=100)] = "source"
-    tasks: Literal["train", "held-out", "all"] = "held-out"
+    tasks: Tasks = "held-out"
     seed: Seed = 0
+    source: Annotated[str, Field(max_length=100)] | None = None
 
     @model_validator(mode="after")
     def _is_there(self) -> FromHistories:
         if self.row >= self.rows:
             raise ValueError(f"row is {self.row}, but the rows are 0 to {self.rows - 1}")
         return self
+
+
+class FromPlay(_Part):
+    """Actions that are written by hand, from an empty context on, as `play` answers them."""
+
+    kind: Literal["play"] = "play"
+    actions: Annotated[tuple[Action, ...], Field(min_length=1, max_length=10_000)]
+    task: Annotated[int, Field(ge=0)] = 0
+    tasks: Tasks = "held-out"
+    seed: Seed = 0
 
 
 class FromTokens(_Part):
@@ -61,7 +74,7 @@ class StepEdit(_Part):
 
     kind: Literal["edit"] = "edit"
     step: Annotated[int, Field(ge=0)]
-    action: Annotated[str, Field(max_length=100)] | Annotated[int, Field(ge=0)] | None = None
+    action: Action | None = None
     reward: Number | None = None
     observation: tuple[int, ...] | None = None
     then: Literal["world", "model", "nothing"] = "world"
@@ -103,6 +116,22 @@ class CounterfactualEdit(_Part):
     off: bool = False
 
 
+class Pin(_Part):
+    """Who stands in for an arrow at a step, instead of whom is drawn: a step of another history."""
+
+    arrow: Annotated[str, Field(max_length=1000)]
+    step: Annotated[int, Field(ge=0)]
+    row: Annotated[int, Field(ge=0)]
+    donor_step: Annotated[int, Field(ge=0)]
+
+
+class Rival(_Part):
+    """Another hypothesis that the one of the page is compared with, by its file and name."""
+
+    file: Annotated[str, Field(min_length=1, max_length=500)]
+    name: Annotated[str, Field(max_length=200)] | None = None
+
+
 class ClaimReference(_Part):
     """A hypothesis that is scrubbed on the context, by its file and name, and by how many donors and passes."""
 
@@ -111,10 +140,28 @@ class ClaimReference(_Part):
     rows: Annotated[int, Field(ge=2, le=1024)] = 64
     passes: Annotated[int, Field(ge=1, le=8)] = 2
     seed: Seed = 0
+    pins: Annotated[tuple[Pin, ...], Field(max_length=1000)] = ()
+    rival: Rival | None = None
 
 
-Origin = Annotated[FromHistories | FromTokens, Field(discriminator="kind")]
+Origin = Annotated[FromHistories | FromPlay | FromTokens, Field(discriminator="kind")]
 Edit = Annotated[StepEdit | Rearrangement | FactsChange | CounterfactualEdit, Field(discriminator="kind")]
+Edits = Annotated[tuple[Edit, ...], Field(max_length=MOST_EDITS)]
+
+
+class Partner(_Part):
+    """A context that the one of the page is compared with."""
+
+    origin: Origin
+    edits: Edits = ()
+
+
+class Replacement(_Part):
+    """Parts of the model that are replaced: by nothing, by means over histories, or by what they do in this context."""
+
+    parts: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=1000)] = ()
+    by: Literal["zero", "mean", "difference"] = "zero"
+    rows: Annotated[int, Field(ge=2, le=1024)] = 64
 
 
 class State(_Part):
@@ -125,9 +172,12 @@ class State(_Part):
         model: The model.
         origin: Where the context comes from.
         edits: What was changed in it, in order; those that are off are left out.
+        partner: What it is compared with; None for the context before the last edit.
         step: The selected step.
         of: The logit, or the difference of two, that is asked about; None for that of the action that was taken.
         head: The head whose attention is drawn; None for the mean of all.
+        received: Whether the attention is drawn that the selected step gets, not what it pays.
+        replaced: Parts of the model that are replaced.
         claim: The hypothesis that is scrubbed on the context; its file runs only once the user says so.
         notes: The user's own words, Markdown.
     """
@@ -135,10 +185,13 @@ class State(_Part):
     schema_number: Literal[1] = Field(1, alias="schema")
     model: ModelReference
     origin: Origin = FromHistories()
-    edits: Annotated[tuple[Edit, ...], Field(max_length=MOST_EDITS)] = ()
+    edits: Edits = ()
+    partner: Partner | None = None
     step: Annotated[int, Field(ge=0)] = 0
     of: Annotated[str, Field(max_length=200)] | None = None
     head: Annotated[str, Field(max_length=40)] | None = None
+    received: bool = False
+    replaced: Replacement = Replacement()
     claim: ClaimReference | None = None
     notes: Annotated[str, Field(max_length=20_000)] = ""
 

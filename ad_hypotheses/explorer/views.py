@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ad_hypotheses.errors import DataError
 from ad_hypotheses.explorer.arrays import packed
 from ad_hypotheses.explorer.calls import (
     BEFORE,
+    ablations_call,
     attention_call,
     attribution_call,
     carriers_call,
@@ -18,10 +21,12 @@ from ad_hypotheses.explorer.calls import (
     learners_call,
     lines_of_both,
     origin_call,
+    replaced_call,
+    replaced_lines,
 )
 from ad_hypotheses.explorer.session import Session
 from ad_hypotheses.explorer.snippet import regression_test, script
-from ad_hypotheses.explorer.state import State
+from ad_hypotheses.explorer.state import FromHistories, State
 from ad_hypotheses.explorer.worlds import world_of
 from ad_hypotheses.language.history import History
 from ad_hypotheses.library.model import Model
@@ -49,11 +54,29 @@ def model_view(session: Session, name: str) -> dict[str, Any]:
         "horizon": task.horizon,
         "n_ctx": model.shape.n_ctx,
         "heads": [str(writer) for writer in model.anatomy.writers if writer.kind == "head"],
+        "sources": model.sources,
         "data": [SOURCE, OWN, *(f"{EDITED}{family}" for family in families)],
         "counterfactuals": {kind: value.words for kind, value in counterfactuals_of(task).items()},
         "curves": _curves(model.record),
         "card": model.card,
         "code": f"model = adh.load({name!r})",
+    }
+
+
+def rows_view(session: Session, state: State) -> dict[str, Any]:
+    """Return the histories that the one of a state is chosen from: their returns, and the facts of their tasks.
+
+    Raises:
+        DataError: The context of the state is not one of several histories.
+    """
+    if not isinstance(state.origin, FromHistories):
+        raise DataError("this context is not one of several histories: choose the data of a model first.")
+    call = replace(origin_call(state), part="")
+    histories = session.batch(state, call)
+    return {
+        "returns": histories.returns().tolist(),
+        "facts": [_facts(histories[row]) for row in range(histories.n_rows)],
+        "code": call.text,
     }
 
 
@@ -101,6 +124,7 @@ def look_view(session: Session, state: State) -> dict[str, Any]:
         "tokens": attention.tokens,
         "roles": attention.roles,
         "shares": attention.shares(),
+        "received": attention.received,
         "attention_code": attention_call(state).text,
         "attribution": {
             "of": attribution.of,
@@ -123,6 +147,40 @@ def carriers_view(session: Session, state: State, edges: bool) -> dict[str, Any]
         "writers": carried.writers,
         "edges": carried.edges,
         "code": "\n".join([*lines_of_both(state), carriers_call(state, edges).text]),
+    }
+
+
+def ablations_view(session: Session, state: State, edges: bool) -> dict[str, Any]:
+    """Return what every part does at the selected step, if it alone is replaced by nothing or by its mean."""
+    call = ablations_call(state, edges)
+    effects = session.ablated(state, call)
+    return {
+        "step": effects.step,
+        "of": effects.of,
+        "by": effects.by,
+        "value": effects.value,
+        "writers": effects.writers,
+        "edges": effects.edges,
+        "code": "\n".join(replaced_lines(state, call)),
+    }
+
+
+def replaced_view(session: Session, state: State) -> dict[str, Any]:
+    """Return what the model does while the chosen parts are replaced, and how far that is from what it does else.
+
+    Where they are replaced by what they do in this context, the model reads the one that it is compared with.
+    """
+    call = replaced_call(state)
+    decisions = session.ablated(state, call)
+    read = session.before(state) if BEFORE in call.values else state
+    assert read is not None
+    plain = session.result(read.model_copy(update={"step": 0}), decisions_call())
+    return {
+        "parts": list(state.replaced.parts),
+        "by": state.replaced.by,
+        "log_probs": packed(np.array(decisions.log_probs), np.float32),
+        "divergence": packed(np.array(plain.divergence(decisions)), np.float32),
+        "code": "\n".join(replaced_lines(state, call)),
     }
 
 
@@ -154,8 +212,23 @@ def _before(session: Session, state: State) -> dict[str, Any] | None:
     return {
         "log_probs": packed(np.array(former.log_probs), np.float32),
         "returns": session.context(former_state).returns()[0].tolist(),
+        "partner": None if state.partner is None else _partner(session, former_state),
         "changed": packed(np.array(decisions.divergence(former)), np.float32) if comparable else None,
         "code": f"decisions.divergence({decisions_call(BEFORE).text})",
+    }
+
+
+def _partner(session: Session, state: State) -> dict[str, Any]:
+    """Return the context that another is compared with, as it is drawn beside it."""
+    context, model = session.context(state), session.model(state.model.name)
+    return {
+        "n_steps": context.n_steps,
+        "observations": packed(context.observations[0], np.int16),
+        "actions": packed(context.actions[0], np.int16),
+        "rewards": packed(context.rewards[0], np.float32),
+        "episode": packed(context.episode[0], np.int16),
+        "world": world_of(model.task, context),
+        "facts": _facts(context),
     }
 
 

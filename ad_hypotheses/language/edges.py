@@ -109,6 +109,16 @@ def find_edges(texts: Iterable[str], anatomy: Anatomy) -> list[Edge]:
     return list(dict.fromkeys(edges))
 
 
+def find_writers(texts: Iterable[str], anatomy: Anatomy) -> list[Writer]:
+    """Return the writers that were typed, `head(0, 1)`, or all of a layer, `head(0)`.
+
+    Raises:
+        HypothesisError: One is no writer of the model.
+    """
+    known = _writers(anatomy)
+    return list(dict.fromkeys(writer for text in texts for writer in _named(text, known, text)))
+
+
 def _edges_of(text: str, anatomy: Anatomy) -> list[Edge]:
     left, arrow, right = text.partition("->")
     if not arrow:

@@ -17,11 +17,12 @@ from ad_hypotheses.library.arguments import require_whole
 from ad_hypotheses.library.model import Model, loaded
 from ad_hypotheses.library.scrub import model_of
 from ad_hypotheses.library.scrubbed import ScrubbedModel
+from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies import contexts, edits
 from ad_hypotheses.studies.data import ModelActor, facts_of
 from ad_hypotheses.studies.edits import Pair, Then
 from ad_hypotheses.studies.evaluate.curves import spread
-from ad_hypotheses.tasks.play import play
+from ad_hypotheses.tasks import play as playing
 from ad_hypotheses.tasks.task import Task
 
 
@@ -31,7 +32,8 @@ def histories(
     data: str = "source",
     tasks: str = "held-out",
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | Progress = False,
+    source: str | None = None,
 ) -> History:
     """Generate learning histories that a model was never trained on, one learner a row.
 
@@ -41,9 +43,11 @@ def histories(
         data: As for :meth:`Model.histories`.
         tasks: As for :meth:`Model.histories`.
         seed: Decides everything.
-        progress: Whether to show how far it is.
+        progress: As for :meth:`Model.histories`.
+        source: As for :meth:`Model.histories`.
 
     Raises:
+        ConfigError: There is no such source, or it cannot live on these tasks.
         DataError: There is no such data set, there are no such tasks, or too few rows were asked for.
 
     Example:
@@ -51,7 +55,41 @@ def histories(
         >>> adh.histories("bandit", 8, data="own").shape
         (8, 100)
     """
-    return loaded(model).histories(rows, data, tasks, seed, progress)
+    return loaded(model).histories(rows, data, tasks, seed, progress, source)
+
+
+def play(
+    model: Model | str | Path,
+    actions: Sequence[str | int],
+    *,
+    task: int = 0,
+    tasks: str = "held-out",
+    seed: int = 0,
+) -> History:
+    """Let a task answer actions that are written by hand, from an empty context on.
+
+    Args:
+        model: The model whose tasks are played, or its name.
+        actions: What is done at every step, by names or numbers; episodes end where those of the tasks do.
+        task: Number of the task among those of `tasks`, from 0.
+        tasks: `"train"`, `"held-out"` or `"all"`.
+        seed: Of what chance decides.
+
+    Returns:
+        One history of as many steps as actions.
+
+    Raises:
+        DataError: There is no such task or action, none was given, or more than the model reads.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> adh.play("known-retrieval", ["up", "left", "left"]).actions.tolist()
+        [[1, 3, 3]]
+    """
+    model = loaded(model)
+    longest = None if model.shape.window is not None else model.shape.n_ctx
+    history = contexts.played(model.task, facts_of(model.checkpoint_as_read, tasks), task, actions, longest, seed)
+    return replace(history, family=model.task)
 
 
 def edit(
@@ -202,7 +240,7 @@ def rollout(
     rng = np.random.default_rng([seed, tasks])
     facts = spread(facts_of(lived.checkpoint, of), tasks, rng)
     if isinstance(actor, Hypothesis):
-        history = play(lived.task, facts, lambda so_far: actor.policy(so_far)[:, -1], n_episodes, rng)
+        history = playing.play(lived.task, facts, lambda so_far: actor.policy(so_far)[:, -1], n_episodes, rng)
     elif isinstance(actor, ScrubbedModel):
         history = actor.actor.live(lived.task, facts, n_episodes, rng)
     else:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from ad_hypotheses.language.history import History
 from ad_hypotheses.library.model import Model, loaded
+from ad_hypotheses.studies.ablation import (
+    ZERO,
+    Ablations,
+    Instead,
+    ablate,
+    replaced_decision_logits,
+    words_of,
+    written_instead,
+)
 from ad_hypotheses.studies.carriers import Carriers
 from ad_hypotheses.studies.carriers import carriers as carriers_of
 from ad_hypotheses.studies.decisions import Decisions, LearnerDecisions, ask_learners, decide
 from ad_hypotheses.studies.look import AttentionPattern, Attribution, attend, attribute
+from ad_hypotheses.studies.scan import Scan
+from ad_hypotheses.studies.scan import scan as scan_context
 
 # exact copies of models in double precision, each with what tells whether the weights were changed since
 _exact_copies: WeakKeyDictionary[Model, tuple[tuple[tuple[int, int], ...], Model]] = WeakKeyDictionary()
+# what writers write on average, of the latest histories that was asked about, with what tells whether it still holds
+_means: WeakKeyDictionary[Model, tuple[History | None, Any, Instead]] = WeakKeyDictionary()
 
 
 def attribution(
@@ -44,13 +59,16 @@ def attribution(
     return attribute(_exact(model), model.task, model.name, history, step, of)
 
 
-def attention(model: Model | str | Path, history: History, step: int = -1) -> AttentionPattern:
+def attention(
+    model: Model | str | Path, history: History, step: int = -1, *, received: bool = False
+) -> AttentionPattern:
     """Return where every head looks at one step: its weights over the steps up to it, with their roles.
 
     Args:
         model: The model, or its name.
         history: One history.
         step: Number of the step that looks; negative counts from the end, and the last is usual.
+        received: Whether to return the other way how much every step from this one on looks at it.
 
     Raises:
         DataError: There is more than one history, or no such step.
@@ -62,18 +80,26 @@ def attention(model: Model | str | Path, history: History, step: int = -1) -> At
         (10, 11)
     """
     model = loaded(model)
-    return attend(model, model.name, history, step)
+    return attend(model, model.name, history, step, received)
 
 
-def decisions(model: Model | str | Path, history: History) -> Decisions:
+def decisions(
+    model: Model | str | Path, history: History, *, replaced: Sequence[str] = (), by: History | str = ZERO
+) -> Decisions:
     """Return what a model would do at every step of a history, and the loss of what was done.
 
     Args:
         model: The model, or its name.
         history: One history.
+        replaced: Parts of the model that are replaced, all at once, at every step: writers, `"head(0, 1)"`, for all who
+            read them, and edges, `"mlp(0) -> logits"`; what follows from them flows on.
+        by: What they are replaced by: `"zero"`, or histories at least as long: what the part writes there at that
+            step, on average over them.
 
     Raises:
-        DataError: There is more than one history, or it shows what the model has no embedding for.
+        DataError: There is more than one history, it shows what the model has no embedding for, or those that parts
+            are replaced by are shorter.
+        HypothesisError: There is no such part.
 
     Example:
         >>> import ad_hypotheses as adh
@@ -82,7 +108,79 @@ def decisions(model: Model | str | Path, history: History) -> Decisions:
         ['step', 'taken', 'loss', 'regime']
     """
     model = loaded(model)
-    return decide(model, model.task, model.name, history)
+    logits = None
+    if replaced:
+        logits = replaced_decision_logits(model, history, replaced, _instead(model, by, history.n_steps))
+    return decide(model, model.task, model.name, history, logits)
+
+
+def ablations(
+    model: Model | str | Path,
+    history: History,
+    step: int = -1,
+    of: str | int | None = None,
+    *,
+    by: History | str = ZERO,
+    edges: bool = False,
+) -> Ablations:
+    """Return what every part of a model does at one step: what changes if it alone is replaced, at all steps.
+
+    Args:
+        model: The model, or its name.
+        history: One history.
+        step: Number of the step; negative counts from the end, and the last is usual.
+        of: An action, `"right"`, whose log-probability is asked about, or the difference of two, `"right - down"`; None
+            for the action that was taken.
+        by: What a part is replaced by, as for :func:`decisions`.
+        edges: Whether to ask about every edge, too, and not only about writers.
+
+    Raises:
+        DataError: There is more than one history, no such step or action, or those of `by` are shorter.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> model = adh.load("bandit")
+        >>> histories = model.histories(16)
+        >>> len(adh.ablations(model, histories[0], step=50, by=histories).writers)
+        13
+    """
+    model = loaded(model)
+    instead = _instead(model, by, history.n_steps)
+    return ablate(model, model.task, model.name, history, step, of, words_of(by), instead, edges)
+
+
+def scan(
+    model: Model | str | Path,
+    history: History,
+    step: int = -1,
+    of: str | int | None = None,
+    *,
+    vary: str,
+    since: int = 0,
+) -> Scan:
+    """Return what a model does at one step as one thing varies, all else as it was done.
+
+    Args:
+        model: The model, or its name.
+        history: One history.
+        step: Number of the step; negative counts from the end, and the last is usual.
+        of: An action, `"right"`, whose log-probability is asked about, or the difference of two, `"right - down"`; None
+            for the action that was taken.
+        vary: A place among the facts of the task, `"goal"`: everywhere that it can be, the world answering what was
+            done; `"action"` or `"reward"`: of the step `since`; `"episodes"`: how many are kept before that of `step`.
+        since: The step at which that is changed, or from which on.
+
+    Raises:
+        DataError: There is more than one history, no such step or action, or nothing of that name can vary.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> model = adh.load("known-retrieval")
+        >>> len(adh.scan(model, model.histories(2)[0], step=47, of="up", vary="goal").values)
+        25
+    """
+    model = loaded(model)
+    return scan_context(model, model.task, model.name, history, step, of, vary, since)
 
 
 def learners(
@@ -144,6 +242,18 @@ def carriers(
     """
     model = loaded(model)
     return carriers_of(model, model.task, model.name, before, history, step, of, edges)
+
+
+def _instead(model: Model, by: History | str, n_steps: int) -> Instead:
+    """Return what writers are replaced by; means over many histories are made once as long as the weights stay."""
+    if isinstance(by, str) or by.n_rows == 1:
+        return written_instead(model, by, n_steps)
+    key = (tuple((weight.data_ptr(), weight._version) for weight in model.parameters()), n_steps)
+    kept_by, kept_key, means = _means.get(model, (None, None, {}))
+    if kept_by is not by or kept_key != key:
+        means = written_instead(model, by, n_steps)
+        _means[model] = by, key, means
+    return means
 
 
 def _exact(model: Model) -> Model:

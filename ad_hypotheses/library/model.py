@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from ad_hypotheses.distill.checkpoint import CARD, Checkpoint
 from ad_hypotheses.distill.checkpoint import load as load_checkpoint
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.lens import HookedADTransformer
-from ad_hypotheses.errors import CheckpointError, UserError, did_you_mean
+from ad_hypotheses.errors import CheckpointError, ConfigError, UserError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.load import places
 from ad_hypotheses.library.arguments import require_whole
-from ad_hypotheses.library.listening import listening
+from ad_hypotheses.library.listening import listening, reaching
+from ad_hypotheses.progress import Progress, reporting_to
+from ad_hypotheses.sources import SOURCES, Source, make_source
 from ad_hypotheses.storage.reading import read_text
 from ad_hypotheses.studies.data import histories, single_data
 from ad_hypotheses.tasks.task import Task
@@ -87,7 +90,13 @@ class Model(HookedADTransformer):
         return replace(self.checkpoint_as_read, model=self, record={**self.record, "weights_sha256": self.sha256})
 
     def histories(
-        self, rows: int = 64, data: str = "source", tasks: str = "held-out", seed: int = 0, progress: bool = False
+        self,
+        rows: int = 64,
+        data: str = "source",
+        tasks: str = "held-out",
+        seed: int = 0,
+        progress: bool | Progress = False,
+        source: str | None = None,
     ) -> History:
         """Generate learning histories that the model was never trained on, one learner a row.
 
@@ -97,9 +106,12 @@ class Model(HookedADTransformer):
                 it lives, with one thing changed.
             tasks: `"train"`, `"held-out"` or `"all"`.
             seed: Decides everything.
-            progress: Whether to show how far it is.
+            progress: Whether to show how far it is, or what is told.
+            source: Name of another source whose learners live in place of those that it was distilled from, e.g.
+                `"annealed-expert"`, as its authors set it.
 
         Raises:
+            ConfigError: There is no such source, or it cannot live on these tasks.
             DataError: There is no such data set, there are no such tasks, or too few rows were asked for.
             CapacityError: They would not fit into memory.
 
@@ -110,11 +122,37 @@ class Model(HookedADTransformer):
         """
         require_whole(rows=rows, seed=seed)
         name = single_data(data, self.task, self.config.kept_episodes)
-        with listening(progress) as listener:
+        with listening(progress) as listener, reporting_to(listener):
             listener.begin("generating histories", rows * self.config.experiment.history_steps, "steps")
-            reached = (lambda done, total: listener.reach(done)) if progress else None
-            dataset = histories(self.checkpoint, rows, name, seed, tasks, progress=reached)
+            lives = {"progress": reaching(listener) if progress else None, "source": self._other_source(source)}
+            dataset = histories(self.checkpoint, rows, name, seed, tasks, **lives)  # type: ignore[arg-type]
         return replace(dataset.history, family=self.task)
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the sources whose learners can live in its tasks, for :meth:`histories`."""
+        fitting = []
+        for name in SOURCES:
+            with suppress(UserError):
+                self._other_source(name)
+                fitting.append(name)
+        return fitting
+
+    def _other_source(self, name: str | None) -> Source | None:
+        """Return the source of a name, if it can live where this model lives.
+
+        Raises:
+            ConfigError: There is no such source, or it cannot.
+        """
+        if name is None:
+            return None
+        source = make_source(name)
+        if not getattr(source, "can_live", True):
+            raise ConfigError(f"{name} is what was recorded elsewhere: its learners cannot live again.")
+        require_fit = getattr(source, "require_fit", None)
+        if require_fit is not None:
+            require_fit(self.task, self.config.histories.episodes)
+        return source
 
     def folded(self) -> Model:
         """Return an exact copy with gains and biases of the layer norms in the weights that read them.

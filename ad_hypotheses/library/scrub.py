@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ad_hypotheses.causal.walk import Pin
 from ad_hypotheses.errors import HypothesisError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
@@ -17,6 +18,7 @@ from ad_hypotheses.library.listening import listening
 from ad_hypotheses.library.model import Model, loaded
 from ad_hypotheses.studies.data import EDITED, OWN, SOURCE, data_names
 from ad_hypotheses.studies.quick_scrub import quick_look, quick_settings
+from ad_hypotheses.studies.rivals.context import ContextRivals, rivals_on_context
 from ad_hypotheses.studies.scrub.bind import ScrubSettings
 from ad_hypotheses.studies.scrub.context import ScrubbedContext, scrub_context
 from ad_hypotheses.studies.scrub.kept import Kept
@@ -128,6 +130,8 @@ def scrub_at(
     shared: bool = False,
     seed: int = 0,
     name: str | None = None,
+    pins: Sequence[Pin] = (),
+    at: int | None = None,
 ) -> ScrubbedContext:
     """Scrub one context, whoever lived it, and say who stood in for what.
 
@@ -142,13 +146,18 @@ def scrub_at(
         shared: As for :func:`scrub`.
         seed: Of all draws.
         name: Which hypothesis of a file that holds several; here a control may be named, too.
+        pins: Who stands in instead of whom is drawn, in every pass: `("choice < heading", 47, 3, 47)` lets step 47 of
+            row 3 of `among` stand in for `heading` at step 47 of the context. What the claim calls irrelevant,
+            `"choice < everything else"`, comes from one row at all steps.
+        at: Step at which `members` are to say who may stand in; None for none.
 
     Returns:
-        Log-probabilities of every pass, and the donor (row of `among`, and step) of every arrow at every step.
+        Log-probabilities of every pass, and the donor (row of `among`, and step) of every arrow at every step; where
+        donors are made, the number of the history that was made.
 
     Raises:
         HypothesisError: The claim does not fit the model or the data.
-        DataError: The context is not a single row, or does not go with the others.
+        DataError: The context is not a single row, or does not go with the others, or a pin does not agree.
 
     Example:
         >>> import ad_hypotheses as adh
@@ -156,11 +165,49 @@ def scrub_at(
         >>> adh.scrub_at("win_stay", histories[0], among=histories).to_frame().columns.to_list()
         ['pass', 'arrow', 'step', 'donor_row', 'donor_step']
     """
-    named = None if name is None or isinstance(hypothesis, Hypothesis) else _named(hypothesis, name)
-    claim = named or claims_of(hypothesis, name)[0]
+    claim = _claim(hypothesis, name)
     checkpoint = model_of(claim, model).checkpoint
     settings = ScrubSettings(passes=passes, others=others, align=align, shared=shared, seed=seed)  # type: ignore[arg-type]
-    return scrub_context(claim, checkpoint, history, among, settings)
+    return scrub_context(claim, checkpoint, history, among, settings, pins, at)
+
+
+def rivals_at(
+    hypothesis: Hypothesis | str | Path,
+    rival: Hypothesis | str | Path,
+    history: History,
+    among: History,
+    *,
+    model: Model | str | Path | None = None,
+    name: str | None = None,
+    rival_name: str | None = None,
+) -> ContextRivals:
+    """Say where two claims part on one context: whom each lets stand in at a step, and what the model does there.
+
+    End to end: a history agrees by a claim where it agrees on all that the claim's last node reads. Where one claim
+    alone lets others stand in and the model does something else there, it leaves something out that matters here.
+
+    Args:
+        hypothesis: A claim, or the path or name of a file that holds one.
+        rival: Another.
+        history: The context, one row.
+        among: Other histories, of as many steps; rows that show the same as the context are left out.
+        model: The model, or its name; None for the model that the hypothesis names.
+        name: Which hypothesis of a file that holds several, or a control.
+        rival_name: The same of the rival's file.
+
+    Raises:
+        HypothesisError: A claim does not fit the model or the data.
+        DataError: The context is not a single row, or does not go with the others.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> histories = adh.load("bandit").histories(32)
+        >>> rivals = adh.rivals_at("win_stay", "beta", histories[0], histories, rival_name="unpaired", model="bandit")
+        >>> len(rivals.only_claim)
+        100
+    """
+    claim, other = _claim(hypothesis, name), _claim(rival, rival_name)
+    return rivals_on_context(claim, other, model_of(claim, model).checkpoint, history, among)
 
 
 def claims_of(
@@ -188,6 +235,12 @@ def claims_of(
         raise HypothesisError(f"{hypothesis} holds several hypotheses, {', '.join(groups)}: choose one (`name`).")
     main, of_file = groups[name or next(iter(groups))]
     return [main, *(of_file if controls is None else controls)]
+
+
+def _claim(hypothesis: Hypothesis | str | Path, name: str | None) -> Hypothesis:
+    """Return a hypothesis, or the one of a file that is named, be it a control."""
+    named = None if name is None or isinstance(hypothesis, Hypothesis) else _named(hypothesis, name)
+    return named or claims_of(hypothesis, name)[0]
 
 
 def _named(file: str | Path, name: str) -> Hypothesis | None:

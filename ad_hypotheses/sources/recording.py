@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
+from ad_hypotheses.progress import tell
 from ad_hypotheses.tasks import Facts, Task
 from ad_hypotheses.tasks.task import from_episode
 
@@ -23,6 +24,7 @@ class Recording:
     Attributes:
         task: The distribution that the tasks are from.
         keep_every: Episodes 0, k, 2k, ... are kept.
+        episodes: How many are lived, kept or not.
         observations: [learner, kept episode, step, channel]
         actions: [learner, kept episode, step]
         rewards: [learner, kept episode, step]
@@ -30,6 +32,7 @@ class Recording:
 
     task: Task
     keep_every: int
+    episodes: int
     observations: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
@@ -45,10 +48,14 @@ class Recording:
         assert max((*task.channel_sizes, task.n_actions)) <= 128, "observations and actions are kept in a byte each"
         shape = (n_learners, -(-episodes // keep_every), task.horizon)
         observations = np.empty((*shape, len(task.channels)), dtype=np.int8)
-        return cls(task, keep_every, observations, np.empty(shape, dtype=np.int8), np.empty(shape, dtype=np.float32))
+        empty = np.empty(shape, dtype=np.int8), np.empty(shape, dtype=np.float32)
+        return cls(task, keep_every, episodes, observations, *empty)
 
     def episode(self, rows: slice, episode: int) -> Record:
         """Return `record(step, observations, actions, rewards)` for the learners `rows` in one episode."""
+        first, stop, _ = rows.indices(len(self.actions))
+        lived = first * self.episodes + (stop - first) * episode
+        tell("letting learners live", lived, len(self.actions) * self.episodes, "episodes")
         slot, rest = divmod(episode, self.keep_every)
         if rest:
             return lambda step, observations, actions, rewards: None

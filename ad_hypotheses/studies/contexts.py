@@ -12,7 +12,8 @@ from ad_hypotheses.errors import DataError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.edits.kinds import lacks_whole_lives
 from ad_hypotheses.tasks.edits.lives import answered, in_order
-from ad_hypotheses.tasks.task import Task
+from ad_hypotheses.tasks.play import play
+from ad_hypotheses.tasks.task import Facts, Task, n_tasks_of
 
 
 def rearrange(history: History, episodes: Sequence[int]) -> History:
@@ -62,6 +63,39 @@ def change_facts(history: History, task: Task, step: int, facts: Mapping[str, An
     changed = {**history.task, **{name: _fact(history, task, name, value) for name, value in facts.items()}}
     rng = np.random.default_rng([seed, step])
     return answered(task, changed, history, rng, since=step)
+
+
+def played(
+    task: Task, facts: Facts, number: int, actions: Sequence[str | int], longest: int | None, seed: int = 0
+) -> History:
+    """Let one task answer actions from an empty context on.
+
+    Args:
+        task: The family of the tasks.
+        facts: The tasks. [row, ...]
+        number: Which of them, from 0.
+        actions: What is done at every step, by names or numbers.
+        longest: How many steps there may be; None for any number.
+        seed: Of what chance decides.
+
+    Raises:
+        DataError: There is no such task or action, none was given, or there are too many.
+    """
+    names, n_tasks = list(task.action_names), n_tasks_of(facts)
+    if not 0 <= number < n_tasks:
+        raise DataError(f"`task` is {number}, but there are the tasks 0 to {n_tasks - 1}.")
+    if not actions or (longest is not None and len(actions) > longest):
+        limit = "" if longest is None else f" to {longest}"
+        raise DataError(f"`actions` has {len(actions)}, but a context is of 1{limit} steps.")
+    numbers = [names.index(action) if action in names else action for action in actions]
+    wrong = next((action for action in numbers if action not in range(task.n_actions)), None)
+    if wrong is not None:
+        raise DataError(f"`actions` has {wrong!r}, but {task.name} has the actions {', '.join(names)}.")
+    done = np.eye(task.n_actions)[np.array(numbers, dtype=np.intp)]
+    chosen = {name: fact[number : number + 1] for name, fact in facts.items()}
+    episodes = -(-len(done) // task.horizon)
+    rng = np.random.default_rng([seed, number])
+    return play(task, chosen, lambda so_far: done[so_far.n_steps - 1 : so_far.n_steps], episodes, rng, stop=len(done))
 
 
 def _fact(history: History, task: Task, name: str, value: Any) -> np.ndarray:

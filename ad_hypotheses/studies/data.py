@@ -13,6 +13,7 @@ from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.distill.rollout import rollout
 from ad_hypotheses.errors import DataError, did_you_mean
 from ad_hypotheses.language.history import History
+from ad_hypotheses.sources import Source
 from ad_hypotheses.sources.variants import joined
 from ad_hypotheses.studies.evaluate.curves import memory_needed, spread
 from ad_hypotheses.studies.scrub.cost import Cost, history_bytes, refuse_too_large
@@ -68,6 +69,7 @@ def histories(
     progress: Callable[[int, int], None] | None = None,
     memory: int | None = None,
     own: History | None = None,
+    source: Source | None = None,
 ) -> Dataset:
     """Make a data set for a model: fresh lives on its tasks, one learner a row.
 
@@ -85,9 +87,11 @@ def histories(
         memory: Bytes that may be used; None for what is free.
         own: The model's own lives for the same arguments, if they are at hand: edited ones need not be lived again up
             to the edit.
+        source: Whose learners live, of `"source"`; None for the source that the model was distilled from.
 
     Raises:
-        DataError: There is no such data set, there are no such tasks, or too few rows were asked for.
+        DataError: There is no such data set, there are no such tasks, or too few rows were asked for; or another
+            source is to live what the model lives.
         CapacityError: They would not fit into memory.
     """
     config = checkpoint.config
@@ -96,14 +100,18 @@ def histories(
     if rows < 2:
         raise DataError(f"`rows` is {rows}, but donors need at least 2 histories; 256 is a good number.")
     refuse_too_large(Cost(0, _bytes(checkpoint, rows, data), 0), memory)
+    if source is not None and data != SOURCE:
+        raise DataError(
+            f"`source` is {source.name}, but in {data} the model lives: a source goes with {SOURCE!r} only."
+        )
     key = [config.histories.seed + FRESH, *([seed] if isinstance(seed, int) else seed)]
     # one stream for the source's histories, and one for those of the model, which edited ones begin with
     rng = np.random.default_rng(key if data == SOURCE else [*key, *OWN.encode()])
     facts = spread(facts_of(checkpoint, tasks), rows, rng)
     if data == SOURCE:
-        history = config.experiment.live(facts, rng)
+        history = config.experiment.live(facts, rng, source)
         sampled = np.ones(history.actions.shape, dtype=bool)
-        words, breaks = "histories of fresh source learners", ""
+        words, breaks = f"histories of fresh {'source' if source is None else source.name} learners", ""
     else:
         lives = _lives_of_model(checkpoint, facts, kind, rng, progress, own)
         history, sampled = joined([life.history for life in lives]), np.concatenate([life.acted for life in lives])

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.distill.lens import HookedADTransformer
@@ -113,7 +115,13 @@ class LearnerDecisions(Result):
 
 
 @torch.no_grad()
-def decide(model: HookedADTransformer, task: Task, name: str, history: History) -> Decisions:
+def decide(
+    model: HookedADTransformer,
+    task: Task,
+    name: str,
+    history: History,
+    logits: Float[Tensor, "step action"] | None = None,
+) -> Decisions:
     """Return what a model would do at every step of one history.
 
     Args:
@@ -121,12 +129,14 @@ def decide(model: HookedADTransformer, task: Task, name: str, history: History) 
         task: Its task family.
         name: Name of the model.
         history: One history.
+        logits: The logits, where parts of the model were replaced; None for those of the model as it is.
 
     Raises:
         DataError: There is more than one history, or it shows what the model has no embedding for.
     """
     chosen_step(history, 0)
-    log_probs = model(history)[0].double().log_softmax(-1).numpy()
+    scores = model(history)[0] if logits is None else logits
+    log_probs = scores.double().log_softmax(-1).numpy()
     taken = history.actions[0].astype(np.intp)
     regimes = task.regimes(history)
     masks = np.stack([mask[0] for mask in regimes.values()])  # disjoint, and every step is in one

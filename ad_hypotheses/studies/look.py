@@ -60,14 +60,15 @@ class Attribution(Result):
 
 @dataclass(frozen=True, repr=False)
 class AttentionPattern(Result):
-    """Where every head looks at one step.
+    """Where every head looks at one step, or the other way: how much every step from it on looks at it.
 
     Attributes:
         model: Name of the model.
-        step: Number of the step that looks.
-        tokens: What each step up to it shows. [step]
-        roles: What each step is to the one that looks. [step][role]
-        weights: Attention of every head. {`"head(0, 1)"`: [step]}
+        step: Number of the step that looks, or that is looked at.
+        tokens: What each step shows: those up to the one that looks, or all of the history. [step]
+        roles: What each step is to the one that looks; of a step that is looked at, what it is to each. [step][role]
+        weights: Attention of every head; none from the steps before the one that is looked at. {`"head(0, 1)"`: [step]}
+        received: Whether the step is looked at.
     """
 
     model: str
@@ -75,6 +76,7 @@ class AttentionPattern(Result):
     tokens: list[str]
     roles: list[list[str]]
     weights: dict[str, list[float]]
+    received: bool = False
 
     @property
     def headline(self) -> str:
@@ -82,17 +84,21 @@ class AttentionPattern(Result):
         peaks = {name: max(range(len(row)), key=row.__getitem__) for name, row in self.weights.items()}
         sharpest = sorted(peaks, key=lambda name: -self.weights[name][peaks[name]])[:3]
         shown = ", ".join(f"{name} at step {peaks[name]} ({self.weights[name][peaks[name]]:.2f})" for name in sharpest)
-        return f"{self.model}, step {self.step}: {len(self.weights)} heads; sharpest: {shown}"
+        side = "seen by" if self.received else "heads; sharpest:"
+        number = "" if self.received else f"{len(self.weights)} "
+        return f"{self.model}, step {self.step}: {number}{side} {shown}"
 
     def shares(self) -> dict[str, dict[str, float]]:
         """Return how much of its attention each head pays to the steps of each role: `{role: {head: share}}`.
 
-        A step may have several roles, so that shares may sum to more than 1; roles that no step has are left out.
+        A step may have several roles, so that shares may sum to more than 1; roles that no step has are left out. Of a
+        step that is looked at, how much each step pays it on average to which it has that role.
         """
         named = dict.fromkeys(role for roles in self.roles for role in roles)
+        times = {role: sum(role in roles for roles in self.roles) if self.received else 1 for role in named}
         return {
             role: {
-                head: sum(weight for weight, roles in zip(row, self.roles, strict=True) if role in roles)
+                head: sum(weight for weight, roles in zip(row, self.roles, strict=True) if role in roles) / times[role]
                 for head, row in self.weights.items()
             }
             for role in PAIR_ROLES
@@ -100,7 +106,7 @@ class AttentionPattern(Result):
         }
 
     def to_frame(self) -> Any:
-        """Return a line for each step that is looked at, as a pandas.DataFrame.
+        """Return a line for each step that is looked at, or that looks, as a pandas.DataFrame.
 
         Columns: `step`, `token`, `roles`, and the weights of each head.
         """
@@ -188,23 +194,30 @@ def asked_logits(of: str | int, task: Task) -> dict[int, float]:
 
 
 @torch.no_grad()
-def attend(model: HookedADTransformer, name: str, history: History, step: int) -> AttentionPattern:
-    """Return where every head looks at one step; arguments and errors as for :func:`attribute`."""
+def attend(
+    model: HookedADTransformer, name: str, history: History, step: int, received: bool = False
+) -> AttentionPattern:
+    """Return where every head looks at one step, or how much every step from it on looks at it (`received`).
+
+    Other arguments and errors are as for :func:`attribute`.
+    """
     step = chosen_step(history, step)
-    seen = history.window(stop=step + 1)
+    seen = history if received else history.window(stop=step + 1)
+    asked = (slice(None), step) if received else (-1, slice(None))  # queries and keys
     cache = model.run_with_cache(seen, names_filter=lambda hook: hook.endswith("hook_pattern"))[1]
     assert isinstance(cache, Cache)
-    roles = {role: holds(seen)[0, -1] for role, holds in PAIR_ROLES.items()}
+    roles = {role: holds(seen)[0][asked] for role, holds in PAIR_ROLES.items()}
     return AttentionPattern(
         name,
         step,
         [str(text) for text in model.to_str_tokens(seen)],
-        [[role for role, holds in roles.items() if holds[number]] for number in range(step + 1)],
+        [[role for role, holds in roles.items() if holds[number]] for number in range(seen.n_steps)],
         {
-            f"head({layer}, {head})": cache["pattern", layer][0, head, -1].tolist()
+            f"head({layer}, {head})": cache["pattern", layer][0, head][asked].tolist()
             for layer in range(model.shape.n_layers)
             for head in range(model.shape.n_heads)
         },
+        received,
     )
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from ad_hypotheses.errors import ConfigError
 from ad_hypotheses.language.history import History
+from ad_hypotheses.progress import tell
 from ad_hypotheses.tasks.edits.catalogue import fact_moved, goal_moved
 from ad_hypotheses.tasks.edits.families import redrawn
 from ad_hypotheses.tasks.edits.kinds import Kind, lacks_nothing
@@ -124,7 +125,11 @@ class MinigridTask:
     @cached_property
     def n_states(self) -> int:
         """How many states the greatest layout has; explores all of them."""
-        return max(len(self.atlas.layout(seed).agent) for seed in self.atlas.seeds(self.layouts).tolist())
+        most, seeds = 0, self.atlas.seeds(self.layouts).tolist()
+        for number, seed in enumerate(seeds):  # of some environments that takes a minute
+            tell("exploring layouts", number, len(seeds), "layouts")
+            most = max(most, len(self.atlas.layout(seed).agent))
+        return most
 
     @property
     def atlas(self) -> Atlas:

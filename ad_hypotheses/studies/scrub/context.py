@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from ad_hypotheses.causal.clean import Clean
-from ad_hypotheses.causal.scrub import Scrubber
+from ad_hypotheses.causal.walk import MadeHistories, Pin, Walked, recording_scrubber
 from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.errors import DataError, HypothesisError
-from ad_hypotheses.language.check import BoundGraph, TreePath, bind
+from ad_hypotheses.language.check import BoundGraph, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.report.result import Result
 from ad_hypotheses.report.words import counted
 from ad_hypotheses.sources.variants import joined
+from ad_hypotheses.studies.look import chosen_step
 from ad_hypotheses.studies.scrub.bind import ScrubSettings
 from ad_hypotheses.studies.tables import table_of
-
-REST = "everything else"  # what a claim calls irrelevant
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,33 @@ class ArrowDonors:
         rows: Row among the other histories at each step; -1 where the context stood in for itself, because no other
             agrees; None where the claim speaks of other steps only, or where drawing it came to nothing. [step]
         steps: Step of that row. [step]
+        made: Number of the history that was made to stand in; None where one was found. [step]
     """
 
     number: int
     arrow: str
     rows: list[int | None]
     steps: list[int | None]
+    made: list[int | None] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ArrowMembers:
+    """Who may stand in for one arrow at one step, in one pass: all that agree with what is visited there.
+
+    Attributes:
+        number: Number of the pass.
+        arrow: As of :class:`ArrowDonors`.
+        step: Number of the step of the context.
+        rows: Rows among the other histories. [member]
+        steps: Their steps. [member]
+    """
+
+    number: int
+    arrow: str
+    step: int
+    rows: list[int]
+    steps: list[int]
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,6 +75,8 @@ class ScrubbedContext(Result):
         model_log_probs: Log-probabilities of the model itself. [step][action]
         log_probs: Those of the scrubbed model. [pass][step][action]
         donors: Who stood in, for every pass and arrow.
+        members: Who may stand in at the step that was asked about, for every pass and arrow whose donors are found.
+        made: The histories that were made to stand in, as :meth:`History.plain` writes them; None without any.
     """
 
     claim: str
@@ -63,6 +85,13 @@ class ScrubbedContext(Result):
     model_log_probs: list[list[float]]
     log_probs: list[list[list[float]]]
     donors: list[ArrowDonors]
+    members: list[ArrowMembers] = field(default_factory=list)
+    made: dict[str, Any] | None = None
+
+    @property
+    def made_histories(self) -> History | None:
+        """The histories that were made to stand in, a row for each number; None without any."""
+        return None if self.made is None else History.of_plain(self.made)
 
     @property
     def divergence(self) -> Float[np.ndarray, "pass step"]:
@@ -92,7 +121,13 @@ class ScrubbedContext(Result):
 
 
 def scrub_context(
-    hypothesis: Hypothesis, checkpoint: Checkpoint, history: History, among: History, settings: ScrubSettings
+    hypothesis: Hypothesis,
+    checkpoint: Checkpoint,
+    history: History,
+    among: History,
+    settings: ScrubSettings,
+    pins: Sequence[Pin] = (),
+    at: int | None = None,
 ) -> ScrubbedContext:
     """Scrub one context with donors from other histories, by the engine's own draws.
 
@@ -102,25 +137,44 @@ def scrub_context(
         history: The context, one row.
         among: Histories that donors come from; rows that show the same as the context are left out.
         settings: Passes, seed and how donors are drawn; nothing else of it counts.
+        pins: Who stands in instead of whom is drawn, in every pass: arrow, step of the context, row and step.
+        at: Step at which is said who may stand in; None for none.
 
     Raises:
         HypothesisError: The claim does not fit the model or the data.
-        DataError: The context is not a single row, or does not go with the others.
+        DataError: The context is not a single row, or does not go with the others; or a pin does not fit.
     """
-    others = _others(history, among)
+    others = require_context(history, among)
     together = joined([replace(history, learner=None), replace(among[others], learner=None, family=history.family)])
     roles = checkpoint.experiment.task.regimes(together)
     bound = bind(hypothesis, checkpoint.model.anatomy, together, roles, settings.seed)
-    refuse_made(bound)
+    if at is not None:
+        at = chosen_step(history, at)
     clean = Clean.run(checkpoint.model, together, n_references=1)
-    log_probs, donors = [], []
+    log_probs: list[list[list[float]]] = []
+    donors: list[ArrowDonors] = []
+    members: list[ArrowMembers] = []
+    made = MadeHistories()
     with clean.prepared():
-        scrubber = Scrubber(clean, bound, settings.options, settings.seed)
+        scrubber = recording_scrubber(clean, bound, settings.options, settings.seed)
+        scrubber.pin([(pin, others) for pin in pins])
         for number in range(settings.passes):
+            scrubber.forget()
             log_probs.append(scrubber.run(number).log_probs[0].tolist())
-            donors += [_shown(number, *drawn, others, history.n_steps) for drawn in _drawn(scrubber)]
-    name = hypothesis.name or bound.root
-    return ScrubbedContext(name, checkpoint.name, len(others), clean.log_probs[0].tolist(), log_probs, donors)
+            for walked in scrubber.walked(made):
+                donors.append(_shown(number, walked, others))
+                if at is not None and walked.consumer is not None:
+                    members.append(_members(number, walked, scrubber.members(walked, at), at, others))
+    return ScrubbedContext(
+        hypothesis.name or bound.root,
+        checkpoint.name,
+        len(others),
+        clean.log_probs[0].tolist(),
+        log_probs,
+        donors,
+        members,
+        joined(made.histories).plain() if made.histories else None,
+    )
 
 
 def refuse_made(bound: BoundGraph) -> None:
@@ -136,7 +190,7 @@ def refuse_made(bound: BoundGraph) -> None:
         )
 
 
-def _others(history: History, among: History) -> Int[np.ndarray, " row"]:
+def require_context(history: History, among: History) -> Int[np.ndarray, " row"]:
     """Return which rows show something else than the context.
 
     Raises:
@@ -170,36 +224,26 @@ def others_than(history: History, among: History) -> Int[np.ndarray, " row"]:
     return np.flatnonzero(differs)
 
 
-def _drawn(scrubber: Scrubber) -> Iterator[tuple[TreePath, Int[np.ndarray, " step"]]]:
-    """Return where the latest pass led from the context, for each arrow: flat positions, -1 where nobody stands in.
-
-    Draws are keyed by seed, pass, path, row and step, so that reading them again gives those of the run.
-    """
-    n_steps = scrubber.clean.n_steps
-
-    def below(path: TreePath, at: Int[np.ndarray, " step"]) -> Iterator[tuple[TreePath, Int[np.ndarray, " step"]]]:
-        rows, steps = at // n_steps, at % n_steps
-        if scrubber.options.others == "joint":
-            other = scrubber.other_rows(path).numpy(force=True)[rows] * n_steps + steps
-            yield (*path, REST), np.where(at < 0, -1, other)
-        for parent in scrubber.nodes[path[-1]].parents:
-            table = scrubber.donors(path, parent)
-            drawn = table[rows] * n_steps + steps if table.ndim == 1 else table[rows, steps]
-            selected = scrubber.nodes[parent].selected
-            nobody = at < 0 if selected is None else (at < 0) | ~selected[rows, steps]
-            drawn = np.where(nobody, -1, drawn)
-            yield (*path, parent), drawn
-            if scrubber.nodes[parent].parents:
-                yield from below((*path, parent), drawn)
-
-    return below((scrubber.root,), np.arange(n_steps))
-
-
-def _shown(
-    number: int, path: Sequence[str], at: Int[np.ndarray, " step"], others: Int[np.ndarray, " row"], n_steps: int
-) -> ArrowDonors:
+def _shown(number: int, walked: Walked, others: Int[np.ndarray, " row"]) -> ArrowDonors:
     """Say where an arrow led, with the rows as they were given."""
+    rows, steps = _rows_and_steps(walked.positions, walked.n_steps, others)
+    made = [None if place < 0 else place for place in walked.made.tolist()]
+    return ArrowDonors(number, " < ".join(walked.path), rows, steps, made)
+
+
+def _members(
+    number: int, walked: Walked, positions: Int[np.ndarray, " member"], at: int, others: Int[np.ndarray, " row"]
+) -> ArrowMembers:
+    rows, steps = _rows_and_steps(positions, walked.n_steps, others)
+    pairs = [(row, step) for row, step in zip(rows, steps, strict=True) if row is not None and step is not None]
+    arrow = " < ".join(walked.path)
+    return ArrowMembers(number, arrow, at, [row for row, _ in pairs], [step for _, step in pairs])
+
+
+def _rows_and_steps(
+    positions: Int[np.ndarray, " place"], n_steps: int, others: Int[np.ndarray, " row"]
+) -> tuple[list[int | None], list[int | None]]:
+    """Return rows as they were given, -1 for the context itself, and steps; None where a position is negative."""
     numbers = np.concatenate([[-1], others])
-    rows = [None if place < 0 else int(numbers[place // n_steps]) for place in at.tolist()]
-    steps = [None if place < 0 else place % n_steps for place in at.tolist()]
-    return ArrowDonors(number, " < ".join(path), rows, steps)
+    rows = [None if place < 0 else int(numbers[place // n_steps]) for place in positions.tolist()]
+    return rows, [None if place < 0 else place % n_steps for place in positions.tolist()]

@@ -1,6 +1,7 @@
 // What keys do, wherever nothing is being typed.
-import { act, choose, context, model, redo, selected, then, undo } from "./store.ts";
+import { act, choose, context, model, pinPartner, redo, selected, then, undo } from "./store.ts";
 import { showingKeys } from "./ui/header.tsx";
+import { showRows } from "./ui/rows.tsx";
 import { showingTable } from "./ui/table.tsx";
 import { episodeOf } from "./words.ts";
 
@@ -34,6 +35,8 @@ function pressed(event: KeyboardEvent): boolean {
     m: () => (then.value = "model"),
     o: () => (then.value = "nothing"),
     g: () => (document.getElementById("goto") as HTMLInputElement | null)?.select(),
+    r: () => void showRows(),
+    p: () => void pinPartner(),
     t: () => (showingTable.value = !showingTable.value),
     "?": () => (showingKeys.value = true),
   };

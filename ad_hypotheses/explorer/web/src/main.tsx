@@ -1,11 +1,11 @@
 import { render } from "preact";
 import { listen } from "./keys.ts";
-import { begin, context, model, problem, state } from "./store.ts";
+import { begin, context, model, problem, progress, seconds, state } from "./store.ts";
 import { ClaimPanel } from "./ui/claim.tsx";
 import { ContextPanel } from "./ui/context.tsx";
 import { Header } from "./ui/header.tsx";
 import { StepPanel } from "./ui/step.tsx";
-import { AttentionPanel, AttributionPanel, DifferencePanel } from "./ui/why.tsx";
+import { AblationPanel, AttentionPanel, AttributionPanel, DifferencePanel } from "./ui/why.tsx";
 
 function Page() {
   if (!state.value || !model.value || !context.value) {
@@ -14,7 +14,10 @@ function Page() {
         {problem.value}
       </p>
     ) : (
-      <p class="waiting">Loading the model and its histories; the first time takes some seconds.</p>
+      <p class="waiting">
+        Loading the model and its histories; the first time takes some seconds. {progress.value}
+        {seconds.value > 5 && `, ${seconds.value} s`}
+      </p>
     );
   }
   return (
@@ -30,6 +33,7 @@ function Page() {
           <AttentionPanel />
           <AttributionPanel />
           <DifferencePanel />
+          <AblationPanel />
         </div>
       </main>
     </>

@@ -1,5 +1,7 @@
 // Files that the page gives: text, and pictures with a caption that says of what.
 import { paintOf } from "./draw/paint.ts";
+import { svg } from "./draw/svg.ts";
+import { drawings } from "./ui/canvas.tsx";
 
 function download(content: Blob, name: string): void {
   const link = document.createElement("a");
@@ -36,10 +38,23 @@ function picture(canvases: HTMLCanvasElement[], caption: string, name: string): 
   whole.toBlob((content) => content && download(content, `${name}.png`));
 }
 
+/** Save what canvases show as lines and text, which stay sharp at any size. */
+function vector(canvases: HTMLCanvasElement[], caption: string, name: string): void {
+  const shown = canvases.flatMap((canvas) => drawings.get(canvas)?.() ?? []);
+  if (!shown.length) return;
+  const pen = document.createElement("canvas").getContext("2d")!;
+  const measure = (content: string, font: string) => {
+    pen.font = font;
+    return pen.measureText(content).width;
+  };
+  const paint = paintOf(document.body);
+  text(svg(shown, caption, paint.panel, paint.text, measure), `${name}.svg`, "image/svg+xml");
+}
+
 /** Numbers in lines, as spreadsheets read them. */
 export function csv(columns: string[], lines: (string | number)[][]): string {
   const cell = (value: string | number) => (/[",\n]/.test(`${value}`) ? `"${`${value}`.replaceAll('"', '""')}"` : `${value}`);
   return [columns, ...lines].map((line) => line.map(cell).join(",")).join("\n") + "\n";
 }
 
-export const save = { text, picture };
+export const save = { text, picture, vector };

@@ -1,7 +1,22 @@
 // The state of the page, and what changes it. Every change of the context is a new state, so that undo is the state before.
 import { batch, computed, signal } from "@preact/signals";
-import { Refused, Replaced, ask, decodeContext, decodeLook, decodeScrub, get, packed, post, unpacked } from "./transport.ts";
+import {
+  Refused,
+  Replaced,
+  ask,
+  decodeContext,
+  decodeLook,
+  decodeReplaced,
+  decodeRivals,
+  decodeScrub,
+  get,
+  packed,
+  page,
+  post,
+  unpacked,
+} from "./transport.ts";
 import type {
+  Ablations,
   Carriers,
   ClaimFile,
   ClaimReference,
@@ -13,9 +28,16 @@ import type {
   Look,
   LookAnswer,
   ModelView,
+  Origin,
+  Partner,
+  Replaced as ReplacedParts,
+  ReplacedAnswer,
+  Rivals,
+  RivalsAnswer,
   Scrub,
   ScrubAnswer,
   State,
+  Tasks,
   Then,
 } from "./types.ts";
 
@@ -29,6 +51,10 @@ export const claims = signal<ClaimFile[]>([]);
 export const scrub = signal<Scrub | null>(null);
 export const ran = signal<ReadonlySet<string>>(new Set()); // hypothesis files that the user let run on this page
 export const carriers = signal<Carriers | null>(null);
+export const ablations = signal<Ablations | null>(null);
+export const ablating = signal(false); // whether what every part does is asked for at every step
+export const replaced = signal<ReplacedParts | null>(null);
+export const rivals = signal<Rivals | null>(null);
 export const withEdges = signal(false);
 export const withSource = signal(false);
 export const then = signal<Then>("world");
@@ -38,6 +64,7 @@ export const placing = signal<string | null>(null); // the fact whose new place 
 export const problem = signal("");
 export const waiting = signal(0);
 export const seconds = signal(0); // for how long the page has been waiting
+export const progress = signal(""); // how far a long run is
 export const painted = signal(0); // milliseconds from the last change until it was drawn
 const past = signal<State[]>([]);
 const future = signal<State[]>([]);
@@ -56,6 +83,18 @@ export function notePainted(): void {
   requestAnimationFrame(() => setTimeout(() => (painted.value = performance.now() - since)));
 }
 
+/** Count the seconds of a wait, and ask how far the server is. */
+async function tick(): Promise<void> {
+  seconds.value++;
+  const at = await get<{ title?: string; done: number; total: number }>("progress").catch(() => null);
+  if (waiting.value > 0) progress.value = at?.title ? `${at.title}, ${Math.floor((100 * at.done) / at.total)} %` : "";
+}
+
+/** Take back what this page asked for and has not got yet. */
+export async function cancel(): Promise<void> {
+  await post("cancel", { page }).catch(() => null);
+}
+
 let clock: ReturnType<typeof setInterval> | undefined;
 
 type Outcome = "done" | "replaced" | "refused";
@@ -63,7 +102,8 @@ type Outcome = "done" | "replaced" | "refused";
 async function guarded(work: () => Promise<void>): Promise<Outcome> {
   if (waiting.value++ === 0) {
     seconds.value = 0;
-    clock = setInterval(() => seconds.value++, 1000);
+    progress.value = "";
+    clock = setInterval(tick, 1000);
   }
   try {
     await work();
@@ -92,21 +132,24 @@ async function show(next: State): Promise<Outcome> {
   problem.value = "";
   return guarded(async () => {
     const known = model.value?.name === next.model.name ? model.value : null;
-    const view = known ?? (await post<ModelView>("model", { name: next.model.name }));
+    const view = known ?? (await post<ModelView>("model", { page, name: next.model.name }));
     if (number !== latest) throw new Replaced();
     const answer = await ask<ContextAnswer>("context", next);
     if (number !== latest) throw new Replaced();
     const shown = decodeContext(answer);
     wanted = null;
     batch(() => {
-      if (!known) look.value = learners.value = carriers.value = null;
+      if (!known) look.value = learners.value = carriers.value = ablations.value = null;
       model.value = view;
       context.value = shown;
       state.value = { ...next, model: { name: next.model.name, sha256: next.model.sha256 || view.sha256 } };
     });
     if (zoom.value && zoom.value[1] > shown.nSteps) zoom.value = null;
     await address();
+    void keep();
     scrub.value = null;
+    replaced.value = null;
+    rivals.value = null;
     void inspect();
   });
 }
@@ -127,6 +170,7 @@ export async function inspect(): Promise<void> {
   if (number !== asked) return;
   learners.value = null;
   void carried(current, number);
+  void taken(current, number);
   void scrubbed(current, number);
   pause = setTimeout(() => {
     void guarded(async () => {
@@ -151,6 +195,54 @@ async function carried(current: State, number: number): Promise<void> {
   });
 }
 
+/** Ask what is left without the parts that were chosen and, where that is wanted, what each part alone does. */
+async function taken(current: State, number: number): Promise<void> {
+  const { parts, by } = current.replaced;
+  if (ablations.value?.step !== current.step) ablations.value = null;
+  if (ablating.value && by !== "difference") {
+    await guarded(async () => {
+      const answer = await ask<Ablations>("ablations", current, { edges: withEdges.value });
+      if (number === asked) ablations.value = answer;
+    });
+  }
+  if (!parts.length || (by === "difference" && !context.value?.before?.changed)) {
+    replaced.value = null;
+    return;
+  }
+  if (number !== asked) return;
+  await guarded(async () => {
+    const answer = await ask<ReplacedAnswer>("replaced", current);
+    if (number === asked) replaced.value = decodeReplaced(answer);
+  });
+}
+
+/** Replace a part, too, or not any more. */
+export function togglePart(part: string, by: State["replaced"]["by"]): Promise<void> {
+  const now = state.value!.replaced;
+  const difference = (now.by === "difference") !== (by === "difference"); // parts are chosen anew
+  const parts = difference ? [] : now.parts;
+  const chosen = parts.includes(part) ? parts.filter((name) => name !== part) : [...parts, part];
+  return choose({ replaced: { ...now, by, parts: chosen } });
+}
+
+/** Compare with the context as it is now, whatever is done to it from here on. */
+export function pinPartner(): Promise<void> {
+  const { origin, edits } = base();
+  return change({ partner: { origin, edits } });
+}
+
+/** Compare with the context before the last edit again. */
+export function dropPartner(): Promise<void> {
+  return change({ partner: null });
+}
+
+/** Let the context and what it is compared with change places. */
+export function exchange(): Promise<void> {
+  const { origin, edits, partner } = base();
+  const other: Partner = partner!;
+  return change({ origin: other.origin, edits: other.edits, partner: { origin, edits } });
+}
+
 /** Scrub the context by the chosen hypothesis, if the user let its file run. */
 async function scrubbed(current: State, number: number): Promise<void> {
   if (!current.claim || !ran.value.has(current.claim.file)) return;
@@ -158,13 +250,26 @@ async function scrubbed(current: State, number: number): Promise<void> {
     const answer = await ask<ScrubAnswer>("claim", current);
     if (number === asked) scrub.value = decodeScrub(answer);
   });
+  const { rival } = current.claim;
+  if (!rival || !ran.value.has(rival.file) || number !== asked) return;
+  if (rivals.value) return; // where two claims part does not depend on the step
+  await guarded(async () => {
+    const answer = await ask<RivalsAnswer>("rivals", current);
+    if (number === asked) rivals.value = decodeRivals(answer);
+  });
 }
 
 /** Let a hypothesis file run, on this context and on those that come. */
 export async function runClaim(claim: ClaimReference): Promise<void> {
-  ran.value = new Set([...ran.value, claim.file]);
+  ran.value = new Set([...ran.value, claim.file, ...(claim.rival ? [claim.rival.file] : [])]);
   scrub.value = null;
+  rivals.value = null;
   await choose({ claim });
+}
+
+/** Keep the state on the server once something was done, so that it is found again. */
+async function keep(): Promise<void> {
+  if (past.value.length && state.value) await ask("keep", state.value).catch(() => null);
 }
 
 async function address(): Promise<void> {
@@ -191,16 +296,25 @@ async function back(previous: State): Promise<void> {
 }
 
 /** Look at something else in the same context. */
-export async function choose(parts: Partial<Pick<State, "step" | "of" | "head" | "claim" | "notes">>): Promise<void> {
+type Chosen = Partial<Pick<State, "step" | "of" | "head" | "received" | "replaced" | "claim" | "notes">>;
+
+export async function choose(parts: Chosen): Promise<void> {
   if (!state.value || !context.value) return;
   const step = Math.max(0, Math.min(parts.step ?? state.value.step, context.value.nSteps - 1));
-  const inspected = step !== state.value.step || "of" in parts || "claim" in parts;
+  if ("claim" in parts && changesRivals(state.value.claim, parts.claim ?? null)) rivals.value = null;
+  const inspected = step !== state.value.step || ["of", "received", "replaced", "claim"].some((name) => name in parts);
   changedAt = performance.now();
   state.value = { ...state.value, ...parts, step };
   if (wanted) wanted = { ...wanted, ...parts, step };
   if (zoom.value && (step < zoom.value[0] || step >= zoom.value[1])) zoom.value = null;
   void address();
   if (inspected) await inspect();
+}
+
+/** Whether where two claims part has to be asked anew. */
+function changesRivals(before: ClaimReference | null, after: ClaimReference | null): boolean {
+  const asked = (claim: ClaimReference | null) => JSON.stringify(claim && [claim.file, claim.name, claim.rows, claim.rival]);
+  return asked(before) !== asked(after);
 }
 
 export function undo(): void {
@@ -239,7 +353,12 @@ export function edit(added: Edit, step?: number): Promise<void> {
 }
 
 export function act(action: string, advance: boolean): Promise<void> {
-  const { step } = base();
+  const { step, origin, edits } = base();
+  if (origin.kind === "play" && step === origin.actions.length - 1 && advance && !edits.some((edit) => edit.kind === "rearrange")) {
+    // the context grows by a step; what is done at the new last one is not decided yet, and nobody sees it
+    const actions = [...origin.actions.slice(0, -1), action, action];
+    return change({ origin: { ...origin, actions }, step: step + 1 });
+  }
   return edit({ kind: "edit", step, action, then: then.value }, advance ? step + 1 : step);
 }
 
@@ -256,17 +375,25 @@ export function removeEdit(number: number): Promise<void> {
   return change({ edits: base().edits.filter((_, place) => place !== number) });
 }
 
+const FIRST: FromHistories = { kind: "histories", row: 0, rows: 8, data: "source", tasks: "held-out", seed: 0, source: null };
+
 export function changeOrigin(parts: Partial<FromHistories>): Promise<void> {
   const { origin } = base();
-  const plain: FromHistories =
-    origin.kind === "histories" ? origin : { kind: "histories", row: 0, rows: 8, data: "source", tasks: "held-out", seed: 0 };
+  const plain = origin.kind === "histories" ? origin : FIRST;
   return change({ origin: { ...plain, ...parts }, edits: [] });
+}
+
+/** Begin an empty context, to be written by hand. */
+export function playByHand(task: number, tasks: Tasks): Promise<void> {
+  const origin: Origin = { kind: "play", actions: [model.value!.actions[0]], task, tasks, seed: 0 };
+  return change({ origin, edits: [], step: 0 });
 }
 
 export function changeModel(name: string): Promise<void> {
   zoom.value = null;
-  const origin: FromHistories = { kind: "histories", row: 0, rows: 8, data: "source", tasks: "held-out", seed: 0 };
-  return change({ model: { name }, origin, edits: [], step: 0, of: null, head: null, claim: null });
+  const replaced = { parts: [], by: "zero", rows: 64 } as const;
+  const rest = { partner: null, step: 0, of: null, head: null, received: false, claim: null };
+  return change({ model: { name }, origin: FIRST, edits: [], ...rest, replaced: { ...replaced, parts: [] } });
 }
 
 export async function openFile(text: string): Promise<void> {
@@ -279,9 +406,13 @@ export async function openFile(text: string): Promise<void> {
 /** Show where the claim of a report breaks; its histories are made first, which may take a while. */
 export async function openReport(file: string, worst: number): Promise<void> {
   await guarded(async () => {
-    const opened = await post<State>("report", { file, worst });
+    const opened = await post<State>("report", { page, file, worst });
     await change(opened);
   });
+}
+
+export async function openSession(name: string): Promise<void> {
+  await guarded(async () => change(await post<State>("session", { name })));
 }
 
 export async function begin(): Promise<void> {
@@ -293,7 +424,7 @@ export async function begin(): Promise<void> {
     first = start.state;
     if (location.hash.length > 1) {
       try {
-        first = await unpacked(location.hash.slice(1));
+        first = { ...start.state, ...(await unpacked(location.hash.slice(1))) }; // an older link lacks what is newer
       } catch {
         problem.value = "The link is damaged: what follows # in it is not a whole state. Shown is where the explorer was started.";
       }

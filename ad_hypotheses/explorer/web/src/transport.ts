@@ -1,11 +1,30 @@
 // How the page asks: here over HTTP; what draws and edits knows nothing of it.
-import type { Context, ContextAnswer, Donor, Look, LookAnswer, Scrub, ScrubAnswer, State } from "./types.ts";
+import type {
+  Context,
+  ContextAnswer,
+  Donor,
+  Look,
+  LookAnswer,
+  PartnerAnswer,
+  Replaced as ReplacedParts,
+  ReplacedAnswer,
+  Rivals,
+  RivalsAnswer,
+  Scrub,
+  ScrubAnswer,
+  State,
+} from "./types.ts";
 
 export class Refused extends Error {}
 /** A newer question came first: not a mistake. */
 export class Replaced extends Error {}
 
-const page = Math.random().toString(36).slice(2);
+/** A question was taken back. */
+export class Cancelled extends Refused {}
+
+/** The name of the page, under which its state is kept; a reload goes on with it. */
+export const page = sessionStorage.getItem("page") ?? Math.random().toString(36).slice(2).padEnd(8, "0");
+sessionStorage.setItem("page", page);
 
 export async function get<Answer>(path: string): Promise<Answer> {
   return answer(await reached(fetch(`api/${path}`)));
@@ -30,7 +49,8 @@ async function reached(response: Promise<Response>): Promise<Response> {
 
 async function answer<Answer>(response: Response): Promise<Answer> {
   const content = await response.json().catch(() => ({ error: `The server answered ${response.status}.` }));
-  if (response.status === 409) throw new Replaced();
+  if (content?.unanswered === "replaced") throw new Replaced();
+  if (content?.unanswered === "cancelled") throw new Cancelled("Cancelled: what is shown is what was there before.");
   if (!response.ok) throw new Refused(content.error);
   return content;
 }
@@ -48,7 +68,6 @@ export const float32 = (text: string): Float32Array => new Float32Array(bytes(te
 export function decodeContext(answer: ContextAnswer): Context {
   const { n_steps: nSteps, observations, actions, rewards, episode, log_probs, loss, before, regimes, ...rest } = answer;
   const number = int16(episode);
-  const starts = [...number.keys()].filter((step) => step === 0 || number[step] !== number[step - 1]);
   const seen = int16(observations);
   const logProbs = float32(log_probs);
   const impossible = new Map<number, string>();
@@ -63,18 +82,38 @@ export function decodeContext(answer: ContextAnswer): Context {
     rewards: float32(rewards),
     episode: number,
     firstEpisode: 0,
-    starts: [...starts, nSteps],
+    starts: startsOf(number),
     logProbs,
     loss: float32(loss),
     before: before && {
       logProbs: float32(before.log_probs),
       returns: before.returns,
+      partner: before.partner && decodePartner(before.partner, before.returns),
       changed: before.changed === null ? null : float32(before.changed),
     },
     regime: int16(regimes.step),
     regimeNames: regimes.names,
     impossible,
   };
+}
+
+/** First step of each episode, and at the end the number of steps. */
+function startsOf(episode: Int16Array): number[] {
+  const starts = [...episode.keys()].filter((step) => step === 0 || episode[step] !== episode[step - 1]);
+  return [...starts, episode.length];
+}
+
+function decodePartner(answer: PartnerAnswer, returns: number[]): Context {
+  const episode = int16(answer.episode);
+  return bare(int16(answer.observations), int16(answer.actions), float32(answer.rewards), episode, answer.world, returns);
+}
+
+export function decodeReplaced({ log_probs, divergence, ...rest }: ReplacedAnswer): ReplacedParts {
+  return { ...rest, logProbs: float32(log_probs), divergence: float32(divergence) };
+}
+
+export function decodeRivals({ kl_claim, kl_rival, ...rest }: RivalsAnswer): Rivals {
+  return { ...rest, klClaim: float32(kl_claim), klRival: float32(kl_rival) };
 }
 
 export function decodeLook(answer: LookAnswer): Look {
@@ -91,26 +130,40 @@ export function donorContext(donor: Donor): Context | null {
   const actions = int16(donor.actions!);
   const rewards = float32(donor.rewards!);
   const seen = int16(donor.observations);
+  const sum = rewards.reduce((total, reward) => total + reward, 0);
+  const episode = new Int16Array(actions.length);
+  return { ...bare(seen, actions, rewards, episode, donor.world!, [sum]), firstEpisode: donor.episode! };
+}
+
+/** A context of which only what was lived is known, and not what the model does. */
+function bare(
+  observations: Int16Array,
+  actions: Int16Array,
+  rewards: Float32Array,
+  episode: Int16Array,
+  world: Context["world"],
+  returns: number[],
+): Context {
   return {
     nSteps: actions.length,
     nActions: 0,
-    nChannels: seen.length / actions.length,
-    observations: seen,
+    nChannels: observations.length / actions.length,
+    observations,
     actions,
     rewards,
-    episode: new Int16Array(actions.length),
-    firstEpisode: donor.episode!,
-    starts: [0, actions.length],
+    episode,
+    firstEpisode: 0,
+    starts: startsOf(episode),
     logProbs: new Float32Array(),
     loss: new Float32Array(),
     before: null,
     regime: new Int16Array(actions.length),
     regimeNames: [],
     impossible: new Map(),
-    returns: [rewards.reduce((sum, reward) => sum + reward, 0)],
+    returns,
     optimum: null,
     facts: {},
-    world: donor.world!,
+    world,
     fitting: [],
     edits: [],
     code: "",

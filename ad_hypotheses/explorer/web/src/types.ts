@@ -5,14 +5,25 @@ export interface FromHistories {
   row: number;
   rows: number;
   data: string;
-  tasks: "train" | "held-out" | "all";
+  tasks: Tasks;
+  seed: number;
+  source?: string | null;
+}
+export type Tasks = "train" | "held-out" | "all";
+
+/** Actions written by hand, from an empty context on. */
+export interface FromPlay {
+  kind: "play";
+  actions: (string | number)[];
+  task: number;
+  tasks: Tasks;
   seed: number;
 }
 export interface FromTokens {
   kind: "tokens";
   history: Record<string, unknown>;
 }
-export type Origin = FromHistories | FromTokens;
+export type Origin = FromHistories | FromPlay | FromTokens;
 export type Then = "world" | "model" | "nothing";
 
 export interface StepEdit {
@@ -50,11 +61,27 @@ export interface State {
   model: { name: string; sha256?: string };
   origin: Origin;
   edits: Edit[];
+  partner: Partner | null;
   step: number;
   of: string | null;
   head: string | null;
+  received: boolean;
+  replaced: Replacement;
   claim: ClaimReference | null;
   notes: string;
+}
+
+/** A context that the one of the page is compared with. */
+export interface Partner {
+  origin: Origin;
+  edits: Edit[];
+}
+
+/** Parts of the model that are replaced, and by what. */
+export interface Replacement {
+  parts: string[];
+  by: "zero" | "mean" | "difference";
+  rows: number;
 }
 
 /** A hypothesis that is scrubbed on the context. */
@@ -64,6 +91,21 @@ export interface ClaimReference {
   rows: number;
   passes: number;
   seed: number;
+  pins: Pin[];
+  rival: Rival | null;
+}
+
+/** Who stands in for an arrow at a step, instead of whom is drawn. */
+export interface Pin {
+  arrow: string;
+  step: number;
+  row: number;
+  donor_step: number;
+}
+
+export interface Rival {
+  file: string;
+  name: string | null;
 }
 
 export interface ClaimFile {
@@ -85,6 +127,7 @@ export interface ModelView {
   n_ctx: number;
   heads: string[];
   data: string[];
+  sources: string[];
   counterfactuals: Record<string, string>;
   curves: Record<string, number[]>;
   card: string;
@@ -127,9 +170,20 @@ export interface ContextAnswer extends Described {
   episode: string;
   log_probs: string;
   loss: string;
-  before: { log_probs: string; returns: number[]; changed: string | null; code: string } | null;
+  before: { log_probs: string; returns: number[]; changed: string | null; partner: PartnerAnswer | null; code: string } | null;
   regimes: { names: string[]; step: string };
   impossible: Record<string, number[]>;
+}
+
+/** What another context is compared with, as it is drawn beside it. */
+export interface PartnerAnswer {
+  n_steps: number;
+  observations: string;
+  actions: string;
+  rewards: string;
+  episode: string;
+  world: World;
+  facts: Record<string, unknown>;
 }
 
 /** A context as it is drawn: arrays in place of base64. */
@@ -151,8 +205,9 @@ export interface Context extends Described {
   impossible: Map<number, string>;
 }
 
-/** What the model did before the last edit. */
+/** What the model did before the last edit, or in the context that this one is compared with. */
 export interface Before {
+  partner: Context | null;
   logProbs: Float32Array; // [step, action]
   returns: number[];
   changed: Float32Array | null; // [step], nats; null where the two are not of one length
@@ -165,6 +220,7 @@ export interface LookAnswer {
   tokens: string[];
   roles: string[][];
   shares: Record<string, Record<string, number>>;
+  received: boolean;
   attention_code: string;
   attribution: { of: string; logit: number; parts: Record<string, number>; remainder: number };
   attribution_code: string;
@@ -185,6 +241,9 @@ export interface Donor {
   arrow: string;
   row: number | null; // -1: the context itself
   step: number | null;
+  made: number | null; // its number, where the history was made
+  members: [number, number][]; // rows and steps that may stand in
+  n_members: number;
   episode?: number;
   first?: number;
   observations?: string;
@@ -227,4 +286,60 @@ export interface Carriers {
   writers: Record<string, number>;
   edges: Record<string, number>;
   code: string;
+}
+
+/** The histories that the one of a context is chosen from. */
+export interface RowsAnswer {
+  returns: number[][]; // [row][episode]
+  facts: Record<string, unknown>[]; // [row]
+  code: string;
+}
+
+export interface SessionLine {
+  name: string;
+  when: string;
+  words: string;
+}
+
+/** What every part does at the selected step, if it alone is replaced. */
+export interface Ablations {
+  step: number;
+  of: string;
+  by: string;
+  value: number;
+  writers: Record<string, number>;
+  edges: Record<string, number>;
+  code: string;
+}
+
+export interface ReplacedAnswer {
+  parts: string[];
+  by: Replacement["by"];
+  log_probs: string;
+  divergence: string;
+  code: string;
+}
+export interface Replaced {
+  parts: string[];
+  by: Replacement["by"];
+  logProbs: Float32Array; // [step, action]
+  divergence: Float32Array; // [step], nats
+  code: string;
+}
+
+/** Where two claims part on the context: how many histories each alone lets stand in, and what that costs. */
+export interface RivalsAnswer {
+  claim: string;
+  rival: string;
+  headline: string;
+  both: number[];
+  only_claim: number[];
+  only_rival: number[];
+  kl_claim: string; // [step], nats; NaN where nobody stands in
+  kl_rival: string;
+  code: string;
+}
+export interface Rivals extends Omit<RivalsAnswer, "kl_claim" | "kl_rival"> {
+  klClaim: Float32Array;
+  klRival: Float32Array;
 }

@@ -18,7 +18,7 @@ export function drawCurve(
   if (curves.source) lines.push(["source, mean", curves.source, paint.faint, [2, 3], 1]);
   if (curves.model) lines.push(["model, mean", curves.model, paint.faint, [], 1.5]);
   const { before } = context;
-  if (before && before.returns.length === context.returns.length) lines.push(["before the last edit", before.returns, paint.wrong, [4, 3], 1.5]);
+  if (before && before.returns.length === context.returns.length) lines.push([before.partner ? "compared with" : "before the last edit", before.returns, paint.wrong, [4, 3], 1.5]);
   lines.push(["this context", context.returns, paint.accent, [], 2]);
   const last = Math.max(1, ...lines.map(([, values]) => values.length - 1));
   const all = lines.flatMap(([, values]) => values).concat(context.optimum ?? 0, 0);

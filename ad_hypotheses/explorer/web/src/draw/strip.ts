@@ -8,9 +8,15 @@ export interface StripLooks {
   shown: [number, number]; // steps
   drag: [number, number] | null;
   weights: Float32Array | null;
-  scrubbed: Float32Array | null;
+  lanes: Divergence[];
   attentionName: string;
   actionNames: string[];
+}
+
+/** How far something else is from the model at every step, in nats. */
+export interface Divergence {
+  name: string;
+  values: Float32Array | null; // null while it is computed
 }
 
 interface Lane {
@@ -25,7 +31,7 @@ export interface Strip {
   stepAt: (x: number, shown: [number, number]) => number;
 }
 
-export function stripPicture(context: Context, width: number, actionNames: string[], withClaim: boolean): Strip {
+export function stripPicture(context: Context, width: number, actionNames: string[], more: string[]): Strip {
   const lanes: Lane[] = [];
   let top = 2;
   const add = (name: string, height: number, gap = 2) => {
@@ -40,7 +46,7 @@ export function stripPicture(context: Context, width: number, actionNames: strin
   add("loss", 30, 3);
   const changed = context.before?.changed ?? null;
   if (changed) add("changed", 22, 3);
-  if (withClaim) add("scrubbed", 22, 3);
+  for (const name of more) add(name, 22, 3);
   add("attention", 24, 3);
   const lane = (name: string) => lanes.find((lane) => lane.name === name)!;
   const plot = width - STRIP_LABELS - 4;
@@ -61,7 +67,7 @@ export function stripPicture(context: Context, width: number, actionNames: strin
     for (let step = from; step < to; step++) column(pen, paint, context, step, x(step), size, lane, actionNames);
     bars(pen, paint.faint, context.loss, lane("loss"), looks.shown, x, size, 4);
     if (changed) bars(pen, paint.wrong, changed, lane("changed"), looks.shown, x, size, 0);
-    if (withClaim && looks.scrubbed) bars(pen, paint.wrong, looks.scrubbed, lane("scrubbed"), looks.shown, x, size, 0);
+    for (const { name, values } of looks.lanes) if (values) bars(pen, paint.wrong, values, lane(name), looks.shown, x, size, 0);
     if (looks.weights) bars(pen, paint.attention, looks.weights, lane("attention"), looks.shown, x, size, 0);
     cursor(pen, paint, looks, x, size, top);
   };

@@ -1,6 +1,7 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { type Paint, type Pen, paintOf } from "../draw/paint.ts";
+import type { Drawing } from "../draw/svg.ts";
 
 export interface Place {
   x: number;
@@ -20,6 +21,9 @@ interface Props {
   cursor?: string;
 }
 
+/** What every canvas on the page draws, for files that hold it otherwise. */
+export const drawings = new WeakMap<HTMLCanvasElement, () => Drawing>();
+
 export const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** A canvas that is as wide as its place, as sharp as the screen, and drawn again when what it shows changes. */
@@ -35,6 +39,11 @@ export function Canvas({ label, height, draw, onClick, onMove, onDown, onUp, onR
     dark.addEventListener("change", repaint);
     const observer = new ResizeObserver(([entry]) => (width.value = Math.floor(entry.contentRect.width)));
     observer.observe(canvas.current!.parentElement!);
+    const element = canvas.current!;
+    drawings.set(element, () => {
+      const [wide, tall] = [width.value, Math.ceil(height(width.value))];
+      return { width: wide, height: tall, draw: (pen) => drawing.current(pen, paintOf(element), wide, tall) };
+    });
     return () => {
       observer.disconnect();
       dark.removeEventListener("change", repaint);

@@ -1,18 +1,19 @@
 import { useSignal } from "@preact/signals";
 import { drawEpisode } from "../draw/episodes.ts";
 import { csv } from "../save.ts";
-import { choose, claims, context, model, ran, runClaim, scrub, state } from "../store.ts";
+import { choose, claims, context, model, ran, rivals, runClaim, scrub, selected, state } from "../store.ts";
 import { donorContext } from "../transport.ts";
 import type { ClaimFile, ClaimReference, Donor, Scrub } from "../types.ts";
 import { stepName } from "../words.ts";
 import { Canvas } from "./canvas.tsx";
-import { Panel } from "./panel.tsx";
+import { Panel, copy } from "./panel.tsx";
 
 /** A hypothesis on this context: how far scrubbing moves the model at every step, and who stood in for what here. */
 export function ClaimPanel() {
   const claim = state.value!.claim;
   const shown = scrub.value;
   const runs = claim !== null && ran.value.has(claim.file);
+  const rival = claim?.rival ?? null;
   return (
     <Panel
       name="Hypothesis"
@@ -28,6 +29,11 @@ export function ClaimPanel() {
           <button onClick={() => runClaim(claim)}>
             Run {claim.file}
           </button>
+        </p>
+      )}
+      {claim && runs && rival && !ran.value.has(rival.file) && (
+        <p>
+          The other hypothesis is code, too. <button onClick={() => runClaim(claim)}>Run {rival.file}</button>
         </p>
       )}
       {runs && !shown && <p class="small">scrubbing; the first time takes some seconds</p>}
@@ -49,7 +55,7 @@ function Choice() {
         value={claim?.file ?? ""}
         onChange={(event) => {
           const chosen = claims.value.find((entry) => entry.file === event.currentTarget.value);
-          void choose({ claim: chosen ? { file: chosen.file, name: chosen.names[0] ?? null, rows: 64, passes: 2, seed: 0 } : null });
+          void choose({ claim: chosen ? { file: chosen.file, name: chosen.names[0] ?? null, rows: 64, passes: 2, seed: 0, pins: [], rival: null } : null });
         }}
       >
         <option value="">none</option>
@@ -71,7 +77,70 @@ function Choice() {
           Draw again
         </button>
       )}
+      {claim && ran.value.has(claim.file) && <RivalChoice claim={claim} />}
     </span>
+  );
+}
+
+/** Another hypothesis: where do the two part on this context? */
+function RivalChoice({ claim }: { claim: ClaimReference }) {
+  const names = claims.value.flatMap((entry) => entry.names.map((name) => ({ entry, name })));
+  const value = claim.rival ? `${claim.rival.file} ${claim.rival.name}` : "";
+  return (
+    <select
+      aria-label="hypothesis to compare with"
+      title="Where do the two part on this context?"
+      value={value}
+      onChange={(event) => {
+        const chosen = names.find(({ entry, name }) => `${entry.file} ${name}` === event.currentTarget.value);
+        void choose({ claim: { ...claim, rival: chosen ? { file: chosen.entry.file, name: chosen.name } : null } });
+      }}
+    >
+      <option value="">against no other</option>
+      {names.map(({ entry, name }) => (
+        <option value={`${entry.file} ${name}`}>
+          against {name} ({stem(entry)})
+        </option>
+      ))}
+    </select>
+  );
+}
+
+/** Where the two claims part: whom each alone lets stand in, and how far the model is from there. */
+function Parting() {
+  const shown = rivals.value;
+  if (!shown) return null;
+  const step = selected.value;
+  const current = context.value!;
+  const worst = (values: Float32Array) => values.reduce((best, value, at) => (value > (values[best] || -1) ? at : best), 0);
+  const line = (name: string, count: number, kls: Float32Array) => (
+    <li>
+      by <b>{name}</b> alone {count} stand in here
+      {!Number.isNaN(kls[step]) && `, where the model is ${kls[step].toFixed(3)} nats away`}
+      {kls[worst(kls)] > 0.0005 && (
+        <>
+          ; furthest away at{" "}
+          <button class="quiet" onClick={() => choose({ step: worst(kls) })}>
+            step {stepName(current, worst(kls))}
+          </button>
+        </>
+      )}
+    </li>
+  );
+  return (
+    <div class="parting">
+      <p class="small">
+        {shown.headline}
+        <button class="quiet" title={shown.code} onClick={() => copy(shown.code, "copied")}>
+          Python
+        </button>
+      </p>
+      <ul>
+        <li>by both {shown.both[step]} histories stand in here</li>
+        {line(shown.claim, shown.only_claim[step], shown.klClaim)}
+        {line(shown.rival, shown.only_rival[step], shown.klRival)}
+      </ul>
+    </div>
   );
 }
 
@@ -103,7 +172,7 @@ function Outcome({ shown, claim }: { shown: Scrub; claim: ClaimReference }) {
         </label>
       </p>
       <div class="row" role="radiogroup" aria-label="pass">
-        Who stood in at this step, in pass
+        Who {shown.step === selected.value ? "stood in at this step" : `stood in at step ${stepName(current, shown.step)}`}, in pass
         {Array.from({ length: shown.passes }, (_, number) => (
           <button role="radio" aria-checked={pass.value === number} onClick={() => (pass.value = number)}>
             {number}
@@ -112,14 +181,44 @@ function Outcome({ shown, claim }: { shown: Scrub; claim: ClaimReference }) {
       </div>
       <ul class="donors">
         {chosen.map((donor) => (
-          <DonorLine key={`${donor.arrow} ${donor.pass}`} donor={donor} />
+          <DonorLine key={`${donor.arrow} ${donor.pass}`} donor={donor} claim={claim} step={shown.step} />
         ))}
       </ul>
+      <Parting />
     </>
   );
 }
 
-function DonorLine({ donor }: { donor: Donor }) {
+/** Who else may stand in: whoever is chosen does, in every pass, until that is taken back. */
+function Members({ donor, claim, step }: { donor: Donor; claim: ClaimReference; step: number }) {
+  const pinned = claim.pins.find((pin) => pin.arrow === donor.arrow && pin.step === step);
+  if (!pinned && donor.n_members < 2) return <span class="small">nobody else agrees</span>;
+  const others = claim.pins.filter((pin) => pin !== pinned);
+  const at = donor.members.findIndex(([row, donorStep]) => row === donor.row && donorStep === donor.step);
+  const pin = (place: number) => {
+    const [row, donorStep] = donor.members[(place + donor.members.length) % donor.members.length];
+    void choose({ claim: { ...claim, pins: [...others, { arrow: donor.arrow, step, row, donor_step: donorStep }] } });
+  };
+  return (
+    <span class="members">
+      <button class="quiet" aria-label={`before of ${donor.arrow}`} title="the one before of those that agree" onClick={() => pin(at - 1)}>
+        ‹
+      </button>
+      {at >= 0 ? `${at + 1} of ` : ""}
+      {donor.n_members} that agree
+      <button class="quiet" aria-label={`next of ${donor.arrow}`} title="the next of those that agree" onClick={() => pin(at + 1)}>
+        ›
+      </button>
+      {pinned && (
+        <button class="quiet" title="Draw at random again" onClick={() => choose({ claim: { ...claim, pins: others } })}>
+          pinned ✕
+        </button>
+      )}
+    </span>
+  );
+}
+
+function DonorLine({ donor, claim, step }: { donor: Donor; claim: ClaimReference; step: number }) {
   const arrow = donor.arrow.split(" < ").reverse().join(" → ");
   const shown = donorContext(donor);
   if (!shown) {
@@ -144,11 +243,13 @@ function DonorLine({ donor }: { donor: Donor }) {
       </div>
       <b>{arrow}</b>
       <br />
-      history {donor.row}, step {donor.episode}.{within} ({donor.step})
+      {donor.made === null ? `history ${donor.row}` : "a history made of this one"}, step {donor.episode}.{within} ({donor.step})
       <br />
       <span class="small">
         {short(donor.token!)}; does {donor.does}
       </span>
+      <br />
+      {donor.made === null && <Members donor={donor} claim={claim} step={step} />}
     </li>
   );
 }

@@ -1,7 +1,7 @@
 import { useComputed, useSignal } from "@preact/signals";
 import { type Hit, type Picture, drawView, episodesPicture } from "../draw/episodes.ts";
 import { drawCurve } from "../draw/curve.ts";
-import { type Strip, stripPicture } from "../draw/strip.ts";
+import { type Divergence, type Strip, stripPicture } from "../draw/strip.ts";
 import { csv } from "../save.ts";
 import {
   canRedo,
@@ -9,17 +9,22 @@ import {
   change,
   choose,
   context,
+  dropPartner,
   edit,
+  exchange,
   hovered,
   look,
   model,
   notePainted,
+  pinPartner,
   placing,
   problem,
   ran,
   rearrange,
   redo,
   removeEdit,
+  replaced,
+  rivals,
   scrub,
   selected,
   state,
@@ -46,9 +51,9 @@ export function attentionOf(): Float32Array | null {
 }
 
 /** The picture of the episodes, made again only when the context or the place for it changes. */
-function cached<Shown>(make: (context: Context, width: number, more: boolean) => Shown): (width: number, more?: boolean) => Shown {
-  let made: { of: Context; width: number; more: boolean; shown: Shown } | null = null;
-  return (width, more = false) => {
+function cached<Shown>(make: (context: Context, width: number, more: string) => Shown): (width: number, more?: string) => Shown {
+  let made: { of: Context; width: number; more: string; shown: Shown } | null = null;
+  return (width, more = "") => {
     const of = context.value!;
     if (made?.of !== of || made.width !== width || made.more !== more) made = { of, width, more, shown: make(of, width, more) };
     return made.shown;
@@ -57,8 +62,22 @@ function cached<Shown>(make: (context: Context, width: number, more: boolean) =>
 
 const EPISODES_HEIGHT = 330;
 const episodes: (width: number) => Picture = cached((shown, width) => episodesPicture(shown, width, EPISODES_HEIGHT));
-const anyStrip = cached((shown, width, withClaim) => stripPicture(shown, width, model.value!.actions, withClaim));
-const strip = (width: number): Strip => anyStrip(width, state.value?.claim != null && ran.value.has(state.value.claim.file));
+const anyStrip = cached((shown, width, more) => stripPicture(shown, width, model.value!.actions, more ? more.split("\n") : []));
+const strip = (width: number): Strip => anyStrip(width, lanes().map(({ name }) => name).join("\n"));
+
+/** What else is drawn below the loss: how far something moves the model at every step. */
+function lanes(): Divergence[] {
+  const shown: Divergence[] = [];
+  if (state.value?.replaced.parts.length) shown.push({ name: "replaced", values: replaced.value?.divergence ?? null });
+  const claim = state.value?.claim;
+  if (claim && ran.value.has(claim.file)) shown.push({ name: "scrubbed", values: scrub.value?.divergence ?? null });
+  if (rivals.value) {
+    const { claim, rival, klClaim, klRival } = rivals.value;
+    const there = (values: Float32Array) => values.map((value) => (Number.isNaN(value) ? 0 : value));
+    shown.push({ name: `only ${claim}`, values: there(klClaim) }, { name: `only ${rival}`, values: there(klRival) });
+  }
+  return shown;
+}
 
 export function ContextPanel() {
   const current = context.value!;
@@ -122,6 +141,7 @@ export function ContextPanel() {
           </div>
         )}
       </div>
+      {current.before?.partner && <PartnerPicture />}
       <p class="hovered" aria-live="off">
         {stepWords(current, model.value!, Math.min(hovered.value ?? selected.value, current.nSteps - 1))}
       </p>
@@ -145,6 +165,40 @@ export function ContextPanel() {
       <EpisodeTable />
       <Edits />
     </Panel>
+  );
+}
+
+/** The context that this one is compared with, step beside step. */
+function PartnerPicture() {
+  const partner = context.value!.before!.partner!;
+  const picture = (width: number) => episodesPicture(partner, width, 200);
+  const same = partner.nSteps === context.value!.nSteps;
+  return (
+    <div class="partner">
+      <p class="small">
+        compared with{same ? "" : `, which has ${partner.nSteps} steps, so that only pictures can be compared`}
+        <button class="quiet" onClick={exchange}>
+          Change places
+        </button>
+        <button class="quiet" onClick={dropPartner}>
+          Compare with the last edit again
+        </button>
+      </p>
+      <Canvas
+        label="the context that this one is compared with"
+        cursor="pointer"
+        height={(width) => picture(width).height}
+        draw={(pen, paint, width) => {
+          const looks = { selected: selected.value, hovered: hovered.value, weights: null, actionNames: model.value!.actions };
+          picture(width).draw(pen, paint, looks);
+        }}
+        onClick={({ x, y }, _, width) => {
+          const hit = picture(width).hit(x, y);
+          if (hit) void choose({ step: hit.step ?? partner.starts[hit.episode] });
+        }}
+        onMove={(place, width) => (hovered.value = place ? (picture(width).hit(place.x, place.y)?.step ?? null) : null)}
+      />
+    </div>
   );
 }
 
@@ -186,7 +240,7 @@ function StripCanvas({ weights }: { weights: { value: Float32Array | null } }) {
             shown: shown(),
             drag: drag.value,
             weights: weights.value,
-            scrubbed: scrub.value?.divergence ?? null,
+            lanes: lanes(),
             attentionName: state.value?.head ?? "attention",
             actionNames: model.value!.actions,
           })
@@ -272,6 +326,9 @@ function Edits() {
   return (
     <div class="edits">
       <div class="row">
+        <button title="Keep the context as it is now beside what it becomes; key p" onClick={pinPartner}>
+          Compare
+        </button>
         {count > 1 && (
           <>
             <span>Episode {episode}:</span>

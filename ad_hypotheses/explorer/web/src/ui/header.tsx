@@ -1,14 +1,21 @@
 import { signal } from "@preact/signals";
-import { useRef } from "preact/hooks";
 import { save } from "../save.ts";
-import { changeModel, changeOrigin, choose, model, models, openFile, painted, seconds, state, waiting } from "../store.ts";
+import { cancel, changeModel, changeOrigin, choose, model, models, painted, progress, seconds, state, waiting } from "../store.ts";
 import { ask, packed } from "../transport.ts";
 import { Dialog } from "./dialog.tsx";
 import { copy, note, say } from "./panel.tsx";
+import { Open } from "./open.tsx";
 import { Reports } from "./reports.tsx";
+import { Rows, showRows } from "./rows.tsx";
 
 const showingPython = signal<{ script: string; test: string } | null>(null);
 export const showingKeys = signal(false);
+
+/** Take another model; where that is refused or left, the choice shows again which holds. */
+async function take(select: HTMLSelectElement): Promise<void> {
+  await changeModel(select.value);
+  select.value = state.value!.model.name;
+}
 
 /** Take a number that was typed; where it is refused, the field shows again what holds. */
 async function change(input: HTMLInputElement, name: "row" | "seed"): Promise<void> {
@@ -19,7 +26,6 @@ async function change(input: HTMLInputElement, name: "row" | "seed"): Promise<vo
 
 export function Header() {
   const current = state.value!;
-  const file = useRef<HTMLInputElement>(null);
   const origin = current.origin;
   const python = async () => {
     showingPython.value = await ask<{ script: string; test: string }>("python", current).catch((error) => {
@@ -31,7 +37,7 @@ export function Header() {
     <header class="top">
       <label title={`${model.value!.words}: ${model.value!.task}`}>
         Model{" "}
-        <select value={current.model.name} onChange={(event) => changeModel(event.currentTarget.value)}>
+        <select value={current.model.name} onChange={(event) => take(event.currentTarget)}>
           {models.value.map((name) => (
             <option value={name}>{name}</option>
           ))}
@@ -83,11 +89,15 @@ export function Header() {
         </>
       ) : (
         <span>
-          a history from a file <button onClick={() => changeOrigin({})}>Take one of the model's data</button>
+          {origin.kind === "play" ? `by hand, task ${origin.task}` : "a history from a file"}{" "}
+          <button onClick={() => changeOrigin({})}>Take one of the model's data</button>
         </span>
       )}
+      <button title="Choose among the histories, or begin an empty one; key r" onClick={showRows}>
+        Rows
+      </button>
       <span class="status" aria-live="polite" data-painted={Math.round(painted.value)}>
-        {waiting.value > 0 ? (seconds.value > 1 ? `computing, ${seconds.value} s` : "computing") : note.value || (painted.value ? `drawn in ${Math.round(painted.value)} ms` : "")}
+        {waiting.value > 0 ? <Waiting /> : note.value || (painted.value ? `drawn in ${Math.round(painted.value)} ms` : "")}
       </span>
       <Reports />
       <button title="Copy a link to what is shown" onClick={async () => copy(`${location.origin}${location.pathname}#${await packed(current)}`, "link copied")}>
@@ -96,25 +106,28 @@ export function Header() {
       <button onClick={() => save.text(JSON.stringify(current, null, 1), `explorer-${current.model.name}.json`, "application/json")}>
         Save
       </button>
-      <button onClick={() => file.current!.click()}>Open</button>
-      <input
-        ref={file}
-        type="file"
-        accept="application/json,.json"
-        hidden
-        onChange={async (event) => {
-          const chosen = event.currentTarget.files?.[0];
-          event.currentTarget.value = "";
-          if (chosen) await openFile(await chosen.text());
-        }}
-      />
+      <Open />
       <button onClick={python}>Python</button>
       <button aria-label="keys" title="Keys (?)" onClick={() => (showingKeys.value = true)}>
         ?
       </button>
       {showingPython.value && <Python {...showingPython.value} />}
       {showingKeys.value && <Keys />}
+      <Rows />
     </header>
+  );
+}
+
+/** For how long the page waits and for what; a long wait can be ended. */
+function Waiting() {
+  if (seconds.value < 2) return <>computing</>;
+  return (
+    <>
+      {progress.value || "computing"}, {seconds.value} s{" "}
+      <button class="quiet" title="Leave it, and stay with what is shown" onClick={cancel}>
+        Cancel
+      </button>
+    </>
   );
 }
 
@@ -145,6 +158,8 @@ const KEYS: [string, string][] = [
   ["0 to 9", "do the action of that number"],
   ["Alt + ← →", "select the step before, after"],
   ["Alt + ↑ ↓", "select the same step of the episode before, after"],
+  ["r", "choose among the histories"],
+  ["p", "keep the context as it is beside what it becomes, and compare"],
   ["g", "go to a step: 21.7 is step 7 of episode 21"],
   ["u, Shift + u", "undo, redo"],
   ["w, m, o", "after an edit the world answers, the model goes on, or only the token changes"],

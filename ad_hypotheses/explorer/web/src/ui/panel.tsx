@@ -36,10 +36,10 @@ const whole = signal<string | null>(null);
 /** A part of the page: what it shows, and beside its name how to have that as Python, as data and as a picture. */
 export function Panel({ name, help, code, data, children, tools }: Props) {
   const section = useRef<HTMLElement>(null);
-  const picture = () => {
+  const picture = (kind: "picture" | "vector") => {
     const canvases = [...section.current!.querySelectorAll("canvas")];
     const { model, step } = state.value!;
-    save.picture(canvases, `${name}: ${model.name}, step ${step}`, `${name}-${model.name}`);
+    save[kind](canvases, `${name}: ${model.name}, step ${step}`, `${name}-${model.name}`);
   };
   const id = name.toLowerCase();
   const large = whole.value === id;
@@ -59,8 +59,11 @@ export function Panel({ name, help, code, data, children, tools }: Props) {
               Data
             </button>
           )}
-          <button class="quiet picture" title="Save the picture as PNG" onClick={picture}>
+          <button class="quiet picture" title="Save the picture as PNG" onClick={() => picture("picture")}>
             Picture
+          </button>
+          <button class="quiet picture" title="Save the picture as SVG, which stays sharp at any size" onClick={() => picture("vector")}>
+            SVG
           </button>
           <button
             class="quiet"

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { actionColour } from "../draw/paint.ts";
 import { csv } from "../save.ts";
-import { act, choose, context, edit, inspect, learners, model, scrub, selected, then, withSource } from "../store.ts";
+import { act, choose, context, edit, inspect, learners, model, replaced, scrub, selected, then, withSource } from "../store.ts";
 import { number, seen, stepName } from "../words.ts";
 import { Panel } from "./panel.tsx";
 
@@ -13,7 +13,13 @@ export function StepPanel() {
   const probabilities = (logProbs: Float32Array) =>
     actions.map((_, action) => Math.exp(logProbs[step * actions.length + action]));
   const rows: [string, number[]][] = [["model", probabilities(current.logProbs)]];
-  if (current.before?.changed) rows.push(["before the last edit", probabilities(current.before.logProbs)]);
+  const former = current.before?.partner ? "compared with" : "before the last edit";
+  if (current.before?.changed) rows.push([former, probabilities(current.before.logProbs)]);
+  if (replaced.value) {
+    const { parts, by, logProbs } = replaced.value;
+    const words = `${parts.length} part${parts.length > 1 ? "s" : ""}`;
+    rows.push([by === "difference" ? `there, ${words} as here` : `without ${words}`, probabilities(logProbs)]);
+  }
   const scrubbed = scrub.value?.step === step ? scrub.value : null;
   for (let pass = 0; scrubbed && pass < scrubbed.passes; pass++) {
     rows.push([`scrubbed, pass ${pass}`, probabilities(scrubbed.logProbs.subarray(pass * current.nSteps * actions.length))]);

@@ -1,9 +1,24 @@
 import { csv } from "../save.ts";
-import { carriers, choose, context, differsAt, inspect, look, model, selected, state, withEdges } from "../store.ts";
+import {
+  ablating,
+  ablations,
+  carriers,
+  choose,
+  context,
+  differsAt,
+  inspect,
+  look,
+  model,
+  replaced,
+  selected,
+  state,
+  togglePart,
+  withEdges,
+} from "../store.ts";
 import type { Look } from "../types.ts";
 import { stepName } from "../words.ts";
 import { attentionOf } from "./context.tsx";
-import { Panel } from "./panel.tsx";
+import { Panel, copy } from "./panel.tsx";
 
 const STRONGEST = 8; // steps
 const LARGEST = 16; // writers
@@ -45,13 +60,28 @@ export function AttributionPanel() {
 const bySize = (parts: Record<string, number>): [string, number][] =>
   Object.entries(parts).sort(([, first], [, second]) => Math.abs(second) - Math.abs(first));
 
-function Bars({ lines }: { lines: [string, number][] }) {
+interface BarsProps {
+  lines: [string, number][];
+  chosen?: string[];
+  toggle?: (name: string) => void;
+}
+
+/** A line for each part; where parts can be chosen, a click does so. */
+function Bars({ lines, chosen, toggle }: BarsProps) {
   const most = Math.max(1e-9, ...lines.map(([, value]) => Math.abs(value)));
   return (
     <tbody>
       {lines.map(([name, value]) => (
-        <tr>
-          <th>{name}</th>
+        <tr class={chosen?.includes(name) ? "chosen" : ""}>
+          <th>
+            {toggle ? (
+              <button class="quiet" aria-pressed={chosen?.includes(name)} onClick={() => toggle(name)}>
+                {name}
+              </button>
+            ) : (
+              name
+            )}
+          </th>
           <td>
             <span class="half">{value < 0 && <Part share={value / most} />}</span>
             <span class="half">{value >= 0 && <Part share={value / most} />}</span>
@@ -63,12 +93,111 @@ function Bars({ lines }: { lines: [string, number][] }) {
   );
 }
 
+/** What the chosen parts do together, beside what each does alone. */
+function Together({ plain, effects, of }: { plain: number; effects: Record<string, number>; of: string }) {
+  const shown = replaced.value;
+  if (!shown) return null;
+  const { actions } = model.value!;
+  const step = selected.value;
+  const logProb = (name: string) => shown.logProbs[step * actions.length + actions.indexOf(name)];
+  const [first, second] = of.split(" - ");
+  const value = second ? logProb(first) - logProb(second) : logProb(first);
+  const known = shown.parts.filter((part) => part in effects);
+  const alone = known.reduce((total, part) => total + effects[part], 0);
+  return (
+    <p class="where">
+      {shown.parts.join(", ")}: together <b>{signed(value - plain)}</b>
+      {known.length === shown.parts.length && known.length > 1 && <>, while their own changes sum to {signed(alone)}</>}{" "}
+      <button class="quiet" title={shown.code} onClick={() => copy(shown.code, "copied")}>
+        Python
+      </button>
+      <button class="quiet" onClick={() => choose({ replaced: { ...state.value!.replaced, parts: [] } })}>
+        Clear
+      </button>
+    </p>
+  );
+}
+
+const ALL_BY = { zero: "nothing", mean: "their mean", difference: "" };
+
+/** What every part does here, by taking it out; chosen parts are taken out together, at all steps. */
+export function AblationPanel() {
+  const { parts, by, rows } = state.value!.replaced;
+  const shown = ablating.value ? ablations.value : null;
+  const way = by === "difference" ? "zero" : by;
+  const ask = (next: "zero" | "mean") => {
+    ablating.value = true;
+    void choose({ replaced: { parts: by === "difference" ? [] : parts, by: next, rows } });
+  };
+  const writers = bySize(shown?.writers ?? {});
+  const edges = bySize(shown?.edges ?? {});
+  const chosen = by === "difference" ? [] : parts;
+  const toggle = (name: string) => void togglePart(name, way);
+  return (
+    <Panel
+      name="Ablation"
+      help="What changes at the selected step if one part alone is replaced, at all steps, for all who read it or along one edge, and what follows from it flows on. A click takes a part out, so that its row stands in Step and on the line; several add up."
+      code={shown?.code}
+      data={shown ? () => csv(["part", "change"], [...writers, ...edges]) : undefined}
+      tools={
+        <span class="row">
+          by
+          <select aria-label="what parts are replaced by" value={way} onChange={(event) => ask(event.currentTarget.value as "zero" | "mean")}>
+            <option value="zero">nothing</option>
+            <option value="mean">their mean over {rows} histories</option>
+          </select>
+          {!ablating.value && <button onClick={() => ask(way)}>Ask</button>}
+          {shown && !edges.length && <EveryEdge />}
+        </span>
+      }
+    >
+      {!ablating.value && <p class="small">What every part does here if it is taken out.</p>}
+      {ablating.value && !shown && <p class="small">taking parts out, one by one</p>}
+      {shown && (
+        <>
+          <p class="where">
+            log-probability of {shown.of}: <b>{shown.value.toFixed(3)}</b>; a part replaced by {ALL_BY[way]} changes it by
+          </p>
+          {by !== "difference" && <Together plain={shown.value} effects={{ ...shown.writers, ...shown.edges }} of={shown.of} />}
+          <table class="parts">
+            <Bars lines={writers.slice(0, MOST_CARRIERS)} chosen={chosen} toggle={toggle} />
+          </table>
+          {edges.length > 0 && (
+            <table class="parts wide">
+              <caption class="small">the strongest of {edges.length} edges</caption>
+              <Bars lines={edges.slice(0, MOST_CARRIERS)} chosen={chosen} toggle={toggle} />
+            </table>
+          )}
+        </>
+      )}
+    </Panel>
+  );
+}
+
+function EveryEdge() {
+  return (
+    <button
+      title="Patch every edge, too, exactly; takes a second or more"
+      onClick={() => {
+        withEdges.value = true;
+        void inspect();
+      }}
+    >
+      Every edge too
+    </button>
+  );
+}
+
 const MOST_CARRIERS = 10;
 
 /** Which parts carry what the last edit changes here: each alone as after it, while the model reads the context before it. */
 export function DifferencePanel() {
   const shown = carriers.value;
   if (!context.value!.before?.changed) return null;
+  const { partner } = context.value!.before;
+  const { parts, by } = state.value!.replaced;
+  const chosen = by === "difference" ? parts : [];
+  const toggle = (name: string) => void togglePart(name, "difference");
   if (!shown) {
     return (
       <section class="panel" id="difference">
@@ -78,7 +207,7 @@ export function DifferencePanel() {
         <p class="small">
           {differsAt(selected.value)
             ? "asking what carries the difference"
-            : "The last edit changes nothing of what the model does at this step; choose one where the line shows a change."}
+            : `${partner ? "The two contexts do not differ in" : "The last edit changes nothing of"} what the model does at this step; choose one where the line shows a change.`}
         </p>
       </section>
     );
@@ -88,33 +217,23 @@ export function DifferencePanel() {
   return (
     <Panel
       name="Difference"
-      help="What the last edit changes at the selected step, and which parts carry it: each alone writes as after the edit, while the model reads the context before it. They need not sum to the whole, as parts read each other."
+      help="What differs at the selected step from before the last edit, or from the context that is compared with, and which parts carry it: each alone writes as here, while the model reads the other context. They need not sum to the whole, as parts read each other. A click patches a part; several add up."
       code={shown.code}
       data={() => csv(["part", "change"], [...writers, ...edges])}
-      tools={
-        !withEdges.value && (
-          <button
-            title="Patch every edge, too, exactly; takes a second or more"
-            onClick={() => {
-              withEdges.value = true;
-              void inspect();
-            }}
-          >
-            Every edge too
-          </button>
-        )
-      }
+      tools={!withEdges.value && <EveryEdge />}
     >
       <p class="where">
-        log-probability of {shown.of}: {shown.before.toFixed(3)} before the last edit, <b>{shown.after.toFixed(3)}</b> now
+        log-probability of {shown.of}: {shown.before.toFixed(3)} {partner ? "there" : "before the last edit"}, <b>{shown.after.toFixed(3)}</b>{" "}
+        {partner ? "here" : "now"}
       </p>
+      {by === "difference" && <Together plain={shown.before} effects={{ ...shown.writers, ...shown.edges }} of={shown.of} />}
       <table class="parts">
-        <Bars lines={writers.slice(0, MOST_CARRIERS)} />
+        <Bars lines={writers.slice(0, MOST_CARRIERS)} chosen={chosen} toggle={toggle} />
       </table>
       {edges.length > 0 && (
         <table class="parts wide">
           <caption class="small">the strongest of {edges.length} edges</caption>
-          <Bars lines={edges.slice(0, MOST_CARRIERS)} />
+          <Bars lines={edges.slice(0, MOST_CARRIERS)} chosen={chosen} toggle={toggle} />
         </table>
       )}
     </Panel>
@@ -171,12 +290,23 @@ export function AttentionPanel() {
       code={shown.attention_code}
       data={() => attentionTable(shown)}
       tools={
-        <select aria-label="head that is drawn" value={chosen ?? ""} onChange={(event) => choose({ head: event.currentTarget.value || null })}>
-          <option value="">mean of all heads</option>
-          {shown.heads.map((head) => (
-            <option value={head}>{head}</option>
-          ))}
-        </select>
+        <span class="row">
+          <select aria-label="head that is drawn" value={chosen ?? ""} onChange={(event) => choose({ head: event.currentTarget.value || null })}>
+            <option value="">mean of heads</option>
+            {shown.heads.map((head) => (
+              <option value={head}>{head}</option>
+            ))}
+          </select>
+          <select
+            aria-label="which way attention is drawn"
+            title="where the selected step looks, or which later steps look at it"
+            value={state.value!.received ? "got" : "paid"}
+            onChange={(event) => choose({ received: event.currentTarget.value === "got" })}
+          >
+            <option value="paid">from here</option>
+            <option value="got">to here</option>
+          </select>
+        </span>
       }
     >
       <table class="roles">
