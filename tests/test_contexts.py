@@ -391,3 +391,45 @@ def test_what_cannot_be_replaced_is_refused(model, histories, how, message):
         how = {**how, "by": histories.window(stop=20)}
     with pytest.raises(UserError, match=message):
         adh.decisions(model, histories[0], **how)
+
+
+@pytest.mark.parametrize("vary", ["goal", "action", "reward", "episodes"])
+def test_a_scan_asks_the_model_in_every_context(model, histories, vary):
+    context, step = histories[2], 47
+    scanned = adh.scan(model, context, step, of="up - down", vary=vary, since=0 if vary == "episodes" else 31)
+    for value, asked, row in zip(scanned.values, scanned.asked, scanned.probabilities, strict=True):
+        at = step
+        if vary == "goal":
+            changed = adh.change_facts(context, step=31, goal=tuple(value))
+        elif vary == "episodes":
+            changed, at = adh.rearrange(context, range(4 - value, 5)), step - 10 * (4 - value)
+        elif vary == "action":
+            changed = adh.edit(context, step=31, action=value)
+        else:
+            changed = adh.edit(context, step=31, reward=value, then="nothing")
+        log_probs = adh.decisions(model, changed).log_probs[at]
+        assert asked == pytest.approx(log_probs[1] - log_probs[2], abs=1e-5)
+        assert row == pytest.approx(np.exp(log_probs), abs=1e-5)
+    assert len(scanned.values) == {"goal": 25, "action": 5, "reward": 2, "episodes": 5}[vary]
+    if vary == "goal":
+        assert max(scanned.asked) - min(scanned.asked) > 1
+    assert scanned.headline.startswith("known-retrieval, step 47: up - down by ")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"vary": "gaol"}, "`vary` is 'gaol'. Did you mean 'goal'"),
+        ({"vary": "action", "since": 50}, "`since` is 50, but what is changed after step 47 is not seen there"),
+        ({"vary": "goal", "of": "jump"}, "`of` is 'jump'"),
+    ],
+)
+def test_what_cannot_vary_is_refused(model, histories, how, message):
+    with pytest.raises(DataError, match=message):
+        adh.scan(model, histories[0], 47, **how)
+
+
+def test_what_arms_pay_is_no_place():
+    model = adh.load("bandit")
+    with pytest.raises(DataError, match="`vary` is 'means', but that is no place"):
+        adh.scan(model, model.histories(2)[0], 20, vary="means")
