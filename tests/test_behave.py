@@ -19,6 +19,7 @@ from ad_hypotheses.ladder.catalogue import LADDER, fitting
 from ad_hypotheses.ladder.run import predict
 from ad_hypotheses.language.history import History
 from ad_hypotheses.progress import Progress
+from ad_hypotheses.sources import DynaQ, Scripted
 from ad_hypotheses.studies import records
 from ad_hypotheses.studies.behave import arms, rooms, study
 from ad_hypotheses.studies.behave import pictures as plots
@@ -34,7 +35,7 @@ from ad_hypotheses.studies.behave.condition import (
     over_steps,
     same_likeliest,
 )
-from ad_hypotheses.studies.behave.graphs import known_ways
+from ad_hypotheses.studies.behave.graphs import known_ways, source_is_sure
 from ad_hypotheses.studies.behave.living import moved, remapped
 from ad_hypotheses.studies.behave.measure import MeasuredCell, _cell, judged, probabilities
 from ad_hypotheses.studies.behave.mixture import Shown, distinct, fitted_weights, mixtures
@@ -47,6 +48,7 @@ from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
 from ad_hypotheses.studies.evaluate.figures import task_numbers
 from ad_hypotheses.tasks import GraphWorld, trust
 from ad_hypotheses.tasks.edits.lives import answered
+from ad_hypotheses.tasks.play import play, uniform
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"
@@ -244,6 +246,19 @@ def cells(**values: tuple[float, float]) -> list[MeasuredCell]:
                      np.arange(10))
         for number, label in enumerate(("0 paid visits", "4 paid visits"))
     ]  # fmt: skip
+
+
+def test_the_source_is_sure_unless_something_untried_is_worth_more():
+    task, source = GraphWorld(states=6, actions=2, horizon=8), DynaQ(gamma=0.8, initial_value=2.0)
+    life = play(task, task.sample_tasks(np.random.default_rng(0), 32), uniform(task), 11, np.random.default_rng(1))
+    length, best, _ = known_ways(life, task)
+    sure = source_is_sure(source, life, task, best)
+    assert [bool(sure[length == steps].all()) for steps in (1, 4)] == [True, False]
+    assert (
+        source_is_sure(replace(source, initial_value=0.0), life, task, best)[length > 0].mean()
+        > sure[length > 0].mean()
+    )
+    assert not source_is_sure(Scripted("reflex"), life, task, best).any()
 
 
 def test_equally_likely_actions_share_the_first_place():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from ad_hypotheses.distill import train as training
 from ad_hypotheses.distill.checkpoint import WEIGHTS, find, load, names, stage_folder
-from ad_hypotheses.distill.config import Config, check_config
+from ad_hypotheses.distill.config import Config, check_config, differences
 from ad_hypotheses.distill.course.convergence import Course, FreshLoss
 from ad_hypotheses.distill.course.stages import stage_updates
 from ad_hypotheses.distill.feasible import infeasible
@@ -20,8 +21,10 @@ from ad_hypotheses.distill.sections import Training
 from ad_hypotheses.distill.train import learning_rate, train
 from ad_hypotheses.errors import CheckpointError, ConfigError
 from ad_hypotheses.studies.evaluate.choose import choose
+from ad_hypotheses.studies.sweep.grid import read_sweep
 from ad_hypotheses.studies.train.study import train as trained_model
 
+MODELS = Path(__file__).parents[1] / "models"
 RULE = {"converged_below": 0.01, "converged_within": 2, "decay_from": 0.5}
 
 
@@ -190,3 +193,19 @@ def test_the_card_says_what_ended_a_training(tmp_path, monkeypatch):
     card = (made.folder / "card.md").read_text()
     assert "| Updates | 8 of 4 histories" in card
     assert "falls by less than 1.0% in 2 updates (1.0000 after 2, 0.9950 after 4)" in card.replace("\n", " ")
+
+
+# the sweeps that ship
+
+
+@pytest.mark.parametrize("states", [6, 8])
+def test_the_four_cells_differ_in_agents_and_target_alone(states):
+    grid = read_sweep(MODELS / f"graph-{states}-cells.yaml")
+    assert len({cell.name for cell in grid.cells}) == len(grid.cells) == 4 * 4 * 3
+    first = [cell.config for cell in grid.cells[:4]]
+    differing = {line.split(":")[0] for config in first[1:] for line in differences(config, first[0])}
+    assert differing == {"contexts.agents", "training.next_state_until"}
+    assert {(tuple(config.contexts.agents) == ("source",), config.training.next_state_until) for config in first} == {
+        (False, 0.03), (False, None), (True, 0.03), (True, None)
+    }  # fmt: skip
+    assert all(cell.config.task["states"] == states for cell in grid.cells)

@@ -182,7 +182,7 @@ def learning_rate(training: Training, update: int, updates: int | None = None) -
 
 def _forward(run: TrainingRun, sampler: Sampler) -> Forward:
     training = sampler.training
-    if not training.compile or run.update == training.updates:
+    if not training.compile or run.update == run.course.updates:
         return run.model
     return compiled(run.model, sampler.draw(run.update), training)
 

@@ -9,7 +9,9 @@ from ad_hypotheses.ladder.places import FAR, WayPlaces
 from ad_hypotheses.ladder.run import sight_of
 from ad_hypotheses.ladder.rung import Context, Span
 from ad_hypotheses.language.history import History
-from ad_hypotheses.studies.behave.condition import Condition, Subject, likeliest_over_steps, over_steps, tasks_of
+from ad_hypotheses.sources import DynaQ, Source
+from ad_hypotheses.sources.contexts.planner import decisions
+from ad_hypotheses.studies.behave.condition import LEAST, Condition, Subject, likeliest_over_steps, over_steps, tasks_of
 from ad_hypotheses.tasks import GraphWorld
 from ad_hypotheses.tasks.play import play, uniform
 
@@ -26,9 +28,11 @@ def lacks_graph(subject: Subject) -> str:
 def stitched(subject: Subject) -> list[Condition]:
     """Return lives of chance, and where in them the shortest known way was gone whole in an episode, or was not."""
     rng, task = subject.rng("stitched"), subject.task
+    assert isinstance(task, GraphWorld)
     facts = tasks_of(subject, rng)
     life = play(task, facts, uniform(task), subject.episodes, rng)
     length, best, whole = known_ways(life, task)
+    sure = source_is_sure(subject.background.source, life, task, best)
     context = Context(life, (Span(0, task, facts),))
     conditions = []
     for number in LENGTHS:
@@ -37,9 +41,26 @@ def stitched(subject: Subject) -> list[Condition]:
             if inside.any(axis=1).sum() > 1:
                 cell = f"{number} steps, {label}"
                 conditions.append(Condition(cell, (context,), over_steps(best, inside)))
-                likeliest = likeliest_over_steps(best, inside)
-                conditions.append(Condition(f"{cell}: the likeliest action", (context,), likeliest))
+                alike = inside & sure
+                if alike.any(axis=1).sum() > 1:
+                    chance, likeliest = over_steps(best, alike), likeliest_over_steps(best, alike)
+                    conditions.append(Condition(f"{cell}, the source being sure", (context,), chance))
+                    conditions.append(
+                        Condition(f"{cell}, the source being sure: the likeliest action", (context,), likeliest)
+                    )
     return conditions
+
+
+def source_is_sure(
+    source: Source, life: History, task: GraphWorld, best: Bool[np.ndarray, "row step action"]
+) -> Bool[np.ndarray, "row step"]:
+    """Return where the source, with endless replay, would do nothing but the given actions; nowhere if nobody can tell.
+
+    Elsewhere it prefers what was not tried to the shortest known way, so that a model need not go that way either.
+    """
+    if not isinstance(source, DynaQ) or source.bonus:
+        return np.zeros(life.shape, dtype=bool)
+    return np.asarray((decisions(source, life, task) * best).sum(axis=2) > 1 - LEAST)
 
 
 def known_ways(
