@@ -199,7 +199,7 @@ def _after(
     unit = subject.task.horizon if subject.episodes > 1 else subject.task.horizon // PARTS
     change = half // unit
     noun = "episode" if subject.episodes > 1 else "tenth"
-    cells = []
+    cells: list[tuple[str, float, Sums]] = []
     for number in range(1, earned.shape[1] - change + 1):
         point = change + number - 1
         optimum = _optimum(subject, from_episode(subject.task, facts, point if subject.episodes > 1 else 0))
