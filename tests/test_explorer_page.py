@@ -714,3 +714,33 @@ def test_donors_are_pinned_and_two_claims_part(visit, first):
     opened.page.click("ul.donors button:has-text('pinned')")
     opened.settle()
     assert opened.state()["claim"]["pins"] == []
+
+
+def test_a_goal_is_scanned_over_all_cells_and_other_models_read_the_same(visit):
+    opened = visit()
+    opened.page.fill("header.top input >> nth=0", "5")
+    opened.page.press("header.top input >> nth=0", "Enter")
+    opened.page.wait_for_selector("#context h2")
+    opened.settle()
+    context = adh.load(ROOM).histories(8)[5]
+    opened.go_to(47)
+    opened.page.select_option("[aria-label='what varies']", "goal")
+    canvas = opened.page.locator("#scan canvas")
+    canvas.wait_for()
+    opened.settle()
+    scanned = adh.scan(ROOM, context, 47, vary="goal")
+    assert f"{min(scanned.asked):.2f} to {max(scanned.asked):.2f}" in opened.page.inner_text("#scan .where")
+    opened.page.click("#models button:text-is('Compare with other models')")
+    opened.page.select_option("[aria-label='another model']", "known-retrieval-trained")
+    opened.page.wait_for_selector("#models li:has-text('nats from')")
+    opened.settle()
+    other = np.exp(adh.decisions("known-retrieval-trained", context).log_probs[47])
+    assert opened.shown("known-retrieval-trained") == pytest.approx(other, abs=0.006)
+    opened.keep("scan")
+    box = canvas.bounding_box()
+    side = min(box["width"] / 5, 320 / 5)
+    canvas.click(position={"x": 3.5 * side, "y": 1.5 * side})
+    opened.page.wait_for_selector("ol[aria-label=edits] input")
+    opened.settle()
+    (edit,) = opened.state()["edits"]
+    assert edit == {"kind": "change_facts", "step": 0, "facts": {"goal": [3, 1]}}

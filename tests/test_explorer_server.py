@@ -591,3 +591,26 @@ def test_pinned_donors_and_rivals_are_those_of_the_library(client):
     assert "choose one" in ask(client, "rivals", 400, origin=origin, claim=claim())["error"]
     foreign = claim(rival={"file": "tests/conftest.py"})
     assert "there is no hypothesis file" in ask(client, "rivals", 400, origin=origin, claim=foreign)["error"]
+
+
+def test_what_varies_and_what_other_models_do_is_what_the_library_says(client):
+    origin, model = {"kind": "histories", "row": 2}, adh.load(NAME)
+    context = model.histories(8)[2]
+    shown = ask(client, "scan", origin=origin, step=33, of="up - down", scan={"vary": "goal", "since": 20})
+    expected = adh.scan(model, context, 33, of="up - down", vary="goal", since=20)
+    assert (shown["values"], shown["asked"]) == (expected.values, expected.asked)
+    assert shown["code"] == "adh.scan(model, context, step=33, of='up - down', vary='goal', since=20)"
+    assert "nothing varies" in ask(client, "scan", 400, origin=origin)["error"]
+    alike = client.post("/api/alike", json={"name": NAME}).json()
+    assert "known-retrieval-trained" in alike
+    assert not {NAME, "dark-room", "bandit"} & set(alike)
+    other = "known-retrieval-trained"
+    shown = ask(client, "others", origin=origin, others=[other, "bandit", "bandot"])
+    decisions = adh.decisions(other, context)
+    assert (
+        array(shown["models"][other]["log_probs"], "<f4").tolist() == np.float32(decisions.log_probs).ravel().tolist()
+    )
+    away = adh.decisions(model, context).divergence(decisions)
+    assert array(shown["models"][other]["divergence"], "<f4").tolist() == np.float32(away).tolist()
+    assert "is about bandit" in shown["absent"]["bandit"]
+    assert "Did you mean 'bandit'" in shown["absent"]["bandot"]

@@ -146,6 +146,18 @@ def ablations_call(state: State, edges: bool) -> Call:
     return Call("ablations", (MODEL, CONTEXT), asked)
 
 
+def scan_call(state: State) -> Call:
+    """Return the call of what the model does at the selected step as one thing varies."""
+    assert state.scan is not None
+    asked = {"step": state.step, "of": state.of, "vary": state.scan.vary, "since": state.scan.since}
+    return Call("scan", (MODEL, CONTEXT), asked)
+
+
+def other_call(name: str) -> Call:
+    """Return the call of what another model does in the context."""
+    return Call("decisions", (name, CONTEXT))
+
+
 def replaced_call(state: State) -> Call:
     """Return the call of the decisions while the chosen parts are replaced."""
     read, by = (BEFORE, CONTEXT) if state.replaced.by == "difference" else (CONTEXT, _by(state))

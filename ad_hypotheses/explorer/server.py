@@ -113,6 +113,8 @@ def make_app(
     about("carriers", lambda question, state: views.carriers_view(session, state, question.edges))
     about("ablations", lambda question, state: views.ablations_view(session, state, question.edges))
     about("replaced", lambda question, state: views.replaced_view(session, state))
+    about("scan", lambda question, state: views.scan_view(session, state))
+    about("others", lambda question, state: views.others_view(session, state))
     about("rivals", lambda question, state: claims.rivals_view(session, state))
     about("claim", lambda question, state: claims.claim_view(session, state))
     about("python", lambda question, state: views.python_view(session, state))
@@ -125,6 +127,10 @@ def make_app(
     @app.post("/api/model")
     async def model(question: ModelQuestion) -> Any:
         return await worker.run(question.page, "model", lambda: views.model_view(session, question.name))
+
+    @app.post("/api/alike")
+    async def alike(question: ModelQuestion) -> Any:
+        return await worker.run(question.page, "alike", lambda: views.alike_view(session, question.name))
 
     @app.get("/api/reports")
     async def reports() -> Any:

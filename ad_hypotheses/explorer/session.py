@@ -33,6 +33,7 @@ from ad_hypotheses.library.model import Model
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.storage.places import program
 from ad_hypotheses.studies.carriers import Carriers
+from ad_hypotheses.studies.decisions import Decisions
 from ad_hypotheses.studies.rivals.context import ContextRivals
 from ad_hypotheses.studies.scrub.context import ScrubbedContext
 from ad_hypotheses.tasks.edits.possible import impossible_steps
@@ -143,6 +144,19 @@ class Session:
         key = ("carriers", id(former), id(context), call.text)
         carriers: Carriers = self.kept(key, lambda: (former, context, call.made(model, context, {"before": former})))[2]
         return carriers
+
+    def by_another(self, state: State, name: str) -> Decisions:
+        """Return what another model does in the context of a state.
+
+        Raises:
+            UserError: There is no such model, or it cannot read the context.
+        """
+        context, model = self.step_context(state), self.model(name)
+        _fitting(context, model)
+        key = (id(context), name, "decisions")
+        with torch.no_grad():
+            decisions: Decisions = self.kept(key, lambda: (context, adh.decisions(model, context)))[1]
+        return decisions
 
     def ablated(self, state: State, call: Call) -> Any:
         """Return what a call says while parts of the model are replaced.

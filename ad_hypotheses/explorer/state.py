@@ -116,6 +116,13 @@ class CounterfactualEdit(_Part):
     off: bool = False
 
 
+class ScanReference(_Part):
+    """What varies while the model is asked at the selected step."""
+
+    vary: Annotated[str, Field(max_length=100)]
+    since: Annotated[int, Field(ge=0)] = 0
+
+
 class Pin(_Part):
     """Who stands in for an arrow at a step, instead of whom is drawn: a step of another history."""
 
@@ -178,6 +185,8 @@ class State(_Part):
         head: The head whose attention is drawn; None for the mean of all.
         received: Whether the attention is drawn that the selected step gets, not what it pays.
         replaced: Parts of the model that are replaced.
+        scan: What varies; None for nothing.
+        others: Names of other models that read the context, too.
         claim: The hypothesis that is scrubbed on the context; its file runs only once the user says so.
         notes: The user's own words, Markdown.
     """
@@ -192,6 +201,8 @@ class State(_Part):
     head: Annotated[str, Field(max_length=40)] | None = None
     received: bool = False
     replaced: Replacement = Replacement()
+    scan: ScanReference | None = None
+    others: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=500)], ...], Field(max_length=4)] = ()
     claim: ClaimReference | None = None
     notes: Annotated[str, Field(max_length=20_000)] = ""
 

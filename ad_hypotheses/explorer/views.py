@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ad_hypotheses.errors import DataError
+import ad_hypotheses as adh
+from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.explorer.arrays import packed
 from ad_hypotheses.explorer.calls import (
     BEFORE,
@@ -21,8 +22,10 @@ from ad_hypotheses.explorer.calls import (
     learners_call,
     lines_of_both,
     origin_call,
+    other_call,
     replaced_call,
     replaced_lines,
+    scan_call,
 )
 from ad_hypotheses.explorer.session import Session
 from ad_hypotheses.explorer.snippet import regression_test, script
@@ -148,6 +151,53 @@ def carriers_view(session: Session, state: State, edges: bool) -> dict[str, Any]
         "edges": carried.edges,
         "code": "\n".join([*lines_of_both(state), carriers_call(state, edges).text]),
     }
+
+
+def scan_view(session: Session, state: State) -> dict[str, Any]:
+    """Return what the model does at the selected step as one thing varies.
+
+    Raises:
+        DataError: Nothing varies.
+    """
+    if state.scan is None:
+        raise DataError("nothing varies: choose what.")
+    call = scan_call(state)
+    scanned = session.result(state, call)
+    return {
+        "step": scanned.step,
+        "of": scanned.of,
+        "vary": scanned.vary,
+        "since": scanned.since,
+        "values": scanned.values,
+        "asked": scanned.asked,
+        "code": call.text,
+    }
+
+
+def others_view(session: Session, state: State) -> dict[str, Any]:
+    """Return what other models do in the context of a state, and why some cannot read it."""
+    decisions = session.result(state, decisions_call())
+    models, absent = {}, {}
+    for name in state.others:
+        try:
+            other = session.by_another(state, name)
+            models[name] = {
+                "log_probs": packed(np.array(other.log_probs), np.float32),
+                "divergence": packed(np.array(decisions.divergence(other)), np.float32),
+            }
+        except UserError as error:
+            absent[name] = str(error)
+    code = "\n".join(f"decisions.divergence({other_call(name).text})" for name in state.others)
+    return {"models": models, "absent": absent, "code": code}
+
+
+def alike_view(session: Session, name: str) -> list[str]:
+    """Return the names of the other models of the same tasks."""
+    listed = adh.models()
+    own = session.model(name).task
+    same = listed[(listed["channels"] == ", ".join(own.channels)) & (listed["name"] != name)]
+    known = listed[listed["name"] == name]["task"]
+    return [str(other) for other in (same[same["task"].isin(known)] if len(known) else same)["name"]]
 
 
 def ablations_view(session: Session, state: State, edges: bool) -> dict[str, Any]:

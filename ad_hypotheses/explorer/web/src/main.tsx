@@ -4,6 +4,7 @@ import { begin, context, model, problem, progress, seconds, state } from "./stor
 import { ClaimPanel } from "./ui/claim.tsx";
 import { ContextPanel } from "./ui/context.tsx";
 import { Header } from "./ui/header.tsx";
+import { OthersPanel, ScanPanel } from "./ui/scan.tsx";
 import { StepPanel } from "./ui/step.tsx";
 import { AblationPanel, AttentionPanel, AttributionPanel, DifferencePanel } from "./ui/why.tsx";
 
@@ -34,6 +35,8 @@ function Page() {
           <AttributionPanel />
           <DifferencePanel />
           <AblationPanel />
+          <ScanPanel />
+          <OthersPanel />
         </div>
       </main>
     </>

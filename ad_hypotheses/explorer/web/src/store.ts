@@ -6,6 +6,7 @@ import {
   ask,
   decodeContext,
   decodeLook,
+  decodeOthers,
   decodeReplaced,
   decodeRivals,
   decodeScrub,
@@ -29,11 +30,14 @@ import type {
   LookAnswer,
   ModelView,
   Origin,
+  Others,
+  OthersAnswer,
   Partner,
   Replaced as ReplacedParts,
   ReplacedAnswer,
   Rivals,
   RivalsAnswer,
+  Scan,
   Scrub,
   ScrubAnswer,
   State,
@@ -55,6 +59,8 @@ export const ablations = signal<Ablations | null>(null);
 export const ablating = signal(false); // whether what every part does is asked for at every step
 export const replaced = signal<ReplacedParts | null>(null);
 export const rivals = signal<Rivals | null>(null);
+export const scan = signal<Scan | null>(null);
+export const others = signal<Others | null>(null); // what other models do in this context
 export const withEdges = signal(false);
 export const withSource = signal(false);
 export const then = signal<Then>("world");
@@ -150,6 +156,7 @@ async function show(next: State): Promise<Outcome> {
     scrub.value = null;
     replaced.value = null;
     rivals.value = null;
+    others.value = null;
     void inspect();
   });
 }
@@ -171,6 +178,8 @@ export async function inspect(): Promise<void> {
   learners.value = null;
   void carried(current, number);
   void taken(current, number);
+  void scanned(current, number);
+  void compared(current, number);
   void scrubbed(current, number);
   pause = setTimeout(() => {
     void guarded(async () => {
@@ -192,6 +201,27 @@ async function carried(current: State, number: number): Promise<void> {
   await guarded(async () => {
     const answer = await ask<Carriers>("carriers", current, { edges: withEdges.value });
     if (number === asked) carriers.value = answer;
+  });
+}
+
+/** Ask what the model does here as one thing varies. */
+async function scanned(current: State, number: number): Promise<void> {
+  if (scan.value?.step !== current.step || scan.value?.vary !== current.scan?.vary) scan.value = null;
+  if (!current.scan) return;
+  await guarded(async () => {
+    const answer = await ask<Scan>("scan", current);
+    if (number === asked) scan.value = answer;
+  });
+}
+
+/** Ask what other models do in this context, unless that is known. */
+async function compared(current: State, number: number): Promise<void> {
+  const known = others.value && [...Object.keys(others.value.models), ...Object.keys(others.value.absent)];
+  if (!current.others.length) others.value = null;
+  if (!current.others.length || (known && current.others.every((name) => known.includes(name)) && known.length === current.others.length)) return;
+  await guarded(async () => {
+    const answer = await ask<OthersAnswer>("others", current);
+    if (number === asked) others.value = decodeOthers(answer);
   });
 }
 
@@ -296,13 +326,13 @@ async function back(previous: State): Promise<void> {
 }
 
 /** Look at something else in the same context. */
-type Chosen = Partial<Pick<State, "step" | "of" | "head" | "received" | "replaced" | "claim" | "notes">>;
+type Chosen = Partial<Pick<State, "step" | "of" | "head" | "received" | "replaced" | "scan" | "others" | "claim" | "notes">>;
 
 export async function choose(parts: Chosen): Promise<void> {
   if (!state.value || !context.value) return;
   const step = Math.max(0, Math.min(parts.step ?? state.value.step, context.value.nSteps - 1));
   if ("claim" in parts && changesRivals(state.value.claim, parts.claim ?? null)) rivals.value = null;
-  const inspected = step !== state.value.step || ["of", "received", "replaced", "claim"].some((name) => name in parts);
+  const inspected = step !== state.value.step || ["of", "received", "replaced", "scan", "others", "claim"].some((name) => name in parts);
   changedAt = performance.now();
   state.value = { ...state.value, ...parts, step };
   if (wanted) wanted = { ...wanted, ...parts, step };
@@ -392,7 +422,7 @@ export function playByHand(task: number, tasks: Tasks): Promise<void> {
 export function changeModel(name: string): Promise<void> {
   zoom.value = null;
   const replaced = { parts: [], by: "zero", rows: 64 } as const;
-  const rest = { partner: null, step: 0, of: null, head: null, received: false, claim: null };
+  const rest = { partner: null, step: 0, of: null, head: null, received: false, scan: null, others: [], claim: null };
   return change({ model: { name }, origin: FIRST, edits: [], ...rest, replaced: { ...replaced, parts: [] } });
 }
 

@@ -5,6 +5,8 @@ import type {
   Donor,
   Look,
   LookAnswer,
+  Others,
+  OthersAnswer,
   PartnerAnswer,
   Replaced as ReplacedParts,
   ReplacedAnswer,
@@ -114,6 +116,14 @@ export function decodeReplaced({ log_probs, divergence, ...rest }: ReplacedAnswe
 
 export function decodeRivals({ kl_claim, kl_rival, ...rest }: RivalsAnswer): Rivals {
   return { ...rest, klClaim: float32(kl_claim), klRival: float32(kl_rival) };
+}
+
+export function decodeOthers({ models, ...rest }: OthersAnswer): Others {
+  const decoded = Object.entries(models).map(([name, { log_probs, divergence }]) => [
+    name,
+    { logProbs: float32(log_probs), divergence: float32(divergence) },
+  ]);
+  return { ...rest, models: Object.fromEntries(decoded) };
 }
 
 export function decodeLook(answer: LookAnswer): Look {

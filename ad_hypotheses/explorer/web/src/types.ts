@@ -67,6 +67,8 @@ export interface State {
   head: string | null;
   received: boolean;
   replaced: Replacement;
+  scan: ScanReference | null;
+  others: string[];
   claim: ClaimReference | null;
   notes: string;
 }
@@ -82,6 +84,12 @@ export interface Replacement {
   parts: string[];
   by: "zero" | "mean" | "difference";
   rows: number;
+}
+
+/** One thing that varies while the model is asked at the selected step. */
+export interface ScanReference {
+  vary: string;
+  since: number;
 }
 
 /** A hypothesis that is scrubbed on the context. */
@@ -342,4 +350,27 @@ export interface RivalsAnswer {
 export interface Rivals extends Omit<RivalsAnswer, "kl_claim" | "kl_rival"> {
   klClaim: Float32Array;
   klRival: Float32Array;
+}
+
+/** What the model does at the selected step as one thing varies. */
+export interface Scan {
+  step: number;
+  of: string;
+  vary: string;
+  since: number;
+  values: (number[] | string | number)[];
+  asked: number[];
+  code: string;
+}
+
+/** What other models do in this context. */
+export interface OthersAnswer {
+  models: Record<string, { log_probs: string; divergence: string }>;
+  absent: Record<string, string>;
+  code: string;
+}
+export interface Others {
+  models: Record<string, { logProbs: Float32Array; divergence: Float32Array }>;
+  absent: Record<string, string>;
+  code: string;
 }

@@ -16,6 +16,7 @@ import {
   look,
   model,
   notePainted,
+  others,
   pinPartner,
   placing,
   problem,
@@ -71,6 +72,7 @@ function lanes(): Divergence[] {
   if (state.value?.replaced.parts.length) shown.push({ name: "replaced", values: replaced.value?.divergence ?? null });
   const claim = state.value?.claim;
   if (claim && ran.value.has(claim.file)) shown.push({ name: "scrubbed", values: scrub.value?.divergence ?? null });
+  for (const [name, { divergence }] of Object.entries(others.value?.models ?? {})) shown.push({ name, values: divergence });
   if (rivals.value) {
     const { claim, rival, klClaim, klRival } = rivals.value;
     const there = (values: Float32Array) => values.map((value) => (Number.isNaN(value) ? 0 : value));
