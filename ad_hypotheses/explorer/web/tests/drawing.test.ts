@@ -2,6 +2,7 @@ import "./browser.ts";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { episodesPicture } from "../src/draw/episodes.ts";
+import { drawHeat, heatOf, placeAt } from "../src/draw/heat.ts";
 import { ACTIONS as COLOURS, type Paint, type Pen, STRIP_LABELS, tiling } from "../src/draw/paint.ts";
 import { stripPicture } from "../src/draw/strip.ts";
 import { SvgPen, svg } from "../src/draw/svg.ts";
@@ -73,4 +74,18 @@ test("what is drawn is written as SVG", () => {
   assert.match(text, /d="M0 0L3 4" fill="none" stroke="#000" stroke-width="1" stroke-dasharray="3 2"/);
   assert.match(text, /<g transform="translate\(0 26\)">/);
   assert.match(text, /one &amp; two<\/text>\n<\/svg>/);
+});
+
+test("a map of places is as dark as their values, and a click finds its place", () => {
+  const places = [0, 1, 2].flatMap((x) => [0, 1].map((y) => [x, y]));
+  const values = places.map(([x, y]) => x - y);
+  const heat = heatOf(places, 120);
+  assert.deepEqual(heat, { columns: 3, rows: 2, side: 40 });
+  const drawn = pen();
+  drawHeat(drawn as unknown as Pen, paint, places, values, heat);
+  const shades = drawn.shapes.filter((shape) => shape.includes('fill="accent"'));
+  assert.match(shades[4], /x="80" y="0".*opacity="0.9"/); // the highest
+  assert.match(shades[1], /x="0" y="40".*opacity="0"/); // the lowest
+  assert.equal(placeAt(places, heat, 95, 45), 5);
+  assert.equal(placeAt(places, heat, 125, 5), null);
 });
