@@ -731,8 +731,9 @@ def test_a_goal_is_scanned_over_all_cells_and_other_models_read_the_same(visit):
     scanned = adh.scan(ROOM, context, 47, vary="goal")
     assert f"{min(scanned.asked):.2f} to {max(scanned.asked):.2f}" in opened.page.inner_text("#scan .where")
     opened.page.click("#models button:text-is('Compare with other models')")
+    opened.page.wait_for_selector("[aria-label='another model']", timeout=120_000)  # reads what is said of every model
     opened.page.select_option("[aria-label='another model']", "known-retrieval-trained")
-    opened.page.wait_for_selector("#models li:has-text('nats from')")
+    opened.page.wait_for_selector("#models li:has-text('nats from')", timeout=120_000)
     opened.settle()
     other = np.exp(adh.decisions("known-retrieval-trained", context).log_probs[47])
     assert opened.shown("known-retrieval-trained") == pytest.approx(other, abs=0.006)

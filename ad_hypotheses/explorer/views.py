@@ -193,11 +193,9 @@ def others_view(session: Session, state: State) -> dict[str, Any]:
 
 def alike_view(session: Session, name: str) -> list[str]:
     """Return the names of the other models of the same tasks."""
-    listed = adh.models()
-    own = session.model(name).task
-    same = listed[(listed["channels"] == ", ".join(own.channels)) & (listed["name"] != name)]
-    known = listed[listed["name"] == name]["task"]
-    return [str(other) for other in (same[same["task"].isin(known)] if len(known) else same)["name"]]
+    listed = session.kept("models", adh.models)
+    same = listed[(listed["task"] == describe(session.model(name).task)) & (listed["name"] != name)]
+    return [str(other) for other in same["name"]]
 
 
 def ablations_view(session: Session, state: State, edges: bool) -> dict[str, Any]:
