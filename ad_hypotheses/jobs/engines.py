@@ -7,6 +7,7 @@ package installed.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -109,7 +110,10 @@ def _ray(engine: Engine, needs: Needs) -> Iterator[Executor]:
     if not connected:
         try:
             ray.init(
-                address=engine.address or None, include_dashboard=False, log_to_driver=False, logging_level="error"
+                address=engine.address or None,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
