@@ -46,13 +46,13 @@ source_seeds: 2
 thresholds: {pull: 0.1, most: 0.7, nearby: 0.05}
 hypotheses: [{name: counts, says: rewards count, wrong_if: they do not}]
 answers:
-- {answer: counting, needs: [[dose.MODEL.rise, ">", pull], [failure.MODEL.effect, "<", pull]]}
-- {answer: gate, needs: [[dose.MODEL.step, ">", pull]]}
+- {answer: counting, needs: [[paid.MODEL.rise, ">", pull], [failure.MODEL.effect, "<", pull]]}
+- {answer: gate, needs: [[paid.MODEL.step, ">", pull]]}
 controls:
-- {answer: nothing without rewards, needs: [[dose.blank.effect, "<", pull]]}
+- {answer: nothing without rewards, needs: [[paid.blank.effect, "<", pull]]}
 models:
   room: {family: Room, role: subject, contexts: 4}
-  blank: {family: Room, role: negative control, contexts: 4, tests: [dose]}
+  blank: {family: Room, role: negative control, contexts: 4, tests: [paid]}
   known-gate: {family: known, role: positive control, expected: gate, contexts: 4, tests: [], data: source,
     leave_out: [source]}
 excluded: {other: it takes too long}
@@ -87,12 +87,15 @@ def dose(none: float = 0.4, once: float = 0.6, most: float = 0.9, reported: bool
         cell("1 paid visits", 1, once, 0.5),
         cell("5 paid visits", 5, most, 1.0),
     ]
-    return outcome("dose", cells, most - none, reported)
+    contrasts = {name: {"model": at(value), "source": at(0.1)} for name, value in
+                 {"step": once - none, "rise": most - once}.items()}  # fmt: skip
+    return replace(outcome("dose", cells, most - none, reported), contrasts=contrasts)
 
 
-def paid() -> Outcome:
-    cells = [cell("1 visits to each", 1, 0.3, 0.2), cell("4 visits to each", 4, 0.8, 0.9)]
-    return replace(outcome("paid", cells, 0.8), contrasts={"rise": {"model": at(0.5, 0.01), "source": at(0.7)}})
+def paid(once: float = 0.3, most: float = 0.8, reported: bool = True) -> Outcome:
+    cells = [cell("1 visits to each", 1, once, 0.2), cell("4 visits to each", 4, most, 0.9)]
+    contrasts = {name: {"model": at(value)} for name, value in {"step": once, "rise": most - once}.items()}
+    return replace(outcome("paid", cells, most, reported), contrasts=contrasts)
 
 
 def mixture(**weights: float) -> MixtureRecord:
@@ -119,11 +122,11 @@ def failing(effect: float) -> Outcome:
 
 
 def records(plan: Plan, blank: float = 0.01, **tests: Outcome) -> Records:
-    room = [tests.get("dose", dose()), tests.get("failure", failing(0.0))]
+    room = [tests.get("dose", dose()), tests.get("paid", paid()), tests.get("failure", failing(0.0))]
     known = subject("known-gate", mixtures=[replace(mixture(novice=0.2, gate=0.7), data="source")])
     asked = {
         "room": subject("room", *room),
-        "blank": subject("blank", dose(0.4, 0.4, 0.4 + blank)),
+        "blank": subject("blank", paid(0.0, blank)),
         "known-gate": known,
     }
     return Records(plan, asked, {}, {})
@@ -136,14 +139,23 @@ def test_figures_have_names(plan: Plan):
     assert figures.get("failure.room.k4.model") == at(0.6)
     assert number_of(figures.get("dose.room.rise")).value == pytest.approx(0.3)
     assert number_of(figures.get("dose.room.step.source")).value == pytest.approx(0.1)
+    assert (figures.get("paid.room.R4"), figures.get("paid.room.step")) == (at(0.8), at(0.3))
+    assert figures.get("paid.room.rise") == at(0.8 - 0.3)
     assert figures.get("tracking.room.source.slope") == at(0.5)
-    figures = Figures(records(plan, failure=paid()))
-    assert (figures.get("paid.room.R4"), figures.get("paid.room.rise")) == (at(0.8), at(0.5, 0.01))
-    assert figures.get("paid.room.rise.source") == at(0.7)
     assert figures.get("mixture.room.own.all.gate") == at(0.5)
     assert figures.get("mixture.room.own.all.inference") == at(0.3)
     assert (figures.get("known.asked"), figures.get("known.wrong")) == (1, 0)
     assert figures.get("plan.room.contexts") == 4
+
+
+def test_models_of_a_grid_are_counted_together_by_their_tasks(plan: Plan):
+    grid = {name: replace(plan.models["blank"], role="grid") for name in ("a", "b")}
+    asked = {"a": subject("a", paid(0.1, 0.3)), "b": subject("b", paid(0.2, 0.8))}
+    figures = Figures(Records(replace(plan, models=grid), asked, {}, {}))
+    assert figures.get("tasks.g16.models") == 2
+    pull, rise = (number_of(figures.get(f"tasks.g16.{part}")) for part in ("pull", "rise"))
+    assert (pull.value, pull.low, pull.high) == pytest.approx((0.55, 0.3, 0.8))
+    assert (rise.value, rise.low, rise.high) == pytest.approx((0.4, 0.2, 0.6))
 
 
 def test_a_difference_is_as_wide_as_that_of_independent_figures():
@@ -155,14 +167,14 @@ def test_a_difference_is_as_wide_as_that_of_independent_figures():
 def test_an_answer_is_the_first_whose_conditions_hold_with_their_whole_interval(plan: Plan):
     assert answer_of(Figures(records(plan)), "room") == "counting"
     assert answer_of(Figures(records(plan, failure=failing(0.3))), "room") == "gate"
-    assert answer_of(Figures(records(plan, dose=dose(0.4, 0.45, 0.47))), "room") == NONE_HOLDS
+    assert answer_of(Figures(records(plan, paid=paid(0.05, 0.07))), "room") == NONE_HOLDS
     # 0.11 is above 0.1, the lower end of its interval is not
-    assert answer_of(Figures(records(plan, dose=dose(0.4, 0.9, 1.01))), "room") == "gate"
+    assert answer_of(Figures(records(plan, paid=paid(0.5, 0.61))), "room") == "gate"
     assert answer_of(Figures(replace(records(plan), asked={})), "room") == "not measured"
 
 
 def test_a_hypothesis_holds_is_wrong_or_open(plan: Plan):
-    assert "`dose.room.rise` 0.30 [0.27, 0.33]; `failure.room.effect` 0.00 [-0.02, 0.02] | holds |" in held(
+    assert "`paid.room.rise` 0.50 [0.48, 0.52]; `failure.room.effect` 0.00 [-0.02, 0.02] | holds |" in held(
         Figures(records(plan))
     )
     assert "0.30 [0.28, 0.32] | wrong |" in held(Figures(records(plan, failure=failing(0.3))))
@@ -173,11 +185,11 @@ def test_a_hypothesis_holds_is_wrong_or_open(plan: Plan):
 def test_nothing_is_built_on_a_test_whose_control_fails(plan: Plan):
     figures = Figures(records(plan, blank=0.4))
     assert [condition.holds for condition in controls(figures)["nothing without rewards"]] == [False]
-    assert failed_tests(figures) == withheld_of(figures, "room") == ["dose"]
+    assert failed_tests(figures) == withheld_of(figures, "room") == ["paid"]
     assert answer_of(figures, "room") == NONE_HOLDS
-    unreported = Figures(records(plan, dose=dose(reported=False)))
-    assert (failed_tests(unreported), withheld_of(unreported, "room")) == ([], ["dose"])
-    (condition, *_) = judged(plan.answers[0], unreported, "room", ["dose"])
+    unreported = Figures(records(plan, paid=paid(reported=False)))
+    assert (failed_tests(unreported), withheld_of(unreported, "room")) == ([], ["paid"])
+    (condition, *_) = judged(plan.answers[0], unreported, "room", ["paid"])
     assert (condition.number, condition.holds) == (None, None)
 
 

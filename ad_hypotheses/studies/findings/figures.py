@@ -42,7 +42,6 @@ class Records:
         studies: Records of scrubbing, as JSON holds them. {name of the file: content}
         cards: Records of trained models, as JSON holds them. {model: content}
         calibration: The record of the calibration, as JSON holds it; empty where there is none.
-        tried: Exploratory records of behaviour, by the name of the model.
     """
 
     plan: Plan
@@ -50,7 +49,6 @@ class Records:
     studies: Mapping[str, Mapping[str, Any]]
     cards: Mapping[str, Mapping[str, Any]]
     calibration: Mapping[str, Any] = field(default_factory=dict)
-    tried: Mapping[str, Behaviour] = field(default_factory=dict)
 
     def subject(self, name: str) -> ModelBehaviour | None:
         """Return what was found of a model, None where it has not been asked."""
@@ -58,7 +56,7 @@ class Records:
 
 
 def read_records(plan: Plan, folder: Path, studies: Path, models: Path) -> Records:
-    """Read all records that a page may quote.
+    """Read all records that a page may quote; exploratory ones are none of them.
 
     Args:
         plan: The plan of the study.
@@ -70,18 +68,18 @@ def read_records(plan: Plan, folder: Path, studies: Path, models: Path) -> Recor
         DataError: A record is damaged, or was made for another plan.
     """
     asked: dict[str, Behaviour] = {}
-    tried: dict[str, Behaviour] = {}
     for path in sorted(folder.glob("behave-*.json")):
         record = read_behaviour(path)
         if record.study != plan.sha256 and not record.exploratory:
             raise DataError(f"{path} was made for another plan. Run its command again: {record.command}")
-        (tried if record.exploratory else asked)[record.subjects[0].name] = record
+        if not record.exploratory:
+            asked[record.subjects[0].name] = record
     order = {name: asked[name] for name in plan.models if name in asked}
     scrubbed = {path.stem: _content(path) for path in sorted(studies.glob("*.json"))}
     paths = sorted([*models.glob("*/record.json"), *models.glob("*/*/record.json")])
     cards = {path.parent.relative_to(models).as_posix(): _content(path) for path in paths}
     studies_of = {name: study for name, study in scrubbed.items() if "curves" in study}
-    return Records(plan, order, studies_of, cards, scrubbed.get("calibration", {}), tried)
+    return Records(plan, order, studies_of, cards, scrubbed.get("calibration", {}))
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -135,9 +133,6 @@ def _all_figures(records: Records) -> Iterator[tuple[str, Figure]]:
     yield from _of_known(records)
     for name, behaviour in records.asked.items():
         yield from _of_model(name, behaviour.subjects[0])
-    for name, behaviour in records.tried.items():
-        tests = behaviour.subjects[0].tests
-        yield from ((f"tried.{place}", figure) for test in tests for place, figure in _of_test(name, test))
     yield from _of_tasks(records)
     for name, study in records.studies.items():
         yield from _of_study(name, study)
@@ -215,12 +210,6 @@ def _of_test(name: str, test: TestRecord) -> Iterator[tuple[str, Figure]]:
         yield from ((f"{place}.{key}.{who}", number) for who, number in numbers.items())
     yield f"{place}.sentence", test.sentence
     yield f"{place}.reported", "yes" if test.reported else "no"
-    if test.name == "dose" and not test.contrasts:  # a record of before contrasts were kept
-        keys = list(values)
-        for who in values[keys[0]]:
-            none, once, most = (values[key][who] for key in (keys[0], keys[1], keys[-1]))
-            suffix = "" if who == MODEL else f".{who}"
-            yield from ((f"{place}.step{suffix}", less(once, none)), (f"{place}.rise{suffix}", less(most, once)))
     if test.name == "stitched" and (together := values.get("2-steps-put-together")):
         yield f"{place}.beyond-chance", less(together[MODEL], together[UNTRAINED])
     if test.name == "erased":
@@ -256,15 +245,20 @@ def together(mixture: MixtureRecord, rungs: Sequence[str]) -> Number:
 
 
 def _of_tasks(records: Records) -> Iterator[tuple[str, Figure]]:
-    """Yield how much five rewards pull, by the number of training tasks, over the models of a grid."""
-    pulls: dict[int, list[float]] = {}
+    """Yield how much the most pay pulls, and more than the least, by the number of training tasks, over a grid.
+
+    A number is the mean of the models, with the least and the greatest of them.
+    """
+    pulls: dict[int, list[tuple[float, float]]] = {}
     for name, planned in records.plan.models.items():
         subject = records.subject(name)
         for test in subject.tests if subject and planned.role == "grid" else ():
-            by_dose = {cell.x: cell.values[MODEL].value for cell in test.cells}
-            pulls.setdefault(subject.train_tasks if subject else 0, []).append(by_dose[5] - by_dose[0])
+            if test.name == "paid":
+                pull = (test.effects[MODEL].value, test.contrasts["rise"][MODEL].value)
+                pulls.setdefault(subject.train_tasks if subject else 0, []).append(pull)
     for tasks, values in pulls.items():
-        yield f"tasks.g{tasks}.pull", Number(fmean(values), min(values), max(values))
+        for part, numbers in zip(("pull", "rise"), zip(*values, strict=True), strict=True):
+            yield f"tasks.g{tasks}.{part}", Number(fmean(numbers), min(numbers), max(numbers))
         yield f"tasks.g{tasks}.models", len(values)
 
 

@@ -13,8 +13,8 @@ from ad_hypotheses.studies.findings.tables import SUBJECT, models_of
 
 HELD: Mapping[str, Sequence[tuple[str, str, str]]] = {
     "tracks": (("tracking.{}.source.slope", ABOVE, "steep"), ("tracking.{}.source.within", ABOVE, "steep")),
-    "step": (("dose.{}.rise", BELOW, "pull"),),
-    "counts": (("dose.{}.rise", ABOVE, "pull"), ("failure.{}.effect", BELOW, "pull")),
+    "step": (("paid.{}.rise", BELOW, "pull"),),
+    "counts": (("paid.{}.rise", ABOVE, "pull"), ("failure.{}.effect", BELOW, "pull")),
     "withdraws": (("moved.{}.ratio", ABOVE, "as_good"),),
     "composes": (("stitched.{}.beyond-chance", ABOVE, "none"),),
     "copies": (("erased.{}.same", ABOVE, "copied"),),

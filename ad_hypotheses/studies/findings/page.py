@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from ad_hypotheses.report.narrow import narrow_tables
-from ad_hypotheses.report.words import Markdown, code, interval
-from ad_hypotheses.studies.behave.record import MODEL
+from ad_hypotheses.report.words import Markdown, code
 from ad_hypotheses.studies.findings import pictures, tables
 from ad_hypotheses.studies.findings.figures import Figures
 from ad_hypotheses.studies.findings.held import held
@@ -41,7 +40,7 @@ def table_blocks(figures: Figures) -> dict[str, Block]:
         "confusion": tables.confusion, "pilots": tables.pilots, "sizes": tables.sizes, "scrubbed": tables.scrubbed,
         "claims": tables.claims, "regimes": tables.regimes, "hypotheses": hypotheses, "thresholds": thresholds,
         "before": before, "records": records, "not-asked": not_asked, "question": question,
-        "tracking": tables.tracking, "tried": tried, "rungs": tables.rungs, "held": held, "subjects": subjects,
+        "tracking": tables.tracking, "rungs": tables.rungs, "held": held, "subjects": subjects,
     }  # fmt: skip
     blocks: dict[str, Block] = {f"table.{name}": partial(make, figures) for name, make in general.items()}
     for name in figures.records.asked:
@@ -94,17 +93,6 @@ def subjects(figures: Figures) -> Markdown:
                  tables.tests(figures, name), f"Not done: {left}." if left else ""]  # fmt: skip
         sections += [part for part in parts if part]
     return Markdown("\n\n".join(sections))
-
-
-def tried(figures: Figures) -> Markdown:
-    """Return one row a test of an exploratory record: the model, some rungs, and how the run departs from the plan."""
-    rows = []
-    for name, behaviour in figures.records.tried.items():
-        link = Markdown(f"[`{name}`]({RECORDS}/{record_name(name, exploratory=True)})")
-        for test in behaviour.subjects[0].tests:
-            rows.append([link, test.name, interval(test.effects[MODEL]), tables.others(test),
-                         "yes" if test.reported else "no", behaviour.exploratory])  # fmt: skip
-    return tables.table(["model", "test", "figure", "others", "its controls hold", "exploratory"], rows)
 
 
 def hypotheses(figures: Figures) -> Markdown:

@@ -15,7 +15,7 @@ from ad_hypotheses.studies.findings.figures import Records, whole
 from ad_hypotheses.studies.findings.tables import GRID, OWN, SUBJECT
 
 SHOWN: Mapping[str, str] = {MODEL: BLACK, SOURCE: GREEN, "gate": ORANGE, "counting": BLUE, "novice": GREY}
-PANELS = (("dose", "dark-room"), ("failure", "dark-room"), ("moved", "dark-room"), ("remapped", "dark-room"),
+PANELS = (("paid", "dark-room"), ("stale", "dark-room"), ("moved", "dark-room"), ("paid", "key-to-door"),
           ("stitched", "graph-world"))  # fmt: skip
 OF_TASKS = (VERMILION, BLUE, GREEN, ORANGE)
 
@@ -32,7 +32,7 @@ def behaviour(records: Records, withheld: Sequence[str]) -> bytes:
             ax.set_title(f"{name}, {model}")
             (_line if test.axis else _dots)(ax, test)
             ax.grid(axis="y")
-            ax.set_ylim(-0.02, 1.02)
+            ax.set_ylim(min(ax.get_ylim()[0], -0.02), 1.02)
         for ax in axes[len(panels) :]:
             ax.set_axis_off()
         handles = [axes[-1].plot([], [], color=colour, marker="o", label=who)[0] for who, colour in SHOWN.items()]
@@ -104,13 +104,13 @@ def _bar(ax: Axes, place: int, mixture: MixtureRecord, drawn: set[str]) -> None:
 
 
 def tasks(records: Records) -> bytes:
-    """Draw how rewards at a held-out goal pull, by the number of training tasks: a line a model of a grid."""
+    """Draw how pay at a held-out goal pulls, by the number of training tasks: a line a model of a grid."""
 
     def draw(page: Page) -> None:
         ax = page.subplots()
         colours: dict[int, str] = {}
         for name, planned in records.plan.models.items():
-            test, subject = _test(records, "dose", name), records.subject(name)
+            test, subject = _test(records, "paid", name), records.subject(name)
             if planned.role != GRID or test is None or subject is None:
                 continue
             number = subject.train_tasks
@@ -118,8 +118,8 @@ def tasks(records: Records) -> bytes:
             colour = colours.setdefault(number, OF_TASKS[len(colours) % len(OF_TASKS)])
             ax.plot([cell.x for cell in test.cells], [cell.values[MODEL].value for cell in test.cells], color=colour,
                     marker="o", markersize=3, linewidth=1.3, label=label)  # fmt: skip
-        ax.set_xlabel("times that a cell paid which is no training goal")
-        ax.set_ylabel("chance of a move towards it")
+        ax.set_xlabel("visits to each of two cells that are no training goals")
+        ax.set_ylabel("chance of a move towards one,\nif it pays less if the other does")
         ax.grid(axis="y")
         if colours:
             ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))

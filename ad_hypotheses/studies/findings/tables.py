@@ -151,12 +151,11 @@ def _exact(value: float) -> Markdown:
 
 
 def sizes(figures: Figures, roles: Sequence[str] = (PRELIMINARY,)) -> Markdown:
-    """Return one row a model of a sweep: dose, failure, withdrawal, and what it is a mixture of in its own lives."""
+    """Return one row a model of a sweep: what pay pulls, what failures take from it, and what stays without pay."""
     names = [name for name in (*models_of(figures, *roles), "dark-room") if name in figures.records.asked]
     columns = {
-        "one reward less none": "dose.{}.step", "most less one": "dose.{}.rise", "failures": "failure.{}.effect",
-        "moved, share of the source": "moved.{}.ratio", "slope within cells": "tracking.{}.source.within",
-        "of reward": "mixture.{}.own.all.of-reward", "unexplained (nats)": "mixture.{}.own.all.unexplained",
+        "pull of one reward": "paid.{}.step", "most less one": "paid.{}.rise", "failures": "failure.{}.effect",
+        "failures, visits alike": "stale.{}.effect", "likeliest action kept": "erased.{}.same",
     }  # fmt: skip
     rows = []
     for name in names:
