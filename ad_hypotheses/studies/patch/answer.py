@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from ad_hypotheses.causal.metrics import METRICS
 from ad_hypotheses.report.words import code, figure, interval, literal
 from ad_hypotheses.studies.patch.record import PatchRecord, PatchStudy
-from ad_hypotheses.studies.patch.screen import method_of
 
 NAMED = 3  # edges that a sentence can hold
 
@@ -195,3 +194,10 @@ def _with_values(records: Sequence[PatchRecord], metric: str) -> str:
 
 def _signed(value: float) -> str:
     return f"+{figure(value, 3)}" if value >= 0 else figure(value, 3)
+
+
+def method_of(rule: str, steps: int) -> str:
+    """Return in words how edges are screened."""
+    if rule == "relevance":
+        return "relevance" if steps == 1 else "integrated relevance"
+    return "their gradients" if steps == 1 else "integrated gradients"

@@ -57,13 +57,6 @@ def default_steps(metric: str, direction: Direction) -> int:
     return METRICS[metric].attribution_steps if metric in METRICS and direction == "noising" else GRADIENT
 
 
-def method_of(rule: str, steps: int) -> str:
-    """Return in words how edges are screened."""
-    if rule == "relevance":
-        return "relevance" if steps == 1 else "integrated relevance"
-    return "their gradients" if steps == 1 else "integrated gradients"
-
-
 def attribute_or_resume(
     model: ADTransformer,
     pairs: HistoryPairs,

@@ -18,10 +18,11 @@ from ad_hypotheses.progress import Progress
 from ad_hypotheses.report.screen import size
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.edits import Pair
+from ad_hypotheses.studies.patch.answer import method_of
 from ad_hypotheses.studies.patch.bind import BoundPatches, PatchSettings, bind_all, prepare, require_edges
 from ad_hypotheses.studies.patch.record import PatchStudy
 from ad_hypotheses.studies.patch.results import patch_study
-from ad_hypotheses.studies.patch.screen import attribute_or_resume, method_of, pick
+from ad_hypotheses.studies.patch.screen import attribute_or_resume, pick
 from ad_hypotheses.studies.patch.select import Selection
 
 
