@@ -77,9 +77,14 @@ def test_shares_of_verdicts_are_counted():
 
 
 def test_what_the_rendered_words_say_of_verdicts_is_so():
-    refuted = [calibration().get(f"calibration.{rows}.true.refuted") for rows in (256, 64)]
-    assert refuted[0] == refuted[1], "64 references give the same number of true claims refuted"
-    assert refuted[0].startswith("0 of"), "at most is what an interval says where nothing happened"
+    content = record("reports/examples/calibration.json")
+    expected = {(each["network"], each["claim"]): each["expected"] for each in content["claims"]}
+    true = [each for each in content["outcomes"] if expected[each["network"], each["claim"]] == "supported"]
+    refuted = [(each["network"], each["rows"]) for each in true if each["verdicts"]["0.90"] == "refuted"]
+    assert refuted == [("retrieval-trained", 256)], "the one that is refuted is about a trained network"
+    assert len({(each["replicate"], each["rows"]) for each in true}) == 4, (
+        "once with 64 references, three times with 256"
+    )
 
 
 def test_readme_and_the_docs_on_verdicts_quote_no_figure_outside_of_what_is_rendered():

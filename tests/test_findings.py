@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scipy.stats import binomtest
 
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.errors import DataError
@@ -26,6 +27,7 @@ from ad_hypotheses.studies.behave.record import TestRecord as Outcome
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
 from ad_hypotheses.studies.findings import tables
 from ad_hypotheses.studies.findings.asking import ask, write_record
+from ad_hypotheses.studies.findings.calibrated import upper_end_of_share
 from ad_hypotheses.studies.findings.figures import Figures, Records, less, number_of, read_records
 from ad_hypotheses.studies.findings.held import held
 from ad_hypotheses.studies.findings.judging import NONE_HOLDS, answer_of, controls, failed_tests, judged, withheld_of
@@ -130,6 +132,12 @@ def records(plan: Plan, blank: float = 0.01, **tests: Outcome) -> Records:
         "known-gate": known,
     }
     return Records(plan, asked, {}, {})
+
+
+@pytest.mark.parametrize(("count", "trials"), [(0, 31), (1, 93), (3, 125), (7, 7)])
+def test_the_upper_end_of_a_share_is_that_of_clopper_and_pearson(count, trials):
+    expected = binomtest(count, trials).proportion_ci(method="exact").high
+    assert upper_end_of_share(count, trials) == pytest.approx(expected, abs=1e-6)
 
 
 def test_figures_have_names(plan: Plan):

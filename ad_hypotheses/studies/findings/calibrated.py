@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import comb
 from typing import Any
 
 Content = Mapping[str, Any]  # a record, as JSON holds it
@@ -17,6 +18,7 @@ GROUPS = {
 """Kinds of claims that are counted together; each kind is also counted alone."""
 VERDICTS = ("supported", "supported in", "refuted", "inconclusive")
 USUAL, STRICT = "0.90", "0.99"  # shares that must be kept
+PRECISION = 1e-9  # of a share
 TAIL = 0.025  # beyond each end of a 95 % interval
 
 
@@ -50,8 +52,23 @@ def _of_group(
     supported = [outcome for outcome in outcomes if outcome["verdicts"][USUAL] == "supported"]
     still = sum(outcome["verdicts"].get(STRICT) == "supported" for outcome in supported)
     yield f"{place}.still-supported", f"{still} of the {len(supported)}"
-    # the upper end of the interval of Clopper and Pearson where nothing happened in so many trials
-    yield f"{place}.at-most", 1 - TAIL ** (1 / len(outcomes))
+    refuted = sum(_ended(outcome["verdicts"][USUAL], "refuted") for outcome in outcomes)
+    yield f"{place}.refuted-at-most", upper_end_of_share(refuted, len(outcomes))
+
+
+def upper_end_of_share(count: int, trials: int) -> float:
+    """Return the upper end of the interval of Clopper and Pearson for a share, by halving.
+
+    Args:
+        count: How often it happened.
+        trials: Of how many.
+    """
+    low, high = 0.0, 1.0
+    while high - low > PRECISION:
+        share = (low + high) / 2
+        so_few = sum(comb(trials, k) * share**k * (1 - share) ** (trials - k) for k in range(count + 1))
+        low, high = (share, high) if so_few > TAIL else (low, share)
+    return low
 
 
 def _ended(outcome: str, verdict: str) -> bool:
