@@ -69,7 +69,7 @@ def test_memory_keeps_a_transition_once_with_its_latest_outcome() -> None:
     memory = _Memory(planning=50, n_learners=1, n_places=6)
     for place, reward, next_row in ((4, 0.0, 1), (2, 1.0, 0), (4, 3.0, 2)):
         memory.keep(np.array([place]), np.array([reward], dtype=np.float32), np.array([next_row]))
-    places, rewards, next_rows = memory.draw(memory.chances(np.random.default_rng(0)))
+    places, rewards, next_rows = memory.draw(memory.chances(np.random.default_rng(0)), memory.replayed_rewards())
     drawn = set(zip(places[:, 0].tolist(), rewards[:, 0].tolist(), next_rows[:, 0].tolist(), strict=True))
     assert drawn == {(4, 3.0, 2), (2, 1.0, 0)}
 
