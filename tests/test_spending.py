@@ -12,7 +12,7 @@ from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.evidence.bootstrap import Estimate
 from ad_hypotheses.evidence.estimate import Evidence
-from ad_hypotheses.evidence.spending import looking, standings
+from ad_hypotheses.evidence.spending import is_looked_at, looking, standings
 from ad_hypotheses.evidence.verdict import Cell
 from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.language.sites import embed, logits, mlp
@@ -144,3 +144,9 @@ def test_half_of_the_pool_is_tried_only_where_donors_are_lacking(ground, claim, 
     assert measure(ground, claim, extent, Options(), 0).half_pool is not None
     monkeypatch.setattr("ad_hypotheses.studies.scrub.measure.WHOLLY_TESTED", 0.0)
     assert measure(ground, claim, extent, Options(), 0).half_pool is None
+
+
+def test_looks_are_few_however_many_passes_were_asked_for():
+    looks = [n_passes for n_passes in range(1, 101) if is_looked_at(n_passes, 100)]
+    assert looks == [1, 2, 4, 8, 16, 32, 64, 100]
+    assert [n_passes for n_passes in (1, 2) if is_looked_at(n_passes, 2)] == [1, 2]

@@ -10,10 +10,10 @@ in which enough was tested for a verdict, are looked at, with intervals `CLEARLY
 *open*
     Anything else.
 
-A hypothesis is scrubbed again while a regime is open, and a control while one is open and none is below, at most as
-often as was asked for. Self-donors and independent others can only take *supported* away from a regime, so they are
-measured on a data set unless all of its regimes are below or were hardly tested. Where no regime counts there is
-nothing to go by, and all is measured that was asked for.
+After 1, 2, 4, 8, ... passes there is such a look. A hypothesis is scrubbed again while a regime is open, and a control
+while one is open and none is below, at most as often as was asked for. Self-donors and independent others can only take
+*supported* away from a regime, so they are measured on a data set unless all of its regimes are below or were hardly
+tested. Where no regime counts there is nothing to go by, and all is measured that was asked for.
 
 The looks have few bootstrap draws of their own. They decide on nothing but what is measured: a verdict comes from the
 intervals over all that was.
@@ -107,6 +107,16 @@ def _wider(ratio: Estimate) -> tuple[float, float]:
     if not ratio.estimable:
         return -np.inf, np.inf
     return ratio.value - CLEARLY * (ratio.value - ratio.low), ratio.value + CLEARLY * (ratio.high - ratio.value)
+
+
+def is_looked_at(n_passes: int, most: int) -> bool:
+    """Return whether there is a look after so many passes: each costs as much as all of them are many.
+
+    Args:
+        n_passes: Passes that were made.
+        most: Passes that were asked for.
+    """
+    return n_passes == most or n_passes & (n_passes - 1) == 0
 
 
 def looking(n_clusters: int, n_passes: int) -> Resampling:

@@ -15,7 +15,7 @@ from ad_hypotheses.causal.made import MadeScrubber, make_scrubber
 from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Movement, Options, Pass, Scrubber
 from ad_hypotheses.distill.memory import give_back_freed_memory
-from ad_hypotheses.evidence.spending import Standings, looking, standings
+from ad_hypotheses.evidence.spending import Standings, is_looked_at, looking, standings
 from ad_hypotheses.language.check import BoundGraph, TreePath
 from ad_hypotheses.studies.scrub.cost import POOL_APART, ROWS_ALONE, ROWS_APART, Extent
 from ad_hypotheses.studies.scrub.ground import Ground
@@ -141,6 +141,8 @@ def _passes(
         spent(scrubber.bound.n_visits)
         structure.run(number)
         spent(structure.bound.n_visits)
+        if not is_looked_at(number + 1, extent.passes):
+            continue
         measured = tally.measured(tested, donors)
         measured.losses[STRUCTURE], measured.kl[STRUCTURE] = map(np.concatenate, zip(*structure.runs, strict=True))
         measured.weights = weights
@@ -187,7 +189,8 @@ def looked_at(ground: Ground, measured: Measured, extent: Extent) -> Standings:
 
 def as_spent(ground: Ground, measured: Measured, extent: Extent) -> Measured:
     """Return what would have been measured under an extent that asks for no more than the one that was."""
-    for n in range(1, min(extent.passes, measured.passes) + 1):
+    most = min(extent.passes, measured.passes)
+    for n in (n for n in range(1, most + 1) if is_looked_at(n, most)):
         within = measured.of_passes(n)
         after = looked_at(ground, within, extent)
         if after.settled:
