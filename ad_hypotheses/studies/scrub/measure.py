@@ -134,7 +134,6 @@ def _passes(
 
     The first pass tells how far each arrow moved.
     """
-    tested, donors = _tested(scrubber, ground.n_references), has_donor(scrubber, ground.n_references)
     tally, structure = _Tally(ground), _Structure(ground, scrubber, memory)
     for number in range(extent.passes):
         tally.add(scrubber.run(number, movements=number == 0))
@@ -143,6 +142,8 @@ def _passes(
         spent(structure.bound.n_visits)
         if not is_looked_at(number + 1, extent.passes):
             continue
+        # which donors that are made differ is known once they are
+        tested, donors = _tested(scrubber, ground.n_references), has_donor(scrubber, ground.n_references)
         measured = tally.measured(tested, donors)
         measured.losses[STRUCTURE], measured.kl[STRUCTURE] = map(np.concatenate, zip(*structure.runs, strict=True))
         measured.weights = weights

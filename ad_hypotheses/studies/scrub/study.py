@@ -48,7 +48,7 @@ from ad_hypotheses.studies.scrub.measured import Measured, weigh
 from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study
 from ad_hypotheses.studies.scrub.undeclared import undeclared_arrows
 
-MEASURED_AS = 9  # raise it when the engine measures something else: interrupted studies then start anew
+MEASURED_AS = 10  # raise it when the engine measures something else: interrupted studies then start anew
 QUICK = "quick look"  # kind of a claim that is measured without guards, controls and rivals
 FEW_DONORS = 4  # donors of each task: with fewer, a feature can be a name for a task
 
