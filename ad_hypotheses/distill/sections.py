@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer
 from pydantic_core import PydanticCustomError
 
 from ad_hypotheses.distill.shape import Positions
@@ -21,7 +22,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)  # a batch of "24" or of 1.5 is a mistake
 
     @model_serializer(mode="wrap")
-    def _without_later_keys(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_later_keys(self, serialise: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Leave out keys of later versions where they are at their defaults: digests of configurations stay valid."""
         fields = type(self).model_fields
         return {

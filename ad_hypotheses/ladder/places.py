@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -19,6 +19,7 @@ Way = tuple[Float[np.ndarray, "row action"], Int[np.ndarray, " row"]]
 """Moves towards a place, all alike that shorten the way, and how many rewards speak for it, 0 where none is known."""
 
 
+@runtime_checkable
 class Places(Protocol):
     """What was seen of places that pay, brought up to date a step at a time."""
 

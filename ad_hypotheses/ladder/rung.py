@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -103,6 +103,7 @@ class Sight:
     rewards: Float[np.ndarray, " row"]
 
 
+@runtime_checkable
 class Learner(Protocol):
     """A learner in the middle of a context, one memory a row."""
 

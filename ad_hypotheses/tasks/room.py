@@ -110,6 +110,7 @@ class Room(Protocol):
         """How many moves there are."""
 
 
+@runtime_checkable
 class MoveBelief(Protocol):
     """What a life has shown of what actions do."""
 

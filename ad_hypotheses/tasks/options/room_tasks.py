@@ -117,7 +117,9 @@ def _split_places(room: DarkRoom, held_out: int, seed: int, train: int | None) -
     return drawn[0], drawn[1]
 
 
-def _places(room: DarkRoom, first: Cells, cells: Cells, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _places(
+    room: DarkRoom, first: Int[np.ndarray, " task"], cells: Cells, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
     """Draw places beside the goal, where there are any, among some cells; `first` are the goals' among those."""
     if not room.amounts:
         return {}
