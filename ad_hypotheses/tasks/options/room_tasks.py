@@ -14,7 +14,7 @@ from ad_hypotheses.tasks.task import TRAINING_TASKS, Facts, split_numbers
 if TYPE_CHECKING:
     from ad_hypotheses.tasks.dark_room import DarkRoom
 
-Cells = Int[np.ndarray, " cell"]
+Cells = Int[np.ndarray, "_"]  # as many as there are: some of a room
 
 
 def sample(room: DarkRoom, rng: np.random.Generator, n: int) -> Facts:
