@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ad_hypotheses.causal.patch import patch_edges, patch_writers
 from ad_hypotheses.causal.replaced import Part, mean_written, replaced_logits
 from ad_hypotheses.causal.run_pair import Change, RunPair
 from ad_hypotheses.causal.twin import Stream, Twin
 from ad_hypotheses.distill.lens import HookedADTransformer
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.anatomy import Writer
-from ad_hypotheses.language.edges import ARROW, all_edges, find_edges, find_writers
+from ad_hypotheses.language.edges import ARROW, find_edges, find_writers
 from ad_hypotheses.language.history import History
 from ad_hypotheses.report.result import Result
-from ad_hypotheses.studies.look import asked_logits, chosen_step
+from ad_hypotheses.studies.look import AskedValue, chosen_step
+from ad_hypotheses.studies.part_effects import by_size, part_effects, strongest
 from ad_hypotheses.studies.tables import table_of
 from ad_hypotheses.tasks.task import Task
 
@@ -53,15 +53,13 @@ class Ablations(Result):
     @property
     def headline(self) -> str:
         """The value, and the parts that matter most."""
-        largest = sorted(self.writers, key=lambda name: -abs(self.writers[name]))[:3]
-        shown = ", ".join(f"{name} {self.writers[name]:+.3g}" for name in largest)
-        return f"{self.model}, step {self.step}: {self.of} {self.value:.4g}; replaced by {self.by}, most: {shown}"
+        most = f"replaced by {self.by}, most: {strongest(self.writers)}"
+        return f"{self.model}, step {self.step}: {self.of} {self.value:.4g}; {most}"
 
     def to_frame(self) -> Any:
         """Return a line for each part, the largest change first, as a pandas.DataFrame: `part`, `change`."""
         parts = self.writers | self.edges
-        ordered = sorted(parts, key=lambda name: -abs(parts[name]))
-        return table_of([{"part": name, "change": parts[name]} for name in ordered])
+        return table_of([{"part": name, "change": parts[name]} for name in by_size(parts)])
 
 
 def parts_of(texts: Sequence[str], model: HookedADTransformer) -> list[Part]:
@@ -147,34 +145,12 @@ def ablate(
         DataError: There is more than one history, or no such step or action.
     """
     step = chosen_step(history, step)
-    signs = asked_logits(int(history.actions[0, step]) if of is None else of, task)
-
-    def value(log_probs: Float[Tensor, " action"]) -> float:
-        return float(sum((sign * log_probs[action] for action, sign in signs.items()), torch.zeros(())))
-
+    asked = AskedValue.of(of, task, history, step)
     twin, tokens = Twin(model.eval()), model.to_tokens(history.window(stop=step + 1))
     pair = RunPair.of(twin, tokens, tokens)
     seen = twin.streams(tokens)
     pair.changes = {
         writer: Change(instead[writer][:, : step + 1] - twin.write(writer, tokens, seen)) for writer in pair.changes
     }
-    plain = value(pair.log_probs[0, -1])
-
-    def changes(names: Sequence[str], patched: Iterator[tuple[list[int], Tensor]]) -> dict[str, float]:
-        measured = {
-            names[number]: value(logits[0, -1].log_softmax(-1)) - plain
-            for numbers, batch in patched
-            for number, logits in zip(numbers, batch, strict=True)
-        }
-        return {name: measured[name] for name in names}
-
-    writers, every = model.anatomy.writers, all_edges(model.anatomy) if edges else []
-    return Ablations(
-        name,
-        " - ".join(task.action_names[action] for action in signs),
-        step,
-        by,
-        plain,
-        changes([str(writer) for writer in writers], patch_writers(pair, [(writer,) for writer in writers])),
-        changes([str(edge) for edge in every], patch_edges(pair, every)) if every else {},
-    )
+    plain = float(asked(pair.log_probs[0, -1]))
+    return Ablations(name, asked.words, step, by, plain, *part_effects(pair, asked, edges))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from ad_hypotheses.causal.patch import patch_edges, patch_writers
 from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.lens import HookedADTransformer
 from ad_hypotheses.errors import DataError
-from ad_hypotheses.language.edges import all_edges
 from ad_hypotheses.language.history import History
 from ad_hypotheses.report.result import Result
-from ad_hypotheses.studies.look import asked_logits, chosen_step
+from ad_hypotheses.studies.look import AskedValue, chosen_step
+from ad_hypotheses.studies.part_effects import by_size, part_effects, strongest
 from ad_hypotheses.studies.tables import table_of
 from ad_hypotheses.tasks.edits.lives import tokens_differ
 from ad_hypotheses.tasks.task import Task
@@ -51,9 +47,8 @@ class Carriers(Result):
     @property
     def headline(self) -> str:
         """The two values, and the parts that carry most."""
-        largest = sorted(self.writers, key=lambda name: -abs(self.writers[name]))[:3]
-        shown = ", ".join(f"{name} {self.writers[name]:+.3g}" for name in largest)
-        return f"{self.model}, step {self.step}: {self.of} {self.before:.4g} -> {self.after:.4g}; most: {shown}"
+        values = f"{self.of} {self.before:.4g} -> {self.after:.4g}"
+        return f"{self.model}, step {self.step}: {values}; most: {strongest(self.writers)}"
 
     def to_frame(self) -> Any:
         """Return a line for each part, the largest change first, as a pandas.DataFrame: `part`, `change`, `share`.
@@ -61,8 +56,8 @@ class Carriers(Result):
         The share is of the whole difference; those of all parts need not sum to 1, as parts read each other.
         """
         parts, whole = self.writers | self.edges, self.after - self.before
-        ordered = sorted(parts, key=lambda name: -abs(parts[name]))
-        return table_of([{"part": name, "change": parts[name], "share": parts[name] / whole} for name in ordered])
+        shares = [{"part": name, "change": parts[name], "share": parts[name] / whole} for name in by_size(parts)]
+        return table_of(shares)
 
 
 @torch.no_grad()
@@ -98,31 +93,8 @@ def carriers(
     differs = tokens_differ(first, second)[0]
     if not differs.any():
         raise DataError(f"the two contexts show the same up to step {step}: choose a later step.")
-    signs = asked_logits(int(history.actions[0, step]) if of is None else of, task)
-
-    def value(log_probs: Float[Tensor, "... action"]) -> Float[Tensor, "..."]:
-        return sum((sign * log_probs[..., action] for action, sign in signs.items()), torch.zeros(()))
-
+    asked = AskedValue.of(of, task, history, step)
     tokens = (model.to_tokens(first), model.to_tokens(second))
     pair = RunPair.of(Twin(model.eval()), *tokens, int(differs.argmax()))
-    plain, other = (float(value(run[0, -1])) for run in (pair.log_probs, pair.donor_log_probs))
-
-    def changes(names: Sequence[str], patched: Iterator[tuple[list[int], Tensor]]) -> dict[str, float]:
-        measured = {
-            names[number]: float(value(logits[0, -1].log_softmax(-1))) - plain
-            for numbers, batch in patched
-            for number, logits in zip(numbers, batch, strict=True)
-        }
-        return {name: measured[name] for name in names}
-
-    writers = model.anatomy.writers
-    every = all_edges(model.anatomy) if edges else []
-    return Carriers(
-        name,
-        " - ".join(task.action_names[action] for action in signs),
-        step,
-        plain,
-        other,
-        changes([str(writer) for writer in writers], patch_writers(pair, [(writer,) for writer in writers])),
-        changes([str(edge) for edge in every], patch_edges(pair, every)) if every else {},
-    )
+    plain, other = (float(asked(run[0, -1])) for run in (pair.log_probs, pair.donor_log_probs))
+    return Carriers(name, asked.words, step, plain, other, *part_effects(pair, asked, edges))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,18 +139,17 @@ def attribute(
         DataError: There is more than one history, or no such step or action.
     """
     step = chosen_step(history, step)
-    signs = asked_logits(int(history.actions[0, step]) if of is None else of, task)
+    asked = AskedValue.of(of, task, history, step)
     logits, cache = model.run_with_cache(history.window(stop=step + 1), names_filter=_is_written)
     assert isinstance(cache, Cache)
-    direction = sum(sign * model.W_U[:, action] for action, sign in signs.items())
+    direction = asked(model.W_U)
     scale = cache["ln_final.hook_scale"][0, -1] if model.shape.layer_norm else 1.0
     parts = {str(writer): _wrote(cache, writer) for writer in model.anatomy.writers}
     parts[BIASES] = model.b_O.sum(0)
     values = {writer: float(_centred(model, wrote) / scale @ direction) for writer, wrote in parts.items()}
-    values[BIASES] += float(sum(sign * model.b_U[action] for action, sign in signs.items()))
-    logit = float(sum(sign * logits[0, -1, action] for action, sign in signs.items()))
-    words = " - ".join(task.action_names[action] for action in signs)
-    return Attribution(name, words, step, logit, values, logit - sum(values.values()))
+    values[BIASES] += float(asked(model.b_U))
+    logit = float(asked(logits[0, -1]))
+    return Attribution(name, asked.words, step, logit, values, logit - sum(values.values()))
 
 
 def _is_written(hook: str) -> bool:
@@ -173,24 +173,42 @@ def _wrote(cache: Cache, writer: Writer) -> Float[Tensor, " d_model"]:
     return cache["result", writer.layer][0, -1, writer.head]
 
 
-def asked_logits(of: str | int, task: Task) -> dict[int, float]:
-    """Return which logits are added and subtracted. {action: 1 or -1}
+@dataclass(frozen=True)
+class AskedValue:
+    """What is asked about a decision: the logit or log-probability of an action, or the difference of two.
 
-    Raises:
-        DataError: There is no such action.
+    Attributes:
+        signs: What is added and subtracted. {action: 1 or -1}
+        words: The same in words: `"right - down"`.
     """
-    names = list(task.action_names)
-    texts = [str(of)] if str(of) in names else [text.strip() for text in str(of).split(" - ")]
-    signs: dict[int, float] = {}
-    for place, text in enumerate(texts):
-        number = names.index(text) if text in names else int(text) if text.isdigit() else -1
-        if not 0 <= number < len(names) or place > 1 or number in signs:
-            raise DataError(
-                f"`of` is {of!r}, but it must be an action or the difference of two, 'right - down'."
-                f"{did_you_mean(text, names)} {task.name} has: {', '.join(names)}."
-            )
-        signs[number] = 1.0 - 2.0 * place
-    return signs
+
+    signs: Mapping[int, float]
+    words: str
+
+    @classmethod
+    def of(cls, of: str | int | None, task: Task, history: History, step: int) -> AskedValue:
+        """Read what is asked; None for the action that was taken.
+
+        Raises:
+            DataError: There is no such action.
+        """
+        names = list(task.action_names)
+        of = int(history.actions[0, step]) if of is None else of
+        texts = [str(of)] if str(of) in names else [text.strip() for text in str(of).split(" - ")]
+        signs: dict[int, float] = {}
+        for place, text in enumerate(texts):
+            number = names.index(text) if text in names else int(text) if text.isdigit() else -1
+            if not 0 <= number < len(names) or place > 1 or number in signs:
+                raise DataError(
+                    f"`of` is {of!r}, but it must be an action or the difference of two, 'right - down'."
+                    f"{did_you_mean(text, names)} {task.name} has: {', '.join(names)}."
+                )
+            signs[number] = 1.0 - 2.0 * place
+        return cls(signs, " - ".join(names[action] for action in signs))
+
+    def __call__(self, values: Float[Tensor, "... action"]) -> Float[Tensor, "..."]:
+        """Return it, of what there is for every action."""
+        return sum((sign * values[..., action] for action, sign in self.signs.items()), torch.zeros(()))
 
 
 @torch.no_grad()

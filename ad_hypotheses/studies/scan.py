@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from ad_hypotheses.distill.lens import HookedADTransformer
 from ad_hypotheses.errors import DataError, did_you_mean
@@ -19,7 +20,7 @@ from ad_hypotheses.report.result import Result
 from ad_hypotheses.sources.variants import joined
 from ad_hypotheses.studies.contexts import change_facts, rearrange
 from ad_hypotheses.studies.edits import edit
-from ad_hypotheses.studies.look import asked_logits, chosen_step
+from ad_hypotheses.studies.look import AskedValue, chosen_step
 from ad_hypotheses.studies.tables import table_of
 from ad_hypotheses.tasks.task import Task
 
@@ -96,8 +97,7 @@ def scan(
     """
     step = chosen_step(history, step)
     since = chosen_step(history, since)
-    taken = int(history.actions[0, step])
-    signs = asked_logits(taken if of is None else of, task)
+    asked = AskedValue.of(of, task, history, step)
     if vary != EPISODES and since > step:
         raise DataError(f"`since` is {since}, but what is changed after step {step} is not seen there.")
     values, contexts = [], []
@@ -105,9 +105,7 @@ def scan(
         values.append(value)
         contexts.append(context)
     log_probs = _last_decisions(model, contexts)
-    asked = sum(sign * log_probs[:, action] for action, sign in signs.items())
-    words = " - ".join(task.action_names[action] for action in signs)
-    return Scan(name, words, step, vary, since, values, np.asarray(asked).tolist(), np.exp(log_probs).tolist())
+    return Scan(name, asked.words, step, vary, since, values, asked(log_probs).tolist(), log_probs.exp().tolist())
 
 
 def _varied(task: Task, history: History, step: int, vary: str, since: int) -> Iterator[tuple[Any, History]]:
@@ -148,12 +146,12 @@ def _places(task: Task, history: History, fact: str) -> Sequence[tuple[int, ...]
     return list(product(*map(range, sizes)))
 
 
-def _last_decisions(model: HookedADTransformer, contexts: Sequence[History]) -> Float[np.ndarray, "context action"]:
+def _last_decisions(model: HookedADTransformer, contexts: Sequence[History]) -> Float[Tensor, "context action"]:
     """Return the log-probabilities at the last step of some contexts, those of one length together."""
-    log_probs: list[np.ndarray] = []
+    log_probs = []
     same_length = len({context.n_steps for context in contexts}) == 1
     size = ROWS_AT_ONCE if same_length else 1
     for first in range(0, len(contexts), size):
         batch = joined([replace(context, learner=None) for context in contexts[first : first + size]])
-        log_probs.append(model(batch)[:, -1].double().log_softmax(-1).numpy())
-    return np.concatenate(log_probs)
+        log_probs.append(model(batch)[:, -1].double().log_softmax(-1))
+    return torch.cat(log_probs)
