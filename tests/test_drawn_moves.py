@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_rooms import small_life
 
 from ad_hypotheses.errors import ConfigError, DataError
 from ad_hypotheses.ladder.catalogue import LADDER, fitting
 from ad_hypotheses.ladder.run import predict
 from ad_hypotheses.ladder.rung import Background
-from ad_hypotheses.language.history import History
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.sources import DynaQ, Scripted, learning_curve
 from ad_hypotheses.studies.edits import edit
 from ad_hypotheses.tasks import DarkRoom, check_task, make_task
-from ad_hypotheses.tasks.edits.lives import Lives, RecordedActor, answered
+from ad_hypotheses.tasks.edits.lives import Lives, RecordedActor
 from ad_hypotheses.tasks.edits.possible import impossible_steps
 from ad_hypotheses.tasks.options.drawn_moves import ORDERS, MoveFilter
 from ad_hypotheses.tasks.play import baselines, play, play_expert, uniform
@@ -36,23 +36,8 @@ def task_of(goal: list[int], order: list[int] = ORDER) -> dict[str, np.ndarray]:
     return {"goal": np.array([goal], dtype=np.int8), "order": np.array([order], dtype=np.int8)}
 
 
-def life(actions: list[int], facts: dict[str, np.ndarray]) -> History:
-    """Whole episodes of these actions, as the world answers them."""
-    steps = len(actions)
-    blank = History(
-        observations=np.full((1, steps, 2), 1, dtype=np.int8),
-        actions=np.array([actions], dtype=np.int8),
-        rewards=np.zeros((1, steps), dtype=np.float32),
-        episode=(np.arange(steps, dtype=np.int16) // 3)[None],
-        channels=("x", "y"),
-        n_actions=5,
-        learner=np.arange(1),
-    )
-    return answered(ROOM, facts, blank, np.random.default_rng(0))
-
-
 def test_actions_do_what_the_order_says() -> None:
-    told = life([0, 2, 1, 3, 4, 1], task_of([2, 0]))
+    told = small_life(ROOM, [0, 2, 1, 3, 4, 1], task_of([2, 0]))
     assert told.observations[0].tolist() == [[1, 1], [2, 1], [2, 0], [1, 1], [0, 1], [0, 2]]
     assert told.rewards[0].tolist() == [0, 1, 1, 0, 0, 0]
     plain = DarkRoom(3, 3)
@@ -89,7 +74,7 @@ def test_whoever_knows_the_order_earns_the_optimum(rng: np.random.Generator) -> 
 
 
 def test_steps_are_of_trying_until_every_action_was_tried() -> None:
-    told = life([0, 2, 1, 3, 4, 1, 0, 2, 1], task_of([2, 1]))
+    told = small_life(ROOM, [0, 2, 1, 3, 4, 1, 0, 2, 1], task_of([2, 1]))
     regimes = ROOM.regimes(told)
     named = [next(name for name, steps in regimes.items() if steps[0, step]) for step in range(9)]
     assert named == ["try"] * 5 + ["navigate", "navigate", "stay", "navigate"]
@@ -134,7 +119,7 @@ def test_the_order_may_change_in_the_middle_of_a_life(rng: np.random.Generator) 
 
 
 def test_moves_towards_a_cell_are_those_of_the_task() -> None:
-    told = life([0, 2, 1], task_of([2, 0]))
+    told = small_life(ROOM, [0, 2, 1], task_of([2, 0]))
     towards = moves_towards(ROOM, told, np.array([[2, 0]]))
     assert towards[0].tolist() == [[True, False, True, False, False], [False, False, True, False, False],
                                    [False, True, False, False, False]]  # fmt: skip

@@ -95,6 +95,11 @@ class Visit:
         self.page.locator("#goto").blur()
         self.settle()
 
+    def choose_row(self, row: int) -> None:
+        """Ask for another of the histories."""
+        self.page.fill("header.top input >> nth=0", str(row))
+        self.page.press("header.top input >> nth=0", "Enter")
+
     def do(self, action: str) -> None:
         self.page.click(f"#step button.action:text-is('{action}')")
         self.settle()
@@ -254,8 +259,7 @@ def test_a_change_that_is_refused_changes_nothing(visit):
     opened.go_to(5)
     opened.do("up")
     before = opened.picture()
-    opened.page.fill("header.top input >> nth=0", "99")
-    opened.page.press("header.top input >> nth=0", "Enter")
+    opened.choose_row(99)
     opened.page.wait_for_selector("#context .problem:has-text('row is 99')")
     opened.settle()
     assert opened.page.input_value("header.top input >> nth=0") == "0"
@@ -624,8 +628,7 @@ def test_two_contexts_are_compared_and_parts_of_one_are_patched_into_the_other(v
     opened.page.click("button:text-is('Compare')")
     opened.page.wait_for_selector(".partner canvas")
     opened.settle()
-    opened.page.fill("header.top input >> nth=0", "5")
-    opened.page.press("header.top input >> nth=0", "Enter")
+    opened.choose_row(5)
     opened.page.wait_for_selector("#context h2")
     opened.settle()
     other = adh.load(ROOM).histories(8)[5]
@@ -653,8 +656,7 @@ def test_two_contexts_are_compared_and_parts_of_one_are_patched_into_the_other(v
 
 def test_parts_are_taken_out_by_a_click(visit):
     opened = visit()
-    opened.page.fill("header.top input >> nth=0", "5")
-    opened.page.press("header.top input >> nth=0", "Enter")
+    opened.choose_row(5)
     opened.page.wait_for_selector("#context h2")
     opened.settle()
     context = adh.load(ROOM).histories(8)[5]
@@ -718,8 +720,7 @@ def test_donors_are_pinned_and_two_claims_part(visit, first):
 
 def test_a_goal_is_scanned_over_all_cells_and_other_models_read_the_same(visit):
     opened = visit()
-    opened.page.fill("header.top input >> nth=0", "5")
-    opened.page.press("header.top input >> nth=0", "Enter")
+    opened.choose_row(5)
     opened.page.wait_for_selector("#context h2")
     opened.settle()
     context = adh.load(ROOM).histories(8)[5]

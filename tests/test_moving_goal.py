@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_rooms import small_life
 
 from ad_hypotheses.distill.checkpoint import Checkpoint, build
 from ad_hypotheses.distill.config import check_config
@@ -53,21 +54,6 @@ def paid(history: History) -> list[list[float]]:
     return history.rewards.reshape(-1, 3).tolist()
 
 
-def life(actions: list[int], facts: dict[str, np.ndarray]) -> History:
-    """Whole episodes of these actions, as the world answers them."""
-    steps = len(actions)
-    blank = History(
-        observations=np.full((1, steps, 2), 1, dtype=np.int8),
-        actions=np.array([actions], dtype=np.int8),
-        rewards=np.zeros((1, steps), dtype=np.float32),
-        episode=(np.arange(steps, dtype=np.int16) // 3)[None],
-        channels=("x", "y"),
-        n_actions=5,
-        learner=np.arange(1),
-    )
-    return answered(ROOM, facts, blank, np.random.default_rng(0))
-
-
 def test_what_moves_and_what_does_not(rng: np.random.Generator) -> None:
     first, pool = np.array([0, 2, 1]), np.array([7, 3, 5])
     stays, jumps = (itineraries(first, pool, chance, rng) for chance in (0.0, 1.0))
@@ -88,9 +74,9 @@ def test_a_goal_jumps_as_often_as_it_should_to_all_cells_alike(rng: np.random.Ge
 
 
 def test_each_episode_pays_where_its_goal_is() -> None:
-    there = life([RIGHT, STAY, UP] * 3, task_of(RIGHTWARDS, UPWARDS, RIGHTWARDS))
+    there = small_life(ROOM, [RIGHT, STAY, UP] * 3, task_of(RIGHTWARDS, UPWARDS, RIGHTWARDS))
     assert paid(there) == [[1, 1, 0], [0, 0, 0], [1, 1, 0]]
-    assert paid(life([UP, DOWN, UP] * 2, task_of(RIGHTWARDS, UPWARDS))) == [[0, 0, 0], [1, 0, 1]]
+    assert paid(small_life(ROOM, [UP, DOWN, UP] * 2, task_of(RIGHTWARDS, UPWARDS))) == [[0, 0, 0], [1, 0, 1]]
 
 
 def test_tasks_that_are_held_out_keep_to_their_own_cells() -> None:
@@ -115,7 +101,7 @@ def test_the_optimum_is_that_of_the_first_goal_and_the_expert_follows(rng: np.ra
 def test_a_cell_that_paid_and_no_longer_does_is_searched_for_again() -> None:
     # episode 1: two visits pay; 2: the cell is reached and does not; 3: it is not reached; 4: it pays again
     actions = [RIGHT, STAY, LEFT, RIGHT, LEFT, STAY, LEFT, STAY, STAY, RIGHT, STAY, STAY]
-    told = life(actions, task_of(RIGHTWARDS, UPWARDS, UPWARDS, RIGHTWARDS))
+    told = small_life(ROOM, actions, task_of(RIGHTWARDS, UPWARDS, UPWARDS, RIGHTWARDS))
     regimes = ROOM.regimes(told)
     named = [next(name for name, steps in regimes.items() if steps[0, step]) for step in range(12)]
     assert named == ["explore", "stay", "stay", "navigate", *["search"] * 6, "stay", "stay"]
@@ -177,7 +163,7 @@ def test_the_posterior_of_a_goal_that_jumps_by_hand() -> None:
 
 def test_the_belief_rung_leaves_a_goal_that_was_found_empty(rng: np.random.Generator) -> None:
     room = DarkRoom(size=3, horizon=3, goal_moves=0.1)
-    told = life([RIGHT, STAY, STAY, RIGHT, STAY, STAY], task_of(RIGHTWARDS, [0, 1]))
+    told = small_life(ROOM, [RIGHT, STAY, STAY, RIGHT, STAY, STAY], task_of(RIGHTWARDS, [0, 1]))
     background = Background(room, DynaQ(), told.task, told, episodes=2)
     policy = predict(RUNGS[0].fit(background), told, room)[0]
     assert policy[1, STAY] > 0.9
@@ -263,7 +249,7 @@ def test_the_source_rung_follows_its_own_lives_where_goals_move(rng: np.random.G
 
 
 def test_a_notebook_shows_the_goal_of_each_episode() -> None:
-    drawn = life([RIGHT, STAY, UP] * 2, task_of(RIGHTWARDS, UPWARDS))._repr_html_()
+    drawn = small_life(ROOM, [RIGHT, STAY, UP] * 2, task_of(RIGHTWARDS, UPWARDS))._repr_html_()
     places = re.findall(r'<rect x="(\d+)" y="(\d+)" [^>]*fill="#f0e442"', drawn)
     assert len(places) == 2
     (first_x, first_y), (last_x, last_y) = (map(int, place) for place in places)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_rooms import small_life
 
 from ad_hypotheses.distill.checkpoint import Checkpoint, build
 from ad_hypotheses.distill.config import check_config
@@ -41,27 +42,12 @@ def task_of(**places: list[int]) -> dict[str, np.ndarray]:
     return {name: np.array([place], dtype=np.int8) for name, place in places.items()}
 
 
-def life(room: DarkRoom, actions: list[int], facts: dict[str, np.ndarray]) -> History:
-    """Whole episodes of these actions, as the world answers them."""
-    steps = len(actions)
-    blank = History(
-        observations=np.full((1, steps, 2), 1, dtype=np.int8),
-        actions=np.array([actions], dtype=np.int8),
-        rewards=np.zeros((1, steps), dtype=np.float32),
-        episode=(np.arange(steps, dtype=np.int16) // 3)[None],
-        channels=("x", "y"),
-        n_actions=5,
-        learner=np.arange(1),
-    )
-    return answered(room, facts, blank, np.random.default_rng(0))
-
-
 def test_places_pay_what_they_should() -> None:
-    lesser = life(LESSER, [UP, DOWN, RIGHT, RIGHT, STAY, UP], task_of(goal=[2, 1], lesser=[1, 0]))
+    lesser = small_life(LESSER, [UP, DOWN, RIGHT, RIGHT, STAY, UP], task_of(goal=[2, 1], lesser=[1, 0]))
     assert lesser.rewards[0] == pytest.approx([0.3, 0, 1, 1, 1, 0])
-    trap = life(TRAP, [UP, STAY, DOWN], task_of(goal=[2, 1], trap=[1, 0]))
+    trap = small_life(TRAP, [UP, STAY, DOWN], task_of(goal=[2, 1], trap=[1, 0]))
     assert trap.rewards[0].tolist() == [-1, -1, 0]
-    both = life(LESSER, [UP, STAY, STAY], task_of(goal=[1, 0], lesser=[1, 0]))
+    both = small_life(LESSER, [UP, STAY, STAY], task_of(goal=[1, 0], lesser=[1, 0]))
     assert both.rewards[0].tolist() == [1, 1, 1], "where both are in one cell, the goal counts"
     assert (LESSER.rewards, TRAP.rewards, CHANCE.rewards) == ((0.0, 0.3, 1.0), (-1.0, 0.0, 1.0), (0.0, 1.0))
 
@@ -117,14 +103,14 @@ def test_regimes_tell_the_lesser_goal_and_the_trap() -> None:
         regimes = room.regimes(told)
         return [next(name for name, steps in regimes.items() if steps[0, step]) for step in range(told.n_steps)]
 
-    told = life(LESSER, [UP, DOWN, RIGHT, UP, STAY, STAY], task_of(goal=[2, 1], lesser=[1, 0]))
+    told = small_life(LESSER, [UP, DOWN, RIGHT, UP, STAY, STAY], task_of(goal=[2, 1], lesser=[1, 0]))
     assert named(LESSER, told) == ["explore", "settle", "settle", "settle", "settle", "settle"]
-    told = life(LESSER, [UP, STAY, DOWN, RIGHT, STAY, LEFT, STAY, UP, STAY], task_of(goal=[2, 1], lesser=[1, 0]))
+    told = small_life(LESSER, [UP, STAY, DOWN, RIGHT, STAY, LEFT, STAY, UP, STAY], task_of(goal=[2, 1], lesser=[1, 0]))
     assert named(LESSER, told)[3:] == ["settle", "stay", "stay", "navigate", "navigate", "navigate"]
-    told = life(TRAP, [UP, DOWN, UP, UP, DOWN, RIGHT], task_of(goal=[2, 1], trap=[1, 0]))
+    told = small_life(TRAP, [UP, DOWN, UP, UP, DOWN, RIGHT], task_of(goal=[2, 1], trap=[1, 0]))
     assert named(TRAP, told) == ["explore", "hurt", "explore", "explore", "hurt", "explore"]
-    assert named(CHANCE, life(CHANCE, [UP] * 3, task_of(goal=[0, 0]))) == ["explore"] * 3
-    told = life(LESSER, [UP, STAY, STAY], task_of(goal=[2, 1], lesser=[1, 0]))
+    assert named(CHANCE, small_life(CHANCE, [UP] * 3, task_of(goal=[0, 0]))) == ["explore"] * 3
+    told = small_life(LESSER, [UP, STAY, STAY], task_of(goal=[2, 1], lesser=[1, 0]))
     assert last_cell_paid(told, 0.2)[0].tolist() == [[-1, -1], [1, 0], [1, 0]]
     assert (last_cell_paid(told, 1.0) == -1).all()
 
@@ -190,12 +176,12 @@ def test_rungs_that_do_not_fit_say_why() -> None:
 
 
 def test_any_reward_has_a_token_and_those_of_0_and_1_stay_what_they_are() -> None:
-    told = life(LESSER, [UP, DOWN, RIGHT, RIGHT, STAY, UP], task_of(goal=[2, 1], lesser=[1, 0]))
+    told = small_life(LESSER, [UP, DOWN, RIGHT, RIGHT, STAY, UP], task_of(goal=[2, 1], lesser=[1, 0]))
     vocabulary = Vocabulary((("x", 3), ("y", 3)), 5, LESSER.rewards)
     assert vocabulary.encode(told)[0, :, -1].tolist() == [0, 1, 0, 2, 2, 2]
     with pytest.raises(DataError, match=r"row 0, step 1 shows the reward 0.3.*, but the model knows only the rewards"):
         Vocabulary((("x", 3), ("y", 3)), 5).encode(told)
-    hurt = life(TRAP, [UP, DOWN, RIGHT], task_of(goal=[2, 1], trap=[1, 0]))
+    hurt = small_life(TRAP, [UP, DOWN, RIGHT], task_of(goal=[2, 1], trap=[1, 0]))
     assert Vocabulary((("x", 3), ("y", 3)), 5, TRAP.rewards).encode(hurt)[0, :, -1].tolist() == [1, 0, 1]
 
 
