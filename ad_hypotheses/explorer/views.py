@@ -90,11 +90,7 @@ def context_view(session: Session, state: State) -> dict[str, Any]:
     regimes = list(dict.fromkeys(decisions.regimes))
     calls = [origin_call(state), *map(edit_call, state.active_edits)]
     return {
-        "n_steps": context.n_steps,
-        "observations": packed(context.observations[0], np.int16),
-        "actions": packed(context.actions[0], np.int16),
-        "rewards": packed(context.rewards[0], np.float32),
-        "episode": packed(context.episode[0], np.int16),
+        **_drawn(model, context),
         "log_probs": packed(np.array(decisions.log_probs), np.float32),
         "loss": packed(np.array(decisions.loss), np.float32),
         "before": _before(session, state),
@@ -105,8 +101,6 @@ def context_view(session: Session, state: State) -> dict[str, Any]:
         "impossible": decisions.impossible,
         "returns": context.returns()[0].tolist(),
         "optimum": _optimum(model, context),
-        "facts": _facts(context),
-        "world": world_of(model.task, context),
         "fitting": list(fitting(model.task, context)),
         "edits": [_shortened(call.text) for call in calls],
         "code": decisions_call().text,
@@ -260,15 +254,16 @@ def _before(session: Session, state: State) -> dict[str, Any] | None:
     return {
         "log_probs": packed(np.array(former.log_probs), np.float32),
         "returns": session.context(former_state).returns()[0].tolist(),
-        "partner": None if state.partner is None else _partner(session, former_state),
+        "partner": None
+        if state.partner is None
+        else _drawn(session.model(former_state.model.name), session.context(former_state)),
         "changed": packed(np.array(decisions.divergence(former)), np.float32) if comparable else None,
         "code": f"decisions.divergence({decisions_call(BEFORE).text})",
     }
 
 
-def _partner(session: Session, state: State) -> dict[str, Any]:
-    """Return the context that another is compared with, as it is drawn beside it."""
-    context, model = session.context(state), session.model(state.model.name)
+def _drawn(model: Model, context: History) -> dict[str, Any]:
+    """Return a context as it is drawn."""
     return {
         "n_steps": context.n_steps,
         "observations": packed(context.observations[0], np.int16),

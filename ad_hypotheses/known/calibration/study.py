@@ -168,9 +168,8 @@ class _Work:
         if self.executor is None and self.n_workers == 1:
             yield from map(function, tasks)
             return
-        executors = partial(processes, self.n_workers, _begin) if self.executor is None else self._given
         try:
-            for _, job in run_jobs(function, tasks, executors, lost=self._lost):
+            for _, job in run_jobs(function, tasks, self._opened, lost=self._lost):
                 yield job
         except BrokenExecutor as error:
             raise UserError(
@@ -179,9 +178,8 @@ class _Work:
                 f"memory with `workers={max(1, self.n_workers // 2)}`."
             ) from error
 
-    def _given(self) -> AbstractContextManager[Executor]:
-        assert self.executor is not None
-        return nullcontext(self.executor)
+    def _opened(self) -> AbstractContextManager[Executor]:
+        return processes(self.n_workers, _begin) if self.executor is None else nullcontext(self.executor)
 
     def _lost(self, attempt: int) -> None:
         self.progress.say(f"a process was ended from outside; what it was at is done again (attempt {attempt + 1})")

@@ -143,8 +143,8 @@ def _passes(
         if not is_looked_at(number + 1, extent.passes):
             continue
         # which donors that are made differ is known once they are
-        tested, donors = _tested(scrubber, ground.n_references), has_donor(scrubber, ground.n_references)
-        measured = tally.measured(tested, donors)
+        donors = has_donor(scrubber, ground.n_references)
+        measured = tally.measured(_tested(donors, scrubber.clean.n_steps, ground.n_references), donors)
         measured.losses[STRUCTURE], measured.kl[STRUCTURE] = map(np.concatenate, zip(*structure.runs, strict=True))
         measured.weights = weights
         after = looked_at(ground, measured, extent)
@@ -219,10 +219,12 @@ def has_donor(scrubber: Scrubber, n_references: int) -> dict[str, Bool[np.ndarra
     return with_donor | scrubber.has_made(n_references)
 
 
-def _tested(scrubber: Scrubber, n_references: int) -> Bool[np.ndarray, "row step"]:
-    """Return where every node of a claim has another donor."""
-    everywhere = np.ones((n_references, scrubber.clean.n_steps), dtype=bool)
-    return np.logical_and.reduce([everywhere, *has_donor(scrubber, n_references).values()])
+def _tested(
+    donors: Mapping[str, Bool[np.ndarray, "row step"]], n_steps: int, n_references: int
+) -> Bool[np.ndarray, "row step"]:
+    """Return where every node of a claim has another donor, given where each has."""
+    everywhere = np.ones((n_references, n_steps), dtype=bool)
+    return np.logical_and.reduce([everywhere, *donors.values()])
 
 
 def _runs(
@@ -269,7 +271,7 @@ def _half_pool(ground: Ground, bound: BoundGraph, options: Options, seed: int, m
     scrubber = make_scrubber(ground.clean, bound, options, seed, first_half, where)
     n_rows = max(2, ground.n_references // QUARTER)
     kl = ground.divergence(scrubber.run(HALF, n_rows=n_rows).log_probs)
-    tested = _tested(scrubber, n_rows) & measured.tested[:n_rows]
+    tested = _tested(has_donor(scrubber, n_rows), scrubber.clean.n_steps, n_rows) & measured.tested[:n_rows]
     both = (kl, measured.kl[SCRUBBED][0, :n_rows])
     half, whole = (fidelity_of(ground, values, tested, measured.weights) for values in both)
     return None if half is None or whole is None else half - whole
@@ -291,7 +293,8 @@ def _pull_apart(
         where = None if measured.weights is None else measured.sampled[:few]
         scrubber = make_scrubber(part.clean, bound_to_part, how, seed, where=where)
         kl = part.divergence(scrubber.run(0).log_probs)
-        tested = _tested(scrubber, few)  # fewer donors: not everywhere where the whole pool has one
+        # fewer donors: not everywhere where the whole pool has one
+        tested = _tested(has_donor(scrubber, few), scrubber.clean.n_steps, few)
         fidelity = fidelity_of(ground, kl, tested, measured.weights)
         if others == "joint":
             measured.together = fidelity

@@ -21,6 +21,7 @@ from ad_hypotheses.studies.sweep.plan import SweepPlan, SweepSettings, TimeEstim
 from ad_hypotheses.studies.sweep.workers import (
     END,
     LOG,
+    SECONDS_A_LOOK,
     TrainingEnd,
     TrainingJob,
     last_words,
@@ -29,7 +30,6 @@ from ad_hypotheses.studies.sweep.workers import (
 )
 from ad_hypotheses.studies.train.study import is_finished
 
-SECONDS_A_LOOK = 0.2  # between two looks at the trainings
 SECONDS_TO_STOP = 120.0  # that those of a cluster have to keep what they have
 MOST_NAMED = 4  # models that are trained at a time, of which a progress bar tells the names
 

@@ -93,6 +93,30 @@ function Bars({ lines, chosen, toggle }: BarsProps) {
   );
 }
 
+interface PartTablesProps {
+  writers: [string, number][];
+  edges: [string, number][];
+  chosen?: string[];
+  toggle?: (name: string) => void;
+}
+
+/** The strongest of all writers, and of all edges where those were asked about. */
+function PartTables({ writers, edges, chosen, toggle }: PartTablesProps) {
+  return (
+    <>
+      <table class="parts">
+        <Bars lines={writers.slice(0, MOST_CARRIERS)} chosen={chosen} toggle={toggle} />
+      </table>
+      {edges.length > 0 && (
+        <table class="parts wide">
+          <caption class="small">the strongest of {edges.length} edges</caption>
+          <Bars lines={edges.slice(0, MOST_CARRIERS)} chosen={chosen} toggle={toggle} />
+        </table>
+      )}
+    </>
+  );
+}
+
 /** What the chosen parts do together, beside what each does alone. */
 function Together({ plain, effects, of }: { plain: number; effects: Record<string, number>; of: string }) {
   const shown = replaced.value;
@@ -159,15 +183,7 @@ export function AblationPanel() {
             log-probability of {shown.of}: <b>{shown.value.toFixed(3)}</b>; a part replaced by {ALL_BY[way]} changes it by
           </p>
           {by !== "difference" && <Together plain={shown.value} effects={{ ...shown.writers, ...shown.edges }} of={shown.of} />}
-          <table class="parts">
-            <Bars lines={writers.slice(0, MOST_CARRIERS)} chosen={chosen} toggle={toggle} />
-          </table>
-          {edges.length > 0 && (
-            <table class="parts wide">
-              <caption class="small">the strongest of {edges.length} edges</caption>
-              <Bars lines={edges.slice(0, MOST_CARRIERS)} chosen={chosen} toggle={toggle} />
-            </table>
-          )}
+          <PartTables writers={writers} edges={edges} chosen={chosen} toggle={toggle} />
         </>
       )}
     </Panel>
@@ -227,15 +243,7 @@ export function DifferencePanel() {
         {partner ? "here" : "now"}
       </p>
       {by === "difference" && <Together plain={shown.before} effects={{ ...shown.writers, ...shown.edges }} of={shown.of} />}
-      <table class="parts">
-        <Bars lines={writers.slice(0, MOST_CARRIERS)} chosen={chosen} toggle={toggle} />
-      </table>
-      {edges.length > 0 && (
-        <table class="parts wide">
-          <caption class="small">the strongest of {edges.length} edges</caption>
-          <Bars lines={edges.slice(0, MOST_CARRIERS)} chosen={chosen} toggle={toggle} />
-        </table>
-      )}
+      <PartTables writers={writers} edges={edges} chosen={chosen} toggle={toggle} />
     </Panel>
   );
 }
