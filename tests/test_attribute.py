@@ -206,9 +206,9 @@ def test_relevance_is_passed_on_by_what_norms_and_activations_did():
         assert {edge.reader.kind for edge in edges} == {"mlp", "logits"}
         weights = torch.full((4, STEPS), 1 / STEPS, dtype=torch.float64)
         expected = [by_hand(pair, edge.writers[0], edge.stage, weights, labels).numpy() for edge in edges]
-    found = attribute(model, pairs, edges, rule="relevance")
-    np.testing.assert_allclose(found, expected, atol=1e-9)
-    assert np.abs(found - attribute(model, pairs, edges)).max() > 1e-3  # which gradients do not give
+    relevance = attribute(model, pairs, edges, rule="relevance")
+    np.testing.assert_allclose(relevance, expected, atol=1e-9)
+    assert np.abs(relevance - attribute(model, pairs, edges)).max() > 1e-3  # which gradients do not give
 
 
 def test_relevance_is_the_gradient_where_nothing_bends_but_attention():

@@ -177,12 +177,12 @@ class RecordingScrubber(Scrubber):
                     if offset < 0:
                         offset = numbers[id(arrow.rows)] = made.add(arrow.rows)
                 nobody = np.full_like(donors, NOBODY)
-                found, items = (nobody, donors) if is_made else (donors, nobody)
+                positions, items = (nobody, donors) if is_made else (donors, nobody)
                 consumer = None if isinstance(visit, MadeVisit) else at
                 numbered = np.where(items < 0, NOBODY, items + offset)
-                yield Walked((*path, parent), found, numbered, consumer, self.clean.n_steps)
+                yield Walked((*path, parent), positions, numbered, consumer, self.clean.n_steps)
                 if parent != REST and self.nodes[parent].parents:
-                    yield from follow((*path, parent), found, items)
+                    yield from follow((*path, parent), positions, items)
 
         steps = np.arange(self.clean.n_steps)
         return follow((self.root,), steps, np.full_like(steps, NOBODY))
@@ -191,8 +191,8 @@ class RecordingScrubber(Scrubber):
         """Return the visit of a node and what it drew of a parent: no arrow to what a claim calls irrelevant."""
         if parent == REST:  # a root without parents is visited without drawing anything else
             return self.visits.get(path, self.visits.get(path[-1:])), None
-        found = self.arrows.get((*path, parent))
-        return self.arrows[path[-1], parent] if found is None else found
+        arrow = self.arrows.get((*path, parent))
+        return self.arrows[path[-1], parent] if arrow is None else arrow
 
     def _donors(
         self,

@@ -117,8 +117,8 @@ def _varied(task: Task, history: History, step: int, vary: str, since: int) -> I
     if vary == EPISODES:
         number = int(history.episode[0, step]) - int(history.episode[0, 0])
         for dropped in range(number + 1):
-            kept = rearrange(history, range(dropped, number + 1))
-            yield number - dropped, kept.window(stop=step + 1 - dropped * task.horizon)
+            shortened = rearrange(history, range(dropped, number + 1))
+            yield number - dropped, shortened.window(stop=step + 1 - dropped * task.horizon)
     elif vary == ACTION:
         for action in task.action_names:
             yield action, edit(history, since, task, action=action).window(stop=step + 1)

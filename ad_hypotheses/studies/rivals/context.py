@@ -86,7 +86,7 @@ def rivals_on_context(
     together = joined([replace(history, learner=None), replace(among[others], learner=None, family=history.family)])
     task = checkpoint.experiment.task
     dataset = RivalDataset("context", together, {"all": np.ones(together.shape, dtype=bool), **task.regimes(together)})
-    first, second = (ClaimClasses.bound(one, checkpoint, [dataset], seed) for one in (claim, rival))
+    first, second = (ClaimClasses.bound(hypothesis, checkpoint, [dataset], seed) for hypothesis in (claim, rival))
     agree = [classes.labels["context"] for classes in (first, second)]
     by_claim, by_rival = (labels[1:] == labels[0] for labels in agree)
     log_probs = Clean.run(checkpoint.model, together).log_probs

@@ -285,9 +285,9 @@ def make_grounds(
     config, device = checkpoint.config, str(checkpoint.model.device)
     model = (checkpoint.sha256, config.model_dump_json(), config.experiment.code_digest, device)
     for number, name in enumerate(names):
-        made = partial(make, number)
+        make_this = partial(make, number)
         key = (*model, name, *how)
-        grounds.append(made() if kept is None else kept.get(key, made, lambda ground: ground.bytes))
+        grounds.append(make_this() if kept is None else kept.get(key, make_this, lambda ground: ground.bytes))
     return grounds
 
 
