@@ -98,13 +98,12 @@ def test_figures_are_those_of_the_plain_judge(labelled):
 
 def everything_tested(monkeypatch):
     """A position without another donor keeps itself and counts as explained."""
-    monkeypatch.setattr(measure_module, "_tested", lambda scrubber, n: np.ones((n, scrubber.clean.n_steps), dtype=bool))
+    monkeypatch.setattr(measure_module, "_tested", lambda donors, n_steps, n: np.ones((n, n_steps), dtype=bool))
 
 
 def one_node_is_enough(monkeypatch):
-    by_node = measure_module.has_donor
     monkeypatch.setattr(
-        measure_module, "_tested", lambda scrubber, n: np.logical_or.reduce(list(by_node(scrubber, n).values()))
+        measure_module, "_tested", lambda donors, n_steps, n: np.logical_or.reduce(list(donors.values()))
     )
 
 
