@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -236,6 +237,70 @@ def test_references_are_replaced_and_spelt(plan: Plan):
     table = fill("{{ table.pilots }}", "f.md", figures, table_blocks(figures))
     assert "| one reward | 0.60 | 0.60 [0.58, 0.62] | yes |" in table
     assert "| a failure | 0.30 | 0.00 [-0.02, 0.02] | **no** |" in table
+
+
+def stitched(two: float, three: float) -> Outcome:
+    cells = [
+        cell("2 steps, gone whole", math.nan, 0.9, 1.0), cell("2 steps, put together", math.nan, two, 1.0),
+        cell("3 steps, put together", math.nan, three, 0.9),
+    ]  # fmt: skip
+    return outcome("stitched", cells, two)
+
+
+def card(agents: list[str] | None, until: float | None, learned: int | None) -> dict:
+    config = {"model": {"n_layers": 4}, "training": {"next_state_until": until}}
+    config |= {"contexts": {"agents": agents}} if agents else {}
+    return {"config": config, "updates": 1500} | ({"next_state": {"learned_at": learned}} if until else {})
+
+
+@pytest.fixture
+def of_two_plans(plan: Plan) -> Records:
+    """Records of the study, and of two models that another plan asks."""
+    hypotheses = [replace(plan.hypotheses[0], name="plans two")]
+    models = {name: replace(plan.models["room"], role="cell") for name in ("control", "distilled", "not-yet")}
+    further = replace(plan, thresholds={"plans": 0.8}, hypotheses=hypotheses, models=models)
+    asked = {"control": subject("control", stitched(0.9, 0.7)), "distilled": subject("distilled", stitched(0.5, 0.5))}
+    cards = {"control": card(["random", "habitual"], 0.03, 285), "distilled": card(None, None, None)}
+    both = records(plan)
+    return replace(both, asked={**both.asked, **asked}, cards=cards, further={"planning": further})
+
+
+def test_models_of_a_further_plan_have_tables_of_their_own(of_two_plans: Records, sketches: None):
+    figures = Figures(of_two_plans)
+    assert figures.get("stitched.control.2-steps-put-together") == at(0.9)
+    assert [str(cell) for row in rows_of(tables.cells(figures)) for cell in row] == [
+        "`control`", "other agents", "yes", "4", "1500", "after 285", "0.90 [0.88, 0.92]", "0.70 [0.68, 0.72]", "-",
+        "`distilled`", "its source", "no", "4", "1500", "-", "0.50 [0.48, 0.52]", "0.50 [0.48, 0.52]", "-",
+    ]  # fmt: skip
+    made = table_blocks(figures)
+    assert [row[-1] for row in rows_of(made["table.held.planning"]())] == ["holds", "wrong"]
+    assert "rewards count" in made["table.hypotheses.planning"]()
+    assert "0.8" in made["table.thresholds.planning"]()
+    assert "control" not in made["table.subjects"]()
+    assert "`not-yet`: in the plan" in made["table.not-asked"]()
+    assert "distilled" not in tables.families(figures)
+    assert "control" not in held(figures)
+    assert render("{{ picture.cells }}\n", "page.md", figures)[1].keys() == {"pictures/cells.png"}
+
+
+def rows_of(markdown: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines()[2:]]
+
+
+def test_a_model_is_in_one_plan_and_its_record_is_of_that_plan(plan: Plan, tmp_path: Path):
+    (tmp_path / "findings.md").write_text("Nothing.\n", encoding="utf-8")
+    other = tmp_path / "study-planning.yaml"
+    other.write_text(PLAN.replace("Is it so?", "And so?"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"study-planning.yaml asks room, and so does .*study.yaml"):
+        findings(tmp_path, tmp_path)
+    other.write_text(PLAN.replace("room", "hall").replace("blank", "void").replace("known-", "k-"), encoding="utf-8")
+    further = read_plan(other)
+    folder = tmp_path / "records"
+    write_record(replace(subject("hall", paid()), study=further.sha256), folder / record_name("hall"))
+    assert list(read_records(plan, folder, tmp_path, tmp_path, {"planning": further}).asked) == ["hall"]
+    write_record(replace(subject("hall", paid()), study=plan.sha256), folder / record_name("hall"))
+    with pytest.raises(DataError, match="another plan"):
+        read_records(plan, folder, tmp_path, tmp_path, {"planning": further})
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from ad_hypotheses.studies.behave.record import (
     read_behaviour,
 )
 from ad_hypotheses.studies.findings.calibrated import of_calibration, of_trained
-from ad_hypotheses.studies.findings.plan import Plan
+from ad_hypotheses.studies.findings.plan import AskedModel, Plan
 
 Figure = Number | float | int | str
 SHORT = {"dose": "R", "paid": "R", "failure": "k"}  # tests whose cells are named by their place on the axis
@@ -42,6 +42,7 @@ class Records:
         studies: Records of scrubbing, as JSON holds them. {name of the file: content}
         cards: Records of trained models, as JSON holds them. {model: content}
         calibration: The record of the calibration, as JSON holds it; empty where there is none.
+        further: Plans of questions beside that of the study, whose models are asked too. {name: plan}
     """
 
     plan: Plan
@@ -49,13 +50,21 @@ class Records:
     studies: Mapping[str, Mapping[str, Any]]
     cards: Mapping[str, Mapping[str, Any]]
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    further: Mapping[str, Plan] = field(default_factory=dict)
+
+    @property
+    def planned(self) -> dict[str, AskedModel]:
+        """What every model is asked, by any of the plans."""
+        return {name: asked for plan in (self.plan, *self.further.values()) for name, asked in plan.models.items()}
 
     def subject(self, name: str) -> ModelBehaviour | None:
         """Return what was found of a model, None where it has not been asked."""
         return self.asked[name].subjects[0] if name in self.asked else None
 
 
-def read_records(plan: Plan, folder: Path, studies: Path, models: Path) -> Records:
+def read_records(
+    plan: Plan, folder: Path, studies: Path, models: Path, further: Mapping[str, Plan] | None = None
+) -> Records:
     """Read all records that a page may quote; exploratory ones are none of them.
 
     Args:
@@ -63,23 +72,27 @@ def read_records(plan: Plan, folder: Path, studies: Path, models: Path) -> Recor
         folder: With the records of behaviour.
         studies: With the records of scrubbing.
         models: With the records of trained models.
+        further: Plans of questions beside that of the study. {name: plan}
 
     Raises:
-        DataError: A record is damaged, or was made for another plan.
+        DataError: A record is damaged, or was made for another plan than the one that names its model.
     """
+    further = further or {}
     asked: dict[str, Behaviour] = {}
     for path in sorted(folder.glob("behave-*.json")):
         record = read_behaviour(path)
-        if record.study != plan.sha256 and not record.exploratory:
+        if record.exploratory:
+            continue
+        name = record.subjects[0].name
+        if record.study not in {of.sha256 for of in (plan, *further.values()) if name in of.models}:
             raise DataError(f"{path} was made for another plan. Run its command again: {record.command}")
-        if not record.exploratory:
-            asked[record.subjects[0].name] = record
-    order = {name: asked[name] for name in plan.models if name in asked}
+        asked[name] = record
+    order = {name: asked[name] for of in (plan, *further.values()) for name in of.models if name in asked}
     scrubbed = {path.stem: _content(path) for path in sorted(studies.glob("*.json"))}
     paths = sorted([*models.glob("*/record.json"), *models.glob("*/*/record.json")])
     cards = {path.parent.relative_to(models).as_posix(): _content(path) for path in paths}
     studies_of = {name: study for name, study in scrubbed.items() if "curves" in study}
-    return Records(plan, order, studies_of, cards, scrubbed.get("calibration", {}))
+    return Records(plan, order, studies_of, cards, scrubbed.get("calibration", {}), further)
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -127,7 +140,7 @@ def _all_figures(records: Records) -> Iterator[tuple[str, Figure]]:
     plan = records.plan
     yield from ((f"threshold.{name}", value) for name, value in plan.thresholds.items())
     yield from ((f"pilot.{name}", pilot.value) for name, pilot in plan.pilots.items())
-    for name, planned in plan.models.items():
+    for name, planned in records.planned.items():
         yield f"plan.{name}.contexts", planned.contexts
     yield from (("plan.models", len(plan.models)), ("asked.models", len(records.asked)))
     yield from _of_known(records)

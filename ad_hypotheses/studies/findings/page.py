@@ -11,7 +11,7 @@ from ad_hypotheses.studies.findings import pictures, tables
 from ad_hypotheses.studies.findings.figures import Figures
 from ad_hypotheses.studies.findings.held import held
 from ad_hypotheses.studies.findings.judging import failed_tests
-from ad_hypotheses.studies.findings.plan import RECORDS, record_name
+from ad_hypotheses.studies.findings.plan import RECORDS, Plan, record_name
 from ad_hypotheses.studies.findings.template import Block, fill
 
 PICTURES = "pictures"  # folder beside the page
@@ -38,11 +38,17 @@ def table_blocks(figures: Figures) -> dict[str, Block]:
     general: Mapping[str, Callable[[Figures], Markdown]] = {
         "families": tables.families, "answers": tables.answers, "controls": tables.judged_controls,
         "confusion": tables.confusion, "pilots": tables.pilots, "sizes": tables.sizes, "scrubbed": tables.scrubbed,
-        "claims": tables.claims, "regimes": tables.regimes, "hypotheses": hypotheses, "thresholds": thresholds,
-        "before": before, "records": records, "not-asked": not_asked, "question": question,
-        "tracking": tables.tracking, "rungs": tables.rungs, "held": held, "subjects": subjects,
+        "claims": tables.claims, "regimes": tables.regimes, "records": records, "not-asked": not_asked,
+        "tracking": tables.tracking, "rungs": tables.rungs, "held": held, "subjects": subjects, "cells": tables.cells,
     }  # fmt: skip
     blocks: dict[str, Block] = {f"table.{name}": partial(make, figures) for name, make in general.items()}
+    of_plan = {"hypotheses": hypotheses, "thresholds": thresholds, "before": before, "question": question}
+    for name, make in of_plan.items():
+        blocks[f"table.{name}"] = partial(make, figures.records.plan)
+        for further, plan in figures.records.further.items():
+            blocks[f"table.{name}.{further}"] = partial(make, plan)
+    for further, plan in figures.records.further.items():
+        blocks[f"table.held.{further}"] = partial(held, figures, plan)
     for name in figures.records.asked:
         blocks[f"table.tests.{name}"] = partial(tables.tests, figures, name)
         blocks[f"command.{name}"] = partial(command, figures, name)
@@ -58,6 +64,8 @@ def _picture_blocks(figures: Figures, drawn: dict[str, bytes]) -> dict[str, Bloc
                      tables.models_of(figures, tables.SUBJECT)),
         "tasks": (partial(pictures.tasks, records), "the pull of rewards by number of training goals",
                   tables.models_of(figures, tables.GRID)[:1]),
+        "cells": (partial(pictures.cells, records), "chance of the first step of ways that are put together, by length",
+                  [name for name, planned in records.planned.items() if planned.role == tables.CELL]),
     }  # fmt: skip
 
     def show(name: str) -> Markdown:
@@ -76,9 +84,9 @@ def command(figures: Figures, model: str) -> Markdown:
     return Markdown(f"{link}: {code(asked.command)}")
 
 
-def question(figures: Figures) -> Markdown:
+def question(plan: Plan) -> Markdown:
     """Return what the study asks."""
-    return Markdown(figures.records.plan.question)
+    return Markdown(plan.question)
 
 
 def subjects(figures: Figures) -> Markdown:
@@ -86,7 +94,7 @@ def subjects(figures: Figures) -> Markdown:
     sections = []
     for name, asked in figures.records.asked.items():
         subject = asked.subjects[0]
-        if not subject.tests or figures.records.plan.models[name].role == tables.GRID:
+        if not subject.tests or figures.records.planned[name].role in (tables.GRID, tables.CELL):
             continue
         left = "; ".join(f"{test}: {reason}" for test, reason in subject.left_out.items())
         parts = [f"### {code(name)}", f"{subject.task}, from {subject.source}. {command(figures, name)}",
@@ -95,30 +103,28 @@ def subjects(figures: Figures) -> Markdown:
     return Markdown("\n\n".join(sections))
 
 
-def hypotheses(figures: Figures) -> Markdown:
+def hypotheses(plan: Plan) -> Markdown:
     """Return the hypotheses of the plan."""
     heads = ["hypothesis", "says", "wrong if"]
-    return tables.table(
-        heads, [[each.name, each.says, Markdown(each.wrong_if)] for each in figures.records.plan.hypotheses]
-    )
+    return tables.table(heads, [[each.name, each.says, Markdown(each.wrong_if)] for each in plan.hypotheses])
 
 
-def thresholds(figures: Figures) -> Markdown:
+def thresholds(plan: Plan) -> Markdown:
     """Return the thresholds of the plan."""
-    rows = [[code(name), Markdown(f"{value:g}")] for name, value in figures.records.plan.thresholds.items()]
+    rows = [[code(name), Markdown(f"{value:g}")] for name, value in plan.thresholds.items()]
     return tables.table(["threshold", "value"], rows, left=1)
 
 
-def before(figures: Figures) -> Markdown:
+def before(plan: Plan) -> Markdown:
     """Return what had been run before the plan was written, one item each."""
-    return Markdown("\n".join(f"- {' '.join(text.split())}" for text in figures.records.plan.before))
+    return Markdown("\n".join(f"- {' '.join(text.split())}" for text in plan.before))
 
 
 def records(figures: Figures) -> Markdown:
     """Return one row a record: contexts, and the command that makes it again."""
-    plan = figures.records.plan
+    planned = figures.records.planned
     rows = [
-        [Markdown(f"[`{name}`]({RECORDS}/{record_name(name)})"), plan.models[name].role, asked.contexts,
+        [Markdown(f"[`{name}`]({RECORDS}/{record_name(name)})"), planned[name].role, asked.contexts,
          code(asked.command)]
         for name, asked in figures.records.asked.items()
     ]  # fmt: skip
@@ -126,10 +132,8 @@ def records(figures: Figures) -> Markdown:
 
 
 def not_asked(figures: Figures) -> Markdown:
-    """Return the models of the plan without a record yet, and those that it excludes, with the reason."""
-    plan = figures.records.plan
-    lines = [
-        f"- {code(name)}: in the plan, not measured yet" for name in plan.models if name not in figures.records.asked
-    ]
-    lines += [f"- {code(name)}: {reason}" for name, reason in plan.excluded.items()]
+    """Return the models of the plans without a record yet, and those that the study excludes, with the reason."""
+    records = figures.records
+    lines = [f"- {code(name)}: in the plan, not measured yet" for name in records.planned if name not in records.asked]
+    lines += [f"- {code(name)}: {reason}" for name, reason in records.plan.excluded.items()]
     return Markdown("\n".join(lines))

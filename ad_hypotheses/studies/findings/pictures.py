@@ -12,11 +12,16 @@ from ad_hypotheses.report.draw import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILIO
 from ad_hypotheses.studies.behave.pictures import COLOURS, OTHER
 from ad_hypotheses.studies.behave.record import MODEL, SOURCE, MixtureRecord, TestRecord
 from ad_hypotheses.studies.findings.figures import Records, whole
-from ad_hypotheses.studies.findings.tables import GRID, OWN, SUBJECT
+from ad_hypotheses.studies.findings.tables import CELL, GRID, OWN, SUBJECT, test_of, training_of, ways_of
 
 SHOWN: Mapping[str, str] = {MODEL: BLACK, SOURCE: GREEN, "gate": ORANGE, "counting": BLUE, "novice": GREY}
 PANELS = (("paid", "dark-room"), ("stale", "dark-room"), ("moved", "dark-room"), ("paid", "key-to-door"),
           ("stitched", "graph-world"))  # fmt: skip
+CELLS: Mapping[tuple[str, str], str] = {
+    ("other agents", "yes"): GREEN, ("other agents", "no"): BLUE, ("its source", "yes"): ORANGE,
+    ("its source", "no"): VERMILION,
+}  # fmt: skip
+DASHES = (0, (4, 3))
 OF_TASKS = (VERMILION, BLUE, GREEN, ORANGE)
 
 
@@ -24,7 +29,7 @@ def behaviour(records: Records, withheld: Sequence[str]) -> bytes:
     """Draw the tests on which learners disagree most: the model, its source on the same contexts, and simpler ones."""
 
     panels = [(name, model, test) for name, model in PANELS if name not in withheld
-              and (test := _test(records, name, model)) is not None]  # fmt: skip
+              and (test := test_of(records, name, model)) is not None]  # fmt: skip
 
     def draw(page: Page) -> None:
         axes = page.subplots(2, 3).ravel()
@@ -39,11 +44,6 @@ def behaviour(records: Records, withheld: Sequence[str]) -> bytes:
         axes[-1].legend(handles=handles, loc="center")
 
     return picture(draw, 5.4)
-
-
-def _test(records: Records, name: str, model: str) -> TestRecord | None:
-    subject = records.subject(model)
-    return next((test for test in subject.tests if test.name == name and test.reported), None) if subject else None
 
 
 def _line(ax: Axes, test: TestRecord) -> None:
@@ -110,7 +110,7 @@ def tasks(records: Records) -> bytes:
         ax = page.subplots()
         colours: dict[int, str] = {}
         for name, planned in records.plan.models.items():
-            test, subject = _test(records, "paid", name), records.subject(name)
+            test, subject = test_of(records, "paid", name), records.subject(name)
             if planned.role != GRID or test is None or subject is None:
                 continue
             number = subject.train_tasks
@@ -125,3 +125,46 @@ def tasks(records: Records) -> bytes:
             ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
     return picture(draw, 3.2)
+
+
+def cells(records: Records) -> bytes:
+    """Draw how models go ways that must be put together, by the length of the way: a panel for each depth of model."""
+    tests = {
+        name: test for name, planned in records.planned.items()
+        if planned.role == CELL and (test := test_of(records, "stitched", name)) is not None
+    }  # fmt: skip
+    depth = {name: int(records.cards[name]["config"]["model"]["n_layers"]) for name in tests}
+    depths = sorted(set(depth.values())) or [0]
+
+    def draw(page: Page) -> None:
+        axes = page.subplots(1, len(depths), squeeze=False, sharey=True)[0]
+        for ax, layers in zip(axes, depths, strict=True):
+            ax.set_title(f"{layers} layers")
+            for number, name in enumerate(name for name in tests if depth[name] == layers):
+                _ways(ax, tests[name], CELLS[training_of(records.cards[name])], 0.04 * number)
+            ax.axhline(0.5, color=GREY, linewidth=1.0, linestyle=(0, (1, 2)))
+            ax.set_xlabel("steps of the way")
+            ax.set_xticks(sorted({steps for test in tests.values() for steps in ways_of(test)}))
+            ax.set_ylim(0, 1.02)
+            ax.grid(axis="y")
+        axes[0].set_ylabel("chance of its first step")
+        for (agents, first), colour in CELLS.items():
+            label = f"contexts of {agents}, {'next states first' if first == 'yes' else 'actions alone'}"
+            axes[0].plot([], [], color=colour, marker="o", label=label)
+        axes[0].plot([], [], color=BLACK, linewidth=1.0, linestyle=DASHES, label="the source")
+        page.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+
+    return picture(draw, 3.6)
+
+
+def _ways(ax: Axes, test: TestRecord, colour: str, shift: float) -> None:
+    """Draw the chance of the first step by the length of the way, and that of the source behind it."""
+    ways = ways_of(test)
+    steps = np.array(list(ways)) + shift
+    numbers = [cell.values[MODEL] for cell in ways.values()]
+    values = np.array([number.value for number in numbers])
+    low, high = (np.clip([getattr(number, end) for number in numbers], 0, 1) for end in ("low", "high"))
+    ax.plot(
+        steps, [cell.values[SOURCE].value for cell in ways.values()], color=BLACK, linewidth=1.0, linestyle=(0, (4, 3))
+    )
+    ax.errorbar(steps, values, np.abs([values - low, high - values]), color=colour, marker="o", markersize=4, zorder=3)

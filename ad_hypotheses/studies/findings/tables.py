@@ -7,8 +7,8 @@ from typing import Any
 
 from ad_hypotheses.evidence.plain_data import Number
 from ad_hypotheses.report.words import NONE, Markdown, code, figure, interval, table
-from ad_hypotheses.studies.behave.record import MODEL, SOURCE, MixtureRecord, TestRecord
-from ad_hypotheses.studies.findings.figures import Figure, Figures, leading, leading_of, number_of, whole
+from ad_hypotheses.studies.behave.record import MODEL, SOURCE, BehaviourCell, MixtureRecord, TestRecord
+from ad_hypotheses.studies.findings.figures import Figure, Figures, Records, leading, leading_of, number_of, whole
 from ad_hypotheses.studies.findings.judging import (
     NOT_ASKED,
     ConditionOutcome,
@@ -19,8 +19,10 @@ from ad_hypotheses.studies.findings.judging import (
     withheld_of,
 )
 
-SUBJECT, PRELIMINARY, GRID = "subject", "preliminary", "grid"
+SUBJECT, PRELIMINARY, GRID, CELL = "subject", "preliminary", "grid", "cell"
 OWN = "own"
+WAYS = (2, 3, 4)  # steps of ways that a table shows
+TOGETHER = "put together"  # ways that no episode went whole, at the end of a label
 OTHERS = ("source", "belief", "counting", "gate", "way", "novice")  # rungs whose figures a table shows
 SIGNS = {True: "holds", False: "fails", None: "unknown"}
 
@@ -164,6 +166,43 @@ def sizes(figures: Figures, roles: Sequence[str] = (PRELIMINARY,)) -> Markdown:
         shown = map(_interval, cells)
         rows.append([code(name), subject.layers, subject.train_tasks, *shown])
     return table(["model", "layers", "training goals", *columns], rows, left=1)
+
+
+def cells(figures: Figures) -> Markdown:
+    """Return one row a model that may have learned to plan: how it was trained, and how it goes ways of each length."""
+    rows = []
+    for name, planned in figures.records.planned.items():
+        test = test_of(figures.records, "stitched", name) if planned.role == CELL else None
+        if test is None:
+            continue
+        card = figures.records.cards[name]
+        numbers = {steps: cell.values[MODEL] for steps, cell in ways_of(test).items()}
+        learned = (card.get("next_state") or {}).get("learned_at")
+        rows.append([
+            code(name), *training_of(card), card["config"]["model"]["n_layers"], card["updates"],
+            "-" if learned is None else f"after {learned:,}", *(_interval(numbers.get(steps)) for steps in WAYS),
+        ])  # fmt: skip
+    heads = ["model", "contexts of", "next states first", "layers", "updates", "next states learned"]
+    return table([*heads, *(f"{steps} steps" for steps in WAYS)], rows, left=3)
+
+
+def training_of(card: Mapping[str, Any]) -> tuple[str, str]:
+    """Return whose contexts a model was trained on, and whether it predicted next states at first."""
+    config = card["config"]
+    agents = (config.get("contexts") or {}).get("agents") or ["source"]
+    first = config["training"].get("next_state_until") is not None
+    return "its source" if agents == ["source"] else "other agents", "yes" if first else "no"
+
+
+def test_of(records: Records, name: str, model: str) -> TestRecord | None:
+    """Return what was found in a test of a model, None where it was not done or is not reported."""
+    subject = records.subject(model)
+    return next((test for test in subject.tests if test.name == name and test.reported), None) if subject else None
+
+
+def ways_of(test: TestRecord) -> dict[int, BehaviourCell]:
+    """Return the cells of ways that no episode went whole, by their steps."""
+    return {int(cell.label.partition(" ")[0]): cell for cell in test.cells if cell.label.endswith(TOGETHER)}
 
 
 def scrubbed(figures: Figures) -> Markdown:
