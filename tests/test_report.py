@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from make_study import NOT_ESTIMABLE, bandit_study, claim, dark_room_study, node, number, older, regime
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from ad_hypotheses.errors import UserError
@@ -514,6 +515,19 @@ def test_pictures_bear_gaps_and_numbers_off_the_axis() -> None:
     assert losses(odd_claim(), 20, 5).startswith(PNG)
     assert fidelity(odd_claim()).startswith(PNG)
     assert losses(replace(odd_claim(), steps={}, episodes={}), 20, 1).startswith(PNG)
+
+
+def test_the_legend_names_what_was_measured_and_nothing_else(study: Study, monkeypatch) -> None:
+    def labels(regimes: list) -> list[str]:
+        composed = Figure(layout="constrained")
+        monkeypatch.setattr(pictures, "picture", lambda draw, height: draw(composed))
+        pictures.fidelity(replace(study.claims[0], regimes=regimes))
+        return [entry.get_text() for entry in composed.legends[0].get_texts()]
+
+    measured = replace(study.claims[0].regimes[0], fidelity_independent=number(0.9, 0.1))
+    everything = ["fidelity", "fidelity, independent others", "beyond structure", "explained"]
+    assert labels([measured, replace(measured, fidelity_independent=None)]) == everything
+    assert labels([replace(measured, fidelity_independent=None, explained=None)]) == ["fidelity", "beyond structure"]
 
 
 def test_positions_bear_missing_probabilities_many_actions_and_unknown_tasks(study: Study) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +25,7 @@ from ad_hypotheses.report.draw import (
     learning_curves,
     picture,
 )
+from ad_hypotheses.studies.scrub.claim_parts import Regime
 from ad_hypotheses.studies.scrub.position_pictures import positions
 from ad_hypotheses.studies.scrub.record import Claim, Study
 
@@ -111,32 +113,45 @@ def _loss_axis(ax: Axes, n_actions: int, title: str, unit: str, length: int) -> 
                     va="bottom", fontsize=8)  # fmt: skip
 
 
+class RatioStyle(NamedTuple):
+    """How one ratio is drawn."""
+
+    label: str
+    colour: str
+    marker: str
+    filled: bool
+
+
+RATIO_STYLES = (
+    RatioStyle("fidelity", BLUE, "o", True),
+    RatioStyle("fidelity, independent others", BLUE, "o", False),
+    RatioStyle("beyond structure", ORANGE, "D", True),
+    RatioStyle("explained", GREEN, "s", True),
+)
+
+
 def fidelity(claim: Claim) -> bytes:
     """Draw what a claim keeps by data set and regime, with intervals, against what it must keep."""
 
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         rows = [
-            (place, offset, number, colour, marker, filled)
+            (place, offset, number, style)
             for place, regime in enumerate(claim.regimes)
-            for offset, number, colour, marker, filled in (
-                (-0.24, regime.fidelity or regime.recovered, BLUE, "o", True),
-                (-0.08, regime.fidelity_independent, BLUE, "o", False),
-                (0.08, regime.beyond_structure, ORANGE, "D", True),
-                (0.24, regime.explained, GREEN, "s", True),
-            )
+            for offset, number, style in zip((-0.24, -0.08, 0.08, 0.24), _ratios(regime), RATIO_STYLES, strict=True)
             if number is not None
         ]
-        low, high = _ratio_limits([number for _, _, number, *_ in rows], claim.accept)
+        low, high = _ratio_limits([number for _, _, number, _ in rows], claim.accept)
         ax.set_xlim(low, high)
-        for place, offset, number, colour, marker, filled in rows:
-            _ratio(ax, place + offset, number, colour, marker, filled)
+        for place, offset, number, style in rows:
+            _ratio(ax, place + offset, number, style)
         names = [
             regime.name if len(claim.data_sets) == 1 else f"{regime.data}: {regime.name}" for regime in claim.regimes
         ]
-        _ratio_axis(ax, claim, names)
+        measured = {style for *_, style in rows}
+        _ratio_axis(ax, claim, names, [style for style in RATIO_STYLES if style in measured])
         for place in range(len(claim.regimes)):
-            crosses = [offset for at, offset, number, *_ in rows if at == place and not _readable(number)]
+            crosses = [offset for at, offset, number, _ in rows if at == place and not _readable(number)]
             if crosses:
                 y = place + float(np.mean(crosses))
                 ax.text(0.015, y, "not estimable", color="#6B6B6B", fontsize=8, style="italic", va="center")
@@ -144,15 +159,23 @@ def fidelity(claim: Claim) -> bytes:
     return picture(draw, 1.15 + 0.62 * len(claim.regimes))
 
 
-def _ratio(ax: Axes, y: float, number: Number, colour: str, marker: str, filled: bool) -> None:
+def _ratios(regime: Regime) -> tuple[Number | None, ...]:
+    """Return what `RATIO_STYLES` draws of one regime; None for what was not measured."""
+    return (
+        regime.fidelity or regime.recovered, regime.fidelity_independent, regime.beyond_structure, regime.explained,
+    )  # fmt: skip
+
+
+def _ratio(ax: Axes, y: float, number: Number, style: RatioStyle) -> None:
     """Draw one estimate; what lies outside the axis becomes an arrow at its edge."""
+    colour, filled = style.colour, style.filled
     low, high = ax.get_xlim()
     if not _readable(number):
         ax.plot(0, y, "x", color=colour, markersize=4.5, markeredgewidth=1.2, alpha=0.6)
         return
     ax.plot(np.clip([number.low, number.high], low, high), [y, y], color=colour, linewidth=2.2 if filled else 1.2)
     inside = low <= number.value <= high
-    shape = marker if inside else ("<" if number.value < low else ">")
+    shape = style.marker if inside else ("<" if number.value < low else ">")
     ax.plot(np.clip(number.value, low, high), y, shape, color=colour, markersize=6.5 if filled else 5.5,
             markerfacecolor=colour if filled else "white", markeredgewidth=1.3, clip_on=False, zorder=3)  # fmt: skip
 
@@ -167,7 +190,7 @@ def _ratio_limits(numbers: Sequence[Number], accept: float) -> tuple[float, floa
     return max(-1.5, min([0.0, *ends]) - 0.06), min(2.5, max([1.0, accept, *ends]) + 0.06)
 
 
-def _ratio_axis(ax: Axes, claim: Claim, names: list[str]) -> None:
+def _ratio_axis(ax: Axes, claim: Claim, names: list[str], styles: Sequence[RatioStyle]) -> None:
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.45, -0.55)
     for place in range(1, len(names)):
@@ -177,13 +200,9 @@ def _ratio_axis(ax: Axes, claim: Claim, names: list[str]) -> None:
         ax.axvline(x, color=GREEN if x == claim.accept else "#B0B0B0", linewidth=1.2, linestyle=style, zorder=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel(f"share kept    (0: a constant does as well, 1: nothing is lost; needed: {claim.accept:.2f}, dashed)")
-    for colour, marker, filled, label in (
-        (BLUE, "o", True, "fidelity"),
-        (BLUE, "o", False, "fidelity, independent others"),
-        (ORANGE, "D", True, "beyond structure"),
-        (GREEN, "s", True, "explained"),
-    ):
-        ax.plot([], [], marker, color=colour, markerfacecolor=colour if filled else "white", label=label)
+    for style in styles:
+        face = style.colour if style.filled else "white"
+        ax.plot([], [], style.marker, color=style.colour, markerfacecolor=face, label=style.label)
     ax.figure.legend(loc="outside upper left", ncols=4, columnspacing=1.4, fontsize=9)  # type: ignore[union-attr]
 
 
