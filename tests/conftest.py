@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import shutil
@@ -43,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the number of random examples and their seed, and have shapes checked, before the package is imported."""
+    os.fsync = lambda file: None  # what tests write need not outlive a loss of power, and waiting for disks takes long
     settings.load_profile("slow run" if config.getoption("--runslow") else "default run")
     if config.option.fault_seed == "fresh":
         config.option.fault_seed = str(secrets.randbelow(10**9))  # workers are given the options of this process
@@ -50,6 +52,18 @@ def pytest_configure(config: pytest.Config) -> None:
         # the command line has no arrays, and contexts of another type while it is tested
         packages = ("language", "evidence", "tasks", "sources", "distill", "causal", "studies", "known")
         install_import_hook([f"ad_hypotheses.{package}" for package in packages], "beartype.beartype")
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Leave the garbage collector out of the import of everything, which makes none."""
+    gc.disable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have the garbage collector pass over what was imported, which stays, from now on."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

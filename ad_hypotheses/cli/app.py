@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(2)
     try:
         with leaving_at_once():
-            typer.main.get_command(app)(arguments, prog_name=name if name in NAMES else NAMES[0])
+            _command()(arguments, prog_name=name if name in NAMES else NAMES[0])
     except Stopped as stopped:
         if str(stopped):
             say(aside(), str(stopped), "yellow")
@@ -161,6 +161,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{described(error)} - this is a bug of ours, please report it; {TRACEBACK}=1 shows where it happened."
         )
         sys.exit(1)
+
+
+@functools.cache  # reading the annotations of all verbs takes a tenth of a second
+def _command() -> Callable[..., None]:
+    return typer.main.get_command(app)
 
 
 def _message(error: Any) -> str:
