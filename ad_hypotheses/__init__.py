@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
     from ad_hypotheses.library.data import change_facts, counterfactual, edit, histories, play, rearrange, rollout
     from ad_hypotheses.library.listings import hypotheses, models, read, reports
+    from ad_hypotheses.library.live import live
     from ad_hypotheses.library.look import ablations, attention, attribution, carriers, decisions, learners, scan
     from ad_hypotheses.library.model import Model, load
     from ad_hypotheses.library.patch import patch
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ad_hypotheses.studies.scan import Scan
     from ad_hypotheses.studies.scrub.context import ScrubbedContext
     from ad_hypotheses.studies.scrub.record import Study
+    from ad_hypotheses.studies.side_by_side import Lives, SideBySide
     from ad_hypotheses.studies.sweep.record import Sweep
 
 _HOMES = {
@@ -47,12 +49,14 @@ _HOMES = {
     "History": "language.history",
     "Hypothesis": "language.hypothesis",
     "LearnerDecisions": "studies.decisions",
+    "Lives": "studies.side_by_side",
     "Model": "library.model",
     "Pair": "studies.edits",
     "PatchStudy": "studies.patch.record",
     "Scan": "studies.scan",
     "ScrubbedContext": "studies.scrub.context",
     "ScrubbedModel": "library.scrubbed",
+    "SideBySide": "studies.side_by_side",
     "Study": "studies.scrub.record",
     "Sweep": "studies.sweep.record",
     "ablations": "library.look",
@@ -71,6 +75,7 @@ _HOMES = {
     "histories": "library.data",
     "hypotheses": "library.listings",
     "learners": "library.look",
+    "live": "library.live",
     "load": "library.model",
     "logits": "language.sites",
     "mlp": "language.sites",
@@ -110,12 +115,14 @@ __all__ = [
     "History",
     "Hypothesis",
     "LearnerDecisions",
+    "Lives",
     "Model",
     "Pair",
     "PatchStudy",
     "Scan",
     "ScrubbedContext",
     "ScrubbedModel",
+    "SideBySide",
     "Study",
     "Sweep",
     "ablations",
@@ -134,6 +141,7 @@ __all__ = [
     "histories",
     "hypotheses",
     "learners",
+    "live",
     "load",
     "logits",
     "mlp",

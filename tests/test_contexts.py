@@ -12,6 +12,8 @@ import ad_hypotheses as adh
 from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.sources import make_source
+from ad_hypotheses.tasks import make_task
+from ad_hypotheses.tasks.edits.possible import impossible_steps
 from ad_hypotheses.tasks.play import play, uniform
 
 
@@ -48,6 +50,26 @@ def test_a_moved_goal_pays_from_its_step_on(model, histories):
     inside = ~histories.episode_start[:, 31:]
     assert np.array_equal((changed.rewards[:, 30:-1] > 0)[inside], arrived[inside])
     assert changed.rewards[0, 34] == 1
+
+
+def test_a_goal_that_moves_goes_with_its_episodes_and_can_be_put_elsewhere():
+    rng, room = np.random.default_rng(0), make_task("dark-room", size=3, horizon=4, goal_moves=0.9)
+    lives = replace(play(room, room.sample_tasks(rng, 8), uniform(room), 5, rng), family=room)
+    changed = adh.rearrange(lives, [3, 0, 3])
+    assert np.array_equal(changed.task["goals"][:, :3], lives.task["goals"][:, [3, 0, 3]])
+    assert not any(mask.any() for mask in impossible_steps(room, changed).values())
+    moved = adh.change_facts(lives, step=8, goal=(0, 0))
+    assert np.array_equal(moved.task["goals"][:, :2], lives.task["goals"][:, :2])
+    assert (moved.task["goals"][:, 2:] == 0).all()
+    assert np.array_equal(moved.rewards[:, :8], lives.rewards[:, :8])
+    arrived = (lives.observations[:, 9:] == 0).all(axis=2) & ~lives.episode_start[:, 9:]
+    inside = ~lives.episode_start[:, 9:]
+    assert arrived.any()
+    assert np.array_equal((moved.rewards[:, 8:-1] > 0)[inside], arrived[inside])
+    with pytest.raises(DataError, match=r"must be a place that can be seen \(0 to 2, 0 to 2\)"):
+        adh.change_facts(lives, step=8, goal=(0, 3))
+    with pytest.raises(DataError, match="dark-room has: goal"):
+        adh.change_facts(lives, step=8, gaol=(0, 0))
 
 
 def test_arms_that_pay_otherwise_pay_from_their_step_on():

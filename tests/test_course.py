@@ -20,6 +20,7 @@ from ad_hypotheses.distill.feasible import infeasible
 from ad_hypotheses.distill.sections import Training
 from ad_hypotheses.distill.train import learning_rate, train
 from ad_hypotheses.errors import CheckpointError, ConfigError
+from ad_hypotheses.library.model import Model
 from ad_hypotheses.studies.evaluate.choose import choose
 from ad_hypotheses.studies.sweep.grid import read_sweep
 from ad_hypotheses.studies.train.study import train as trained_model
@@ -163,6 +164,7 @@ def test_stages_are_checkpoints_of_their_own(tmp_path, monkeypatch):
     early, late = load("m@2", tmp_path), load(f"{tmp_path}/m@4", tmp_path)
     assert (early.name, early.record["updates"], late.record["updates"]) == ("m@2", 2, 4)
     assert len({early.sha256, late.sha256, load("m", tmp_path).sha256}) == 3
+    assert Model(load("m", tmp_path)).stages == Model(early).stages == ["m@2", "m@4"]
     # the fourth update of the same training, up to rounding
     whole, _ = train(tiny(updates=8, stages=2, kept_as="float16"), tmp_path / "again", stages=tmp_path / "other")
     del whole

@@ -718,6 +718,29 @@ def test_donors_are_pinned_and_two_claims_part(visit, first):
     assert opened.state()["claim"]["pins"] == []
 
 
+def test_a_context_is_read_by_the_stages_of_a_training(browser, tmp_path, monkeypatch):
+    """A model with two stages, put together of models that ship."""
+    models, stages = Path(adh.load(ROOM).checkpoint_as_read.folder).parent, {30: "known-gate", 60: ROOM}
+    shutil.copytree(models / ROOM, tmp_path / "staged")
+    for update, name in stages.items():
+        shutil.copytree(models / name, tmp_path / "staged" / "stages" / f"{update:06d}")
+    monkeypatch.setenv("AD_HYPOTHESES_MODELS", str(tmp_path))
+    with adh.explore("staged", browser=False) as running:
+        opened = Visit(browser, running.url)
+        opened.go_to(47)
+        opened.page.click("#models button:text-is('Compare with other models')")
+        opened.page.click("#models button:text-is('Stages of its training')")
+        lines = opened.page.locator("#models tbody tr")
+        lines.nth(1).locator(".value:text-matches('[0-9]')").first.wait_for(timeout=120_000)
+        opened.settle()
+        assert lines.nth(1).locator(".value").last.inner_text() == "0.000"
+        assert float(lines.nth(0).locator(".value").last.inner_text()) > 0
+        assert opened.shown("staged@60") == opened.shown()
+        opened.page.fill("[aria-label='stage of the training']", "1")
+        assert "after 60 updates" in opened.page.inner_text("#models .training")
+        opened.context.close()
+
+
 def test_a_goal_is_scanned_over_all_cells_and_other_models_read_the_same(visit):
     opened = visit()
     opened.choose_row(5)
@@ -734,8 +757,11 @@ def test_a_goal_is_scanned_over_all_cells_and_other_models_read_the_same(visit):
     opened.page.click("#models button:text-is('Compare with other models')")
     opened.page.wait_for_selector("[aria-label='another model']", timeout=120_000)  # reads what is said of every model
     opened.page.select_option("[aria-label='another model']", "known-retrieval-trained")
-    opened.page.wait_for_selector("#models li:has-text('nats from')", timeout=120_000)
+    line = opened.page.locator("#models tbody tr", has_text="known-retrieval-trained")
+    line.locator(".value:text-matches('[0-9]')").first.wait_for(timeout=120_000)
     opened.settle()
+    away = adh.decisions(ROOM, context).divergence(adh.decisions("known-retrieval-trained", context))
+    assert line.locator(".value").all_inner_texts() == [f"{away[47]:.3f}", f"{np.mean(away):.3f}"]
     other = np.exp(adh.decisions("known-retrieval-trained", context).log_probs[47])
     assert opened.shown("known-retrieval-trained") == pytest.approx(other, abs=0.006)
     opened.keep("scan")
@@ -746,3 +772,61 @@ def test_a_goal_is_scanned_over_all_cells_and_other_models_read_the_same(visit):
     opened.settle()
     (edit,) = opened.state()["edits"]
     assert edit == {"kind": "change_facts", "step": 0, "facts": {"goal": [3, 1]}}
+
+
+def test_lives_go_on_side_by_side_and_are_taken_as_the_context(visit):
+    opened = visit()
+    opened.choose_row(5)
+    opened.page.wait_for_selector("#context h2")
+    opened.settle()
+    model = adh.load(ROOM)
+    context = model.histories(8)[5]
+    opened.go_to(20)
+    opened.page.click("#live button:text-is('from step 2.0')")
+    opened.page.wait_for_selector("#live .small:has-text('20 of 60 steps')")
+    opened.settle()
+    opened.page.click("#live button:text-is('Step')")
+    opened.page.wait_for_selector("#live .small:has-text('21 of 60 steps')")
+    opened.page.click("#live button:text-is('Episode')")
+    opened.page.wait_for_selector("#live .small:has-text('30 of 60 steps')")
+    opened.page.click("#live button:text-is('Run')")
+    opened.page.wait_for_selector("#live .small:has-text('60 of 60 steps')", timeout=60_000)
+    opened.settle()
+    lives = adh.live(model, context, of=["model", "source"], since=20).until(60)
+    words = opened.page.locator("#live ul.lives li").all_inner_texts()
+    for text, (name, life) in zip(words, lives.histories.items(), strict=True):
+        assert f"{name} earned {life.rewards[0, 20:].sum():g} since step 20" in text
+    opened.keep("live")
+    link = opened.page.url
+    opened.page.click("#live li:has-text('source') button:text-is('To Context')")
+    opened.page.wait_for_selector("ol[aria-label=edits] :text('source lives until step 60')")
+    opened.settle()
+    opened.go_to(47)
+    assert opened.shown() == pytest.approx(expected(lives.histories["source"], 47), abs=0.006)
+    # the link of before brings the lives back, without being asked
+    opened.page.goto(link)
+    opened.page.reload()
+    opened.page.wait_for_selector("#live ul.lives li >> nth=1", timeout=60_000)
+    assert opened.page.locator("#live ul.lives li").all_inner_texts() == words
+
+
+def test_a_claim_lives_only_once_its_file_was_let_run(visit):
+    opened = visit()
+    opened.page.click("#live button:text-is('from nothing')")
+    opened.page.wait_for_selector("#live button:text-is('Run')")
+    assert opened.page.locator("#live button:text-is('scrubbed')").count() == 0
+    opened.page.select_option("select[aria-label='hypothesis']", "hypotheses/known/retrieval.py")
+    opened.page.click("#hypothesis button:has-text('Run ')")
+    opened.page.wait_for_selector("ul.donors li", timeout=120_000)
+    opened.page.click("#live button:text-is('source')")
+    for who in ("scrubbed", "explanation"):
+        opened.page.click(f"#live button:text-is('{who}')")
+        opened.settle()
+    opened.page.click("#live button:text-is('Episode')")
+    opened.page.wait_for_selector("#live ul.lives li >> nth=2", timeout=120_000)
+    opened.settle()
+    model = adh.load(ROOM)
+    claim = {"hypothesis": "hypotheses/known/retrieval.py", "name": "truth", "among": model.histories(64, seed=1)}
+    lives = adh.live(model, model.histories(8)[0], of=["model", "scrubbed", "explanation"], **claim).until(10)
+    for name, life in lives.histories.items():
+        assert f"{name} earned {life.rewards.sum():g}" in opened.page.inner_text(f"#live li:has(b:text-is('{name}'))")

@@ -90,7 +90,7 @@ def test_a_context_is_what_the_library_makes(client):
     assert array(shown["loss"], "<f4").tolist() == np.float32(decisions.loss).tolist()
     assert shown["returns"] == context.returns()[0].tolist()
     assert shown["facts"] == {"goal": [1, 3]}
-    assert shown["world"] == {"kind": "room", "width": 5, "height": 5, "places": {"goal": [1, 3]}}
+    assert shown["world"] == {"kind": "room", "width": 5, "height": 5, "places": {"goal": [[1, 3]]}}
     assert "step that does not follow" in " ".join(shown["impossible"])
     assert [text.split("(")[0] for text in shown["edits"]] == [
         "model.histories", "adh.edit", "adh.edit", "adh.edit", "adh.rearrange", "adh.change_facts",
@@ -593,6 +593,62 @@ def test_pinned_donors_and_rivals_are_those_of_the_library(client):
     assert "there is no hypothesis file" in ask(client, "rivals", 400, origin=origin, claim=foreign)["error"]
 
 
+def test_those_who_live_are_those_of_the_library(client):
+    origin, model, file = {"kind": "histories", "row": 5}, adh.load(NAME), "hypotheses/known/retrieval.py"
+    context = model.histories(8)[5]
+    live = {"of": ["model", "source"], "since": 10, "until": 15, "seed": 2}
+    shown = ask(client, "live", origin=origin, live=live)
+    lives = adh.live(model, context, of=["model", "source"], since=10, seed=2).until(15)
+    for name, life in shown["lives"].items():
+        assert array(life["actions"], "<i2").tolist() == lives.histories[name].actions[0].tolist()
+        assert life["returns"] == lives.returns[name]
+    assert (list(shown["lives"]), shown["steps"], shown["longest"]) == (["model", "source"], 15, 60)
+    scope = {"adh": adh, "model": model, "context": context}
+    exec(shown["code"], scope)
+    assert scope["lives"] == lives
+    further = ask(client, "live", origin=origin, live={**live, "until": 20})
+    assert (
+        array(further["lives"]["model"]["actions"], "<i2")[:15].tolist() == lives.histories["model"].actions[0].tolist()
+    )
+    # one of the lives as the context, by an edit
+    edit = {"kind": "live", "who": "source", "since": 10, "until": 15, "seed": 2}
+    taken = ask(client, "context", origin=origin, edits=[edit])
+    assert taken["n_steps"] == 15
+    assert array(taken["actions"], "<i2").tolist() == lives.histories["source"].actions[0].tolist()
+    script = ask(client, "python", origin=origin, edits=[edit], step=14, live=live)["script"]
+    assert "until(15).histories['source']" in script
+    assert "print(lives)" in script
+    # what a claim makes of the model runs its file; as a context it is written out
+    chosen = claim(rows=16)
+    live = {"of": ["scrubbed"], "until": 5}
+    shown = ask(client, "live", origin=origin, live=live, claim=chosen)
+    among = model.histories(16, seed=1)
+    scrubbed = adh.live(model, context, of=["scrubbed"], hypothesis=file, name="truth", among=among).until(5)
+    assert (
+        array(shown["lives"]["scrubbed"]["actions"], "<i2").tolist()
+        == scrubbed.histories["scrubbed"].actions[0].tolist()
+    )
+    answer = client.post("/api/taken", json={"state": state(origin=origin, live=live, claim=chosen), "who": "scrubbed"})
+    assert ask(client, "context", origin=answer.json())["n_steps"] == 5
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({}, "nobody lives"),
+        ({"live": {"of": ["modle"]}}, "Did you mean 'model'"),
+        ({"live": {"of": []}}, "live.of"),
+        ({"live": {"of": ["model"], "since": 9, "until": 3}}, "until is 3, but lives begin at step 9"),
+        ({"live": {"of": ["model"], "until": 99}}, "lives have 0 to 60 steps"),
+        ({"live": {"of": ["scrubbed"]}}, "there is no hypothesis file"),
+        ({"edits": [{"kind": "live", "who": "scrubbed", "since": 0, "until": 5}]}, "edit 1, live: `of` has"),
+    ],
+)
+def test_who_cannot_live_is_said(client, parts, message):
+    panel = "context" if "edits" in parts else "live"
+    assert message in ask(client, panel, 400, **parts)["error"]
+
+
 def test_what_varies_and_what_other_models_do_is_what_the_library_says(client):
     origin, model = {"kind": "histories", "row": 2}, adh.load(NAME)
     context = model.histories(8)[2]
@@ -602,8 +658,9 @@ def test_what_varies_and_what_other_models_do_is_what_the_library_says(client):
     assert shown["code"] == "adh.scan(model, context, step=33, of='up - down', vary='goal', since=20)"
     assert "nothing varies" in ask(client, "scan", 400, origin=origin)["error"]
     alike = client.post("/api/alike", json={"name": NAME}).json()
-    assert "known-retrieval-trained" in alike
-    assert not {NAME, "dark-room", "bandit"} & set(alike)
+    assert "known-retrieval-trained" in alike["models"]
+    assert not {NAME, "dark-room", "bandit"} & set(alike["models"])
+    assert alike["stages"] == []
     other = "known-retrieval-trained"
     shown = ask(client, "others", origin=origin, others=[other, "bandit", "bandot"])
     decisions = adh.decisions(other, context)

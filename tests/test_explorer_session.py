@@ -105,6 +105,15 @@ def test_an_edit_that_fails_is_named_and_those_before_it_stay():
     assert session.context(state.model_copy(update={"edits": state.edits[:1]})).actions[0, 1] == 1
 
 
+def test_a_goal_that_moves_is_drawn_where_it_is_in_each_episode():
+    rng, room = np.random.default_rng(0), make_task("dark-room", size=3, horizon=3, goal_moves=0.9)
+    history = play(room, room.sample_tasks(rng, 1), uniform(room), 5, rng)
+    goals = history.task["goals"][0].tolist()
+    assert world_of(room, history)["places"]["goal"] == goals[:5]
+    assert world_of(room, history.window(6, 12))["places"]["goal"] == goals[2:4]
+    assert goals[2] != goals[0]
+
+
 @dataclass(frozen=True)
 class Corridor:
     """What is asked of a task of one's own when it is drawn."""
@@ -121,6 +130,7 @@ def test_every_family_is_drawn_as_what_it_is():
 
     assert world(make_task("dark-room-hard"))["width"] == 17
     assert set(world(make_task("key-to-door"))["places"]) == {"key", "door"}
+    assert set(world(make_task("dark-room", trap=-1.0))["places"]) == {"goal", "trap"}
     assert len(world(make_task("gaussian-bandit"))["means"]) == 5
     graph = world(GraphWorld(states=6, horizon=4))
     assert np.shape(graph["next"]) == (6, 2)

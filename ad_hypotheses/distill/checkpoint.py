@@ -243,11 +243,16 @@ def stage_folder(folder: Path, update: int) -> Path:
     return folder / STAGES / f"{update:06d}"
 
 
+def stages(folder: Path) -> list[int]:
+    """Return after how many updates there are stages of a checkpoint, ascending."""
+    return sorted(int(path.parent.name) for path in folder.glob(f"{STAGES}/*/{WEIGHTS}"))
+
+
 def _stage(folder: Path, update: int) -> Path:
     place = stage_folder(folder, update)
     if (place / WEIGHTS).is_file():
         return place
-    known = [f"{folder.name}@{int(path.parent.name)}" for path in sorted(folder.glob(f"{STAGES}/*/{WEIGHTS}"))]
+    known = [f"{folder.name}@{number}" for number in stages(folder)]
     listed = f"Stages there: {', '.join(known)}." if known else "It has none; training.stages: 12 keeps some."
     raise CheckpointError(f"{folder} has no stage after {update} updates. {listed}")
 

@@ -16,12 +16,11 @@ from ad_hypotheses.errors import CapacityError, DataError, UserError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks import Task
 from ad_hypotheses.tasks.play import play
-from ad_hypotheses.tasks.task import n_tasks_of
+from ad_hypotheses.tasks.task import Policy, n_tasks_of
 
 READ_STEPS = 1024  # steps of an earlier life that are read at once
 
 
-@torch.inference_mode()
 def rollout(
     model: ADTransformer,
     task: Task,
@@ -64,15 +63,41 @@ def rollout(
         NonFiniteError: The model's logits are not finite.
         UserError: `memory` is less than 1.
     """
-    n_rows, horizon = n_tasks_of(facts), task.horizon
-    _check_prompt(prompt, n_rows, horizon)
+    horizon = task.horizon
+    _check_prompt(prompt, n_tasks_of(facts), horizon)
     _check_room(model, horizon, episodes, 0 if prompt is None else prompt.n_steps // horizon, memory)
+    policy = acting(model, horizon, sample, progress, prompt, memory)
+    return play(task, facts, policy, episodes, rng, past, stop)
+
+
+def acting(
+    model: ADTransformer,
+    horizon: int,
+    sample: bool = True,
+    progress: Callable[[int], None] | None = None,
+    prompt: History | None = None,
+    memory: int | None = None,
+) -> Policy:
+    """Return a model as a policy for one life of a batch, which remembers what it has read; as :func:`rollout`.
+
+    Args:
+        model: In evaluation mode.
+        horizon: Steps an episode.
+        sample: As for :func:`rollout`.
+        progress: As for :func:`rollout`.
+        prompt: As for :func:`rollout`.
+        memory: As for :func:`rollout`.
+
+    Raises:
+        NonFiniteError: The model's logits are not finite, once it is asked.
+    """
     cache: KVCache | None = None
 
+    @torch.inference_mode()
     def policy(history: History) -> Float[np.ndarray, "row action"]:
         nonlocal cache
         if cache is None or (memory is not None and history.n_steps % horizon == 1 % horizon):
-            cache = KVCache(n_rows, model)
+            cache = KVCache(history.n_rows, model)
             logits = _read(model, _remembered(prompt, history, memory, horizon), cache)
         else:
             latest = history.window(-2)  # a token shows the action and reward of the step before it
@@ -82,9 +107,9 @@ def rollout(
             progress(history.n_steps)
         if sample:
             return logits.float().softmax(-1).cpu().numpy()
-        return np.eye(task.n_actions, dtype=np.float32)[logits.argmax(-1).cpu().numpy()]
+        return np.eye(history.n_actions, dtype=np.float32)[logits.argmax(-1).cpu().numpy()]
 
-    return play(task, facts, policy, episodes, rng, past, stop)
+    return policy
 
 
 def _read(model: ADTransformer, past: History, cache: KVCache) -> torch.Tensor:

@@ -9,11 +9,12 @@ from typing import Any
 
 import ad_hypotheses as adh
 from ad_hypotheses.explorer.state import (
-    CounterfactualEdit,
+    Edit,
     FactsChange,
     FromHistories,
     FromPlay,
     FromTokens,
+    LivedEdit,
     Rearrangement,
     State,
     StepEdit,
@@ -22,7 +23,7 @@ from ad_hypotheses.language.history import History
 from ad_hypotheses.library.model import Model
 from ad_hypotheses.progress import Progress
 
-HISTORIES = "model.histories"
+HISTORIES, LIVE = "model.histories", "live"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Call:
             return variables[given.name] if isinstance(given, Variable) else given
 
         function = getattr(home, name)
-        heard = {"progress": progress} if progress is not None and self.function == HISTORIES else {}
+        heard = {"progress": progress} if progress is not None and self.function in (HISTORIES, LIVE) else {}
         return function(*map(value, self.values), **{name: value(given) for name, given in self.named.items()}, **heard)
 
 
@@ -99,7 +100,7 @@ def origin_call(state: State) -> Call:
     return Call("History.from_json", (json.dumps(dict(origin.history), separators=(",", ":")),))
 
 
-def edit_call(edit: StepEdit | Rearrangement | FactsChange | CounterfactualEdit, context: Variable = CONTEXT) -> Call:
+def edit_call(edit: Edit, context: Variable = CONTEXT) -> Call:
     """Return the call that makes one edit of the history in a variable."""
     if isinstance(edit, StepEdit):
         changed = {name: getattr(edit, name) for name in ("action", "reward", "observation")}
@@ -111,6 +112,9 @@ def edit_call(edit: StepEdit | Rearrangement | FactsChange | CounterfactualEdit,
     if isinstance(edit, FactsChange):
         named = {"step": edit.step, **edit.facts, "model": MODEL}
         return Call("change_facts", (context,), named | ({"seed": edit.seed} if edit.seed else {}))
+    if isinstance(edit, LivedEdit):
+        named = {"of": [edit.who], "since": edit.since, "seed": edit.seed}
+        return Call(LIVE, (MODEL, context), named, f".until({edit.until}).histories[{edit.who!r}]")
     return Call("counterfactual", (edit.name, context), {"model": MODEL, "seed": edit.seed}, ".donor")
 
 
@@ -219,6 +223,25 @@ def claim_call(state: State) -> Call:
     named |= {"name": claim.name} if claim.name else {}
     named |= {"pins": [(pin.arrow, pin.step, pin.row, pin.donor_step) for pin in claim.pins]} if claim.pins else {}
     return Call("scrub_at", (claim.file, CONTEXT, AMONG), named | {"at": state.step})
+
+
+def live_call(state: State) -> Call:
+    """Return the call of those who live side by side."""
+    live, claim = state.live, state.claim
+    assert live is not None
+    named: dict[str, Any] = {"of": list(live.of), "since": live.since, "seed": live.seed}
+    if live.of_claim and claim is not None:
+        named |= {"hypothesis": claim.file, "among": AMONG} | ({"name": claim.name} if claim.name else {})
+    return Call(LIVE, (MODEL, CONTEXT), named, f".until({live.until})")
+
+
+def live_lines(state: State) -> list[str]:
+    """Return the Python of those who live side by side."""
+    call = live_call(state)
+    among = (
+        [f"among = {among_call(state, state.claim.rows).text}"] if state.claim and AMONG in call.named.values() else []
+    )
+    return [*among, f"lives = {call.text}"]
 
 
 def rivals_call(state: State) -> Call:

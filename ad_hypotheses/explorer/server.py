@@ -35,6 +35,7 @@ class Question(BaseModel):
         state: The state, which is read strictly.
         source: Whether the source is asked too, where learners are.
         edges: Whether edges are asked about too, where carriers or ablations are.
+        who: Whose life is taken as a context, where lives are.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -43,6 +44,7 @@ class Question(BaseModel):
     state: dict[str, Any]
     source: bool = False
     edges: bool = False
+    who: str = Field("", max_length=100)
 
 
 class PageQuestion(BaseModel):
@@ -113,6 +115,8 @@ def make_app(
     about("carriers", lambda question, state: views.carriers_view(session, state, question.edges))
     about("ablations", lambda question, state: views.ablations_view(session, state, question.edges))
     about("replaced", lambda question, state: views.replaced_view(session, state))
+    about("live", lambda question, state: views.live_view(session, state))
+    about("taken", lambda question, state: views.taken_view(session, state, question.who))
     about("scan", lambda question, state: views.scan_view(session, state))
     about("others", lambda question, state: views.others_view(session, state))
     about("rivals", lambda question, state: claims.rivals_view(session, state))

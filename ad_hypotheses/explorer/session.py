@@ -22,10 +22,19 @@ from ad_hypotheses.explorer.calls import (
     carriers_call,
     claim_call,
     edit_call,
+    live_call,
     origin_call,
     rivals_call,
 )
-from ad_hypotheses.explorer.state import FromPlay, FromTokens, State
+from ad_hypotheses.explorer.state import (
+    ClaimReference,
+    CounterfactualEdit,
+    Edit,
+    FromPlay,
+    FromTokens,
+    LivedEdit,
+    State,
+)
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.load import listing
 from ad_hypotheses.language.user_code import described
@@ -36,6 +45,7 @@ from ad_hypotheses.studies.carriers import Carriers
 from ad_hypotheses.studies.decisions import Decisions
 from ad_hypotheses.studies.rivals.context import ContextRivals
 from ad_hypotheses.studies.scrub.context import ScrubbedContext
+from ad_hypotheses.studies.side_by_side import Lives
 from ad_hypotheses.tasks.edits.possible import impossible_steps
 
 Value = TypeVar("Value")
@@ -66,8 +76,9 @@ class Session:
             CheckpointError: There is no such model, or it is damaged.
         """
         if name not in self.models:
-            known = names()
-            if name not in known:  # a path is loaded only where the user gave it, not where a page asks for it
+            known, (whole, _, update) = names(), name.rpartition("@")
+            # a path is loaded only where the user gave it, not where a page asks for it
+            if name not in known and not (whole in known and update.isdecimal()):
                 raise CheckpointError(f"there is no model {name!r:.80}.{did_you_mean(name, known)}")
             self.models[name] = adh.load(name)
         return self.models[name]
@@ -95,7 +106,7 @@ class Session:
         for number, edit in enumerate(state.active_edits):
             call = edit_call(edit)
             key = (*key, call.text)
-            context = self.kept(key, lambda call=call, number=number: _edited(call, model, context, number))  # noqa: B023
+            context = self.kept(key, lambda edit=edit, number=number: self._edited(edit, model, context, number))  # noqa: B023
         return context
 
     def step_context(self, state: State) -> History:
@@ -202,18 +213,31 @@ class Session:
 
     def _claimed(self, state: State, calls: Callable[[State], Call]) -> tuple[History, Any]:
         """Return what a call about hypotheses says, and before it the histories that donors come from."""
-        claim, model, context = state.claim, self.model(state.model.name), self.step_context(state)
-        files = [] if claim is None else [claim.file, *([claim.rival.file] if claim.rival else [])]
-        known = [str(entry.file) for entry in listing()]
-        for file in files or [""]:
-            if file not in known:
-                raise HypothesisError(f"there is no hypothesis file {file!r:.200} in the folder of hypotheses.")
-        assert claim is not None
+        claim, model, context = _require_listed(state), self.model(state.model.name), self.step_context(state)
         call, about = among_call(state, claim.rows), calls(state)
         among = self.batch(state, call).window(stop=context.n_steps)
-        changed = [Path(file).stat().st_mtime_ns for file in files]  # a file that was saved since is another hypothesis
-        key = (id(context), call.text, about.text, *changed)
+        key = (id(context), call.text, about.text, *_saved(claim))
         return among, self.kept(key, lambda: (context, about.made(model, context, {"among": among})))[1]
+
+    def lives(self, state: State) -> Lives:
+        """Return what those did who live side by side in the world of the context; they live on from where they are.
+
+        This runs the file of the hypothesis, if what it says lives too, or what it leaves of the model.
+
+        Raises:
+            UserError: Nobody lives, or somebody is unknown.
+        """
+        live, model, context = state.live, self.model(state.model.name), self.step_context(state)
+        if live is None:
+            raise DataError("nobody lives: choose who.")
+        call, others, saved = live_call(state), dict[str, History](), tuple[int, ...]()
+        if live.of_claim:
+            claim = _require_listed(state)
+            others, saved = {"among": self.batch(state, among_call(state, claim.rows))}, _saved(claim)
+        key = (id(context), replace(call, part="").text, *map(id, others.values()), *saved)
+        begun = self.kept(key, lambda: (context, others, call.made(model, context, others, self.listener)))[2]
+        lives: Lives = begun.until(live.until)
+        return lives
 
     def batch(self, state: State, call: Call) -> History:
         """Return the histories that a call generates, whatever row it takes of them."""
@@ -232,6 +256,26 @@ class Session:
         value: Value = self._kept[key]
         return value
 
+    def _edited(self, edit: Edit, model: Model, context: History, number: int) -> History:
+        """Return a context after one more edit.
+
+        Raises:
+            UserError: It cannot be made, as the first line says.
+        """
+        call = edit_call(edit)
+        try:
+            edited = call.made(model, context, progress=self.listener)
+            if isinstance(edit, LivedEdit):
+                lives = edited.until(edit.until)
+                if edit.who in lives.absent:
+                    raise DataError(lives.absent[edit.who])
+                edited = lives.histories[edit.who]
+        except UserError as error:
+            raise type(error)(f"edit {number + 1}, {call.function}: {error}") from error
+        if isinstance(edit, CounterfactualEdit):
+            edited = edited.donor
+        return replace(edited, family=model.task)
+
     def _begun(self, state: State, origin: Call, model: Model) -> History:
         """Return the context before any edit."""
         if isinstance(state.origin, FromTokens):
@@ -243,18 +287,27 @@ class Session:
         return self.batch(state, origin)[state.origin.row]
 
 
-def _edited(call: Call, model: Model, context: History, number: int) -> History:
-    """Return a context after one more edit.
+def _require_listed(state: State) -> ClaimReference:
+    """Return the claim of a state, whose files are in the folders of hypotheses.
 
     Raises:
-        UserError: It cannot be made, as the first line says.
+        HypothesisError: They are not, or there is none.
     """
-    try:
-        result = call.made(model, context)
-    except UserError as error:
-        raise type(error)(f"edit {number + 1}, {call.function}: {error}") from error
-    edited: History = result.donor if call.part else result
-    return replace(edited, family=model.task)
+    known = [str(entry.file) for entry in listing()]
+    for file in _files(state.claim) if state.claim else [""]:
+        if file not in known:
+            raise HypothesisError(f"there is no hypothesis file {file!r:.200} in the folder of hypotheses.")
+    assert state.claim is not None
+    return state.claim
+
+
+def _saved(claim: ClaimReference) -> tuple[int, ...]:
+    """Return when the files of a claim were saved: one that was saved since is another hypothesis."""
+    return tuple(Path(file).stat().st_mtime_ns for file in _files(claim))
+
+
+def _files(claim: ClaimReference) -> list[str]:
+    return [claim.file, *([claim.rival.file] if claim.rival else [])]
 
 
 def _fitting(history: History, model: Model) -> History:

@@ -10,6 +10,7 @@ from ad_hypotheses.explorer.calls import (
     claim_lines,
     decisions_call,
     edit_call,
+    live_lines,
     origin_call,
 )
 from ad_hypotheses.explorer.state import State
@@ -29,6 +30,8 @@ def script(state: State) -> str:
     ]
     if state.claim is not None:
         lines += [*claim_lines(state), "print(scrubbed)"]
+    if state.live is not None and state.live.until:
+        lines += [*live_lines(state), "print(lives)"]
     return "\n".join(lines) + "\n"
 
 

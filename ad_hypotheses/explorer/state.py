@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.storage.reading import parse_json
+from ad_hypotheses.studies.side_by_side import EXPLANATION, SCRUBBED
 
 SCHEMA = 1  # of a state; raise it when its meaning changes
 MOST_EDITS = 1000
@@ -116,6 +117,37 @@ class CounterfactualEdit(_Part):
     off: bool = False
 
 
+class LivedEdit(_Part):
+    """One of the lives of one call of `live`, in place of the context."""
+
+    kind: Literal["live"] = "live"
+    who: Annotated[str, Field(min_length=1, max_length=100)]
+    since: Annotated[int, Field(ge=0)]
+    until: Annotated[int, Field(ge=1)]
+    seed: Seed = 0
+    off: bool = False
+
+
+class LiveReference(_Part):
+    """Who lives side by side in the world of the context, from which of its steps on, and up to which."""
+
+    of: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(min_length=1, max_length=24)]
+    since: Annotated[int, Field(ge=0)] = 0
+    until: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> LiveReference:
+        if self.until < self.since:
+            raise ValueError(f"until is {self.until}, but lives begin at step {self.since}")
+        return self
+
+    @property
+    def of_claim(self) -> bool:
+        """Whether a claim is needed for somebody who lives."""
+        return bool({SCRUBBED, EXPLANATION} & {*self.of})
+
+
 class ScanReference(_Part):
     """What varies while the model is asked at the selected step."""
 
@@ -152,7 +184,7 @@ class ClaimReference(_Part):
 
 
 Origin = Annotated[FromHistories | FromPlay | FromTokens, Field(discriminator="kind")]
-Edit = Annotated[StepEdit | Rearrangement | FactsChange | CounterfactualEdit, Field(discriminator="kind")]
+Edit = Annotated[StepEdit | Rearrangement | FactsChange | CounterfactualEdit | LivedEdit, Field(discriminator="kind")]
 Edits = Annotated[tuple[Edit, ...], Field(max_length=MOST_EDITS)]
 
 
@@ -187,6 +219,7 @@ class State(_Part):
         replaced: Parts of the model that are replaced.
         scan: What varies; None for nothing.
         others: Names of other models that read the context, too.
+        live: Who lives side by side in the world of the context; None for nobody.
         claim: The hypothesis that is scrubbed on the context; its file runs only once the user says so.
         notes: The user's own words, Markdown.
     """
@@ -202,7 +235,8 @@ class State(_Part):
     received: bool = False
     replaced: Replacement = Replacement()
     scan: ScanReference | None = None
-    others: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=500)], ...], Field(max_length=4)] = ()
+    others: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=500)], ...], Field(max_length=100)] = ()
+    live: LiveReference | None = None
     claim: ClaimReference | None = None
     notes: Annotated[str, Field(max_length=20_000)] = ""
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-import ad_hypotheses as adh
 from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.explorer.arrays import packed
 from ad_hypotheses.explorer.calls import (
@@ -21,6 +20,7 @@ from ad_hypotheses.explorer.calls import (
     edit_call,
     learners_call,
     lines_of_both,
+    live_lines,
     origin_call,
     other_call,
     replaced_call,
@@ -29,7 +29,7 @@ from ad_hypotheses.explorer.calls import (
 )
 from ad_hypotheses.explorer.session import Session
 from ad_hypotheses.explorer.snippet import regression_test, script
-from ad_hypotheses.explorer.state import FromHistories, State
+from ad_hypotheses.explorer.state import FromHistories, FromTokens, State
 from ad_hypotheses.explorer.worlds import world_of
 from ad_hypotheses.language.history import History
 from ad_hypotheses.library.model import Model
@@ -60,6 +60,7 @@ def model_view(session: Session, name: str) -> dict[str, Any]:
         "sources": model.sources,
         "data": [SOURCE, OWN, *(f"{EDITED}{family}" for family in families)],
         "counterfactuals": {kind: value.words for kind, value in counterfactuals_of(task).items()},
+        "learners": model.learners,
         "curves": _curves(model.record),
         "card": model.card,
         "code": f"model = adh.load({name!r})",
@@ -185,11 +186,10 @@ def others_view(session: Session, state: State) -> dict[str, Any]:
     return {"models": models, "absent": absent, "code": code}
 
 
-def alike_view(session: Session, name: str) -> list[str]:
-    """Return the names of the other models of the same tasks."""
-    listed = session.kept("models", adh.models)
-    same = listed[(listed["task"] == describe(session.model(name).task)) & (listed["name"] != name)]
-    return [str(other) for other in same["name"]]
+def alike_view(session: Session, name: str) -> dict[str, list[str]]:
+    """Return the names of the other models of the same tasks, and of the stages of the training of this one."""
+    model = session.model(name)
+    return {"models": session.kept(("alike", name), lambda: model.alike), "stages": model.stages}
 
 
 def ablations_view(session: Session, state: State, edges: bool) -> dict[str, Any]:
@@ -224,6 +224,33 @@ def replaced_view(session: Session, state: State) -> dict[str, Any]:
         "divergence": packed(np.array(plain.divergence(decisions)), np.float32),
         "code": "\n".join(replaced_lines(state, call)),
     }
+
+
+def live_view(session: Session, state: State) -> dict[str, Any]:
+    """Return those who live side by side, as far as they lived, and why somebody does not."""
+    lives, model = session.lives(state), session.model(state.model.name)
+    return {
+        "since": lives.since,
+        "steps": lives.steps,
+        "longest": lives.longest,
+        "lives": {
+            name: {**_drawn(model, life), "returns": lives.returns[name]} for name, life in lives.histories.items()
+        },
+        "absent": lives.absent,
+        "code": "\n".join(live_lines(state)),
+    }
+
+
+def taken_view(session: Session, state: State, who: str) -> dict[str, Any]:
+    """Return where a context comes from that is one of the lives, written out.
+
+    Raises:
+        DataError: Nobody of that name lives.
+    """
+    lived = session.lives(state).lived
+    if who not in lived:
+        raise DataError(f"nobody lives who is called {who!r:.100}.")
+    return FromTokens(history=lived[who]).model_dump(mode="json")
 
 
 def learners_view(session: Session, state: State, source: bool) -> dict[str, Any]:

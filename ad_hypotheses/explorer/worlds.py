@@ -16,12 +16,16 @@ def world_of(task: Task, context: History) -> dict[str, Any]:
     """Return what a picture of the world needs, beside what the context shows.
 
     Returns:
-        `kind`: `"room"` with `width`, `height` and hidden `places` (cells by fact), `"arms"` with `means`, `"graph"`
+        `kind`: `"room"` with `width`, `height` and hidden `places` (by fact, a cell for every episode, or one for all),
+        `"arms"` with `means`, `"graph"`
         with `next`, `start` and `goal`, `"grid"` with cells a side of the agent's `view` and the `map`, or `"table"`.
         Of arms that drift, these are the means over an episode.
     """
     if task.channels == ("x", "y"):
-        places = {name: fact[0].tolist() for name, fact in context.task.items() if np.shape(fact)[1:] == (2,)}
+        places = {name: fact[:1].tolist() for name, fact in context.task.items() if np.shape(fact)[1:] == (2,)}
+        if "goals" in context.task:
+            goals = np.asarray(context.task["goals"])[0]
+            places["goal"] = goals[np.unique(context.episode[0]) % len(goals)].tolist()
         return {"kind": "room", "width": task.channel_sizes[0], "height": task.channel_sizes[1], "places": places}
     if isinstance(task, BernoulliBandit | GaussianBandit):
         means = over_pulls(np.asarray(context.task["means"]))[0].tolist() if "means" in context.task else None

@@ -12,8 +12,9 @@ import numpy as np
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from ad_hypotheses.distill.checkpoint import CARD, Checkpoint
+from ad_hypotheses.distill.checkpoint import CARD, STAGES, Checkpoint
 from ad_hypotheses.distill.checkpoint import load as load_checkpoint
+from ad_hypotheses.distill.checkpoint import stages as stages_of
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.lens import HookedADTransformer
 from ad_hypotheses.errors import CheckpointError, ConfigError, UserError, did_you_mean
@@ -23,8 +24,11 @@ from ad_hypotheses.library.arguments import require_whole
 from ad_hypotheses.library.listening import listening, reaching
 from ad_hypotheses.progress import Progress, reporting_to
 from ad_hypotheses.sources import SOURCES, Source, make_source
+from ad_hypotheses.storage.places import MODELS
 from ad_hypotheses.storage.reading import read_text
 from ad_hypotheses.studies.data import histories, single_data
+from ad_hypotheses.studies.listing import alike as alike_to
+from ad_hypotheses.studies.side_by_side import known_learners
 from ad_hypotheses.tasks.task import Task
 
 ELSEWHERE = {
@@ -83,6 +87,31 @@ class Model(HookedADTransformer):
     def record(self) -> dict[str, Any]:
         """How its training went, and how it learns in its context, as plain data."""
         return self.checkpoint_as_read.record
+
+    @property
+    def stages(self) -> list[str]:
+        """Names of what it was like on the way of its training, `"dark-room@300"` after 300 updates, the first first.
+
+        There are some where it was trained with `training.stages`.
+        """
+        name = self.checkpoint_as_read.name
+        whole = self.checkpoint_as_read.folder
+        if whole.parent.name == STAGES:  # it is such a stage itself
+            name, whole = name.rpartition("@")[0], whole.parent.parent
+        return [f"{name}@{update}" for update in stages_of(whole)]
+
+    @property
+    def learners(self) -> dict[str, str]:
+        """Who can live in its tasks, by name and in words: itself, who knows the task, baselines, rungs of the ladder.
+
+        What :func:`ad_hypotheses.live` lets live side by side.
+        """
+        return known_learners(self.checkpoint_as_read)
+
+    @property
+    def alike(self) -> list[str]:
+        """Names of the other models of the same tasks that there are, without stages of training."""
+        return alike_to(self.name, self.config.task, MODELS)
 
     @property
     def checkpoint(self) -> Checkpoint:

@@ -12,6 +12,7 @@ from ad_hypotheses.errors import DataError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.tasks.edits.kinds import lacks_whole_lives
 from ad_hypotheses.tasks.edits.lives import answered, in_order
+from ad_hypotheses.tasks.options import moving_goal
 from ad_hypotheses.tasks.play import play
 from ad_hypotheses.tasks.task import Facts, Task, n_tasks_of
 
@@ -40,7 +41,8 @@ def rearrange(history: History, episodes: Sequence[int]) -> History:
     steps = (np.asarray(episodes)[:, None] * length + np.arange(length)).ravel()
     number = np.repeat(np.arange(len(episodes), dtype=history.episode.dtype), length)
     moved = in_order(replace(history, episode=history.episode[:, :0]), np.tile(steps, (history.n_rows, 1)))
-    return replace(moved, episode=np.tile(number, (history.n_rows, 1)))
+    facts = dict(moving_goal.rearranged(history.task, episodes))
+    return replace(moved, episode=np.tile(number, (history.n_rows, 1)), task=facts)
 
 
 def change_facts(history: History, task: Task, step: int, facts: Mapping[str, Any], seed: int = 0) -> History:
@@ -50,7 +52,8 @@ def change_facts(history: History, task: Task, step: int, facts: Mapping[str, An
         history: The histories; they stay as they are.
         task: The family that they are from.
         step: The first step that the other task answers.
-        facts: What is different in it, of every history: `{"goal": (2, 3)}`.
+        facts: What is different in it, of every history: `{"goal": (2, 3)}`. A goal that moves is there from the
+            episode of the step on.
         seed: Of what chance decides.
 
     Raises:
@@ -60,7 +63,14 @@ def change_facts(history: History, task: Task, step: int, facts: Mapping[str, An
         raise DataError(f"these histories cannot be lived again: {lacking}. Use histories from `histories`.")
     if not 0 <= step < history.n_steps:
         raise DataError(f"`step` is {step}, but the histories have the steps 0 to {history.n_steps - 1}.")
-    changed = {**history.task, **{name: _fact(history, task, name, value) for name, value in facts.items()}}
+    changed = {**history.task}
+    for name, value in facts.items():
+        if name == "goal" and "goals" in history.task:
+            itineraries, episode = np.asarray(history.task["goals"]), int(history.episode[0, step])
+            place = _fact(itineraries[:, 0], task, name, value)[0]
+            changed["goals"] = moving_goal.moved_from(itineraries, episode, place)
+        else:
+            changed[name] = _fact(_known_fact(history, task, name), task, name, value)
     rng = np.random.default_rng([seed, step])
     return answered(task, changed, history, rng, since=step)
 
@@ -98,16 +108,30 @@ def played(
     return play(task, chosen, lambda so_far: done[so_far.n_steps - 1 : so_far.n_steps], episodes, rng, stop=len(done))
 
 
-def _fact(history: History, task: Task, name: str, value: Any) -> np.ndarray:
-    """Return a fact of every history.
+def _known_fact(history: History, task: Task, name: str) -> np.ndarray:
+    """Return what a fact is in every history. [row, ...]
 
     Raises:
-        DataError: There is no such fact, or it is of another shape or out of range.
+        DataError: There is no such fact.
     """
     if name not in history.task:
-        known = ", ".join(history.task)
+        known = ", ".join("goal" if fact == "goals" else fact for fact in history.task)
         raise DataError(f"there is no fact {name!r}.{did_you_mean(name, history.task)} {task.name} has: {known}.")
-    former = np.asarray(history.task[name])
+    return np.asarray(history.task[name])
+
+
+def _fact(former: np.ndarray, task: Task, name: str, value: Any) -> np.ndarray:
+    """Return another value of a fact, the same in every history. [row, ...]
+
+    Args:
+        former: What it is. [row, ...]
+        task: The family.
+        name: Of the fact.
+        value: What it is to be.
+
+    Raises:
+        DataError: It is of another shape or out of range.
+    """
     try:
         fact = np.array(value, dtype=former.dtype)
     except (TypeError, ValueError, OverflowError) as error:
@@ -124,4 +148,4 @@ def _fact(history: History, task: Task, name: str, value: Any) -> np.ndarray:
     if not fits:
         within = ", ".join(f"0 to {size - 1}" for size in task.channel_sizes[:4])
         raise DataError(f"`facts`: {name} is {value!r:.60}, but it must be a place that can be seen ({within}).")
-    return np.tile(fact, (history.n_rows, *[1] * fact.ndim))
+    return np.tile(fact, (len(former), *[1] * fact.ndim))

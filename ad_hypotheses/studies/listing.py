@@ -5,22 +5,28 @@ Neither is the Python file of a checkpoint's task run: what is said of such a ch
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ad_hypotheses.distill.config import SCRATCH, Config, read_config
+from ad_hypotheses.distill.config import SCRATCH, Config, read_config, read_yaml
 from ad_hypotheses.distill.record import read_record
+from ad_hypotheses.errors import UserError
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.storage.places import models_folders
 from ad_hypotheses.storage.reading import open_file, parse_json
+from ad_hypotheses.tasks import make_task
 from ad_hypotheses.tasks.task_file import file_of
 
 KNOWN = "known-"  # how the names of known networks begin
-WEIGHTS, CONFIG = "weights.safetensors", "config.yaml"  # as in distill.checkpoint, which needs torch
+# as in distill.checkpoint, which needs torch
+WEIGHTS, CONFIG, STAGES = "weights.safetensors", "config.yaml", "stages"
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,36 @@ def checkpoints(models: Path) -> list[CheckpointListing]:
         except Exception as error:  # whatever is wrong with one must not hide the others
             rows.append(CheckpointListing(name, error=(str(error).splitlines() or [type(error).__name__])[0]))
     return rows
+
+
+def alike(name: str, task: Mapping[str, Any], models: Path) -> list[str]:
+    """Return the names of the other checkpoints of the same tasks; those that cannot be read are left out.
+
+    Args:
+        name: Of the checkpoint that they are compared with.
+        task: Its task, as its configuration has it.
+        models: Where they lie, as in :func:`ad_hypotheses.storage.places.models_folders`.
+    """
+    expected, others = _described(task), []
+    for root in models_folders(models):
+        for path in (path for depth in range(1, 4) for path in root.glob("*/" * depth + CONFIG)):
+            other = path.parent.relative_to(root)
+            if {SCRATCH, STAGES} & {*other.parts} or not (path.parent / WEIGHTS).is_file():
+                continue
+            with suppress(UserError):  # what is wrong with one is said where it is asked for
+                content = read_yaml(path, "the configuration")
+                # worlds are made of those alone that bear the same name: some take seconds
+                theirs = content.get("task") if isinstance(content, dict) else None
+                if isinstance(theirs, dict) and theirs.get("name") == task["name"] and _described(theirs) == expected:
+                    others.append(other.as_posix())
+    return sorted({other for other in others if other != name})
+
+
+def _described(task: Mapping[str, Any]) -> str:
+    """Return a task with all of its parameters; one in a Python file, which is not run, as it is written."""
+    if file_of(task["name"]) is not None:
+        return json.dumps(task, sort_keys=True, default=str)
+    return describe(make_task(**task))
 
 
 def model_folds(rows: Sequence[CheckpointListing]) -> dict[str, list[CheckpointListing]]:

@@ -137,10 +137,13 @@ def _places(task: Task, history: History, fact: str) -> Sequence[tuple[int, ...]
     Raises:
         DataError: There is no such fact, it is no place, or there are too many.
     """
-    known = [ACTION, REWARD, EPISODES, *history.task]
-    if fact not in history.task:
+    facts = {name: np.asarray(value)[0] for name, value in history.task.items()}
+    if "goals" in facts:  # a goal that moves is put everywhere from the step on
+        facts = {**facts, "goal": facts["goals"][0]}
+    known = [ACTION, REWARD, EPISODES, *(name for name in facts if name != "goals")]
+    if fact not in facts:
         raise DataError(f"`vary` is {fact!r}.{did_you_mean(fact, known)} Known: {', '.join(known)}.")
-    value, sizes = np.asarray(history.task[fact])[0], task.channel_sizes
+    value, sizes = facts[fact], task.channel_sizes
     if not np.issubdtype(value.dtype, np.integer) or value.size != len(sizes) or prod(sizes) > MOST_VALUES:
         raise DataError(f"`vary` is {fact!r}, but that is no place of which there are at most {MOST_VALUES}.")
     return list(product(*map(range, sizes)))

@@ -70,7 +70,7 @@ class ScrubbedActor:
         Raises:
             DataError: The contexts are longer than the histories that donors come from, or these do not differ.
         """
-        self._require_steps(history.n_steps)
+        self.require_steps(history.n_steps)
         among = self.among.window(stop=history.n_steps)
         return self._scrubbed(history, among[others_than(history, among)], Scrubber, number=0)
 
@@ -88,13 +88,18 @@ class ScrubbedActor:
         Raises:
             DataError: The lives are longer than the histories that donors come from.
         """
-        self._require_steps(episodes * task.horizon)
+        self.require_steps(episodes * task.horizon)
+        return play(task, facts, self.policy, episodes, rng)
 
-        def policy(so_far: History) -> Float[np.ndarray, "row action"]:
-            among = self.among.window(stop=so_far.n_steps)
-            return np.exp(self._scrubbed(so_far, among, _LastStep, number=so_far.n_steps)[:, -1])  # new draws a step
+    def policy(self, so_far: History) -> Float[np.ndarray, "row action"]:
+        """Return what the scrubbed model decides at the last step of some contexts, with draws of their length's own.
 
-        return play(task, facts, policy, episodes, rng)
+        Raises:
+            DataError: The contexts are longer than the histories that donors come from.
+        """
+        self.require_steps(so_far.n_steps)
+        among = self.among.window(stop=so_far.n_steps)
+        return np.exp(self._scrubbed(so_far, among, _LastStep, number=so_far.n_steps)[:, -1])
 
     def _scrubbed(
         self, history: History, among: History, scrubber: type[Scrubber], number: int
@@ -107,7 +112,12 @@ class ScrubbedActor:
         with clean.prepared():
             return scrubber(clean, bound, settings.options, settings.seed).run(number).log_probs
 
-    def _require_steps(self, n_steps: int) -> None:
+    def require_steps(self, n_steps: int) -> None:
+        """Refuse contexts that are longer than the histories that donors come from.
+
+        Raises:
+            DataError: They are.
+        """
         if n_steps > self.among.n_steps:
             raise DataError(
                 f"`among` has {self.among.n_steps} steps, but contexts of {n_steps} are to be scrubbed: give longer "

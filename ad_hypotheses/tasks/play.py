@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,25 @@ def play_knowing(
     stop: int | None = None,
 ) -> History:
     """Play, as :func:`play` does, with a decision that may look at the state of the world."""
+    *_, history = step_by_step(task, facts, decide, episodes, rng, past, stop)
+    return history
+
+
+def step_by_step(
+    task: Task,
+    facts: Facts,
+    decide: Decision,
+    episodes: int,
+    rng: np.random.Generator,
+    past: History | None = None,
+    stop: int | None = None,
+) -> Iterator[History]:
+    """Play, as :func:`play_knowing` does, as far as it is asked for.
+
+    Yields:
+        The lives before the first step and after every step: always the same history of all steps, in which those that
+        were not lived yet hold nothing.
+    """
     n_rows, n_steps = n_tasks_of(facts), episodes * task.horizon if stop is None else stop
     observations = np.zeros((n_rows, n_steps, len(task.channels)), dtype=np.int8)
     actions = np.zeros((n_rows, n_steps), dtype=np.int8)
@@ -107,6 +126,7 @@ def play_knowing(
         assert past is not None
         state = resume(task, facts, past.window(begun - begun % task.horizon), rng)
         seen = task.observe(state)
+    yield history
     for step in range(begun, n_steps):
         if step % task.horizon == 0:
             state = task.reset(from_episode(task, facts, step // task.horizon), rng)
@@ -115,7 +135,7 @@ def play_knowing(
         drawn = draw(decide(history.window(stop=step + 1), state), rng)
         seen, rewards[:, step], state = task.step(state, drawn, rng)
         actions[:, step] = drawn
-    return history
+        yield history
 
 
 def begin(

@@ -6,6 +6,8 @@ lived in again, has the goal where it was, whatever the agent does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -41,6 +43,23 @@ def facts_from(facts: Facts, episode: int, every: int = 1) -> Facts:
     goals = np.asarray(facts["goals"])
     n_episodes = goals.shape[1]
     return {**facts, "goals": goals[:, (episode + every * np.arange(n_episodes)) % n_episodes]}
+
+
+def rearranged(facts: Facts, episodes: Sequence[int]) -> Facts:
+    """Return the facts of a life whose episodes are those of another one in another order, over and over."""
+    if "goals" not in facts:
+        return facts
+    goals = np.asarray(facts["goals"])
+    return {**facts, "goals": goals[:, np.resize(np.asarray(episodes) % goals.shape[1], goals.shape[1])]}
+
+
+def moved_from(
+    goals: Int[np.ndarray, "task episode 2"], episode: int, place: Int[np.ndarray, " 2"]
+) -> Int[np.ndarray, "task episode 2"]:
+    """Return itineraries whose goal is in one place from an episode on."""
+    moved = goals.copy()
+    moved[:, episode:] = place
+    return moved
 
 
 def elsewhere(

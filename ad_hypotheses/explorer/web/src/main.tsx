@@ -4,7 +4,9 @@ import { begin, context, model, problem, progress, seconds, state } from "./stor
 import { ClaimPanel } from "./ui/claim.tsx";
 import { ContextPanel } from "./ui/context.tsx";
 import { Header } from "./ui/header.tsx";
-import { OthersPanel, ScanPanel } from "./ui/scan.tsx";
+import { LivePanel } from "./ui/live.tsx";
+import { OthersPanel } from "./ui/others.tsx";
+import { ScanPanel } from "./ui/scan.tsx";
 import { StepPanel } from "./ui/step.tsx";
 import { AblationPanel, AttentionPanel, AttributionPanel, DifferencePanel } from "./ui/why.tsx";
 
@@ -28,6 +30,7 @@ function Page() {
         <div class="left">
           <ContextPanel />
           <ClaimPanel />
+          <LivePanel />
         </div>
         <div class="right">
           <StepPanel />

@@ -5,6 +5,7 @@ import {
   Replaced,
   ask,
   decodeContext,
+  decodeLive,
   decodeLook,
   decodeOthers,
   decodeReplaced,
@@ -26,6 +27,9 @@ import type {
   Edit,
   FromHistories,
   LearnersAnswer,
+  Live,
+  LiveAnswer,
+  LiveReference,
   Look,
   LookAnswer,
   ModelView,
@@ -61,6 +65,7 @@ export const replaced = signal<ReplacedParts | null>(null);
 export const rivals = signal<Rivals | null>(null);
 export const scan = signal<Scan | null>(null);
 export const others = signal<Others | null>(null); // what other models do in this context
+export const drawnOther = signal<string | null>(null); // which of many is drawn
 export const withEdges = signal(false);
 export const withSource = signal(false);
 export const then = signal<Then>("world");
@@ -72,6 +77,8 @@ export const waiting = signal(0);
 export const seconds = signal(0); // for how long the page has been waiting
 export const progress = signal(""); // how far a long run is
 export const painted = signal(0); // milliseconds from the last change until it was drawn
+export const live = signal<Live | null>(null); // those who live side by side
+export const running = signal(false); // whether they go on by themselves
 const past = signal<State[]>([]);
 const future = signal<State[]>([]);
 
@@ -94,6 +101,58 @@ async function tick(): Promise<void> {
   seconds.value++;
   const at = await get<{ title?: string; done: number; total: number }>("progress").catch(() => null);
   if (waiting.value > 0) progress.value = at?.title ? `${at.title}, ${Math.floor((100 * at.done) / at.total)} %` : "";
+}
+
+/** What a claim makes of the model, and what it says itself: nobody who lives before its file may run. */
+export const OF_CLAIM = ["scrubbed", "explanation"];
+
+/** Let those live who were chosen, as far as that was chosen. */
+export async function liveOn(parts: Partial<LiveReference>): Promise<Outcome> {
+  const current = state.value!;
+  const chosen: LiveReference = { ...(current.live ?? { of: ["model"], since: 0, until: 0, seed: 0 }), ...parts };
+  const next: State = { ...current, live: chosen };
+  state.value = next;
+  void address();
+  if (chosen.of.some((who) => OF_CLAIM.includes(who)) && !(next.claim && ran.value.has(next.claim.file))) {
+    live.value = null;
+    return "refused";
+  }
+  const number = latest;
+  return guarded(async () => {
+    const answer = await ask<LiveAnswer>("live", next);
+    if (number === latest && state.value?.live === chosen) live.value = decodeLive(answer);
+  });
+}
+
+/** Let them live on by themselves, so many steps a second, until they are paused or have lived their whole lives. */
+export async function run(pace: number): Promise<void> {
+  running.value = true;
+  let [steps, number] = [1, latest];
+  while (running.value && number === latest) {
+    const { until } = state.value!.live!;
+    const longest = live.value?.longest ?? Infinity;
+    if (until >= longest) break;
+    const asked = performance.now();
+    if ((await liveOn({ until: Math.min(until + steps, longest) })) !== "done") break;
+    const took = performance.now() - asked;
+    // as fast as they can: so many steps at once that the page is drawn some times a second
+    if (pace === Infinity) steps = Math.max(1, Math.min(40, took < 60 ? steps * 2 : took > 200 ? Math.floor(steps / 2) : steps));
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, 1000 / pace - took)));
+  }
+  running.value = false;
+}
+
+/** Take one of the lives as the context. */
+export async function takeLife(who: string): Promise<void> {
+  const { edits, live: chosen } = base();
+  const { since, until, seed } = chosen!;
+  running.value = false;
+  const step = Math.max(0, until - 1);
+  if (!OF_CLAIM.includes(who)) return change({ edits: [...edits, { kind: "live", who, since, until, seed }], step, live: null });
+  await guarded(async () => {
+    const origin = await ask<Origin>("taken", state.value!, { who });
+    await change({ origin, edits: [], step, live: null });
+  });
 }
 
 /** Take back what this page asked for and has not got yet. */
@@ -157,7 +216,9 @@ async function show(next: State): Promise<Outcome> {
     replaced.value = null;
     rivals.value = null;
     others.value = null;
-    void inspect();
+    live.value = null;
+    running.value = false;
+    void inspect().then(() => (number === latest && state.value?.live?.until ? liveOn({}) : undefined));
   });
 }
 
@@ -214,16 +275,32 @@ async function scanned(current: State, number: number): Promise<void> {
   });
 }
 
-/** Ask what other models do in this context, unless that is known. */
+/** Ask what other models do in this context, one after the other, unless that is known. */
 async function compared(current: State, number: number): Promise<void> {
-  const known = others.value && [...Object.keys(others.value.models), ...Object.keys(others.value.absent)];
-  if (!current.others.length) others.value = null;
-  if (!current.others.length || (known && current.others.every((name) => known.includes(name)) && known.length === current.others.length)) return;
-  await guarded(async () => {
-    const answer = await ask<OthersAnswer>("others", current);
-    if (number === asked) others.value = decodeOthers(answer);
-  });
+  const known = others.value ?? { models: {}, absent: {}, code: "" };
+  const still = <Value>(values: Record<string, Value>) => Object.fromEntries(Object.entries(values).filter(([name]) => current.others.includes(name)));
+  const code = current.others.map((name) => known.code.split("\n").find((line) => line.includes(`'${name}'`)) ?? "").filter(Boolean).join("\n");
+  others.value = current.others.length ? { models: still(known.models), absent: still(known.absent), code } : null;
+  for (const name of current.others) {
+    if (number !== asked) return;
+    if (name in others.value!.models || name in others.value!.absent) continue;
+    await guarded(async () => {
+      const { models, absent, code } = decodeOthers(await ask<OthersAnswer>("others", { ...current, others: [name] }));
+      if (number !== asked) return;
+      const { value } = others;
+      others.value = { models: { ...value!.models, ...models }, absent: { ...value!.absent, ...absent }, code: [value!.code, code].filter(Boolean).join("\n") };
+    });
+  }
 }
+
+const MOST_DRAWN = 4; // other models that are drawn on the line and stand in Step
+
+/** The other models that are drawn: all that were chosen, or the one of many. */
+export const drawnOthers = computed(() => {
+  const chosen = state.value?.others ?? [];
+  const names = chosen.length <= MOST_DRAWN ? chosen : chosen.filter((name) => name === (drawnOther.value ?? chosen[0]));
+  return names.flatMap((name) => (others.value?.models[name] ? [{ name, ...others.value.models[name] }] : []));
+});
 
 /** Ask what is left without the parts that were chosen and, where that is wanted, what each part alone does. */
 async function taken(current: State, number: number): Promise<void> {
@@ -422,7 +499,7 @@ export function playByHand(task: number, tasks: Tasks): Promise<void> {
 export function changeModel(name: string): Promise<void> {
   zoom.value = null;
   const replaced = { parts: [], by: "zero", rows: 64 } as const;
-  const rest = { partner: null, step: 0, of: null, head: null, received: false, scan: null, others: [], claim: null };
+  const rest = { partner: null, step: 0, of: null, head: null, received: false, scan: null, others: [], live: null, claim: null };
   return change({ model: { name }, origin: FIRST, edits: [], ...rest, replaced: { ...replaced, parts: [] } });
 }
 

@@ -3,6 +3,8 @@ import type {
   Context,
   ContextAnswer,
   Donor,
+  Live,
+  LiveAnswer,
   Look,
   LookAnswer,
   Others,
@@ -108,6 +110,10 @@ function startsOf(episode: Int16Array): number[] {
 function decodePartner(answer: PartnerAnswer, returns: number[]): Context {
   const episode = int16(answer.episode);
   return bare(int16(answer.observations), int16(answer.actions), float32(answer.rewards), episode, answer.world, returns);
+}
+
+export function decodeLive({ lives, ...rest }: LiveAnswer): Live {
+  return { ...rest, lives: Object.fromEntries(Object.entries(lives).map(([name, life]) => [name, decodePartner(life, life.returns)])) };
 }
 
 export function decodeReplaced({ log_probs, divergence, ...rest }: ReplacedAnswer): ReplacedParts {

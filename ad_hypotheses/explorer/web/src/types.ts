@@ -54,7 +54,16 @@ export interface CounterfactualEdit {
   seed?: number;
   off?: boolean;
 }
-export type Edit = StepEdit | Rearrangement | FactsChange | CounterfactualEdit;
+/** One of those who live side by side, in place of the context. */
+export interface LivedEdit {
+  kind: "live";
+  who: string;
+  since: number;
+  until: number;
+  seed: number;
+  off?: boolean;
+}
+export type Edit = StepEdit | Rearrangement | FactsChange | CounterfactualEdit | LivedEdit;
 
 export interface State {
   schema: 1;
@@ -69,6 +78,7 @@ export interface State {
   replaced: Replacement;
   scan: ScanReference | null;
   others: string[];
+  live: LiveReference | null;
   claim: ClaimReference | null;
   notes: string;
 }
@@ -90,6 +100,14 @@ export interface Replacement {
 export interface ScanReference {
   vary: string;
   since: number;
+}
+
+/** Who lives side by side in the world of the context. */
+export interface LiveReference {
+  of: string[];
+  since: number;
+  until: number;
+  seed: number;
 }
 
 /** A hypothesis that is scrubbed on the context. */
@@ -137,13 +155,14 @@ export interface ModelView {
   data: string[];
   sources: string[];
   counterfactuals: Record<string, string>;
+  learners: Record<string, string>; // who can live in its tasks, in words
   curves: Record<string, number[]>;
   card: string;
   code: string;
 }
 
 export type World =
-  | { kind: "room"; width: number; height: number; places: Record<string, number[]> }
+  | { kind: "room"; width: number; height: number; places: Record<string, number[][]> } // a cell for every episode, or one for all
   | { kind: "arms"; means: number[] | null }
   | { kind: "graph"; states: number; next: number[][]; start: number; goal: number }
   | { kind: "grid"; view: number; map: GridMap | null }
@@ -183,7 +202,7 @@ export interface ContextAnswer extends Described {
   impossible: Record<string, number[]>;
 }
 
-/** What another context is compared with, as it is drawn beside it. */
+/** A context of which only what was lived is known. */
 export interface PartnerAnswer {
   n_steps: number;
   observations: string;
@@ -373,4 +392,17 @@ export interface Others {
   models: Record<string, { logProbs: Float32Array; divergence: Float32Array }>;
   absent: Record<string, string>;
   code: string;
+}
+
+/** Those who live side by side, as far as they lived. */
+export interface LiveAnswer {
+  since: number;
+  steps: number;
+  longest: number;
+  lives: Record<string, PartnerAnswer & { returns: number[] }>;
+  absent: Record<string, string>;
+  code: string;
+}
+export interface Live extends Omit<LiveAnswer, "lives"> {
+  lives: Record<string, Context>;
 }

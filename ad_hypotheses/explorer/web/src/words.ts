@@ -44,6 +44,7 @@ const THEN = { world: "the world answers", model: "the model goes on", nothing: 
 export function editWords(edit: Edit): string {
   if (edit.kind === "rearrange") return `episodes in another order (${edit.episodes.length})`;
   if (edit.kind === "counterfactual") return edit.name;
+  if (edit.kind === "live") return `from step ${edit.since}: ${edit.who} lives until step ${edit.until}`;
   if (edit.kind === "change_facts") {
     const facts = Object.entries(edit.facts).map(([name, value]) => `${name} ${[value].flat().join(", ")}`);
     return `from step ${edit.step}: ${facts.join("; ")}`;

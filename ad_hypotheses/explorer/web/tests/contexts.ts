@@ -22,7 +22,7 @@ export function answer(parts: Partial<ContextAnswer> = {}): ContextAnswer {
     returns: [1, 0],
     optimum: 2,
     facts: { goal: [1, 1] },
-    world: { kind: "room", width: 3, height: 3, places: { goal: [1, 1] } },
+    world: { kind: "room", width: 3, height: 3, places: { goal: [[1, 1]] } },
     fitting: [],
     edits: [],
     code: "adh.decisions(model, context)",

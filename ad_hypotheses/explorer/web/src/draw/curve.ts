@@ -1,6 +1,6 @@
 // The return of every episode: of this context, before the last change, and of those in the model's record.
 import type { Context } from "../types.ts";
-import { FONT, type Paint, type Pen } from "./paint.ts";
+import { FONT, type Paint, type Pen, actionColour } from "./paint.ts";
 
 const LEFT = 34;
 const BOTTOM = 16;
@@ -55,6 +55,45 @@ export function drawCurve(
     pen.fillText(name, at + 21, height - 3);
     at += pen.measureText(name).width + 38;
   }
+}
+
+const PATTERNS = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
+
+/** How those who live side by side are told apart: by colour, and by the dashes of their line. */
+export const lineOf = (place: number): { colour: string; pattern: number[] } => ({
+  colour: actionColour(place),
+  pattern: PATTERNS[place % PATTERNS.length],
+});
+
+/** The return of every episode of several lives; of lives of one episode, what they were paid so far, step by step. */
+export function drawLives(pen: Pen, paint: Paint, width: number, height: number, lives: [string, Context][], longest: number, since: number): void {
+  const single = lives.every(([, life]) => life.starts.length <= 2);
+  const values = lives.map(([, life]) => (single ? running(life.rewards) : life.returns));
+  const perEpisode = Math.max(1, ...lives.map(([, life]) => (life.starts[1] ?? 1) - life.starts[0]));
+  const last = Math.max(1, single ? longest - 1 : Math.ceil(longest / perEpisode) - 1);
+  const [low, high] = [Math.min(0, ...values.flat()), Math.max(1e-9, ...values.flat())];
+  const x = (place: number) => LEFT + ((width - LEFT - 8) * place) / last;
+  const y = (value: number) => 6 + (height - BOTTOM) * (1 - (value - low) / (high - low || 1));
+  pen.font = FONT;
+  if (since) {
+    pen.fillStyle = paint.sunken; // what all have in common
+    pen.fillRect(LEFT, 4, x(single ? since : since / perEpisode) - LEFT, height - BOTTOM + 4);
+  }
+  pen.fillStyle = paint.faint;
+  pen.textAlign = "right";
+  for (const value of [low, high]) pen.fillText(value.toFixed(high - low < 3 ? 1 : 0), LEFT - 5, y(value) + 4);
+  dashed(pen, paint.line, [[LEFT, y(low)], [width - 8, y(low)]], [], 1);
+  values.forEach((line, place) => {
+    const { colour, pattern } = lineOf(place);
+    dashed(pen, colour, line.map((value, at) => [x(at), y(value)]), pattern, 2);
+    pen.fillStyle = colour;
+    if (line.length) pen.fillRect(x(line.length - 1) - 2, y(line[line.length - 1]) - 2, 4, 4);
+  });
+}
+
+function running(rewards: Float32Array): number[] {
+  let sum = 0;
+  return [...rewards].map((reward) => (sum += reward));
 }
 
 function dashed(pen: Pen, colour: string, points: number[][], pattern: number[], width: number): void {

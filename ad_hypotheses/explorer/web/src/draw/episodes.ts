@@ -24,17 +24,18 @@ export interface Picture {
 
 const CAPTION = 15;
 
-export function episodesPicture(context: Context, width: number, height: number): Picture {
+/** Draw all episodes; where more are to come, `atLeast` so many have their places. */
+export function episodesPicture(context: Context, width: number, height: number, atLeast = 0): Picture {
   const { world } = context;
   if (world.kind === "room" || world.kind === "graph" || (world.kind === "grid" && world.map)) {
-    return tiles(context, width, height);
+    return tiles(context, width, height, atLeast);
   }
   return rows(context, width, height);
 }
 
-function tiles(context: Context, width: number, height: number): Picture {
+function tiles(context: Context, width: number, height: number, atLeast: number): Picture {
   const count = context.starts.length - 1;
-  const { columns, side } = tiling(count, width, height, CAPTION);
+  const { columns, side } = tiling(Math.max(count, atLeast), width, height, CAPTION);
   const left = Math.floor((width - columns * (side + 6)) / 2);
   const boxes: Box[] = Array.from({ length: count }, (_, episode) => ({
     x: left + 3 + (episode % columns) * (side + 6),
@@ -65,7 +66,7 @@ function tiles(context: Context, width: number, height: number): Picture {
     }
     return { episode, step: nearest, cell: places.cell(x, y) };
   };
-  return { height: Math.ceil(count / columns) * (side + CAPTION + 4), draw, hit };
+  return { height: Math.ceil(Math.max(count, atLeast) / columns) * (side + CAPTION + 4), draw, hit };
 }
 
 interface Places {
@@ -130,10 +131,11 @@ function drawTile(
   pen.fillStyle = within ? paint.accent : paint.faint;
   pen.fillText(`${episode + context.firstEpisode}`, box.x, box.y - 4);
   pen.textAlign = "right";
-  pen.fillText(context.returns[episode].toFixed(Number.isInteger(context.returns[episode]) ? 0 : 1), box.x + box.width, box.y - 4);
+  // no room for two numbers above a small tile
+  if (box.width >= 30) pen.fillText(context.returns[episode].toFixed(Number.isInteger(context.returns[episode]) ? 0 : 1), box.x + box.width, box.y - 4);
   ground(pen, paint, context.world, first, stop, box, places);
   if (looks.weights) attentionOn(pen, paint, context, looks.weights, first, stop, places);
-  hidden(pen, paint, context.world, places);
+  hidden(pen, paint, context.world, episode, places);
   path(pen, paint, context, first, stop, places);
   pen.lineWidth = within ? 2 : 1;
   pen.strokeStyle = within ? paint.accent : paint.line;
@@ -218,19 +220,18 @@ export function drawObject(pen: Pen, paint: Paint, [type, colour, state]: number
   pen.font = FONT;
 }
 
-function hidden(pen: Pen, paint: Paint, world: World, places: Places): void {
+function hidden(pen: Pen, paint: Paint, world: World, episode: number, places: Places): void {
   const marks: [string, number[]][] =
     world.kind === "room"
-      ? Object.entries(world.places)
+      ? Object.entries(world.places).map(([name, cells]) => [name, cells[episode] ?? cells[0]])
       : world.kind === "graph"
         ? [["goal", [world.goal]]]
         : world.kind === "grid" && world.map?.goal
           ? [["goal", world.map.goal]]
           : [];
-  pen.strokeStyle = paint.paid;
-  pen.fillStyle = paint.paid;
   pen.lineWidth = 1.5;
   for (const [name, cell] of marks) {
+    pen.strokeStyle = pen.fillStyle = name === "trap" ? paint.wrong : paint.paid;
     const [x, y] = places.centre(cell);
     const half = places.size / 2 - 1;
     pen.setLineDash([3, 2]); // hollow: a fact that the model cannot see
@@ -261,7 +262,8 @@ function path(pen: Pen, paint: Paint, context: Context, first: number, stop: num
   pen.fill();
   for (let step = first; step < stop; step++) {
     // a reward belongs to where its action led; after the last step that is not seen
-    if (context.rewards[step] > 0) dot(pen, paint.paid, places.at(Math.min(step + 1, stop - 1)), places.size);
+    const reward = context.rewards[step];
+    if (reward) dot(pen, reward > 0 ? paint.paid : paint.wrong, places.at(Math.min(step + 1, stop - 1)), places.size);
     if (context.impossible.has(step)) cross(pen, paint.wrong, places.at(step), places.size);
   }
 }

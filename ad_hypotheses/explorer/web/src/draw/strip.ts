@@ -122,7 +122,7 @@ function column(
   const reward = context.rewards[step];
   if (reward !== 0) {
     const { top, height } = lane("reward");
-    pen.fillStyle = reward > 0 ? paint.paid : paint.faint;
+    pen.fillStyle = reward > 0 ? paint.paid : paint.wrong;
     pen.fillRect(x, top, Math.max(1, size - 0.3), height);
   }
   if (context.impossible.has(step)) {

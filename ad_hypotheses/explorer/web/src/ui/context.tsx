@@ -9,6 +9,7 @@ import {
   change,
   choose,
   context,
+  drawnOthers,
   dropPartner,
   edit,
   exchange,
@@ -16,7 +17,6 @@ import {
   look,
   model,
   notePainted,
-  others,
   pinPartner,
   placing,
   problem,
@@ -72,7 +72,7 @@ function lanes(): Divergence[] {
   if (state.value?.replaced.parts.length) shown.push({ name: "replaced", values: replaced.value?.divergence ?? null });
   const claim = state.value?.claim;
   if (claim && ran.value.has(claim.file)) shown.push({ name: "scrubbed", values: scrub.value?.divergence ?? null });
-  for (const [name, { divergence }] of Object.entries(others.value?.models ?? {})) shown.push({ name, values: divergence });
+  for (const { name, divergence } of drawnOthers.value) shown.push({ name, values: divergence });
   if (rivals.value) {
     const { claim, rival, klClaim, klRival } = rivals.value;
     const there = (values: Float32Array) => values.map((value) => (Number.isNaN(value) ? 0 : value));

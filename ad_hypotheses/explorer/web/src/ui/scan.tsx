@@ -1,19 +1,17 @@
-import { signal } from "@preact/signals";
 import { drawHeat, heatOf, placeAt } from "../draw/heat.ts";
 import { csv } from "../save.ts";
-import { choose, context, edit, model, others, scan, selected, state } from "../store.ts";
-import { post } from "../transport.ts";
+import { choose, context, edit, scan, selected, state } from "../store.ts";
 import type { Scan } from "../types.ts";
 import { number, stepName } from "../words.ts";
 import { Canvas } from "./canvas.tsx";
-import { Panel, say } from "./panel.tsx";
+import { Panel } from "./panel.tsx";
 
 /** What the model does here as one thing varies: on a map of places, or line by line. */
 export function ScanPanel() {
   const current = context.value!;
   const chosen = state.value!.scan;
   const shown = scan.value;
-  const places = Object.keys(current.facts).filter((fact) => current.world.kind === "room" && [current.facts[fact]].flat().length === 2);
+  const places = current.world.kind === "room" ? Object.keys(current.world.places) : [];
   if (current.world.kind === "graph" && "goal" in current.facts) places.push("goal");
   const known = [...places, "action", "reward", ...(current.starts.length > 2 ? ["episodes"] : [])];
   const since = (vary: string) => (places.includes(vary) || vary === "episodes" ? 0 : Math.max(0, selected.value - 1));
@@ -127,62 +125,5 @@ function Shown({ shown, places, label }: ShownProps) {
         </tbody>
       </table>
     </>
-  );
-}
-
-const alike = signal<{ of: string; names: string[] } | null>(null);
-
-/** The same context through other models of the same tasks. */
-export function OthersPanel() {
-  const chosen = state.value!.others;
-  const shown = others.value;
-  const { name } = state.value!.model;
-  const names = alike.value?.of === name ? alike.value.names : null;
-  const list = async () => {
-    const found = await post<string[]>("alike", { name }).catch((error) => {
-      say(error.message);
-      return [];
-    });
-    alike.value = { of: name, names: found };
-  };
-  return (
-    <Panel
-      name="Models"
-      help="The same context, read by other models of the same tasks: what they do at the selected step stands in Step, and how far each is from this one at every step on the line."
-      code={shown?.code}
-      tools={
-        names === null ? (
-          <button onClick={list}>Compare with other models</button>
-        ) : (
-          <select
-            aria-label="another model"
-            value=""
-            onChange={(event) => {
-              const added = event.currentTarget.value;
-              event.currentTarget.value = "";
-              if (added && !chosen.includes(added)) void choose({ others: [...chosen, added].slice(-4) });
-            }}
-          >
-            <option value="">{names.length ? "add a model" : "there is no other of these tasks"}</option>
-            {names.map((other) => (
-              <option value={other}>{other}</option>
-            ))}
-          </select>
-        )
-      }
-    >
-      <ul class="others">
-        {chosen.map((other) => (
-          <li>
-            {other}
-            {shown?.models[other] && <>: {shown.models[other].divergence[selected.value]?.toFixed(3)} nats from {model.value!.name} here</>}
-            {shown?.absent[other] && <span class="problem">{shown.absent[other]}</span>}
-            <button class="quiet" aria-label={`remove ${other}`} onClick={() => choose({ others: chosen.filter((kept) => kept !== other) })}>
-              ✕
-            </button>
-          </li>
-        ))}
-      </ul>
-    </Panel>
   );
 }

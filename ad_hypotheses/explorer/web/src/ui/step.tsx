@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { actionColour } from "../draw/paint.ts";
 import { csv } from "../save.ts";
-import { act, choose, context, edit, inspect, learners, model, others, replaced, scrub, selected, then, withSource } from "../store.ts";
+import { act, choose, context, drawnOthers, edit, inspect, learners, model, replaced, scrub, selected, then, withSource } from "../store.ts";
 import { number, seen, stepName } from "../words.ts";
 import { Panel } from "./panel.tsx";
 
@@ -20,7 +20,7 @@ export function StepPanel() {
     const words = `${parts.length} part${parts.length > 1 ? "s" : ""}`;
     rows.push([by === "difference" ? `there, ${words} as here` : `without ${words}`, probabilities(logProbs)]);
   }
-  for (const [name, { logProbs }] of Object.entries(others.value?.models ?? {})) rows.push([name, probabilities(logProbs)]);
+  for (const { name, logProbs } of drawnOthers.value) rows.push([name, probabilities(logProbs)]);
   const scrubbed = scrub.value?.step === step ? scrub.value : null;
   for (let pass = 0; scrubbed && pass < scrubbed.passes; pass++) {
     rows.push([`scrubbed, pass ${pass}`, probabilities(scrubbed.logProbs.subarray(pass * current.nSteps * actions.length))]);
