@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ad_hypotheses.studies.scan import Scan
     from ad_hypotheses.studies.scrub.context import ScrubbedContext
     from ad_hypotheses.studies.scrub.record import Study
-    from ad_hypotheses.studies.side_by_side import Lives, SideBySide
+    from ad_hypotheses.studies.side_by_side import ParallelLives, SideBySide
     from ad_hypotheses.studies.sweep.record import Sweep
 
 _HOMES = {
@@ -49,9 +49,9 @@ _HOMES = {
     "History": "language.history",
     "Hypothesis": "language.hypothesis",
     "LearnerDecisions": "studies.decisions",
-    "Lives": "studies.side_by_side",
     "Model": "library.model",
     "Pair": "studies.edits",
+    "ParallelLives": "studies.side_by_side",
     "PatchStudy": "studies.patch.record",
     "Scan": "studies.scan",
     "ScrubbedContext": "studies.scrub.context",
@@ -115,9 +115,9 @@ __all__ = [
     "History",
     "Hypothesis",
     "LearnerDecisions",
-    "Lives",
     "Model",
     "Pair",
+    "ParallelLives",
     "PatchStudy",
     "Scan",
     "ScrubbedContext",

@@ -45,7 +45,7 @@ from ad_hypotheses.studies.carriers import Carriers
 from ad_hypotheses.studies.decisions import Decisions
 from ad_hypotheses.studies.rivals.context import ContextRivals
 from ad_hypotheses.studies.scrub.context import ScrubbedContext
-from ad_hypotheses.studies.side_by_side import Lives
+from ad_hypotheses.studies.side_by_side import ParallelLives
 from ad_hypotheses.tasks.edits.possible import impossible_steps
 
 Value = TypeVar("Value")
@@ -219,7 +219,7 @@ class Session:
         key = (id(context), call.text, about.text, *_saved(claim))
         return among, self.kept(key, lambda: (context, about.made(model, context, {"among": among})))[1]
 
-    def lives(self, state: State) -> Lives:
+    def lives(self, state: State) -> ParallelLives:
         """Return what those did who live side by side in the world of the context; they live on from where they are.
 
         This runs the file of the hypothesis, if what it says lives too, or what it leaves of the model.
@@ -236,7 +236,7 @@ class Session:
             others, saved = {"among": self.batch(state, among_call(state, claim.rows))}, _saved(claim)
         key = (id(context), replace(call, part="").text, *map(id, others.values()), *saved)
         begun = self.kept(key, lambda: (context, others, call.made(model, context, others, self.listener)))[2]
-        lives: Lives = begun.until(live.until)
+        lives: ParallelLives = begun.until(live.until)
         return lives
 
     def batch(self, state: State, call: Call) -> History:

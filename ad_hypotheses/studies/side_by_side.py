@@ -40,7 +40,7 @@ Raises:
 
 
 @dataclass(frozen=True, repr=False)
-class Lives(Result):
+class ParallelLives(Result):
     """How those who live side by side have lived so far, all in one world.
 
     Attributes:
@@ -148,7 +148,7 @@ class SideBySide:
             except UserError as error:
                 self._absent[name] = str(error)
 
-    def until(self, steps: int) -> Lives:
+    def until(self, steps: int) -> ParallelLives:
         """Let everybody live on, until so many steps are lived, and return what they did.
 
         Args:
@@ -171,7 +171,7 @@ class SideBySide:
                 done += 1
                 self.progress.reach(done)
         lives = {name: whole.window(stop=stop) for name, whole in self._whole.items() if self._lived[name] >= stop}
-        return Lives(
+        return ParallelLives(
             self.checkpoint.name,
             self.since,
             stop,
