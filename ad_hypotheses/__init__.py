@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ad_hypotheses.language.history import History
     from ad_hypotheses.language.hypothesis import Hypothesis, node
     from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
+    from ad_hypotheses.library.adopt import adopt
     from ad_hypotheses.library.data import change_facts, counterfactual, edit, histories, play, rearrange, rollout
     from ad_hypotheses.library.listings import hypotheses, models, read, reports
     from ad_hypotheses.library.live import live
@@ -60,6 +61,7 @@ _HOMES = {
     "Study": "studies.scrub.record",
     "Sweep": "studies.sweep.record",
     "ablations": "library.look",
+    "adopt": "library.adopt",
     "attention": "library.look",
     "attribution": "library.look",
     "calibrate": "library.studies",
@@ -126,6 +128,7 @@ __all__ = [
     "Study",
     "Sweep",
     "ablations",
+    "adopt",
     "attention",
     "attribution",
     "calibrate",

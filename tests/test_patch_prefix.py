@@ -140,7 +140,12 @@ def test_no_step_before_is_computed(monkeypatch):
     setting = Setting(3, n_rows=2, n_steps=7, n_heads=4)
     widths = {"gelu": [], "mix": [], "onward": []}
     gelu, mix, onward = torch.nn.functional.gelu, Twin.mix, Twin.onward
-    monkeypatch.setattr(torch.nn.functional, "gelu", lambda x: widths["gelu"].append(x.shape[:-1].numel()) or gelu(x))
+
+    def counted(x, **kind):
+        widths["gelu"].append(x.shape[:-1].numel())
+        return gelu(x, **kind)
+
+    monkeypatch.setattr(torch.nn.functional, "gelu", counted)
     monkeypatch.setattr(Twin, "mix", lambda self, q, *rest: widths["mix"].append(q.shape[1]) or mix(self, q, *rest))
     monkeypatch.setattr(
         Twin, "onward", lambda self, x, *rest: widths["onward"].append(x.shape[1]) or onward(self, x, *rest)

@@ -237,12 +237,13 @@ def _normalised(twin: Twin, stage: int, x: Stream, rule: Rule) -> Stream:
 
 
 def _mlp(twin: Twin, layer: int, normalised: Stream, rule: Rule) -> Stream:
-    """Return what an MLP writes; with what a GELU passes on, `gelu(x) / x`, as a constant for relevance."""
+    """Return what an MLP writes; with the share that a neuron passes on, `gelu(x) / x`, as a constant for relevance."""
     if rule == "gradient":
         return twin.mlp(layer, normalised)
     mlp = twin.block(layer).mlp
     pre = F.linear(normalised, mlp.W_in.T, mlp.b_in)
-    passed = torch.special.ndtr(pre.detach())
+    known = pre.detach()
+    passed = torch.where(known == 0, 0.5, mlp.activate(known) / known)
     return F.linear(pre * passed, mlp.W_out.T, mlp.b_out)
 
 

@@ -178,7 +178,7 @@ def _arrived(pair: RunPair, edge: Edge, change: Change, roles: Roles | None) -> 
     if not edge.reader.of_head:
         norm = pair.norm(stage)
         now, before = norm.of(_at(pair, change, edge, roles)), norm.plain
-        return Change(_after_gelu(pair, stage, now) - _after_gelu(pair, stage, before))
+        return Change(_after_activation(pair, stage, now) - _after_activation(pair, stage, before))
     moved = _mixed_otherwise(pair, stage, [edge], [change], roles)[0]
     return Change(moved, pair.twin.block(edge.reader.layer).attn.W_O[edge.reader.head])
 
@@ -324,13 +324,13 @@ def _after_mlp(pair: RunPair, stage: int, change: Change, carried: bool) -> Floa
         pre = norm.at(tokens).of(part, scale=norm.scale_of(seen), weight=weight)
         if not carried:  # later readers see the response of the MLP, but not the change that it read
             x[:, tokens] = base[tokens]
-        x[:, tokens].view(-1, base.shape[-1]).addmm_(F.gelu(pre).flatten(0, 1), mlp.W_out).add_(mlp.b_out)
+        x[:, tokens].view(-1, base.shape[-1]).addmm_(mlp.activate(pre).flatten(0, 1), mlp.W_out).add_(mlp.b_out)
     return x
 
 
-def _after_gelu(pair: RunPair, stage: int, pre: Tensor) -> Tensor:
+def _after_activation(pair: RunPair, stage: int, pre: Tensor) -> Tensor:
     mlp = pair.twin.block((stage - 1) // 2).mlp
-    return F.linear(F.gelu(pre), mlp.W_out.T, mlp.b_out)
+    return F.linear(mlp.activate(pre), mlp.W_out.T, mlp.b_out)
 
 
 def finish(pair: RunPair, stage: int, x: Float[Tensor, "row step d_model"]) -> Logits:

@@ -271,7 +271,7 @@ class Twin:
             x = torch.addmm(x.flatten(0, 1), mixed, attn.W_O.flatten(0, 1)).add_(attn.b_O).view(rows, steps, width)
             if not self.shape.attention_only:
                 mlp = self.block(layer).mlp
-                post = F.gelu(F.linear(self.normalise(2 * layer + 2, x), mlp.W_in.T, mlp.b_in))
+                post = mlp.activate(F.linear(self.normalise(2 * layer + 2, x), mlp.W_in.T, mlp.b_in))
                 x.view(-1, width).addmm_(post.flatten(0, 1), mlp.W_out).add_(mlp.b_out)
         return self.logits(x)
 

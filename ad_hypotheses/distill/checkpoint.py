@@ -22,12 +22,13 @@ from safetensors.torch import save as save_tensors
 
 from ad_hypotheses.distill.config import SCRATCH, Config, Experiment, differences, read_config
 from ad_hypotheses.distill.finite import require_finite_weights
+from ad_hypotheses.distill.foreign.hub import HUB_WEIGHTS, download, is_hub_folder, read_hub_folder
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.distill.record import RECORD, read_record
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import CheckpointError, did_you_mean, nearest
 from ad_hypotheses.storage.files import write_atomically
-from ad_hypotheses.storage.places import MODELS, models_folders, program
+from ad_hypotheses.storage.places import MODELS, is_remote, models_folders, program
 from ad_hypotheses.storage.reading import read_file, real_path
 
 STAGES = "stages"  # folder in that of a checkpoint, for what the model was like on its way
@@ -77,7 +78,8 @@ def load(name: str | Path, models: Path = MODELS, device: str = "cpu") -> Checkp
     """Load a checkpoint by its name or folder.
 
     Args:
-        name: `"dark-room"`, `"dark-room-grid/l1-s0"`, or a path to a checkpoint's folder.
+        name: `"dark-room"`, `"dark-room-grid/l1-s0"`, a path to a checkpoint's folder, or `"hf://USER/NAME"`, which is
+            downloaded; a folder may be in the layout of a hub.
         models: Where named checkpoints lie, as in :func:`ad_hypotheses.storage.places.models_folders`.
         device: Where to put the weights.
 
@@ -86,6 +88,11 @@ def load(name: str | Path, models: Path = MODELS, device: str = "cpu") -> Checkp
             its configuration is damaged.
         CheckpointError: There is no such checkpoint, or it is incomplete, truncated or altered.
     """
+    if is_remote(name) or is_hub_folder(Path(name)):
+        folder = download(str(name)) if is_remote(name) else Path(name)
+        config, record, content = read_hub_folder(folder, str(name))
+        called = Path(name).name.partition("@")[0]
+        return _checkpoint(config, record, content, folder / HUB_WEIGHTS, called, device)
     folder = find(name, models)
     config, record = _read_config(folder), read_record(folder)
     content = _read_bytes(folder / WEIGHTS)
@@ -108,11 +115,18 @@ def load(name: str | Path, models: Path = MODELS, device: str = "cpu") -> Checkp
             f"{folder / CONFIG} is not what the model was trained with: it was altered.\n{listed}\n"
             f"  Undo that (git checkout -- {folder / CONFIG}), or train this configuration into another folder."
         )
-    _require_fit(config, _tensors(content, folder / WEIGHTS), folder)
+    return _checkpoint(config, record, content, folder / WEIGHTS, name_of(folder, models), device)
+
+
+def _checkpoint(
+    config: Config, record: dict[str, Any], content: bytes, weights: Path, name: str, device: str
+) -> Checkpoint:
+    """Make the model of a configuration, with weights that were read from a file."""
+    _require_fit(config, _tensors(content, weights), weights.parent)
     model = build(config)
-    model.name = name_of(folder, models)
-    fill(model, content, folder / WEIGHTS)
-    return Checkpoint(model.name, folder, config, model.to(device).eval(), record)
+    model.name = name
+    fill(model, content, weights)
+    return Checkpoint(name, weights.parent, config, model.to(device).eval(), record)
 
 
 def fill(model: ADTransformer, content: bytes, path: Path) -> None:
@@ -130,6 +144,11 @@ def fill(model: ADTransformer, content: bytes, path: Path) -> None:
         raise CheckpointError(f"{path} does not fit the model that its {CONFIG} describes:{listed}") from error
     # those of the model, since a number that is finite in the file may be too large for the model's type
     require_finite_weights(model.state_dict(), f"the model {model.name} ({path})")
+
+
+def weights_file(model: torch.nn.Module) -> bytes:
+    """Return the weights of a model as they are now, as the content of a safetensors file."""
+    return save_tensors({name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()})
 
 
 def alterations(folder: Path, config: Config) -> list[str]:

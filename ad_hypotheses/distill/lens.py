@@ -304,7 +304,7 @@ def lens_config(vocabulary: Vocabulary, shape: Shape) -> TransformerLensConfig:
         n_ctx=shape.n_ctx,
         d_mlp=shape.d_mlp or 4 * shape.d_model,
         d_vocab=vocabulary.n_actions,
-        act_fn="gelu",
+        act_fn=shape.activation,
         normalization_type="LN" if shape.layer_norm else None,
         eps=shape.eps,
         positional_embedding_type="standard" if shape.positions == "learned" else shape.positions,

@@ -27,6 +27,7 @@ from ad_hypotheses.language.anatomy import Anatomy
 from ad_hypotheses.language.history import History
 
 Model = TypeVar("Model", bound="ADTransformer")
+APPROXIMATION = {"gelu": "none", "gelu_new": "tanh"}
 LARGE_VOCABULARY = 4096  # embeddings of all channels together; beyond it zeros cost more than gathering
 
 
@@ -143,7 +144,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear maps with a GELU between."""
+    """Two linear maps with a GELU, or what the shape says, between."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -152,11 +153,15 @@ class MLP(nn.Module):
         self.b_in = nn.Parameter(torch.zeros(d_mlp))
         self.W_out = nn.Parameter(torch.empty(d_mlp, shape.d_model))
         self.b_out = nn.Parameter(torch.zeros(shape.d_model))
-        self.hook_pre, self.hook_post = Point(), Point()
+        self.hook_pre, self.hook_post, self.activation = Point(), Point(), shape.activation
 
     def forward(self, x: Float[Tensor, "batch step d_model"]) -> Float[Tensor, "batch step d_model"]:
         pre = self.hook_pre(F.linear(x, self.W_in.T, self.b_in))
-        return F.linear(self.hook_post(F.gelu(pre)), self.W_out.T, self.b_out)
+        return F.linear(self.hook_post(self.activate(pre)), self.W_out.T, self.b_out)
+
+    def activate(self, pre: Float[Tensor, "... d_mlp"]) -> Float[Tensor, "... d_mlp"]:
+        """Return what the neurons pass on."""
+        return F.relu(pre) if self.activation == "relu" else F.gelu(pre, approximate=APPROXIMATION[self.activation])
 
 
 class Block(nn.Module):

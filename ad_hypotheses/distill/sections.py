@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer
 from pydantic_core import PydanticCustomError
 
-from ad_hypotheses.distill.shape import Positions
+from ad_hypotheses.distill.shape import Activation, Positions
 from ad_hypotheses.sources.contexts.agents import Agent, Agents
 from ad_hypotheses.tasks.task import as_number
 
@@ -84,6 +84,10 @@ class Size(Section):
     positions: Positions = Field("learned", description="how steps are told apart")
     attention_only: bool = Field(False, description="no MLPs")
     window: int | None = Field(None, ge=1, description="steps that a query attends to; without a number, all before it")
+    activation: Activation = Field(
+        "gelu", description="between the two maps of an MLP; gelu_new is GPT-2's", json_schema_extra=LATER
+    )
+    eps: Number = Field(1e-5, gt=0, allow_inf_nan=False, description="of LayerNorm", json_schema_extra=LATER)
 
 
 class Training(Section):

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 from ad_hypotheses.errors import ConfigError
 
 Positions = Literal["learned", "rotary", "none"]
+Activation = Literal["gelu", "gelu_new", "relu"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Shape:
         d_mlp: Width of the MLPs.
         dropout: Share of what a layer writes that is dropped in training.
         eps: Of LayerNorm.
+        activation: Between the two maps of an MLP: GELU, the approximation of it that GPT-2 has, or ReLU.
         layer_norm: Whether readers see the stream through a LayerNorm.
         positions: `"learned"`: one embedding for each step of the context. `"rotary"`: queries and keys are turned by
             their step (Su et al. 2021, arXiv 2104.09864). `"none"`: the causal mask alone tells steps apart.
@@ -42,6 +44,7 @@ class Shape:
     d_mlp: int | None = None
     dropout: float = 0.0
     eps: float = 1e-5
+    activation: Activation = "gelu"
     layer_norm: bool = True
     positions: Positions = "learned"
     attention_only: bool = False

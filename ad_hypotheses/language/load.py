@@ -21,7 +21,7 @@ from ad_hypotheses.language.global_state import global_state_kept
 from ad_hypotheses.language.hypothesis import Hypothesis, Node
 from ad_hypotheses.language.problems import Problem, failure, listed, shown_path
 from ad_hypotheses.language.user_code import MODULE, EndedProgram, described, frames_of, user_code
-from ad_hypotheses.storage.places import HYPOTHESES, hypotheses_folders, installed
+from ad_hypotheses.storage.places import HYPOTHESES, hypotheses_folders, installed, is_remote
 from ad_hypotheses.storage.reading import read_file, real_path
 
 FOLDER = HYPOTHESES
@@ -161,6 +161,11 @@ def _moved(main: Hypothesis, controls: Sequence[Hypothesis], model: str) -> tupl
 
 def _find(path: str | Path) -> Path:
     given = Path(path)
+    if is_remote(path):
+        raise HypothesisError(
+            f"{path} is a hypothesis file on a hub: it is code, and running it would run what its owner wrote.\n"
+            "  Download it, read it, and name the file that you have read."
+        )
     if not given.name:
         raise HypothesisError(f"{str(path)!r} names no file; in {FOLDER}/ are {listed(_stems(*hypotheses_folders()))}.")
     files = places(path)

@@ -6,13 +6,12 @@ import hashlib
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from ad_hypotheses.distill.checkpoint import CARD, STAGES, Checkpoint
+from ad_hypotheses.distill.checkpoint import CARD, STAGES, Checkpoint, weights_file
 from ad_hypotheses.distill.checkpoint import load as load_checkpoint
 from ad_hypotheses.distill.checkpoint import stages as stages_of
 from ad_hypotheses.distill.config import Config
@@ -29,6 +28,7 @@ from ad_hypotheses.storage.reading import read_text
 from ad_hypotheses.studies.data import histories, single_data
 from ad_hypotheses.studies.listing import alike as alike_to
 from ad_hypotheses.studies.side_by_side import known_learners
+from ad_hypotheses.studies.train.share import save_folder, save_hub
 from ad_hypotheses.tasks.task import Task
 
 ELSEWHERE = {
@@ -74,8 +74,7 @@ class Model(HookedADTransformer):
     @property
     def sha256(self) -> str:
         """SHA-256 of the weights as they are now, which is that of their file until they are changed."""
-        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}
-        return hashlib.sha256(save_tensors(weights)).hexdigest()
+        return hashlib.sha256(weights_file(self)).hexdigest()
 
     @property
     def card(self) -> str:
@@ -197,6 +196,29 @@ class Model(HookedADTransformer):
         """
         return Model(replace(self.checkpoint_as_read, model=super().folded()))
 
+    def save(self, folder: str | Path, format: Literal["folder", "hub"] = "folder") -> Path:
+        """Write the model as it is now, for :func:`load`.
+
+        Args:
+            folder: Where to; made if it is missing.
+            format: `"folder"`: as the models that are trained here. `"hub"`: to share it as a repository of a model
+                hub, with `model.safetensors`, `config.json` and a README that tells task and figures.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UserError: It holds another model, or cannot be written.
+
+        Example:
+            >>> import ad_hypotheses as adh
+            >>> adh.load("bandit").save("mine").name
+            'mine'
+        """
+        place = Path(folder)
+        (save_hub if format == "hub" else save_folder)(self.checkpoint, place)
+        return place
+
     def to_single_token(self, action: str) -> int:
         """Return the number of an action of the task by its name.
 
@@ -253,7 +275,8 @@ def load(name: str | Path, device: str = "cpu") -> Model:
     that are installed with the package.
 
     Args:
-        name: `"dark-room"`, `"dark-room-grid/l1-s0"`, or the path to the folder of a checkpoint.
+        name: `"dark-room"`, `"dark-room-grid/l1-s0"`, the path to the folder of a checkpoint, or `"hf://USER/NAME"`, or
+            `"hf://USER/NAME@REVISION"`: a model of a hub, which is downloaded once, and of which no code is run.
         device: Where to put the weights.
 
     Raises:

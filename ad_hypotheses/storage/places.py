@@ -8,6 +8,7 @@ from pathlib import Path
 from ad_hypotheses.storage.reading import real_path
 
 MODELS, HYPOTHESES = Path("models"), Path("hypotheses")
+REMOTE = "hf:"  # how names begin that mean a model of a hub; a path makes one stroke of the two
 VARIABLE = "AD_HYPOTHESES_MODELS"  # a folder of models, for all working folders
 PACKAGE = real_path(Path(__file__)).parents[1]
 
@@ -44,6 +45,11 @@ def known_hypotheses(known: Path = HYPOTHESES / "known") -> Path:
     """
     places = [known, *(folder / "known" for folder in installed("hypotheses") if known == HYPOTHESES / "known")]
     return next((folder for folder in places if folder.is_dir()), known)
+
+
+def is_remote(name: str | Path) -> bool:
+    """Whether a name means something on a hub, `hf://USER/NAME`."""
+    return str(name).startswith(f"{REMOTE}/")
 
 
 def program() -> str:

@@ -1,0 +1,1 @@
+"""Checkpoints that others trained, as models of this house."""
