@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
+from torch.nn.functional import gelu, relu
 
 from ad_hypotheses.causal.oracle import OracleComponent, OracleNode, Site
 from ad_hypotheses.distill.model import ADTransformer, Shape
@@ -97,7 +100,8 @@ def components(
         block = f"blocks.{layer}"
         x = normalise(f"{block}.ln2", total(inputs["mlp"], 2 * layer + 2))
         pre = torch.from_numpy(x @ weights[f"{block}.mlp.W_in"] + weights[f"{block}.mlp.b_in"])
-        return torch.nn.functional.gelu(pre).numpy() @ weights[f"{block}.mlp.W_out"] + weights[f"{block}.mlp.b_out"]
+        post = {"gelu": gelu, "gelu_new": partial(gelu, approximate="tanh"), "relu": relu}[model.shape.activation](pre)
+        return post.numpy() @ weights[f"{block}.mlp.W_out"] + weights[f"{block}.mlp.b_out"]
 
     for layer in range(model.shape.n_layers):
         stage = 2 * layer + 1

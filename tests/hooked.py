@@ -42,9 +42,12 @@ class Setting:
     attention_only: bool = False
     positions: str = "learned"
     window: int | None = None
+    activation: str = "gelu"
+    eps: float = 1e-5
 
     def model(self) -> ADTransformer:
-        variant = {name: getattr(self, name) for name in ("layer_norm", "attention_only", "positions", "window")}
+        names = ("layer_norm", "attention_only", "positions", "window", "activation", "eps")
+        variant = {name: getattr(self, name) for name in names}
         model = tiny_model(self.seed, self.n_steps, self.n_layers, self.n_heads, 4 * self.n_heads, **variant)
         if not self.layer_norm:  # nothing else keeps the stream from growing a hundredfold in each layer
             with torch.no_grad():
@@ -72,6 +75,8 @@ class Setting:
 
 VARIANTS = [
     Setting(1, n_layers=3),
+    Setting(8, activation="gelu_new", eps=0.1),
+    Setting(9, activation="relu"),
     Setting(2, n_layers=3, n_heads=1, layer_norm=False),
     Setting(3, n_heads=3, attention_only=True),
     Setting(4, positions="rotary"),

@@ -43,6 +43,8 @@ VARIANTS = {
     "rotary window": {"positions": "rotary", "window": 3},
     "window": {"positions": "none", "window": 2},
     "one step": {"positions": "none", "window": 1},
+    "relu": {"activation": "relu", "eps": 0.1},
+    "gelu of GPT-2": {"activation": "gelu_new"},
     "everything": {"positions": "rotary", "window": 4, "attention_only": True},
 }
 every_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
@@ -82,8 +84,13 @@ def by_hand(w: dict[str, np.ndarray], shape: Shape, channels, tokens) -> np.ndar
         x = x + np.sum(written, axis=0) + w[f"{block}.attn.b_O"]
         if not shape.attention_only:
             pre = norm(x, f"{block}.ln2") @ w[f"{block}.mlp.W_in"] + w[f"{block}.mlp.b_in"]
-            gelu = pre * 0.5 * (1 + torch.erf(torch.from_numpy(pre / 2**0.5)).numpy())
-            x = x + gelu @ w[f"{block}.mlp.W_out"] + w[f"{block}.mlp.b_out"]
+            passed = {
+                "gelu": 0.5 * (1 + torch.erf(torch.from_numpy(pre / 2**0.5)).numpy()),
+                "gelu_new": 0.5 * (1 + np.tanh((2 / np.pi) ** 0.5 * (pre + 0.044715 * pre**3))),
+                "relu": pre > 0,
+            }
+            post = pre * passed[shape.activation]
+            x = x + post @ w[f"{block}.mlp.W_out"] + w[f"{block}.mlp.b_out"]
     return norm(x, "ln_final") @ w["W_U"] + w["b_U"]
 
 
