@@ -58,6 +58,7 @@ from ad_hypotheses.known.calibration.trials import CalibrationTrial, run_trial
 from ad_hypotheses.known.claims import claims_of
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.storage.store import Store
+from ad_hypotheses.studies.parallel import workers
 from ad_hypotheses.studies.scrub.bind import prepare
 from ad_hypotheses.studies.scrub.study import run_studies
 
@@ -368,19 +369,18 @@ def test_a_calibration_from_python_returns_its_record_and_writes_and_prints_noth
 @pytest.fixture
 def idle_processes(monkeypatch) -> None:
     """Let the processes of a calibration load nothing."""
-    monkeypatch.setattr(calibrating, "_begin", os.getpid)
+    monkeypatch.setattr(workers, "begin_worker", abs)
 
 
 def test_processes_that_are_killed_again_and_again_end_the_calibration_with_a_message(
     idle_processes, tmp_path, monkeypatch
 ):
     """As the system does when memory runs out; others are not waited for."""
-    monkeypatch.setattr(calibrating, "_run", always_killed)
     place = SimpleNamespace(scratch=Scratch(tmp_path / "calibration"))  # which takes no torch to be read
     listener = Listener()
     expected = r"when memory runs out. What was done is kept in \S*calibration; .* less memory with `workers=1`\."
     with pytest.raises(UserError, match=expected):
-        list(calibrating._Work(2, None, listener)._done([1, 2, 3], place))
+        list(workers.Workers(2, say=listener.say).do(always_killed, [1, 2, 3], place.scratch.folder))
     assert not multiprocessing.active_children()
     assert sum("is done again" in line for line in listener.lines) == RETRIES
 

@@ -176,7 +176,7 @@ def test_few_donors_of_each_task_are_warned_of(claim, trained):
     (ground,) = bound_study.grounds
     n_tasks = len(np.unique(ground.history.task["goal"][32:], axis=0))
     for pool in (4 * n_tasks - 1, 4 * n_tasks):
-        warnings = study._warnings(bound_study, replace(SETTINGS, pool=pool))
+        warnings = study.untested(bound_study, replace(SETTINGS, pool=pool))
         assert any(f"{pool} donors of {n_tasks} tasks" in text for text in warnings) is (pool < 4 * n_tasks)
 
 

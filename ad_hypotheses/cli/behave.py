@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ad_hypotheses.cli.options import DATA, AsJson, Device, Models, Seed, Threads, Trust, at_least
+from ad_hypotheses.cli.options import (
+    DATA,
+    AsJson,
+    Device,
+    EngineName,
+    Models,
+    Seed,
+    Threads,
+    Trust,
+    at_least,
+    threads_of,
+    workers_of,
+)
 from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.errors import CheckpointError, UserError
 from ad_hypotheses.report.screen import out, print_json, say
@@ -71,6 +83,7 @@ def behave(
     trust: Trust = None,
     device: Device = "cpu",
     threads: Threads = None,
+    engine: EngineName = "local",
     reports: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write the report.")] = Path(
         "reports"
     ),
@@ -96,29 +109,31 @@ def behave(
         typed = {"contexts": contexts, "seeds": seeds, "tests": test or None, "leave_out": without or None,
                  "rungs": rung or None, "data": None if data == DATA else data, "seed": seed or None}  # fmt: skip
         changed = {name: value for name, value in typed.items() if value is not None}
-        _ask_the_plan(context, study_file, model or [], models, changed, device, threads, reports, as_json)
+        _ask_the_plan(context, study_file, model or [], models, changed, device, threads, engine, reports, as_json)
         return
     if not model:
         raise typer.BadParameter("name a model, or the plan of a study (--study).", param_hint="MODEL")
-    set_up_torch(device, threads)
+    set_up_torch(device, threads_of(engine, threads))
     damaged: dict[str, UserError] = {}
-    command = rerun_command(context, *model, leave_out=("threads",), always=("seed",))
+    command = rerun_command(context, *model, leave_out=("threads", "engine"), always=("seed",))
     with watched() as meter:
         chosen = choose(model, models, device, damaged, meter)
         require_writable(reports, "reports")
-        behaviour = study(
-            chosen,
-            contexts=contexts or CONTEXTS,
-            seeds=seeds or SEEDS,
-            seed=seed,
-            tests=test or None,
-            rungs=rung or (),
-            leave_out=without or (),
-            data=data,
-            command=command,
-            kept=reports / KEPT,
-            progress=meter,
-        )
+        with workers_of(engine, meter, threads, device) as workers:
+            behaviour = study(
+                chosen,
+                contexts=contexts or CONTEXTS,
+                seeds=seeds or SEEDS,
+                seed=seed,
+                tests=test or None,
+                rungs=rung or (),
+                leave_out=without or (),
+                data=data,
+                command=command,
+                kept=reports / KEPT,
+                workers=workers,
+                progress=meter,
+            )
         page = write_behaviour(behaviour, reports)[-1]
         note_reports([page])
         meter.say(clear_old(reports / KEPT), "dim")
@@ -139,6 +154,7 @@ def _ask_the_plan(
     changed: Mapping[str, Any],
     device: str,
     threads: int | None,
+    engine: str,
     reports: Path,
     as_json: bool,
 ) -> None:
@@ -150,16 +166,17 @@ def _ask_the_plan(
     from ad_hypotheses.studies.interrupt import watched
 
     plan, folder = read_plan(file), file.parent / RECORDS
-    set_up_torch(device, threads)
-    with watched() as meter:
+    set_up_torch(device, threads_of(engine, threads))
+    with watched() as meter, workers_of(engine, meter, threads, device) as workers:
         require_writable(folder, "reports")
         written = ask(
             plan,
             choose(list(names) or list(plan.models), models, device, progress=meter),
             folder,
-            command=lambda name: rerun_command(context, name, leave_out=("threads", "seed")),
+            command=lambda name: rerun_command(context, name, leave_out=("threads", "seed", "engine")),
             changed=changed,
             kept=reports / KEPT,
+            workers=workers,
             progress=meter,
         )
     if as_json:

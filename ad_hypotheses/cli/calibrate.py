@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ad_hypotheses.cli.options import AsJson, EngineName, Models, Reports, Seed, check_threads
+from ad_hypotheses.cli.options import AsJson, EngineName, Models, Reports, Seed, check_threads, workers_of
 from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.report.screen import out, print_json, say, with_report
 from ad_hypotheses.studies.interrupt import resumable
@@ -43,25 +43,22 @@ def calibrate(
     Ctrl-C stops it; the same command goes on.
     """
     require_writable(reports, "reports")
-    from ad_hypotheses.jobs.engines import Engine, Needs, executor_of
     from ad_hypotheses.known.calibration.jobs import FULL, QUICK
     from ad_hypotheses.known.calibration.page import write_calibration
     from ad_hypotheses.known.calibration.study import calibrate as calibrate_networks
     from ad_hypotheses.studies.report_index import write_reports
 
-    place = Engine.parse(engine)
     set_up_torch("cpu", 1)
     with (
         resumable(reports, "calibration", "anything", "done") as (meter, scratch),
-        executor_of(place, Needs()) as executor,
+        workers_of(engine, meter, workers=workers) as places,
     ):
         record = calibrate_networks(
             networks or (),
             replace(QUICK if quick else FULL, seed=seed),
             models=models,
             hypotheses=hypotheses,
-            workers=place.workers or workers,
-            executor=executor,
+            workers=places,
             command=rerun_command(context, leave_out=("reports", "workers", "engine")),
             scratch=scratch,
             progress=meter,

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ad_hypotheses.cli.options import AsJson, Device, Models, Seed, Threads, Trust, at_least
+from ad_hypotheses.cli.options import (
+    AsJson,
+    Device,
+    EngineName,
+    Models,
+    Seed,
+    Threads,
+    Trust,
+    at_least,
+    threads_of,
+    workers_of,
+)
 from ad_hypotheses.cli.rerun import rerun_command
 from ad_hypotheses.errors import CheckpointError, UserError
 from ad_hypotheses.report.screen import out, print_json, say
@@ -36,6 +47,7 @@ def evaluate(
     trust: Trust = None,
     device: Device = "cpu",
     threads: Threads = None,
+    engine: EngineName = "local",
     reports: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where to write the report.")] = Path(
         "reports"
     ),
@@ -55,22 +67,24 @@ def evaluate(
     from ad_hypotheses.studies.interrupt import watched
     from ad_hypotheses.studies.report_index import note_reports
 
-    set_up_torch(device, threads)
+    set_up_torch(device, threads_of(engine, threads))
     damaged: dict[str, UserError] = {}
-    command = rerun_command(context, *model, leave_out=("threads",), always=("rollouts", "seed"))
+    command = rerun_command(context, *model, leave_out=("threads", "engine"), always=("rollouts", "seed"))
     with watched() as meter:
         chosen = choose(model, models, device, damaged, meter)
         require_writable(reports, "reports")
-        evaluation = evaluate_models(
-            chosen,
-            rollouts=rollouts,
-            seed=seed,
-            quick=quick,
-            device=device,
-            command=command,
-            kept=reports / KEPT,
-            progress=meter,
-        )
+        with workers_of(engine, meter, threads, device) as workers:
+            evaluation = evaluate_models(
+                chosen,
+                rollouts=rollouts,
+                seed=seed,
+                quick=quick,
+                device=device,
+                command=command,
+                kept=reports / KEPT,
+                workers=workers,
+                progress=meter,
+            )
         kept = f"what was measured is kept in {reports / KEPT}"
         with meter.stopping(lambda: f"stopped; {kept}; the same command goes on."):
             page = write_evaluation(evaluation, reports)[-1]

@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from ad_hypotheses.cli.options import AsJson, Threads, at_least, default_name
+from ad_hypotheses.cli.options import AsJson, EngineName, Threads, at_least, default_name, threads_of, workers_of
 from ad_hypotheses.report import screen
 from ad_hypotheses.report.screen import print_json, say
 from ad_hypotheses.studies.machine import set_up_torch
@@ -36,6 +36,7 @@ def histories(
         typer.Option("--export-minari", metavar="NAME", help="Also write a Minari dataset, e.g. dark-room/dyna-q-v0."),
     ] = None,
     threads: Threads = None,
+    engine: EngineName = "local",
     as_json: AsJson = False,
 ) -> None:
     """Generate the histories of a configuration's learners, and see whether they learn.
@@ -50,13 +51,13 @@ def histories(
     from ad_hypotheses.studies.histories.study import histories as generate_histories
     from ad_hypotheses.studies.interrupt import watched
 
-    set_up_torch("cpu", threads)
+    set_up_torch("cpu", threads_of(engine, threads))
     if learners is not None:
         fewer = settings.histories.model_copy(update={"learners": learners})
         settings = settings.model_copy(update={"histories": fewer})
     folder = Path("histories") / default_name(config) if out is None else out
-    with watched() as meter:
-        generated = generate_histories(settings, folder, progress=meter)
+    with watched() as meter, workers_of(engine, meter, threads) as workers:
+        generated = generate_histories(settings, folder, workers=workers, progress=meter)
     if as_json:
         counts = {"histories": generated.histories.n_histories, "steps": generated.histories.n_steps}
         print_json({"folder": str(folder), **counts, "learning": asdict(generated.learning)})

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ad_hypotheses.jobs.engines import Engine, Needs, executor_of
 from ad_hypotheses.storage.reading import real_path
 
 if TYPE_CHECKING:
     from ad_hypotheses.language.hypothesis import Hypothesis
+    from ad_hypotheses.progress import Progress
+    from ad_hypotheses.studies.parallel.workers import Workers
 
 DATA = "source,own,edited"  # data sets that are usual
 MOST_THREADS = 1024  # more end in an abort inside of the thread library
@@ -131,6 +135,34 @@ def load_named(file: str) -> list[Hypothesis]:
     for place in places(file):
         trust(place)
     return hypotheses
+
+
+def threads_of(engine: str, threads: int | None) -> int | None:
+    """Return how many threads a process uses: one where there are several processes and nobody says otherwise."""
+    return threads or (None if Engine.parse(engine) == Engine() else 1)
+
+
+@contextmanager
+def workers_of(
+    engine: str, progress: Progress, threads: int | None = None, device: str = "cpu", workers: int = 1
+) -> Iterator[Workers]:
+    """Connect to an engine, and give what does the parts of a study there.
+
+    Args:
+        engine: As it was typed.
+        progress: Is told of workers that are lost.
+        threads: Threads of each worker; None for what :func:`threads_of` says.
+        device: Where they compute; each needs a GPU of its own for `cuda`.
+        workers: Processes of this machine, where the engine does not say how many.
+
+    Raises:
+        UserError: There is no such engine, or it does not answer.
+    """
+    from ad_hypotheses.studies.parallel.workers import Workers
+
+    place, each = Engine.parse(engine), threads_of(engine, threads) or 1
+    with executor_of(place, Needs(each, float(device.startswith("cuda")))) as executor:
+        yield Workers(place.workers or workers, executor, each, progress.say)
 
 
 Hypotheses = Annotated[Path, typer.Option("--hypotheses", metavar="FOLDER", help="Where the hypothesis files are.")]

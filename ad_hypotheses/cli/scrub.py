@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from ad_hypotheses.cli.options import (
     Adversary,
     AsJson,
     Device,
+    EngineName,
     Findings,
     HypothesisFile,
     Memory,
@@ -26,6 +28,8 @@ from ad_hypotheses.cli.options import (
     at_least,
     load_named,
     parse_memory,
+    threads_of,
+    workers_of,
 )
 from ad_hypotheses.cli.rerun import is_typed, rerun_command
 from ad_hypotheses.errors import UserError
@@ -116,6 +120,7 @@ def scrub(
     trust: Trust = None,
     device: Device = "cpu",
     threads: Threads = None,
+    engine: EngineName = "local",
     as_json: AsJson = False,
 ) -> None:
     """Test the hypotheses of a file by causal scrubbing, and write a report of each.
@@ -135,22 +140,31 @@ def scrub(
         _look(file, how, (model, models, device), watch, as_json)
         return
     require_writable(reports, "reports")
-    from ad_hypotheses.language.load import shown_file
+    from ad_hypotheses.distill.checkpoint import load as load_checkpoint
+    from ad_hypotheses.language.load import places, shown_file
     from ad_hypotheses.storage.scratch import LIVES
     from ad_hypotheses.studies.data import data_names
+    from ad_hypotheses.studies.parallel.scrubbing import measure_elsewhere
     from ad_hypotheses.studies.report_index import write_reports
     from ad_hypotheses.studies.scrub.bind import ScrubSettings
     from ad_hypotheses.studies.scrub.page import write_report
     from ad_hypotheses.studies.scrub.study import scrub as scrub_hypotheses
 
-    set_up_torch(device, threads)
+    set_up_torch(device, threads_of(engine, threads))
     settings = ScrubSettings(
         rows=rows, passes=passes, pool=pool, data=data_names(data), rollouts=rollouts,
         findings=_findings(adversary, findings), rivals=not no_rivals, **how,
     )  # fmt: skip
-    command = rerun_command(context, shown_file(file), leave_out=("reports", "memory"))
+    command = rerun_command(context, shown_file(file), leave_out=("reports", "memory", "engine"))
     rivals = None if against is None else [claim for path in against for claim in load_named(str(path))]
-    with resumable(reports, Path(file).stem, "a claim", "measured") as (meter, scratch):
+    with (
+        resumable(reports, Path(file).stem, "a claim", "measured") as (meter, scratch),
+        workers_of(engine, meter, threads, device) as workers,
+    ):
+        if not workers.alone:
+            load = partial(load_checkpoint, models=models, device=device)
+            where = (model, load, settings, reports / LIVES, scratch)
+            measure_elsewhere(workers, hypotheses, places(file)[0], *where, meter)
         studies = scrub_hypotheses(
             hypotheses, settings, model=model, models=models, device=device, against=rivals, command=command,
             scratch=scratch, lives=reports / LIVES, progress=meter,

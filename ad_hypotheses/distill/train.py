@@ -33,7 +33,7 @@ from ad_hypotheses.distill.state import TrainingRun, resume, save
 from ad_hypotheses.distill.update_progress import UpdateProgress, evaluation_words
 from ad_hypotheses.distill.updates import Forward, Sampler, compiled, diverged, update
 from ad_hypotheses.progress import Progress, counting
-from ad_hypotheses.sources.histories import HistoryFolder, generate
+from ad_hypotheses.sources.histories import Ahead, HistoryFolder, ShardLives, generate
 from ad_hypotheses.sources.learning import require_learning
 from ad_hypotheses.sources.recorded import Recorded, select
 from ad_hypotheses.sources.recording import episode_returns
@@ -131,7 +131,11 @@ def train(
 
 
 def training_histories(
-    config: Config, folder: Path, progress: Callable[[int, int], None], check: bool | None = None
+    config: Config,
+    folder: Path,
+    progress: Callable[[int, int], None],
+    check: bool | None = None,
+    spread: Callable[[ShardLives], Ahead] | None = None,
 ) -> HistoryFolder:
     """Generate the learning histories of a configuration, or open those that are there.
 
@@ -140,6 +144,7 @@ def training_histories(
         folder: Where the histories are kept.
         progress: Called with (histories done, histories in all).
         check: Whether to refuse a source that does not learn; as configured by default.
+        spread: What makes several shards at once, as for :func:`ad_hypotheses.sources.histories.generate`.
 
     Raises:
         ConfigError: Numbers do not fit together.
@@ -154,7 +159,7 @@ def training_histories(
         histories = select(folder, task, source, facts, held_out, learners=wanted.learners, **same)
     else:
         each = learners_per_task(wanted.learners, train_facts)
-        histories = generate(folder, task, source, train_facts, learners_per_task=each, **same)
+        histories = generate(folder, task, source, train_facts, learners_per_task=each, spread=spread, **same)
     if wanted.check if check is None else check:
         require_learning(histories, task, wanted.seed)
     return histories

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ad_hypotheses.causal.walk import Pin
 from ad_hypotheses.errors import HypothesisError, did_you_mean
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis
-from ad_hypotheses.language.load import chosen
+from ad_hypotheses.language.load import chosen, places
 from ad_hypotheses.language.load import load as load_hypotheses
 from ad_hypotheses.library.arguments import require_whole
 from ad_hypotheses.library.listening import listening
 from ad_hypotheses.library.model import Model, loaded
+from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.data import EDITED, OWN, SOURCE, data_names
+from ad_hypotheses.studies.parallel.scrubbing import measure_elsewhere
+from ad_hypotheses.studies.parallel.workers import workers_of
 from ad_hypotheses.studies.quick_scrub import quick_look, quick_settings
 from ad_hypotheses.studies.rivals.context import ContextRivals, rivals_on_context
 from ad_hypotheses.studies.scrub.bind import ScrubSettings
@@ -53,6 +59,7 @@ def scrub(
     memory: int | None = None,
     quick: bool = False,
     name: str | None = None,
+    executor: Executor | None = None,
     progress: bool = False,
 ) -> Study:
     """Test a hypothesis and its controls by causal scrubbing, and judge them together.
@@ -60,7 +67,7 @@ def scrub(
     Chan et al. 2022, "Causal Scrubbing: a method for rigorously testing interpretability hypotheses".
 
     Histories, the model's own run and whatever of a claim did not change are kept in this process (1.5 GB at most), so
-    that testing a claim again after an edit of one node is quick. Nothing is written to disk.
+    that testing a claim again after an edit of one node is quick. Nothing stays on disk.
 
     Args:
         hypothesis: A claim, or the path or name of a file that holds one.
@@ -83,6 +90,8 @@ def scrub(
         memory: Bytes that may be used; None for what is free.
         quick: Give first figures and no verdict: few histories of the source's data alone, no controls, no rivals.
         name: Which hypothesis of a file that holds several.
+        executor: Where to measure the data sets of a hypothesis in a file instead: any `concurrent.futures.Executor`
+            whose workers see the working folder, in which what they measure lies until the end.
         progress: Whether to show how far it is.
 
     Returns:
@@ -113,9 +122,29 @@ def scrub(
             return quick_look(claims[0], chosen_model.checkpoint, settings, kept(), listener)
     sizes: dict[str, Any] = {"rows": rows or 256, "passes": passes or 2, "pool": pool, "rollouts": rollouts}
     settings = ScrubSettings(data=data_names(data), rivals=rivals, **sizes, **how)
-    with listening(progress) as listener:
-        options = {"model": chosen_model.checkpoint, "against": against, "progress": listener, "kept": kept()}
-        return scrub_all(claims, settings, **options)[0]  # type: ignore[arg-type]
+    with listening(progress) as listener, ExitStack() as until_the_end:
+        options: dict[str, Any] = {"against": against, "progress": listener, "kept": kept()}
+        if executor is not None:
+            folder = Path(until_the_end.enter_context(TemporaryDirectory(prefix=".ad-hypotheses-", dir=Path.cwd())))
+            lives, scratch, file = folder / "lives", Scratch(folder / "measured"), _file_of(hypothesis, controls)
+            options |= {"lives": lives, "scratch": scratch}
+            subject = (load_hypotheses(file), file, chosen_model.name, lambda _: chosen_model.checkpoint, settings)
+            measure_elsewhere(workers_of(executor, listener), *subject, lives, scratch, listener, only=claims[0].name)
+        return scrub_all(claims, settings, model=chosen_model.checkpoint, **options)[0]
+
+
+def _file_of(hypothesis: Hypothesis | str | Path, controls: Sequence[Hypothesis] | None) -> Path:
+    """Return the file of a hypothesis, which workers read for themselves.
+
+    Raises:
+        HypothesisError: It is not in a file.
+    """
+    if isinstance(hypothesis, Hypothesis) or controls is not None:
+        raise HypothesisError(
+            "workers read the hypothesis and its controls from a file: give its path or name, and no `controls`, with "
+            "`executor`."
+        )
+    return places(hypothesis)[0]
 
 
 def scrub_at(

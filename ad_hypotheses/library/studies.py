@@ -20,6 +20,7 @@ from ad_hypotheses.storage.places import HYPOTHESES, MODELS
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice, choose
 from ad_hypotheses.studies.evaluate.record import Evaluation
 from ad_hypotheses.studies.evaluate.study import evaluate as evaluate_all
+from ad_hypotheses.studies.parallel.workers import workers_of
 from ad_hypotheses.studies.sweep.grid import read_sweep
 from ad_hypotheses.studies.sweep.record import Sweep
 from ad_hypotheses.studies.sweep.study import sweep as sweep_all
@@ -120,6 +121,7 @@ def evaluate(
     seed: int = 0,
     quick: bool = False,
     device: str = "cpu",
+    executor: Executor | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Roll models out on training and held-out tasks, beside their source and the baselines.
@@ -130,6 +132,8 @@ def evaluate(
         seed: Seed of the tasks and of all sampling.
         quick: Whether learning curves are enough: no shorter memory, no unusual starts.
         device: Where to load those that are named.
+        executor: Where to run the parts of all models instead: any `concurrent.futures.Executor` whose workers see the
+            same folders.
         progress: Whether to show how far it is.
 
     Raises:
@@ -150,7 +154,9 @@ def evaluate(
         else:
             choices += choose([str(model)], MODELS, device)
     with listening(progress) as listener:
-        return evaluate_all(choices, rollouts=rollouts, seed=seed, quick=quick, device=device, progress=listener)
+        workers = workers_of(executor, listener)
+        options = {"quick": quick, "device": device, "workers": workers, "progress": listener}
+        return evaluate_all(choices, rollouts=rollouts, seed=seed, **options)  # type: ignore[arg-type]
 
 
 def calibrate(
@@ -182,5 +188,5 @@ def calibrate(
     design = replace(QUICK if quick else FULL, seed=seed)
     with listening(progress) as listener:
         place = HYPOTHESES / "known"
-        options = {"hypotheses": place, "workers": workers, "executor": executor, "progress": listener}
+        options = {"hypotheses": place, "workers": workers_of(executor, listener, workers), "progress": listener}
         return calibrate_all(networks, design, **options)  # type: ignore[arg-type]

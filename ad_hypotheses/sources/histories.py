@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,31 @@ class HistoryFolder:
             )
 
 
+@dataclass(frozen=True)
+class ShardLives:
+    """Let the learners of a shard live; arguments are those of :func:`generate`."""
+
+    source: Any
+    task: Task
+    facts: Facts
+    episodes: int
+    keep_every: int
+    skip: int
+    shuffle_rewards: bool
+    seed: int
+
+    def __call__(self, number: int, learner: Int[np.ndarray, " row"]) -> History:
+        """Return the histories of a shard, by its number and its learners."""
+        facts = {name: fact[learner % n_tasks_of(self.facts)] for name, fact in self.facts.items()}
+        rng, lengths = np.random.default_rng([self.seed, number]), (self.keep_every, self.skip)
+        history = lived(self.source, self.task, facts, self.episodes, rng, *lengths, self.shuffle_rewards)
+        return dataclasses.replace(history, learner=learner)
+
+
+Ahead = Callable[[Sequence[tuple[int, np.ndarray]]], Iterable[tuple[int, History]]]
+"""Given numbers of shards with their learners, yields the number and the histories of each, in whatever order."""
+
+
 def generate(
     folder: str | Path,
     task: Task,
@@ -145,6 +170,7 @@ def generate(
     progress: Reached | None = None,
     skip: int = 0,
     shuffle_rewards: bool = False,
+    spread: Callable[[ShardLives], Ahead] | None = None,
 ) -> HistoryFolder:
     """Let learners live and keep their histories in `folder`; go on where an earlier run of the same stopped.
 
@@ -164,6 +190,7 @@ def generate(
         progress: Called with the number of histories done and the number of all, at the start and after every shard.
         skip: Episodes lived before the first that is kept.
         shuffle_rewards: Deal the rewards of each history out to other steps of it.
+        spread: Given what makes a shard, returns what makes several at once elsewhere; None to make them here.
 
     Returns:
         The histories, checked.
@@ -183,13 +210,9 @@ def generate(
     recipe |= variant_recipe(skip, shuffle_rewards)
     learners = np.arange(learners_per_task * n_tasks_of(facts))
 
-    def lives(number: int, learner: np.ndarray) -> History:
-        task_facts = {name: fact[learner % n_tasks_of(facts)] for name, fact in facts.items()}
-        rng = np.random.default_rng([seed, number])
-        history = lived(source, task, task_facts, episodes, rng, keep_every, skip, shuffle_rewards)
-        return dataclasses.replace(history, learner=learner)
-
-    return make_shards(Path(folder), recipe, learners, shard_size, lives, progress)
+    lives = ShardLives(source, task, facts, episodes, keep_every, skip, shuffle_rewards, seed)
+    ahead = None if spread is None else spread(lives)
+    return make_shards(Path(folder), recipe, learners, shard_size, lives, progress, ahead)
 
 
 def write_histories(
@@ -282,6 +305,7 @@ def make_shards(
     shard_size: int,
     make: Callable[[int, np.ndarray], History],
     progress: Reached | None,
+    ahead: Ahead | None = None,
 ) -> HistoryFolder:
     """Make the shards that are not there yet, then the manifest.
 
@@ -292,6 +316,7 @@ def make_shards(
         shard_size: Histories a shard.
         make: Given the number of a shard and its rows, makes the histories.
         progress: Called with the number of histories done and the number of all.
+        ahead: Given shards that are not there, yields their histories in whatever order, made elsewhere at once.
 
     Raises:
         DataError: The folder holds something else, a shard in it is corrupt, or the disk is full.
@@ -303,14 +328,20 @@ def make_shards(
     manifest = folder / MANIFEST
     shards = []
     with held(folder, "generating histories"):
-        for number, first in enumerate(range(0, len(rows), shard_size)):
+        parts = dict(enumerate(rows[first : first + shard_size] for first in range(0, len(rows), shard_size)))
+        missing = [(number, part) for number, part in parts.items() if not (folder / shard_name(number)).exists()]
+        for done, (number, history) in enumerate(ahead(missing) if ahead is not None else ()):
             if progress is not None:
-                progress(first, len(rows))
+                progress(min(len(rows), (len(parts) - len(missing) + done) * shard_size), len(rows))
+            write_shard(folder, number, history, recipe)
+        for number, part in parts.items():
+            if progress is not None:
+                progress(number * shard_size, len(rows))
             shard = folder / shard_name(number)
             if shard.exists():
                 shards.append(_finished(shard, number, recipe))
             else:
-                shards.append(write_shard(folder, number, make(number, rows[first : first + shard_size]), recipe))
+                shards.append(write_shard(folder, number, make(number, part), recipe))
         listed = [{key: value for key, value in shard.items() if key != "recipe"} for shard in shards]
         with disk_errors(manifest):
             partial = folder / f".{MANIFEST}.partial"

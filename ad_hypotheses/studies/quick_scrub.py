@@ -12,10 +12,10 @@ from ad_hypotheses.language.hypothesis import Hypothesis
 from ad_hypotheses.language.load import chosen
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.data import SOURCE
-from ad_hypotheses.studies.scrub.bind import ScrubSettings, prepare
+from ad_hypotheses.studies.scrub.bind import QUICK, ScrubSettings, prepare
 from ad_hypotheses.studies.scrub.kept import Kept
 from ad_hypotheses.studies.scrub.record import Study
-from ad_hypotheses.studies.scrub.study import QUICK, run_studies
+from ad_hypotheses.studies.scrub.study import run_studies
 
 ROWS, DONORS = 32, 128
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ad_hypotheses.errors import UserError
-from ad_hypotheses.jobs.local import end_with_parent, processes
-from ad_hypotheses.jobs.run import run_jobs
 from ad_hypotheses.known.calibration.cases import chosen
 from ad_hypotheses.known.calibration.jobs import (
     FULL,
@@ -36,7 +30,7 @@ from ad_hypotheses.storage.lock import held
 from ad_hypotheses.storage.places import known_hypotheses
 from ad_hypotheses.storage.scratch import Scratch
 from ad_hypotheses.studies.evaluate.learners import counted
-from ad_hypotheses.studies.machine import keep_freed_memory
+from ad_hypotheses.studies.parallel.workers import ALONE, Workers
 
 Task = tuple[Job, str]  # and the name under which its outcome is kept
 SECONDS_MEASURED = 10  # of working, after which the time that all of it takes can be told
@@ -48,8 +42,7 @@ def calibrate(
     *,
     models: Path = Path("models"),
     hypotheses: Path = Path("hypotheses/known"),
-    workers: int = 1,
-    executor: Executor | None = None,
+    workers: Workers = ALONE,
     command: str = "",
     scratch: Scratch | None = None,
     progress: Progress | None = None,
@@ -61,8 +54,7 @@ def calibrate(
         design: How much is run.
         models: Folder of the checkpoints.
         hypotheses: Folder of the hypothesis files of known networks.
-        workers: Processes, of one thread each; 1 to work in this one.
-        executor: Where to run jobs instead; its workers see the same folders.
+        workers: Where jobs are done; those of an executor see the same folders.
         command: What makes the same calibration again, for its record.
         scratch: Where to keep what is done job by job, so that an interrupted calibration goes on where it stopped;
             None to keep nothing.
@@ -74,12 +66,14 @@ def calibrate(
         HypothesisError: A hypothesis file lacks a claim.
     """
     progress, hypotheses = progress or Progress(), known_hypotheses(hypotheses)
-    if executor is not None:  # its workers need not be where this process is
+    if workers.executor is not None:  # its workers need not be where this process is
         models, hypotheses = models.absolute(), hypotheses.absolute()
         scratch = None if scratch is None else Scratch(scratch.folder.absolute(), scratch.used)
-    work = _Work(workers, executor, progress)
+    work = _Work(workers, progress)
     if scratch is None:
-        near = None if executor is None else Path.cwd()  # which the workers see, unlike the folder for what is brief
+        near = (
+            None if workers.executor is None else Path.cwd()
+        )  # which the workers see, unlike the folder for what is brief
         with tempfile.TemporaryDirectory(prefix="ad-hypotheses-", dir=near) as folder:
             place = Workplace(models, hypotheses, Scratch(Path(folder)))
             return _calibrated(chosen(networks), design, place, work, command)
@@ -111,39 +105,21 @@ def _announce(jobs: Sequence[Job], design: Design, place: Workplace, work: _Work
     networks = counted(len({job.network for job in jobs}), "network")
     work.progress.say(
         f"{counted(claims, 'claim')} about {networks}: {studies:,} studies of one claim, then {more:,} data sets to "
-        f"count intervals on; {work.where}"
+        f"count intervals on; {work.workers.where}"
     )
-
-
-def _begin() -> None:
-    """Be a worker: one thread, and Ctrl-C is left to the process that began it, with which this one ends."""
-    import torch
-
-    end_with_parent(signal.SIGTERM)
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    keep_freed_memory()
 
 
 @dataclass(frozen=True)
 class _Work:
-    """Does jobs in this process, in others of this machine, or wherever an executor runs them.
+    """Does jobs, and shows how far it is.
 
     Attributes:
-        n_workers: Processes, unless there is an executor; 1 for this one alone.
-        executor: Where jobs run instead.
+        workers: Where they are done.
         progress: Listens on the way.
     """
 
-    n_workers: int
-    executor: Executor | None
+    workers: Workers
     progress: Progress
-
-    @property
-    def where(self) -> str:
-        """Where jobs are done, in words."""
-        return counted(self.n_workers, "process", "processes") if self.executor is None else "workers of an executor"
 
     def do(self, jobs: Sequence[Job], place: Workplace, title: str) -> None:
         """Do what is not done yet, and show how much that is of all that it costs."""
@@ -153,7 +129,7 @@ class _Work:
         known = sum(costs.values()) - sum(costs[job] for job, _ in todo)
         done, began, announced = known, time.monotonic(), False
         self.progress.begin(title, 100, "%", int(100 * known / total))
-        for job in self._done(todo, place):
+        for (job, _), _ in self.workers.do(partial(_run, place=place), todo, place.scratch.folder):
             done += costs[job]
             self.progress.reach(int(100 * done / total), job.network)
             passed = time.monotonic() - began
@@ -162,29 +138,6 @@ class _Work:
                 left = passed * (total - known) / (done - known)
                 self.progress.say(f"{title}: about {duration(left)} for all of it")
 
-    def _done(self, tasks: Sequence[Task], place: Workplace) -> Iterator[Job]:
-        """Yield each job once it is done."""
-        function = partial(_run, place=place)
-        if self.executor is None and self.n_workers == 1:
-            yield from map(function, tasks)
-            return
-        try:
-            for _, job in run_jobs(function, tasks, self._opened, lost=self._lost):
-                yield job
-        except BrokenExecutor as error:
-            raise UserError(
-                "processes of the calibration were ended from outside again and again; the system does so when memory "
-                f"runs out. What was done is kept in {place.scratch.folder}; the same command goes on, and takes less "
-                f"memory with `workers={max(1, self.n_workers // 2)}`."
-            ) from error
 
-    def _opened(self) -> AbstractContextManager[Executor]:
-        return processes(self.n_workers, _begin) if self.executor is None else nullcontext(self.executor)
-
-    def _lost(self, attempt: int) -> None:
-        self.progress.say(f"a process was ended from outside; what it was at is done again (attempt {attempt + 1})")
-
-
-def _run(task: Task, place: Workplace) -> Job:
+def _run(task: Task, place: Workplace) -> None:
     run(*task, place)
-    return task[0]

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ad_hypotheses.distill.checkpoint import Checkpoint, build, versions
-from ad_hypotheses.errors import DataError, did_you_mean
 from ad_hypotheses.evidence.plain_data import build as from_plain
 from ad_hypotheses.evidence.plain_data import plain
-from ad_hypotheses.ladder.catalogue import LADDER, fitting, rungs_in_file
+from ad_hypotheses.ladder.catalogue import LADDER, fitting
 from ad_hypotheses.ladder.run import predict
-from ad_hypotheses.ladder.rung import Background, Begin, Context, Rung
+from ad_hypotheses.ladder.rung import Background, Begin, Context
 from ad_hypotheses.ladder.source import SEEDS, source_rung
 from ad_hypotheses.progress import Progress, duration
 from ad_hypotheses.report.markdown import describe
 from ad_hypotheses.report.words import counted
 from ad_hypotheses.storage.store import Store
-from ad_hypotheses.studies.behave.battery import BATTERY, TESTS, BehaviourTest
+from ad_hypotheses.studies.behave.asked import CONTEXTS, Asked, BehaviourSettings
+from ad_hypotheses.studies.behave.battery import TESTS, BehaviourTest
 from ad_hypotheses.studies.behave.condition import Subject
 from ad_hypotheses.studies.behave.measure import Everybody, judged, measure, probabilities
 from ad_hypotheses.studies.behave.mixture import Shown, mixtures
@@ -44,36 +44,17 @@ from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
 from ad_hypotheses.studies.evaluate.curves import spread
 from ad_hypotheses.studies.evaluate.figures import task_numbers
 from ad_hypotheses.studies.evaluate.study import results_store
+from ad_hypotheses.studies.parallel.checkpoints import CheckpointOnDisk
+from ad_hypotheses.studies.parallel.workers import ALONE, Workers
 from ad_hypotheses.tasks.task import n_tasks_of
 
 KEPT = ".behaved"  # folder in the reports for what was measured, so that no run measures it again
 MEASURED_AS = 3  # raise it when a test or a rung becomes another: what was measured is then measured again
-CONTEXTS, FEW_CONTEXTS, FEW_SEEDS = 200, 12, 8
+FEW_CONTEXTS, FEW_SEEDS = 12, 8
 LIVES, FEWEST_LIVES = 512, 112  # of the source, from which rungs take their numbers; fewer for few contexts
 DATA_ROWS = 64  # lives of a data set that a model is taken apart on
 USUAL_CELLS = 40  # conditions of a battery, for what it costs
 FOLLOWED = ("source", "counting", "belief")  # rungs that decisions are regressed on
-
-
-@dataclass(frozen=True)
-class BehaviourSettings:
-    """How to ask.
-
-    Attributes:
-        contexts: Contexts a cell.
-        seeds: Learners that the source is averaged over.
-        seed: Of everything random.
-        tests: Tests to do.
-        ladder: Rungs to run, where they fit.
-        data: Data sets that a model is taken apart on.
-    """
-
-    contexts: int
-    seeds: int
-    seed: int
-    tests: tuple[BehaviourTest, ...]
-    ladder: tuple[Rung, ...]
-    data: tuple[str, ...]
 
 
 def behave(
@@ -88,6 +69,7 @@ def behave(
     data: str | Sequence[str] = ("source", "own", "edited"),
     command: str = "",
     kept: Path | None = None,
+    workers: Workers = ALONE,
     progress: Progress | None = None,
 ) -> Behaviour:
     """Ask how models behave where the rungs of the ladder disagree.
@@ -104,6 +86,7 @@ def behave(
             for none.
         command: What makes the same record again.
         kept: Folder for what is measured part by part, so that no later run measures it again; None to keep nothing.
+        workers: Where the tests and data sets of all models are measured.
         progress: Listens on the way.
 
     Returns:
@@ -114,13 +97,74 @@ def behave(
         ConfigError: A file of rungs cannot be used.
     """
     progress = progress or Progress()
-    settings = _settings(contexts, seeds, seed, tests, rungs, leave_out, data_names(data) if data else ())
-    models = []
-    for choice in checkpoints:
-        work = _Work.of(choice, settings, rungs, kept)
-        with progress.stopping(lambda: _stopped(kept)):
-            models.append(work.run(progress))
+    asked = Asked(
+        contexts, seeds, seed, None if tests is None else tuple(tests), tuple(rungs), tuple(leave_out),
+        data_names(data) if data else (),
+    )  # fmt: skip
+    settings, models = asked.settings(), []
+    stores = [_store(choice, settings, rungs, kept) for choice in checkpoints]
+    with progress.stopping(lambda: _stopped(kept)):
+        if not workers.alone:
+            _measure_elsewhere(workers, checkpoints, stores, asked, kept, progress)
+        for choice, store in zip(checkpoints, stores, strict=True):
+            models.append(_Work.of(choice, settings, store).run(progress))
     return Behaviour(command, contexts, seeds, seed, versions(), models)
+
+
+@dataclass(frozen=True)
+class BehaviourJob:
+    """A part of what is asked of a model, to be measured wherever a job may be sent.
+
+    Attributes:
+        number: Of the model, among those that are asked.
+        model: Where it lies.
+        asked: What was asked for.
+        part: Name of the part.
+    """
+
+    number: int
+    model: CheckpointOnDisk
+    asked: Asked
+    part: str
+
+
+def run_part(job: BehaviourJob) -> dict[str, Any]:
+    """Measure a part; returns plain data."""
+    return _work_of(job.model, job.asked).measured(job.part)
+
+
+@lru_cache(maxsize=1)
+def _work_of(model: CheckpointOnDisk, asked: Asked) -> _Work:
+    return _Work.of(CheckpointChoice(model.name, model.load()), asked.settings(), Store(None))
+
+
+def _measure_elsewhere(
+    workers: Workers,
+    checkpoints: Sequence[CheckpointChoice],
+    stores: Sequence[Store],
+    asked: Asked,
+    kept: Path | None,
+    progress: Progress,
+) -> None:
+    """Let workers measure every part of every model that is not known yet."""
+    asked = replace(asked, rungs=tuple(file.absolute() for file in asked.rungs))
+    jobs = []
+    for number, (choice, store) in enumerate(zip(checkpoints, stores, strict=True)):
+        parts = _Work.of(choice, asked.settings(), store).parts
+        model = CheckpointOnDisk.of(choice.checkpoint)
+        jobs += [BehaviourJob(number, model, asked, part) for part in parts if part not in store.plain]
+    progress.begin("asking", len(jobs), "parts")
+    for job, result in workers.do(run_part, jobs, kept):
+        stores[job.number].get(job.part, partial(lambda result: result, result))
+        progress.advance(1)
+
+
+def _store(choice: CheckpointChoice, settings: BehaviourSettings, files: Sequence[Path], kept: Path | None) -> Store:
+    """Return what is known of a model already."""
+    asked: list[int | str] = [MEASURED_AS, settings.contexts, settings.seeds, settings.seed]
+    asked += [file.read_text(encoding="utf-8") for file in files]
+    asked += [f"without {rung.name}" for rung in LADDER if rung.name not in {each.name for each in settings.ladder}]
+    return results_store(choice, asked, kept)
 
 
 def background_of(checkpoint: Checkpoint, lives: int = LIVES, seed: int = 0) -> Background:
@@ -146,9 +190,7 @@ class _Work:
     store: Store
 
     @classmethod
-    def of(
-        cls, choice: CheckpointChoice, settings: BehaviourSettings, files: Sequence[Path], kept: Path | None
-    ) -> _Work:
+    def of(cls, choice: CheckpointChoice, settings: BehaviourSettings, store: Store) -> _Work:
         checkpoint = choice.checkpoint
         lives = min(LIVES, FEWEST_LIVES + 2 * settings.contexts)
         background = background_of(checkpoint, lives, settings.seed)
@@ -160,29 +202,42 @@ class _Work:
         untrained = build(checkpoint.config).to(checkpoint.model.device).eval()
         everybody = Everybody(checkpoint.model, untrained, rungs, begins, single, lambda steps: None)
         subject = Subject(checkpoint, background, settings.contexts, settings.seed)
-        asked: list[int | str] = [MEASURED_AS, settings.contexts, settings.seeds, settings.seed]
-        asked += [file.read_text(encoding="utf-8") for file in files]
-        asked += [f"without {rung.name}" for rung in LADDER if rung.name not in {each.name for each in settings.ladder}]
-        return cls(choice, subject, everybody, absent, settings, results_store(choice, asked, kept))
+        return cls(choice, subject, everybody, absent, settings, store)
+
+    @property
+    def lacking(self) -> dict[str, str]:
+        """Tests that cannot be done with this model, and why."""
+        reasons = {test.name: test.lacks(self.subject) for test in self.settings.tests}
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """Data sets that it is taken apart on."""
+        return chosen_data(self.settings.data, self.subject.task, self.subject.config.kept_episodes)
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of all that is measured: tests, and data sets."""
+        lacking = self.lacking
+        tests = [test.name for test in self.settings.tests if test.name not in lacking]
+        return [*tests, *(f"data {name}" for name in self.data)]
+
+    def measured(self, part: str) -> dict[str, Any]:
+        """Measure a part; returns plain data."""
+        return self._test(TESTS[part]) if part in TESTS else self._data(part.removeprefix("data "))
 
     def run(self, progress: Progress) -> ModelBehaviour:
-        reasons = {test.name: test.lacks(self.subject) for test in self.settings.tests}
-        tests = [test for test in self.settings.tests if not reasons[test.name]]
-        asked, subject = self.settings.data, self.subject
-        data = chosen_data(asked, subject.task, subject.config.kept_episodes)
-        parts = [*(test.name for test in tests), *(f"data {name}" for name in data)]
+        lacking, data, parts = self.lacking, self.data, self.parts
+        tests = [test for test in self.settings.tests if test.name not in lacking]
         left = [part for part in parts if part not in self.store.plain]
         progress.say(self._cost(len(left), len(parts)))
         progress.begin(f"asking {self.choice.name}", len(parts), "parts", done=len(parts) - len(left))
         for number, part in enumerate(left, len(parts) - len(left) + 1):
             progress.note(part)
             began = time.monotonic()
-            measured = (
-                partial(self._test, TESTS[part]) if part in TESTS else partial(self._data, part.removeprefix("data "))
-            )
-            self.store.get(part, measured)
+            self.store.get(part, partial(self.measured, part))
             progress.reach(number, f"{part} took {duration(time.monotonic() - began)}")
-        return self._found(tests, {name: reason for name, reason in reasons.items() if reason}, data)
+        return self._found(tests, lacking, data)
 
     def _cost(self, left: int, parts: int) -> str:
         """Say beforehand what is to be done."""
@@ -280,33 +335,6 @@ class _Work:
             for rung in FOLLOWED
             if rung in chances
         ]
-
-
-def _settings(
-    contexts: int,
-    seeds: int,
-    seed: int,
-    tests: Sequence[str] | None,
-    rungs: Sequence[Path],
-    leave_out: Sequence[str],
-    data: tuple[str, ...],
-) -> BehaviourSettings:
-    if contexts < 2:
-        raise DataError(f"`contexts` is {contexts}, but an interval needs at least 2; {CONTEXTS} is a good number.")
-    if seeds < 1:
-        raise DataError(f"`seeds` is {seeds}, but the source needs at least 1 learner; {SEEDS} is a good number.")
-    for name in tests or ():
-        if name not in TESTS:
-            raise DataError(f"there is no test {name!r}.{did_you_mean(name, TESTS)} Known: {', '.join(TESTS)}.")
-    own = [rung for file in rungs for rung in rungs_in_file(file)]
-    ladder = (*(source_rung(seeds) if rung.name == SOURCE else rung for rung in LADDER), *own)
-    names = [rung.name for rung in ladder]
-    for name in leave_out:
-        if name not in names:
-            raise DataError(f"there is no rung {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.")
-    ladder = tuple(rung for rung in ladder if rung.name not in leave_out)
-    chosen = tuple(test for test in BATTERY if tests is None or test.name in tests)
-    return BehaviourSettings(contexts, seeds, seed, chosen, ladder, data)
 
 
 def _stopped(kept: Path | None) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ad_hypotheses.distill.checkpoint import Checkpoint
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.progress import Progress, duration
@@ -23,6 +24,8 @@ from ad_hypotheses.studies.evaluate.curves import TASK_SETS, EvaluationPart, cur
 from ad_hypotheses.studies.evaluate.learners import counted
 from ad_hypotheses.studies.evaluate.record import Evaluated, Evaluation
 from ad_hypotheses.studies.evaluate.summary import curve_unit, mean_optimum, seen
+from ad_hypotheses.studies.parallel.checkpoints import CheckpointOnDisk
+from ad_hypotheses.studies.parallel.workers import ALONE, Workers
 from ad_hypotheses.tasks.task import n_tasks_of
 
 KEPT = ".evaluated"  # folder in the reports for what was measured, so that no run measures it again
@@ -77,6 +80,7 @@ def evaluate(
     device: str = "cpu",
     command: str = "",
     kept: Path | None = None,
+    workers: Workers = ALONE,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Roll models out on training and held-out tasks, beside their source and the baselines.
@@ -89,6 +93,7 @@ def evaluate(
         device: Where the checkpoints were loaded.
         command: What makes the same evaluation again, for its record.
         kept: Folder for what is measured part by part, so that no later run measures it again; None to keep nothing.
+        workers: Where the parts of all models are measured.
         progress: Listens on the way.
 
     Returns:
@@ -103,6 +108,8 @@ def evaluate(
             _Work(choice.name, choice.checkpoint.model, own_parts, store)
             for choice, own_parts, store in zip(checkpoints, parts, stores, strict=True)
         ]
+        if not workers.alone:
+            _run_elsewhere(workers, [choice.checkpoint for choice in checkpoints], works, settings, kept, progress)
         _run(works, progress)
         evaluations = [
             _evaluated(choice, {part.name: store.plain[part.name] for part in own_parts}, settings)
@@ -185,6 +192,51 @@ def _run(works: Sequence[_Work], progress: Progress) -> None:
         work.store.get(part.name, partial(part.run, lived))
         done += cost
     progress.reach(100)
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """A part of a model, to be measured wherever a job may be sent.
+
+    Attributes:
+        number: Of the model, among those of the evaluation.
+        model: Where it lies.
+        settings: How to evaluate.
+        part: Name of the part.
+    """
+
+    number: int
+    model: CheckpointOnDisk
+    settings: EvaluationSettings
+    part: str
+
+
+def run_part(job: EvaluationJob) -> Any:
+    """Measure a part of a model; returns plain data."""
+    checkpoint = job.model.load()
+    parts = {part.name: part for part in _parts(checkpoint.model, checkpoint.config, job.settings)}
+    return parts[job.part].run(lambda steps: None)
+
+
+def _run_elsewhere(
+    workers: Workers,
+    checkpoints: Sequence[Checkpoint],
+    works: Sequence[_Work],
+    settings: EvaluationSettings,
+    kept: Path | None,
+    progress: Progress,
+) -> None:
+    """Let workers run every part that is not known yet, those that cost most first."""
+    costs = {
+        EvaluationJob(number, CheckpointOnDisk.of(checkpoint), settings, part.name): part.steps * _cost(work.model)
+        for number, (work, checkpoint) in enumerate(zip(works, checkpoints, strict=True))
+        for part in work.parts
+        if part.name not in work.store.plain
+    }
+    progress.begin("evaluating", len(costs), "parts")
+    for job, result in workers.do(run_part, sorted(costs, key=costs.__getitem__, reverse=True), kept):
+        works[job.number].store.get(job.part, partial(lambda result: result, result))
+        progress.advance(1)
 
 
 def _cost(model: ADTransformer) -> int:

@@ -17,6 +17,7 @@ from ad_hypotheses.studies.behave.record import Behaviour, read_behaviour
 from ad_hypotheses.studies.behave.study import CONTEXTS, behave
 from ad_hypotheses.studies.evaluate.choose import CheckpointChoice
 from ad_hypotheses.studies.findings.plan import AskedModel, Plan, record_name
+from ad_hypotheses.studies.parallel.workers import ALONE, Workers
 
 UNPLANNED = AskedModel("not in the study", "exploratory", CONTEXTS)
 
@@ -29,6 +30,7 @@ def ask(
     command: Callable[[str], str],
     changed: Mapping[str, Any] | None = None,
     kept: Path | None = None,
+    workers: Workers = ALONE,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Ask models what a plan says, and write a record of each as soon as it is known.
@@ -40,6 +42,7 @@ def ask(
         command: Given the name of a model, returns what makes its record again.
         changed: Settings of `behave` other than those of the plan, which make a record exploratory.
         kept: Folder for what is measured part by part.
+        workers: Where the parts are measured.
         progress: Listens on the way.
 
     Returns:
@@ -55,7 +58,8 @@ def ask(
         if _is_there(path, plan, choice, exploratory):
             progress.say(f"{choice.name} has been asked", "dim")
         else:
-            behaviour = behave([choice], **settings, command=command(choice.name), kept=kept, progress=progress)
+            how: dict[str, Any] = {"kept": kept, "workers": workers, "progress": progress}
+            behaviour = behave([choice], **settings, **how, command=command(choice.name))
             write_record(replace(behaviour, study=plan.sha256, exploratory=exploratory), path)
         written.append(path)
     return written

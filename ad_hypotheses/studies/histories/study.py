@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.feasible import require_feasible
 from ad_hypotheses.distill.train import training_histories
+from ad_hypotheses.language.history import History
 from ad_hypotheses.progress import Progress, counting
 from ad_hypotheses.report.markdown import describe
-from ad_hypotheses.sources.histories import HistoryFolder, open_histories
+from ad_hypotheses.sources.histories import Ahead, HistoryFolder, ShardLives, open_histories
 from ad_hypotheses.sources.learning import Learning, learning_of_histories
 from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.lock import held
 from ad_hypotheses.studies.histories.pictures import source_curve
 from ad_hypotheses.studies.machine import require_writable
+from ad_hypotheses.studies.parallel.workers import ALONE, Workers
 
 CURVE = "learning.png"  # beside the histories
 SOURCE_CURVE = "source.png"  # beside the weights of a model that was distilled from them
@@ -44,7 +50,9 @@ class GeneratedHistories:
         return _title(self.config)
 
 
-def histories(config: Config, out: Path, *, progress: Progress | None = None) -> GeneratedHistories:
+def histories(
+    config: Config, out: Path, *, workers: Workers = ALONE, progress: Progress | None = None
+) -> GeneratedHistories:
     """Generate the histories of a configuration, or open those that are there, and measure how they learn.
 
     Whether learners learn that should is not judged: :func:`ad_hypotheses.sources.learning.require_improvement`.
@@ -52,6 +60,7 @@ def histories(config: Config, out: Path, *, progress: Progress | None = None) ->
     Args:
         config: Task, source and number of the histories.
         out: Folder that keeps them.
+        workers: Where learners live.
         progress: Listens on the way.
 
     Raises:
@@ -65,11 +74,26 @@ def histories(config: Config, out: Path, *, progress: Progress | None = None) ->
         held(out, "generating histories", progress.say),
     ):
         progress.begin("histories", 0, "learners")
-        generated = training_histories(config, out, counting(progress, "histories"), check=False)
+        spread = None if workers.alone else partial(_spread, workers, out)
+        generated = training_histories(config, out, counting(progress, "histories"), check=False, spread=spread)
         progress.begin("looking at what they earn", 0)
         learning = learning_of_histories(generated, config.experiment.task, config.histories.seed)
         write_atomically(out / CURVE, source_curve(learning, _title(config)))
     return GeneratedHistories(config, generated, learning, out)
+
+
+def _spread(workers: Workers, out: Path, lives: ShardLives) -> Ahead:
+    """Return what lets the learners of several shards live at once."""
+
+    def ahead(shards: Sequence[tuple[int, np.ndarray]]) -> Iterator[tuple[int, History]]:
+        for (number, _), history in workers.do(partial(_shard, lives), shards, out):
+            yield number, history
+
+    return ahead
+
+
+def _shard(lives: ShardLives, shard: tuple[int, np.ndarray]) -> History:
+    return lives(*shard)
 
 
 def export(generated: GeneratedHistories, name: str, *, progress: Progress | None = None) -> None:

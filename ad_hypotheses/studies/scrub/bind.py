@@ -23,7 +23,7 @@ from ad_hypotheses.language.symmetries.trial import World
 from ad_hypotheses.language.wrong_site import is_finer, wrong_sites
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.studies.adversary.plan import AttackPlan
-from ad_hypotheses.studies.data import OWN, chosen_data, histories, single_data
+from ad_hypotheses.studies.data import EDITED, OWN, chosen_data, histories, single_data
 from ad_hypotheses.studies.kept_lives import NOT_KEPT, LivesOnDisk
 from ad_hypotheses.studies.rivals.choose import default_rivals
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim
@@ -97,6 +97,8 @@ class ScrubSettings(Options):
         return Extent(self.passes, guards=main, nodes_alone=main and first, accept=accept, control=control)
 
 
+QUICK = "quick look"  # kind of a claim that is measured without guards, controls and rivals
+FEW_DONORS = 4  # donors of each task: with fewer, a feature can be a name for a task
 POOL, TIMES = 1024, 4  # donors: at least so many, and so many times the references
 
 
@@ -369,3 +371,24 @@ def refuse_untestable(bound: Bound, ground: Ground, align: Align) -> None:
                 f"{ground.history.n_rows - ground.n_references} donors, so there is nothing to swap.\n"
                 f"  Use more donors (`pool`), or let {node.name}() return something coarser."
             )
+
+
+def untested(study: BoundStudy, settings: ScrubSettings) -> list[str]:
+    """Say what the whole study could not test."""
+    warnings = []
+    if all(claim.kind not in ("wrong site", QUICK) for claim in study.claims):
+        warnings.append(
+            "No wrong-site control could be made: no other place of the model fits the claim, or a node would say more "
+            "there than the claim does."
+        )
+    warnings += [f"{name} was not compared: {message}" for name, message in study.unfit.items()]
+    for ground in study.grounds:
+        if ground.data.startswith(EDITED):  # an edit gives nearly every life a task of its own
+            continue
+        n_tasks = ground.n_tasks
+        if settings.donors < FEW_DONORS * n_tasks:
+            warnings.append(
+                f"On {ground.data} there are {settings.donors} donors of {n_tasks} tasks, so a feature can name a "
+                "task. Use more donors (`pool`)."
+            )
+    return warnings

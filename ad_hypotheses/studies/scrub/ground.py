@@ -72,6 +72,14 @@ class Ground:
         return self.history[: self.n_references]
 
     @property
+    def n_tasks(self) -> int:
+        """How many tasks there are among the donors."""
+        facts = [np.asarray(fact)[self.n_references :] for fact in self.history.task.values()]
+        if not facts:
+            return 1
+        return len(np.unique(np.concatenate([fact.reshape(len(fact), -1) for fact in facts], axis=1), axis=0))
+
+    @property
     def learners(self) -> Int[np.ndarray, " row"]:
         """Learner of each reference."""
         learner = self.references.learner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache, partial
@@ -28,7 +28,6 @@ from ad_hypotheses.storage.scratch import Scratch, store_in
 from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.adversary.attack import challenge
 from ad_hypotheses.studies.adversary.plan import plan
-from ad_hypotheses.studies.data import EDITED
 from ad_hypotheses.studies.evaluate.curves import explanation_curve
 from ad_hypotheses.studies.evaluate.figures import BLOCK
 from ad_hypotheses.studies.kept_lives import LivesOnDisk
@@ -36,7 +35,7 @@ from ad_hypotheses.studies.rivals.choose import differing, fitting
 from ad_hypotheses.studies.rivals.classes import ClaimClasses
 from ad_hypotheses.studies.rivals.record import Rivalry
 from ad_hypotheses.studies.rivals.study import compare
-from ad_hypotheses.studies.scrub.bind import BoundStudy, ScrubSettings, bind_all, predicted
+from ad_hypotheses.studies.scrub.bind import QUICK, BoundClaim, BoundStudy, ScrubSettings, bind_all, predicted, untested
 from ad_hypotheses.studies.scrub.claim import MeasuredClaim, claim_record, tested
 from ad_hypotheses.studies.scrub.claim_parts import UndeclaredArrows
 from ad_hypotheses.studies.scrub.cost import Cost, Extent, fits, refuse_too_large
@@ -49,8 +48,6 @@ from ad_hypotheses.studies.scrub.record import Challenge, DataRecord, Study
 from ad_hypotheses.studies.scrub.undeclared import undeclared_arrows
 
 MEASURED_AS = 10  # raise it when the engine measures something else: interrupted studies then start anew
-QUICK = "quick look"  # kind of a claim that is measured without guards, controls and rivals
-FEW_DONORS = 4  # donors of each task: with fewer, a feature can be a name for a task
 
 
 def scrub(
@@ -218,10 +215,28 @@ def _measure(
     progress: Progress,
     kept: Kept | None,
 ) -> None:
-    """Measure the claims of a study on one data set."""
+    """Measure the claims of a study on one data set, and weigh what was measured."""
     learners, rng = len(np.unique(ground.learners)), np.random.default_rng
     # claims that got equally many passes share the weights
     resampled = cache(lambda passes: Resampling.draw(learners, passes, rng(settings.seed), n_boot))
+    for claim, bound, measured in measured_claims(study, ground, settings, scratch, progress, kept):
+        evidence, at_stake = weigh(ground, measured, resampled(measured.passes))
+        # else the verdict says that hardly anything was tested
+        if ground is study.grounds[0] and at_stake["all"] >= TESTED_AT_LEAST:
+            require_estimable(evidence["all"])
+        policy = bound.hypothesis.policy(ground.references)
+        claim.measured.append(MeasuredClaim(ground, bound, measured, policy, evidence, at_stake))
+
+
+def measured_claims(
+    study: BoundStudy,
+    ground: Ground,
+    settings: ScrubSettings,
+    scratch: Scratch | None,
+    progress: Progress,
+    kept: Kept | None = None,
+) -> Iterator[tuple[BoundClaim, Bound, Measured]]:
+    """Measure the claims of a study on one data set, or read what was measured; see :func:`run_studies`."""
     is_first = ground is study.grounds[0]
     of_data = data_key(study.checkpoint, ground, settings)
     memory = _memory(study.checkpoint, ground, settings, kept)
@@ -240,11 +255,7 @@ def _measure(
             partial(_measured, ground, bound, extent, settings, name, store, progress.advance, memory),
             lambda measured: measured.bytes,
         )
-        evidence, at_stake = weigh(ground, measured, resampled(measured.passes))
-        if is_first and at_stake["all"] >= TESTED_AT_LEAST:  # else the verdict says that hardly anything was tested
-            require_estimable(evidence["all"])
-        policy = bound.hypothesis.policy(ground.references)
-        claim.measured.append(MeasuredClaim(ground, bound, measured, policy, evidence, at_stake))
+        yield claim, bound, measured
 
 
 def _cost(study: BoundStudy, settings: ScrubSettings, n_boot: int, one_run: bool) -> Cost:
@@ -326,7 +337,7 @@ def _study(
         for claim, judgement in zip(study.claims, judgements, strict=True)
     ]
     claims[0] = replace(claims[0], challenge=study.challenge, rivals=rivalries, undeclared=undeclared)
-    claims[0].warnings.extend(_warnings(study, settings))
+    claims[0].warnings.extend(untested(study, settings))
     config, task, shape = checkpoint.config, checkpoint.experiment.task, checkpoint.model.shape
     title, _, text = hypothesis.doc.partition("\n")
     dimensions = f"{shape.n_layers} layers, {shape.n_heads} heads, width {shape.d_model}"
@@ -356,39 +367,10 @@ def _study(
         curves=_curves(hypothesis, checkpoint, settings),
         curve_unit="episode" if config.kept_episodes > 1 else f"{BLOCK} steps",
         data=[
-            DataRecord(item.data, item.words, item.n_references, item.history.n_rows - item.n_references, _tasks(item))
+            DataRecord(item.data, item.words, item.n_references, item.history.n_rows - item.n_references, item.n_tasks)
             for item in study.grounds
         ],
     )
-
-
-def _tasks(ground: Ground) -> int:
-    """Return how many tasks there are among the donors of a data set."""
-    facts = [np.asarray(fact)[ground.n_references :] for fact in ground.history.task.values()]
-    if not facts:
-        return 1
-    return len(np.unique(np.concatenate([fact.reshape(len(fact), -1) for fact in facts], axis=1), axis=0))
-
-
-def _warnings(study: BoundStudy, settings: ScrubSettings) -> list[str]:
-    """What the whole study could not test."""
-    warnings = []
-    if all(claim.kind not in ("wrong site", QUICK) for claim in study.claims):
-        warnings.append(
-            "No wrong-site control could be made: no other place of the model fits the claim, or a node would say more "
-            "there than the claim does."
-        )
-    warnings += [f"{name} was not compared: {message}" for name, message in study.unfit.items()]
-    for ground in study.grounds:
-        if ground.data.startswith(EDITED):  # an edit gives nearly every life a task of its own
-            continue
-        n_tasks = _tasks(ground)
-        if settings.donors < FEW_DONORS * n_tasks:
-            warnings.append(
-                f"On {ground.data} there are {settings.donors} donors of {n_tasks} tasks, so a feature can name a "
-                "task. Use more donors (`pool`)."
-            )
-    return warnings
 
 
 def _curves(hypothesis: Hypothesis, checkpoint: Checkpoint, settings: ScrubSettings) -> list[Curve]:
