@@ -20,7 +20,8 @@ from ad_hypotheses.language.anatomy import Part, Reader, Writer
 from ad_hypotheses.language.history import History
 
 POINTS = 2**14  # positions computed at once where no step looks at another, if a core's cache holds so many
-CHUNK_TOKENS = 16_384  # tokens computed at once: large enough to fill two cores or a GPU, small enough for their caches
+CHUNK_TOKENS = 4096  # tokens computed at once: large enough to fill two cores, small enough for their caches
+OF_DEVICE = 16  # times as much is computed at once where there is no such cache
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Clean:
 
     def chunks(self) -> Iterator[slice]:
         """Return rows to compute together."""
-        return chunks(self.n_rows, self.n_steps)
+        return chunks(self.n_rows, self.n_steps, self.tokens_at_once)
 
     @property
     def on_host(self) -> bool:
@@ -212,7 +213,12 @@ class Clean:
     @property
     def points_at_once(self) -> int:
         """How many positions to compute together where no step looks at another."""
-        return min(POINTS, self.twin.tokens_at_once) if self.on_host else 16 * POINTS
+        return min(POINTS, self.twin.tokens_at_once) if self.on_host else OF_DEVICE * POINTS
+
+    @property
+    def tokens_at_once(self) -> int:
+        """How many tokens of whole rows to compute together."""
+        return CHUNK_TOKENS if self.on_host else OF_DEVICE * CHUNK_TOKENS
 
     def empty(self) -> Stream:
         """Return room for one vector at every position. [row, step, d_model]"""
@@ -367,9 +373,9 @@ class Clean:
         return self._rests[stage, taken_out]
 
 
-def chunks(n_rows: int, n_steps: int) -> Iterator[slice]:
-    """Split rows into slices of about :data:`CHUNK_TOKENS` tokens."""
-    size = max(1, CHUNK_TOKENS // n_steps)
+def chunks(n_rows: int, n_steps: int, n_tokens: int | None = None) -> Iterator[slice]:
+    """Split rows into slices of about so many tokens, :data:`CHUNK_TOKENS` by default."""
+    size = max(1, (n_tokens or CHUNK_TOKENS) // n_steps)
     return (slice(first, min(first + size, n_rows)) for first in range(0, n_rows, size))
 
 

@@ -97,18 +97,19 @@ def _group_by_step(key: Int[np.ndarray, "row step"], pool: Bool[np.ndarray, " ro
     before = np.concatenate([[0], np.cumsum(is_member)])  # members that stand before a place
     first = np.append(np.flatnonzero(begins), order.size)
     starts, length = before[first[:-1]], np.diff(first)
+    position = (order * n_steps + np.arange(n_steps)[:, None]).ravel()
 
     def arranged(values: np.ndarray) -> Int[np.ndarray, "row step"]:
-        by_row = np.empty(order.shape, dtype=np.int64)
-        np.put_along_axis(by_row, order, values.reshape(order.shape), axis=1)
-        return np.ascontiguousarray(by_row.T)
+        by_row = np.empty(key.size, dtype=np.int64)
+        by_row[position] = values
+        return by_row.reshape(key.shape)
 
     return Classes(
-        (order * n_steps + np.arange(n_steps)[:, None])[is_member],
+        position[is_member.ravel()],
         arranged(np.repeat(starts, length)),
         arranged(np.repeat(before[first[1:]] - starts, length)),
         arranged(before[:-1]),
-        arranged(is_member),
+        arranged(is_member.ravel()),
         None if pool is None else ~pool,
     )
 

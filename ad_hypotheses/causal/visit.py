@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import CHUNK_TOKENS, Group, Strand, along, gather, plain_part, strands_of
+from ad_hypotheses.causal.clean import Group, Strand, along, gather, plain_part, strands_of
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.language.anatomy import Part, Reader
 from ad_hypotheses.language.check import TreePath
@@ -150,9 +150,8 @@ class Visit:
 
     def chunks(self) -> Iterator[Chunk]:
         """Return the visited positions in parts that are computed together."""
-        clean, size = self.scrubber.clean, max(1, CHUNK_TOKENS // self.n_steps)
-        if not self.looks_back:
-            size = clean.points_at_once
+        clean = self.scrubber.clean
+        size = max(1, clean.tokens_at_once // self.n_steps) if self.looks_back else clean.points_at_once
         for first in range(0, len(self.positions), size):
             yield Chunk(self, slice(first, first + size))
 
