@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.checkpoint import Checkpoint, load
 from ad_hypotheses.studies import kept_lives
 from ad_hypotheses.studies.data import Dataset, histories
@@ -106,12 +109,50 @@ def test_histories_of_the_source_are_kept_too(tiny, tmp_path, lived):
     assert_equal(first, second)
 
 
-def test_a_models_answers_are_read_as_they_were_worked_out(tiny, tmp_path):
-    lives, history = LivesOnDisk(tmp_path), histories(tiny, *ASKED).history
+def test_a_models_runs_are_read_as_they_were_worked_out(tiny, tmp_path):
+    history = histories(tiny, *ASKED).history
+    keep = LivesOnDisk(tmp_path).keeper(tiny, history)
     answers = np.random.default_rng(0).random((6, history.n_steps, 5), dtype=np.float32)
-    assert lives.log_probs(tiny, history, lambda: answers) is answers
-    again = lives.log_probs(tiny, history, lambda: pytest.fail("worked out twice"))
+    assert keep("log_probs", lambda: answers) is answers
+    again = keep("log_probs", lambda: pytest.fail("worked out twice"))
     assert again.dtype == answers.dtype
     assert np.array_equal(again, answers)
-    assert lives.log_probs(tiny, history[:3], lambda: answers[:3]).shape[0] == 3
-    assert LivesOnDisk().log_probs(tiny, history, lambda: answers) is answers
+    assert len(keep("mixed 0", lambda: answers[:4])) == 4
+    assert len(LivesOnDisk(tmp_path).keeper(tiny, history[:3])("log_probs", lambda: answers[:3])) == 3
+    assert LivesOnDisk().keeper(tiny, history) is None
+
+
+def test_a_run_goes_on_from_what_its_heads_mixed_in_an_earlier_study(tiny, tmp_path, monkeypatch):
+    history = histories(tiny, *ASKED).history
+    runs = []
+    for _ in range(2):
+        clean = Clean.run(tiny.model, history, 2)
+        clean.keeper = LivesOnDisk(tmp_path).keeper(tiny, history)
+        with clean.one_run():
+            layers = [stream.clone() for layer in clean.layers(slice(None)) for stream in layer[1:]]
+            runs.append([clean.log_probs, *layers])
+        monkeypatch.setattr(Twin, "mix", lambda *_: pytest.fail("mixed again"))
+    for first, second in zip(*runs, strict=True):
+        assert np.array_equal(first, second)
+
+
+def test_only_the_latest_runs_are_kept_as_far_as_there_is_room(tiny, tmp_path, monkeypatch):
+    history = histories(tiny, *ASKED).history
+    keep = LivesOnDisk(tmp_path).keeper(tiny, history)
+    answers = np.zeros((6, history.n_steps, 5), dtype=np.float32)
+    for number in range(3):
+        keep(f"mixed {number}", lambda: answers)
+        for path in tmp_path.rglob("*.npz"):  # files of one moment have no order
+            os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 10))
+    monkeypatch.setattr(kept_lives, "ROOM", 2 * answers.nbytes)
+    keep("mixed 3", lambda: answers)
+    keep("mixed 3", lambda: pytest.fail("the latest is there"))
+    assert len(list(tmp_path.rglob("*.npz"))) == 1
+
+
+def test_runs_that_would_fill_a_disk_are_not_kept(tiny, tmp_path, monkeypatch):
+    clean = Clean.run(tiny.model, histories(tiny, *ASKED).history, 2)
+    clean.keeper = lambda *_: pytest.fail("kept")
+    monkeypatch.setattr("ad_hypotheses.causal.clean.KEPT_AT_MOST", 10)
+    with clean.one_run():
+        assert next(clean.layers(slice(None))).mixed.shape[:2] == clean.history.shape

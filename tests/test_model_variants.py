@@ -18,7 +18,7 @@ from test_scrub import OPTIONS, bound, replay
 from torch.testing import assert_close
 
 from ad_hypotheses import distill
-from ad_hypotheses.causal.clean import Clean, plain_part
+from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.rewire import Given, PlainRun, rewire
 from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.causal.twin import Twin
@@ -28,7 +28,7 @@ from ad_hypotheses.distill.lens import hooked
 from ad_hypotheses.distill.model import ADTransformer, KVCache, Shape
 from ad_hypotheses.distill.tokens import Vocabulary
 from ad_hypotheses.errors import ConfigError, HypothesisError
-from ad_hypotheses.language.anatomy import Writer
+from ad_hypotheses.language.anatomy import Writer, plain_part
 from ad_hypotheses.language.check import BoundGraph
 from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
 

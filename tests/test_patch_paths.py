@@ -12,11 +12,10 @@ from laws import law
 from torch.testing import assert_close
 
 from ad_hypotheses.causal import patch, rewire
-from ad_hypotheses.causal.clean import along
 from ad_hypotheses.causal.patch import patch_path, patch_writers
 from ad_hypotheses.causal.rewire import Given, PlainRun, patch_together
 from ad_hypotheses.causal.run_pair import Change
-from ad_hypotheses.causal.twin import Twin
+from ad_hypotheses.causal.twin import Twin, along
 from ad_hypotheses.language.anatomy import Part
 from ad_hypotheses.language.edges import Edge, all_edges, find_edges
 

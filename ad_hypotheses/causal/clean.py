@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -13,62 +14,23 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from ad_hypotheses.causal.twin import Layer, Stream, Twin
+from ad_hypotheses.causal.twin import Layer, Stream, Twin, along
 from ad_hypotheses.distill.memory import give_back_freed_memory
 from ad_hypotheses.distill.model import ADTransformer
-from ad_hypotheses.language.anatomy import Part, Reader, Writer
+from ad_hypotheses.language.anatomy import Group, Part, stage_of
 from ad_hypotheses.language.history import History
 
 POINTS = 2**14  # positions computed at once where no step looks at another, if a core's cache holds so many
 CHUNK_TOKENS = 4096  # tokens computed at once: large enough to fill two cores, small enough for their caches
+KEPT_AT_MOST = 6 * 10**8  # bytes on disk of what the heads mix in a run over one data set; of larger ones nothing
 OF_DEVICE = 16  # times as much is computed at once where there is no such cache
 
 
-@dataclass(frozen=True)
-class Strand:
-    """What a node delivers to the same readers: the sum of its parts of one stage and one `.to`."""
-
-    stage: int
-    to: frozenset[Reader] | None
-
-    def feeds(self, reader: Reader) -> bool:
-        """Whether `reader` sees it."""
-        return self.stage < reader.stage and (self.to is None or reader in self.to)
-
-
-def strand_of(part: Part) -> Strand:
-    """Return the strand that a writing part belongs to."""
-    assert part.writer is not None
-    return Strand(part.writer.stage, part.to)
-
-
-def _stage(group: tuple[Part, ...]) -> int:
-    """The stage of the parts of a group, which have it in common."""
-    return strand_of(group[0]).stage
-
-
-def strands_of(parts: Iterable[Part]) -> dict[Strand, tuple[Part, ...]]:
-    """Group the writing parts of a node."""
-    strands: dict[Strand, tuple[Part, ...]] = {}
-    for part in parts:
-        if part.writer is not None:
-            strands[strand_of(part)] = (*strands.get(strand_of(part), ()), part)
-    return strands
-
-
-def along(part: Part, x: Stream) -> Stream:
-    """Project what a part's writer writes onto the subspace that the node speaks of."""
-    if part.directions is None:
-        return x
-    directions = torch.as_tensor(part.directions, dtype=x.dtype, device=x.device)
-    return (x @ directions.T) @ directions
-
-
-Group = tuple[Part, ...]
-"""Parts of one stage that write to the same readers."""
-
 Rest = tuple[int, tuple[Group, ...]]
 """A stage, and the groups that are taken out of what its readers see."""
+
+Keeper = Callable[[str, Callable[[], np.ndarray]], np.ndarray]
+"""Returns what is kept of the runs under a name; if nothing is, what it is given works it out, and it is kept."""
 
 
 @dataclass
@@ -80,7 +42,7 @@ class Clean:
         history: The dataset, one context window a row.
         tokens: Its tokens. [row, step, channel]
         known_log_probs: What :attr:`log_probs` is, where it is known already.
-        keeper: Returns :attr:`log_probs` as they were kept, or what it is given works out, which it keeps.
+        keeper: Keeps :attr:`log_probs` and, of the one run for all claims, what the heads mix; None for nobody.
         differentiable: Whether gradients flow through what is cached, so that a model can be trained on scrubbed runs.
         n_references: How many rows, the first ones, are references, while only the others are donors; None where every
             row is both.
@@ -92,7 +54,7 @@ class Clean:
     known_log_probs: Float[np.ndarray, "row step action"] | None = None
     differentiable: bool = False
     n_references: int | None = None
-    keeper: Callable[[Callable[[], np.ndarray]], np.ndarray] | None = None
+    keeper: Keeper | None = None
     _layers: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
     _keeps_layers: bool = False
     _spare: list[Stream] = field(default_factory=list)
@@ -119,7 +81,7 @@ class Clean:
     def log_probs(self) -> Float[np.ndarray, "row step action"]:
         """Log-probabilities of every action, as the model gives them. [row, step, action]"""
         if self.known_log_probs is None:
-            self.known_log_probs = self._answers() if self.keeper is None else self.keeper(self._answers)
+            self.known_log_probs = self._answers() if self.keeper is None else self.keeper("log_probs", self._answers)
         return self.known_log_probs
 
     @torch.no_grad()
@@ -158,16 +120,40 @@ class Clean:
 
     @torch.no_grad()
     def _run_layers(self) -> None:
-        """Run the model over all rows and keep what its layers do."""
-        shape = self.twin.shape
-        heads = (self.n_rows, self.n_steps, shape.n_heads, shape.d_head)
-        layers = [(self.empty().view(heads), self.empty(), self.empty()) for _ in range(shape.n_layers)]
+        """Run the model over all rows, as far as an earlier study did not, and keep what its layers do."""
+        n_layers, of_layer = self.twin.shape.n_layers, self.tokens.shape[:2].numel() * self.twin.shape.d_model
+        if self.keeper is None or n_layers * of_layer * self._dtype.itemsize > KEPT_AT_MOST:
+            self._layers = self._whole_run()
+            return
+        whole: list[tuple[Tensor, Tensor, Tensor]] = []
+
+        def mixed(number: int) -> np.ndarray:
+            whole.extend(() if whole else self._whole_run())
+            return whole[number][0].cpu().numpy()
+
+        kept = [self.keeper(f"mixed {number}", partial(mixed, number)) for number in range(n_layers)]
+        self._layers = whole or self._continued_run([self.there(each) for each in kept])
+
+    def _whole_run(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Run the model over all rows, and return what its layers do."""
+        heads = (self.n_rows, self.n_steps, self.twin.shape.n_heads, self.twin.shape.d_head)
+        layers = [(self.empty().view(heads), self.empty(), self.empty()) for _ in range(self.twin.shape.n_layers)]
         for rows in self.chunks():
             for kept, layer in zip(layers, self.twin.layers(self.twin.embedded(self.tokens[rows])), strict=True):
                 for room, values in zip(kept, (layer.mixed, layer.middle, layer.written), strict=True):
                     room[rows] = values
                 del layer
-        self._layers = layers  # whole, even if somebody stops it
+        return layers
+
+    def _continued_run(self, mixed: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return what the layers do, given what their heads mix: no step looks at another any more."""
+        layers = [(each, self.empty(), self.empty()) for each in mixed]
+        for rows in self.chunks():
+            x = self.twin.embedded(self.tokens[rows])
+            for number, (of_heads, middle, written) in enumerate(layers):
+                middle[rows], written[rows] = self.twin.after_heads(number, x, of_heads[rows])
+                x = middle[rows] + written[rows]
+        return layers
 
     def of_rows(self, rows: Int[np.ndarray, " row"], n_references: int) -> Clean:
         """Return the runs over some rows, the first of them references, without running the model again."""
@@ -305,13 +291,13 @@ class Clean:
             tokens = self.tokens[rows]
             x = self.twin.embedded(tokens)
             self._keep(rows, {0: torch.zeros_like(x), 1: x}, stages)
-            for group in (group for group in missing if _stage(group) == 0):
+            for group in (group for group in missing if stage_of(group) == 0):
                 self._written[group][rows] = self._of_group(group, tokens, {})
             self._keep_rests(rows, {1: x}, rests)
             for number, layer in enumerate(self.layers(rows)):
                 attention, mlp = 2 * number + 1, 2 * number + 2  # the stages of its writers
                 self._keep(rows, {mlp: layer.middle, mlp + 1: layer.after}, stages)
-                for group in (group for group in missing if _stage(group) in (attention, mlp)):
+                for group in (group for group in missing if stage_of(group) in (attention, mlp)):
                     self._written[group][rows] = self._of_group(group, tokens, {number: layer})
                 self._keep_rests(rows, {mlp: layer.middle, mlp + 1: layer.after}, rests)
                 x = layer.after
@@ -377,11 +363,6 @@ def chunks(n_rows: int, n_steps: int, n_tokens: int | None = None) -> Iterator[s
     """Split rows into slices of about so many tokens, :data:`CHUNK_TOKENS` by default."""
     size = max(1, (n_tokens or CHUNK_TOKENS) // n_steps)
     return (slice(first, min(first + size, n_rows)) for first in range(0, n_rows, size))
-
-
-def plain_part(writer: Writer) -> Part:
-    """Return the whole of a writer, for all its readers."""
-    return Part(writer, ())
 
 
 def gather(stream: Stream, positions: Int[Tensor, "*reference"]) -> Float[Tensor, "*reference d_model"]:

@@ -17,14 +17,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import CHUNK_TOKENS, Clean, Strand, gather
+from ad_hypotheses.causal.clean import CHUNK_TOKENS, Clean, gather
 from ad_hypotheses.causal.draws import generator
 from ad_hypotheses.causal.made_visit import MadeRows, MadeVisit
 from ad_hypotheses.causal.scrub import Options, Pass, PastChange, Scrubber
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.causal.visit import Chunk, Delivery, DrawnParent, Visit, distinct
 from ad_hypotheses.errors import HypothesisError
-from ad_hypotheses.language.anatomy import Reader
+from ad_hypotheses.language.anatomy import Reader, Strand
 from ad_hypotheses.language.check import BoundGraph, Reading
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.symmetries.symmetry import changed_tokens

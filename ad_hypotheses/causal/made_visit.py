@@ -10,12 +10,11 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import Group, Strand, along
 from ad_hypotheses.causal.draws import classes, draw, uniforms
-from ad_hypotheses.causal.twin import Stream
+from ad_hypotheses.causal.twin import Stream, along
 from ad_hypotheses.causal.visit import Delivery, DrawnParent, Visit
 from ad_hypotheses.language import check
-from ad_hypotheses.language.anatomy import Reader
+from ad_hypotheses.language.anatomy import Group, Reader, Strand
 from ad_hypotheses.language.check import TreePath
 from ad_hypotheses.language.history import History
 

@@ -16,12 +16,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import Strand, along, chunks
+from ad_hypotheses.causal.clean import chunks
 from ad_hypotheses.causal.draws import draw, uniforms
 from ad_hypotheses.causal.run_pair import RunPair
 from ad_hypotheses.causal.scrub import Scrubber
-from ad_hypotheses.causal.twin import Earlier, Layer, Stream, Twin
-from ad_hypotheses.language.anatomy import Part, Reader, Writer
+from ad_hypotheses.causal.twin import Earlier, Layer, Stream, Twin, along
+from ad_hypotheses.language.anatomy import Part, Reader, Strand, Writer
 from ad_hypotheses.language.edges import Edge
 
 KINDS: tuple[Literal["q", "k", "v"], ...] = ("q", "k", "v")

@@ -22,21 +22,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import (
-    CHUNK_TOKENS,
-    Clean,
-    Group,
-    Movement,
-    Strand,
-    gather,
-    plain_part,
-    strands_of,
-)
+from ad_hypotheses.causal.clean import CHUNK_TOKENS, Clean, Movement, gather
 from ad_hypotheses.causal.draws import Align, Classes, classes, draw, uniforms
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.causal.visit import Chunk, Delivery, DrawnParent, Visit
 from ad_hypotheses.distill.finite import require_finite
-from ad_hypotheses.language.anatomy import Reader
+from ad_hypotheses.language.anatomy import Group, Reader, Strand, plain_part, strands_of
 from ad_hypotheses.language.check import BoundGraph, BoundNode, TreePath
 
 Others = Literal["joint", "independent"]

@@ -18,7 +18,7 @@ from torch import Tensor
 from ad_hypotheses.distill.finite import require_finite
 from ad_hypotheses.distill.model import ADTransformer, Block, LayerNorm, project
 from ad_hypotheses.distill.positions import angles, plainly_causal, rotate, visible
-from ad_hypotheses.language.anatomy import Reader, Writer
+from ad_hypotheses.language.anatomy import Part, Reader, Writer
 
 CACHE = 2**21  # bytes of the widest vectors computed together: about what the cache of one core holds
 QUERIES = 32  # steps that are mixed together: each block of them looks at no key after its last query
@@ -219,9 +219,21 @@ class Twin:
         normalised = self.normalise(2 * number + 1, x)
         q, k, v = (self.head_inputs(number, kind, range(self.shape.n_heads), normalised) for kind in "qkv")
         mixed = self.mix(q, k, v, earlier)
-        middle = x + mixed.flatten(2) @ self.block(number).attn.W_O.flatten(0, 1) + self.attention_bias(number)
-        written = self.mlp(number, self.normalise(2 * number + 2, middle))
+        middle, written = self.after_heads(number, x, mixed)
         return Layer((q, k, v), mixed, middle, written, middle + written)
+
+    def after_heads(
+        self, layer: int, x: Stream, mixed: Float[Tensor, "batch step head d_head"]
+    ) -> tuple[Stream, Stream]:
+        """Return what the MLP of a layer sees and what it writes.
+
+        Args:
+            layer: The layer.
+            x: What its heads see.
+            mixed: What they mix.
+        """
+        middle = x + mixed.flatten(2) @ self.block(layer).attn.W_O.flatten(0, 1) + self.attention_bias(layer)
+        return middle, self.mlp(layer, self.normalise(2 * layer + 2, middle))
 
     def onward(
         self, x: Float[Tensor, "row step d_model"], stage: int, earlier: Sequence[Earlier] = ()
@@ -327,3 +339,11 @@ def continued(earlier: Earlier | None, k: Tensor, v: Tensor) -> tuple[Tensor, Te
     if earlier is None or not earlier.shape[2]:
         return k, v
     return torch.cat([earlier[0], k], 1), torch.cat([earlier[1], v], 1)
+
+
+def along(part: Part, x: Stream) -> Stream:
+    """Project what a part's writer writes onto the subspace that the node speaks of."""
+    if part.directions is None:
+        return x
+    directions = torch.as_tensor(part.directions, dtype=x.dtype, device=x.device)
+    return (x @ directions.T) @ directions

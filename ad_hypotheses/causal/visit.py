@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import Group, Strand, along, gather, plain_part, strands_of
-from ad_hypotheses.causal.twin import Stream
-from ad_hypotheses.language.anatomy import Part, Reader
+from ad_hypotheses.causal.clean import gather
+from ad_hypotheses.causal.twin import Stream, along
+from ad_hypotheses.language.anatomy import Group, Part, Reader, Strand, plain_part, strands_of
 from ad_hypotheses.language.check import TreePath
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from ad_hypotheses.causal.clean import Clean, plain_part
+from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.causal.metrics import cross_entropy
 from ad_hypotheses.causal.scrub import Options, Others, Scrubber
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import DataError
 from ad_hypotheses.known.shares import beyond_structure, expected_baseline, recovered
+from ad_hypotheses.language.anatomy import plain_part
 from ad_hypotheses.language.check import Bound, BoundGraph, BoundNode, bind
 from ad_hypotheses.language.history import History
 from ad_hypotheses.language.hypothesis import Hypothesis

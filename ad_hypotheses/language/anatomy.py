@@ -262,3 +262,44 @@ def typed(kind: str, layer: int | None = None, head: int | None = None, channel:
     if COMPONENTS[kind].axes == ("channel",):
         return "embed()" if channel is None else f'embed("{channel}")'
     return f"{kind}({layer})" if head is None else f"{kind}({layer}, {head})"
+
+
+Group = tuple[Part, ...]
+"""Parts of one stage that write to the same readers."""
+
+
+@dataclass(frozen=True)
+class Strand:
+    """What a node delivers to the same readers: the sum of its parts of one stage and one `.to`."""
+
+    stage: int
+    to: frozenset[Reader] | None
+
+    def feeds(self, reader: Reader) -> bool:
+        """Whether `reader` sees it."""
+        return self.stage < reader.stage and (self.to is None or reader in self.to)
+
+
+def strand_of(part: Part) -> Strand:
+    """Return the strand that a writing part belongs to."""
+    assert part.writer is not None
+    return Strand(part.writer.stage, part.to)
+
+
+def stage_of(group: tuple[Part, ...]) -> int:
+    """The stage of the parts of a group, which have it in common."""
+    return strand_of(group[0]).stage
+
+
+def strands_of(parts: Iterable[Part]) -> dict[Strand, tuple[Part, ...]]:
+    """Group the writing parts of a node."""
+    strands: dict[Strand, tuple[Part, ...]] = {}
+    for part in parts:
+        if part.writer is not None:
+            strands[strand_of(part)] = (*strands.get(strand_of(part), ()), part)
+    return strands
+
+
+def plain_part(writer: Writer) -> Part:
+    """Return the whole of a writer, for all its readers."""
+    return Part(writer, ())

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-WORTH = 80_000_000  # transitions, about five seconds of numpy, that a process replays before it spends a few on compiling
+WORTH = 80_000_000  # transitions, about five seconds', that a process replays before it spends a few on compiling
 Replay = Callable[..., None]
 
 

@@ -113,6 +113,18 @@ def clear_old(folder: Path) -> str:
     return sentence + "; another version wrote them, so that they are measured again" * bool(unread)
 
 
+def make_room(folder: Path, room: int) -> None:
+    """Remove the files of a folder that were written first, until the others take no more than so many bytes."""
+    files = sorted(_files(folder))
+    excess = sum(size for _, size, _ in files) - room
+    for _, size, path in files:
+        if excess <= 0:
+            return
+        with suppress(OSError):  # another run has removed it
+            path.unlink()
+        excess -= size
+
+
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
     for inner, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""What every study of a model wants again, kept on disk: its lives, which take long to live, and its own answers."""
+"""What every study of a model wants again, kept on disk: its lives, which take long to live, and its runs over them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
+from ad_hypotheses.causal.clean import Keeper
 from ad_hypotheses.distill.checkpoint import Checkpoint, versions
 from ad_hypotheses.language.history import History, history_digest
+from ad_hypotheses.storage.scratch import make_room
 from ad_hypotheses.storage.store import Store
 from ad_hypotheses.studies.data import Dataset, histories
 
 LIVED_AS = 2  # raise it when the same seed comes to give other lives: those kept are then lived anew
+RUNS, ROOM = "runs", 2 * 10**9  # folder of what models compute over them, and bytes for all of it
 FACT = "fact "  # before the names of facts among the arrays
 
 
@@ -53,14 +55,18 @@ class LivesOnDisk:
         )
         return _dataset(arrays)
 
-    def log_probs(
-        self, checkpoint: Checkpoint, history: History, run: Callable[[], Float[np.ndarray, "row step action"]]
-    ) -> Float[np.ndarray, "row step action"]:
-        """Return the model's log-probabilities over histories: read if they are there, else worked out and kept."""
+    def keeper(self, checkpoint: Checkpoint, history: History) -> Keeper | None:
+        """Return what keeps the runs of a model over histories; None where nothing is kept."""
         if self.folder is None:
-            return run()
-        name = _name(checkpoint, (str(checkpoint.model.device), history_digest(history)))
-        return Store(self.folder).get(name, lambda: {"log_probs": run()})["log_probs"]
+            return None
+        folder, run = self.folder / RUNS, (str(checkpoint.model.device), history_digest(history))
+
+        def keep(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+            values = Store(folder, must_keep=False).get(_name(checkpoint, (*run, name)), lambda: {"values": make()})
+            make_room(folder, ROOM)
+            return values["values"]
+
+        return keep
 
 
 NOT_KEPT = LivesOnDisk()

@@ -9,10 +9,9 @@ from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 
-from ad_hypotheses.causal.clean import plain_part
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.errors import DataError
-from ad_hypotheses.language.anatomy import Anatomy
+from ad_hypotheses.language.anatomy import Anatomy, plain_part
 from ad_hypotheses.language.check import Bound, BoundNode
 from ad_hypotheses.language.history import History
 from ad_hypotheses.studies.adversary.candidates import Candidate, candidates

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ad_hypotheses.causal.clean import CHUNK_TOKENS, POINTS, plain_part, strands_of
+from ad_hypotheses.causal.clean import CHUNK_TOKENS, POINTS
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.memory import free_memory
 from ad_hypotheses.distill.model import ADTransformer
 from ad_hypotheses.errors import CapacityError
 from ad_hypotheses.evidence.bootstrap import BLOCK, PICKED, numbers_a_draw
+from ad_hypotheses.language.anatomy import plain_part, strands_of
 from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.report.screen import size
 from ad_hypotheses.studies.scrub.made import MOST_TOKENS, POSITIONS, made_tables

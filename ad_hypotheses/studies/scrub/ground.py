@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -53,7 +53,7 @@ class Ground:
         everywhere = np.ones(history.actions.shape, dtype=bool)
         n_references = references.history.n_rows
         clean = Clean.run(checkpoint.model, history, n_references)
-        clean.keeper = partial(lives.log_probs, checkpoint, history)
+        clean.keeper = lives.keeper(checkpoint, history)
         labelled = references.data == SOURCE
         return cls(
             references.data, references.words, history, n_references, {"all": everywhere, **regimes}, clean, labelled
