@@ -405,6 +405,15 @@ def test_a_pattern_without_a_model_is_refused(cli, grid):
     assert "no trained model matches 'grid/c*'" in ran.err
 
 
+def test_models_are_not_looked_for_in_the_depth_of_a_disk(tmp_path, monkeypatch):
+    for folder in ("a/b/c", "a/b/c/d", "a/stages/e"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "weights.safetensors").touch()
+    monkeypatch.setattr("ad_hypotheses.studies.evaluate.choose.load", lambda folder, models, device: folder)
+    (only,) = choose([str(tmp_path)], tmp_path / "models", "cpu")
+    assert only.checkpoint == tmp_path / "a" / "b" / "c"
+
+
 @pytest.mark.slow
 def test_a_damaged_model_does_not_stop_the_others(cli, grid):
     (grid / "models" / "grid" / "a" / "weights.safetensors").write_bytes(b"damaged")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from ad_hypotheses.errors import DataError
 from ad_hypotheses.language.history import History
 
 
@@ -106,3 +109,30 @@ def test_the_arrays_that_a_history_was_made_from_still_belong_to_their_maker():
         history.task["goal"][0] = 1
     rewards[0, 0] = 1
     assert history.rewards[0, 0] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("actions", 5, "an action is none of 0 to 2"),
+        ("actions", -1, "an action is none of 0 to 2"),
+        ("rewards", None, "rewards has a number that is not finite"),
+        ("rewards", 1e308, "beyond 1e[+]30"),
+        ("episode", 10**18, "the number of an episode is none of 0 to 99999"),
+        ("episode", -1, "the number of an episode is none of"),
+        ("episode", 7, "episodes are not numbered one after the other"),
+    ],
+)
+def test_a_history_that_nobody_can_have_lived_is_refused(name, value, message):
+    content = json.loads(histories(2, 1).to_json())
+    assert History.from_json(json.dumps(content)).actions.tolist() == content["actions"]
+    content[name][1][2] = value
+    with pytest.raises(DataError, match=message):
+        History.from_json(json.dumps(content))
+
+
+def test_facts_that_are_not_finite_are_refused():
+    content = json.loads(histories(2, 1).to_json())
+    content["task"]["goal"][1] = 1e31
+    with pytest.raises(DataError, match="goal has a number that is not finite, or beyond"):
+        History.from_json(json.dumps(content))

@@ -25,6 +25,8 @@ from ad_hypotheses.storage.checked import digest_of
 
 NO_ACTION = -1  # the previous action of the first step
 MOST_CELLS = 2**62  # numbers of observations that int64 holds
+MOST_EPISODES = 100_000  # of a history that is read; each takes memory wherever returns are summed
+GREATEST = 1e30  # reward or fact: sums of those of a life stay finite in float32
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
@@ -34,6 +36,17 @@ def read_only(array: np.ndarray) -> np.ndarray:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def require_moderate(name: str, numbers: np.ndarray) -> np.ndarray:
+    """Return numbers, of which every sum that a life has is finite in float32.
+
+    Raises:
+        ValueError: One is not finite, or beyond `GREATEST`.
+    """
+    if numbers.dtype.kind == "f" and not (np.abs(numbers) <= GREATEST).all():
+        raise ValueError(f"{name} has a number that is not finite, or beyond {GREATEST:g}")
+    return numbers
 
 
 def computed_once(compute: Callable[[Any], np.ndarray]) -> cached_property[np.ndarray]:
@@ -143,23 +156,32 @@ class History:
             OverflowError: A number is too large.
         """
         whole = {name: np.array(content[name], dtype=np.int64) for name in ("actions", "episode")}
-        whole["rewards"] = np.array(content["rewards"], dtype=np.float32)
+        rewards = require_moderate("rewards", np.array(content["rewards"], dtype=np.float64))
+        whole["rewards"] = rewards.astype(np.float32)
         shape, channels = whole["actions"].shape, tuple(content["channels"])
         seen = np.array(content["observations"], dtype=np.int64).reshape(*shape, len(channels))
         facts = {name: np.array(fact) for name, fact in content["task"].items()}
         learner = None if content["learner"] is None else np.array(content["learner"])
+        n_actions = int(content["n_actions"])
         for name, array in whole.items():
             if len(shape) != 2 or array.shape != shape:
                 raise ValueError(f"{name} is of shape {array.shape}, and actions of {shape}")
+        if ((whole["actions"] < 0) | (whole["actions"] >= n_actions)).any():
+            raise ValueError(f"an action is none of 0 to {n_actions - 1}")
+        if ((whole["episode"] < 0) | (whole["episode"] >= MOST_EPISODES)).any():
+            raise ValueError(f"the number of an episode is none of 0 to {MOST_EPISODES - 1}")
+        if not np.isin(np.diff(whole["episode"], axis=1), (0, 1)).all():
+            raise ValueError("episodes are not numbered one after the other")
         rows = facts if learner is None else {**facts, "learner": learner}
         for name, array in rows.items():
             if array.shape[:1] != shape[:1] or array.dtype.kind not in "biuf":
                 raise ValueError(f"{name} is not one number, or array of numbers, for each history")
+            require_moderate(name, array)
         return cls(
             **whole,
             observations=seen,
             channels=channels,
-            n_actions=int(content["n_actions"]),
+            n_actions=n_actions,
             task=facts,
             learner=learner,
         )

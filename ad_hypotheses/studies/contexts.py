@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ad_hypotheses.errors import DataError, did_you_mean
-from ad_hypotheses.language.history import History
+from ad_hypotheses.language.history import GREATEST, History
 from ad_hypotheses.tasks.edits.kinds import lacks_whole_lives
 from ad_hypotheses.tasks.edits.lives import answered, in_order
 from ad_hypotheses.tasks.options import moving_goal
@@ -142,10 +142,11 @@ def _fact(former: np.ndarray, task: Task, name: str, value: Any) -> np.ndarray:
     place = fact.reshape(-1)
     sizes = np.asarray(task.channel_sizes)
     if np.issubdtype(fact.dtype, np.floating):
-        fits = bool(np.isfinite(fact).all())
+        fits = bool((np.abs(fact) <= GREATEST).all())
+        needed = f"made of finite numbers, none beyond {GREATEST:g}"
     else:  # a place, as it is seen
         fits = len(place) == len(sizes) and bool(((place >= 0) & (place < sizes)).all())
+        needed = f"a place that can be seen ({', '.join(f'0 to {size - 1}' for size in task.channel_sizes[:4])})"
     if not fits:
-        within = ", ".join(f"0 to {size - 1}" for size in task.channel_sizes[:4])
-        raise DataError(f"`facts`: {name} is {value!r:.60}, but it must be a place that can be seen ({within}).")
+        raise DataError(f"`facts`: {name} is {value!r:.60}, but it must be {needed}.")
     return np.tile(fact, (len(former), *[1] * fact.ndim))

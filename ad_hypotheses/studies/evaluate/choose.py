@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from ad_hypotheses.distill.checkpoint import STAGES, WEIGHTS, Checkpoint, find, 
 from ad_hypotheses.errors import CheckpointError, UserError
 from ad_hypotheses.progress import Progress
 from ad_hypotheses.storage.reading import real_path
+
+DEEPEST = 3  # folders below a place to look into: models, a grid, one of its models
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,15 @@ def _below(place: Path) -> list[Path]:
     """Return the folder if it is a checkpoint, else those below it that are."""
     if (place / WEIGHTS).is_file():
         return [place]
-    if not place.is_dir():
-        return []
-    return sorted(path.parent for path in place.rglob(WEIGHTS) if STAGES not in path.relative_to(place).parts)
+    folders = []
+    for text, below, files in os.walk(place):
+        folder = Path(text)
+        if WEIGHTS in files:
+            folders.append(folder)
+        if len(folder.relative_to(place).parts) == DEEPEST:
+            below.clear()  # where something else lies, such as the whole of a disk, its search would not end
+        below[:] = [name for name in below if name != STAGES]
+    return sorted(folders)
 
 
 def _names(folders: Sequence[Path], models: Path) -> list[str]:
