@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from ad_hypotheses.language.hypothesis import Hypothesis, node
     from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
     from ad_hypotheses.library.adopt import adopt
-    from ad_hypotheses.library.data import change_facts, counterfactual, edit, histories, play, rearrange, rollout
+    from ad_hypotheses.library.data import (
+        change_facts,
+        counterfactual,
+        edit,
+        histories,
+        load_histories,
+        play,
+        rearrange,
+        rollout,
+    )
     from ad_hypotheses.library.listings import hypotheses, models, read, reports
     from ad_hypotheses.library.live import live
     from ad_hypotheses.library.look import ablations, attention, attribution, carriers, decisions, learners, scan
@@ -79,6 +88,7 @@ _HOMES = {
     "learners": "library.look",
     "live": "library.live",
     "load": "library.model",
+    "load_histories": "library.data",
     "logits": "language.sites",
     "mlp": "language.sites",
     "models": "library.listings",
@@ -146,6 +156,7 @@ __all__ = [
     "learners",
     "live",
     "load",
+    "load_histories",
     "logits",
     "mlp",
     "models",

@@ -16,6 +16,7 @@ import pytest
 from gymnasium import spaces
 from test_new_sources import BANDIT, ROOM, config, obeys, same
 
+from ad_hypotheses import load_histories
 from ad_hypotheses.distill.train import training_histories
 from ad_hypotheses.errors import DataError, UserError
 from ad_hypotheses.sources import DynaQ, Thompson, learning_curve, minari_data, open_histories, sb3, write_histories
@@ -146,6 +147,9 @@ def test_minari_gives_back_what_it_was_given(minari_folder: Path, on_disk: bool,
         lives = write_histories(minari_folder / task.name, history, {}) if on_disk else history
         export_minari(lives, f"test/{task.name}-v0", task, lambda done, total: told.append((done, total)))
         assert same(import_minari(f"test/{task.name}-v0"), history)
+        assert same(load_histories(f"minari:test/{task.name}-v0"), history)
+        assert same(load_histories(f"minari:test/{task.name}-v0", rows=2), history[:2])
+        assert not on_disk or same(load_histories(minari_folder / task.name), history)
     assert told == [(2, 5), (4, 5), (5, 5)] * 2
 
 

@@ -27,6 +27,10 @@ def train(
     ] = None,
     device: Device = "cpu",
     threads: Threads = None,
+    track: Annotated[
+        str | None,
+        typer.Option("--track", metavar="NAME", help="Send figures to wandb or trackio, too.", show_default="nowhere"),
+    ] = None,
 ) -> None:
     """Train a model from a configuration.
 
@@ -36,6 +40,7 @@ def train(
 
     settings = read_config(config, task_file="named")
     from ad_hypotheses.distill.parallel import Ranks
+    from ad_hypotheses.report.track import tracking
     from ad_hypotheses.studies.interrupt import following, watched
     from ad_hypotheses.studies.train.study import train as train_model
 
@@ -46,8 +51,8 @@ def train(
         with following():
             train_model(settings, folder, device=device)
         return
-    command = rerun_command(context, config.as_posix(), ranks=ranks.count)
-    with watched() as meter:
+    command = rerun_command(context, config.as_posix(), ranks=ranks.count, leave_out=("track",))
+    with watched() as meter, tracking(track, folder.name, settings.model_dump(), meter):
         trained = train_model(settings, folder, device=device, command=command, progress=meter)
     _show(trained, folder)
 

@@ -18,12 +18,16 @@ from ad_hypotheses.library.model import Model, loaded
 from ad_hypotheses.library.scrub import model_of
 from ad_hypotheses.library.scrubbed import ScrubbedModel
 from ad_hypotheses.progress import Progress
+from ad_hypotheses.sources.histories import open_histories
+from ad_hypotheses.sources.minari_data import import_minari
 from ad_hypotheses.studies import contexts, edits
 from ad_hypotheses.studies.data import ModelActor, facts_of
 from ad_hypotheses.studies.edits import Pair, Then
 from ad_hypotheses.studies.evaluate.curves import spread
 from ad_hypotheses.tasks import play as playing
 from ad_hypotheses.tasks.task import Task
+
+MINARI = "minari"  # how names begin that mean a dataset of Minari
 
 
 def histories(
@@ -56,6 +60,32 @@ def histories(
         (8, 100)
     """
     return loaded(model).histories(rows, data, tasks, seed, progress, source)
+
+
+def load_histories(source: str | Path, rows: int | None = None) -> History:
+    """Read histories that were kept: those of a folder, or a dataset of Minari.
+
+    Args:
+        source: The folder that `histories` wrote, or `"minari:NAME"`, a dataset that Minari has on this machine.
+        rows: How many, from the first on; None for all.
+
+    Returns:
+        The histories; of a dataset that was not exported from here one history of all its episodes, without facts.
+
+    Raises:
+        UserError: Minari is not installed.
+        DataError: There are no such histories, they are damaged, or those of the dataset are none.
+
+    Example:
+        >>> import ad_hypotheses as adh
+        >>> adh.load_histories("minari:dark-room/dyna-q-v0")  # doctest: +SKIP
+    """
+    require_whole(rows=rows)
+    kind, _, name = str(source).partition(":")
+    if kind == MINARI:
+        return import_minari(name)[slice(rows)]
+    folder = open_histories(source)
+    return folder.rows(np.arange(folder.n_histories if rows is None else min(rows, folder.n_histories)))
 
 
 def play(
