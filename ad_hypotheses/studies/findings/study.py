@@ -74,7 +74,8 @@ def findings(folder: Path, models: Path) -> Findings:
 
 def _plans(folder: Path) -> dict[str, Plan]:
     """Return the plans of a folder, that of the study first. {what the name of its file ends in: plan}"""
-    plans, asked = {}, {}
+    plans: dict[str, Plan] = {}
+    asked: dict[str, Path] = {}
     for path in [folder / PLAN, *sorted(folder.glob(f"{FURTHER}*.yaml"))]:
         plan = plans[path.stem.removeprefix(FURTHER)] = read_plan(path)
         for name in plan.models:

@@ -196,8 +196,8 @@ def _ratio_axis(ax: Axes, claim: Claim, names: list[str], styles: Sequence[Ratio
     for place in range(1, len(names)):
         ax.axhline(place - 0.5, color=FAINT, linewidth=0.8)
     ax.axvspan(claim.accept, ax.get_xlim()[1], color=GREEN, alpha=0.08, linewidth=0)
-    for x, style in ((0.0, "-"), (1.0, "-"), (claim.accept, (0, (4, 3)))):
-        ax.axvline(x, color=GREEN if x == claim.accept else "#B0B0B0", linewidth=1.2, linestyle=style, zorder=0)
+    for x, line in ((0.0, "-"), (1.0, "-"), (claim.accept, (0, (4, 3)))):
+        ax.axvline(x, color=GREEN if x == claim.accept else "#B0B0B0", linewidth=1.2, linestyle=line, zorder=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel(f"share kept    (0: a constant does as well, 1: nothing is lost; needed: {claim.accept:.2f}, dashed)")
     for style in styles:
