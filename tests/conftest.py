@@ -35,10 +35,11 @@ training: {updates: 60, batch: 16, learning_rate: 0.01, warmup: 10, evaluate_eve
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--runslow`, `--shapes`, `--fault-seed` and `--fault-seconds`."""
+    """Add `--runslow`, `--shapes`, `--fault-seed`, `--fault-seconds` and `--cluster-kills`."""
     parser.addoption("--runslow", action="store_true", help="also what takes minutes; more random examples of each law")
     parser.addoption("--shapes", action="store_true", help="check the shapes in annotations, and paint every picture")
     parser.addoption("--fault-seed", default="0", metavar="N", help="of damaged inputs; `fresh` draws one and shows it")
+    parser.addoption("--cluster-kills", default="20", metavar="N", help="of workers, in each study on each cluster")
     parser.addoption("--fault-seconds", default="inf", metavar="N", help="of processor time for each kind of input")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -107,6 +108,13 @@ def test_the_page_about_costs_says_what_was_measured():
     assert set(record["before"]) == set(record["after"]) <= set(before_after.STAGES)
     slower = {**record, "after": {stage: 2 * seconds for stage, seconds in record["after"].items()}}
     assert before_after.page(slower, redwood) != before_after.page(record, redwood)
+
+
+def test_the_page_about_clusters_says_what_jobs_cost():
+    jobs, docs = loaded("jobs"), BENCHMARKS.parent / "docs"
+    record = json.loads((docs / "jobs.json").read_text(encoding="utf-8"))
+    assert jobs.rendered(record) in (docs / "clusters.md").read_text(encoding="utf-8")
+    assert jobs.rendered({**record, "ray": {**record["local"], "jobs": 1}}) != jobs.rendered(record)
 
 
 def test_ways_to_screen_edges_are_compared_with_exact_effects(trained, capsys):

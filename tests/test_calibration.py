@@ -378,7 +378,9 @@ def test_processes_that_are_killed_again_and_again_end_the_calibration_with_a_me
     """As the system does when memory runs out; others are not waited for."""
     place = SimpleNamespace(scratch=Scratch(tmp_path / "calibration"))  # which takes no torch to be read
     listener = Listener()
-    expected = r"when memory runs out. What was done is kept in \S*calibration; .* less memory with `workers=1`\."
+    expected = (
+        r"when memory runs out. What was done is kept in \S*calibration; .* with fewer of them: local:1 \(`engine`\)\."
+    )
     with pytest.raises(UserError, match=expected):
         list(workers.Workers(2, say=listener.say).do(always_killed, [1, 2, 3], place.scratch.folder))
     assert not multiprocessing.active_children()

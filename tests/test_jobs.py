@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from clusters import dask_cluster, ray_cluster
 from killed import always_killed, killed_once
 from test_sweep import BASE
 
@@ -124,42 +125,6 @@ def wait_until(true, process: subprocess.Popen[str], seconds: float = 300) -> No
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
-
-
-@contextmanager
-def dask_cluster():
-    """Start a scheduler and two workers; yields its engine, and what kills a worker."""
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-
-        def kill() -> None:
-            os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
-
-        yield f"dask:{cluster.scheduler_address}", kill
-
-
-@contextmanager
-def ray_cluster():
-    """Start a head without processors and two nodes; yields its engine, and what kills a node."""
-    pytest.importorskip("ray")
-    words = [sys.executable, str(ROOT / "tests" / "two_ray_nodes.py")]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=env) as nodes:
-
-        def kill() -> None:
-            nodes.stdin.write("\n")
-            nodes.stdin.flush()
-            assert nodes.stdout.readline() == "killed\n"
-
-        try:
-            yield f"ray:{nodes.stdout.readline().strip()}", kill
-        finally:
-            nodes.stdin.close()
-            nodes.wait(60)
 
 
 def command(place: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
 from faults.campaign import Campaign
+from faults.small_studies import KNOWN as KNOWN_MODEL
+from faults.small_studies import make_ground
 from faults.sound import CONFIG, HYPOTHESIS, Ground
 
 from ad_hypotheses.distill.checkpoint import save
@@ -34,3 +39,32 @@ def campaign(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     options = request.config.option
     return Campaign(int(options.fault_seed), tmp_path, float(options.fault_seconds))
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that holds all that small studies need; not to be changed."""
+    return make_ground(tmp_path_factory.mktemp("kills") / "ground")
+
+
+@pytest.fixture
+def new_place(ground: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Return what makes a folder in which a verb can be run."""
+    numbers = count()
+
+    def make(verb: str) -> Path:
+        place = tmp_path / f"{verb}-{next(numbers)}"
+        shutil.copytree(ground, place)
+        if verb == "known":  # makes all but the configuration
+            for path in (place / "models" / KNOWN_MODEL.name).iterdir():
+                if path.name != "config.yaml":
+                    path.unlink()
+        return place
+
+    return make
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Return the seed of this test run."""
+    return int(request.config.getoption("--fault-seed", default=0))

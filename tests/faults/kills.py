@@ -183,7 +183,8 @@ def _content(path: Path) -> Any:
     if path.suffix == ".json":
         return _timeless(json.loads(path.read_bytes()))
     if path.suffix == ".jsonl":
-        return [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
+        # of parts that several workers measured, whichever ended first comes first
+        return sorted((_timeless(json.loads(line)) for line in path.read_text().splitlines()), key=json.dumps)
     if path.suffix == ".csv":
         return [_timeless(row) for row in csv.DictReader(path.read_text().splitlines())]
     if path.suffix == ".md":

@@ -68,7 +68,7 @@ class Workers:
             raise UserError(
                 "processes were ended from outside again and again; the system does so when memory runs out. What was "
                 f"done is {'lost' if kept is None else f'kept in {kept}'}; the same command goes on, and takes less "
-                f"memory with `workers={max(1, self.number // 2)}`."
+                f"memory with fewer of them: local:{max(1, self.number // 2)} (`engine`)."
             ) from error
 
     def _anywhere(self, function: Callable[[J], R]) -> Callable[[J], R]:
