@@ -354,9 +354,25 @@ class Clean:
         """Return what the parts of a prepared group write together. [row, step, d_model]"""
         return self._written[group]
 
+    def wrote_at(self, part: Part, positions: Int[Tensor, "*reference"]) -> Float[Tensor, "*reference d_model"]:
+        """Return what one part wrote at single positions `row * n_steps + step`.
+
+        A part of the tokens is looked up; every other one has to be prepared.
+        """
+        if not is_looked_up(part):
+            return gather(self.written((part,)), positions)
+        assert part.writer is not None
+        tokens = self.tokens.flatten(0, 1).index_select(0, positions.flatten()).unflatten(0, positions.shape)
+        return self.twin.embed(part.writer.channel, tokens)
+
     def rest(self, stage: int, taken_out: tuple[Group, ...]) -> Stream:
         """Return what the readers of a prepared stage see without some groups. [row, step, d_model]"""
         return self._rests[stage, taken_out]
+
+
+def is_looked_up(part: Part) -> bool:
+    """Return whether a part writes a row of a table for every token, which takes no run to know."""
+    return part.writer is not None and part.writer.kind == "embed" and part.directions is None
 
 
 def chunks(n_rows: int, n_steps: int, n_tokens: int | None = None) -> Iterator[slice]:

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import CHUNK_TOKENS, Clean, Movement, gather
+from ad_hypotheses.causal.clean import CHUNK_TOKENS, Clean, Movement, gather, is_looked_up
 from ad_hypotheses.causal.draws import Align, Classes, classes, draw, uniforms
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.causal.visit import Chunk, Delivery, DrawnParent, Visit
@@ -136,9 +136,9 @@ class Scrubber:
         stages = {reader.stage for part in inputs for reader in part.readers} | {self.twin.last_stage}
         if self.options.others == "independent":
             last = max(reader.stage for node in self.nodes.values() for part in node.parts for reader in part.readers)
-            groups += [(plain_part(writer),) for writer in self.twin.anatomy.writers if writer.stage < last]
-            groups += [(part,) for node in self.nodes.values() for part in node.parts if part.writer is not None]
-            self.clean.prepare(stages, groups)
+            alone = [plain_part(writer) for writer in self.twin.anatomy.writers if writer.stage < last]
+            alone += [part for node in self.nodes.values() for part in node.parts if part.writer is not None]
+            self.clean.prepare(stages, [*groups, *((part,) for part in alone if not is_looked_up(part))])
             return
         consumers = [node for node in self.nodes.values() if node.parents or node.name == self.root]
         readers = [(node, reader) for node in consumers for part in node.parts for reader in part.readers]

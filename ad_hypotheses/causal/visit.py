@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -341,6 +341,5 @@ class Chunk:
         """Return what some parts write where a reader takes them from other rows."""
         if self.scrubber.options.others == "joint":
             return gather(self.clean.written(parts), self.other)
-        tables = [self._from(self.visit.other_for(reader, part.writer)) for part in parts]
-        streams = [gather(self.clean.written((part,)), rows) for part, rows in zip(parts, tables, strict=True)]
-        return sum(streams[1:], start=streams[0])
+        rows = ((part, self._from(self.visit.other_for(reader, part.writer))) for part in parts)
+        return reduce(torch.add, (self.clean.wrote_at(part, at) for part, at in rows))  # each when its turn comes

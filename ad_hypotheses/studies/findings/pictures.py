@@ -142,6 +142,9 @@ def cells(records: Records) -> bytes:
             ax.set_title(f"{layers} layers")
             for number, name in enumerate(name for name in tests if depth[name] == layers):
                 _ways(ax, tests[name], CELLS[training_of(records.cards[name])], 0.04 * number)
+            for name in [name for name in tests if depth[name] == layers][:1]:  # its contexts are like those of others
+                source = {steps: cell.values[SOURCE].value for steps, cell in ways_of(tests[name]).items()}
+                ax.plot(list(source), list(source.values()), color=BLACK, linewidth=1.0, linestyle=DASHES)
             ax.axhline(0.5, color=GREY, linewidth=1.0, linestyle=(0, (1, 2)))
             ax.set_xlabel("steps of the way")
             ax.set_xticks(sorted({steps for test in tests.values() for steps in ways_of(test)}))
@@ -158,7 +161,7 @@ def cells(records: Records) -> bytes:
 
 
 def _ways(ax: Axes, test: TestRecord, colour: str, shift: float) -> None:
-    """Draw the chance of the first step by the length of the way, and that of the source behind it."""
+    """Draw the chance of the first step by the length of the way."""
     ways = ways_of(test)
     steps = np.array(list(ways)) + shift
     numbers = [cell.values[MODEL] for cell in ways.values()]

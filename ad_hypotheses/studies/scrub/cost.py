@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ad_hypotheses.causal.clean import CHUNK_TOKENS, POINTS
+from ad_hypotheses.causal.clean import CHUNK_TOKENS, POINTS, is_looked_up
 from ad_hypotheses.causal.scrub import Options
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.memory import free_memory
@@ -176,7 +176,8 @@ class _Room:
             {part.readers[0].stage for node in claim.nodes.values() for part in node.parts if part.writer is None}
         )
         parts = {part for node in claim.nodes.values() for part in node.parts if part.writer is not None}
-        alone = {(part,) for part in (*parts, *map(plain_part, self.anatomy.writers))}
+        every = (*parts, *map(plain_part, self.anatomy.writers))
+        alone = {(part,) for part in every if not is_looked_up(part)}
         together = {group for node in claim.nodes.values() for group in strands_of(node.parts).values()}
         # what a whole MLP writes is taken from the one run as it is
         mlps = {(plain_part(writer),) for writer in self.anatomy.writers if writer.kind == "mlp" and self.run}
