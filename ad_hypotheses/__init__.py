@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ad_hypotheses.explorer.start import explore
+    from ad_hypotheses.explorer.start import bundle, explore
     from ad_hypotheses.known.calibration.record import Calibration
     from ad_hypotheses.language.history import History
     from ad_hypotheses.language.hypothesis import Hypothesis, node
@@ -73,6 +73,7 @@ _HOMES = {
     "adopt": "library.adopt",
     "attention": "library.look",
     "attribution": "library.look",
+    "bundle": "explorer.start",
     "calibrate": "library.studies",
     "carriers": "library.look",
     "change_facts": "library.data",
@@ -141,6 +142,7 @@ __all__ = [
     "adopt",
     "attention",
     "attribution",
+    "bundle",
     "calibrate",
     "carriers",
     "change_facts",

@@ -69,6 +69,7 @@ HOMES = {
     },
     "fastapi": {"explorer/"},
     "huggingface_hub": {"distill/foreign/hub.py"},
+    "anywidget": {"explorer/"},
     "ray": {"jobs/"},
     "distributed": {"jobs/"},
     "starlette": {"explorer/"},

@@ -830,3 +830,103 @@ def test_a_claim_lives_only_once_its_file_was_let_run(visit):
     lives = adh.live(model, model.histories(8)[0], of=["model", "scrubbed", "explanation"], **claim).until(10)
     for name, life in lives.histories.items():
         assert f"{name} earned {life.rewards.sum():g}" in opened.page.inner_text(f"#live li:has(b:text-is('{name}'))")
+
+
+def test_a_bundle_shows_the_state_from_a_file_and_asks_nobody(browser, visit, tmp_path):
+    opened = visit()
+    opened.go_to("4.5")
+    opened.do("up")
+    opened.page.select_option("select[aria-label='hypothesis']", "hypotheses/known/retrieval.py")
+    opened.page.click("#hypothesis button:has-text('Run ')")
+    opened.page.wait_for_selector("ul.donors li", timeout=120_000)
+    opened.page.click("#live button:text-is('from nothing')")
+    opened.page.click("#live button:text-is('Episode')")
+    opened.page.wait_for_selector("#live .small:has-text('10 of 60 steps')")
+    opened.settle()
+    with opened.page.expect_download() as download:
+        opened.page.click("header.top button:text-is('Bundle')")
+    file = tmp_path / "page.html"
+    download.value.save_as(file)
+    print(f"bundle: {file.stat().st_size:,} bytes")
+    assert file.stat().st_size < 1_000_000
+    copied = Visit(browser, file.as_uri())
+    copied.page.wait_for_selector("ul.donors li")
+    copied.settle()
+    assert copied.picture() == opened.picture()
+    for panel in ("#hypothesis .where", "#live ul.lives", "#attribution tfoot", "#attention .roles"):
+        assert copied.page.inner_text(panel) == opened.page.inner_text(panel).replace("To Context", "")
+    # another step of the episode is known as well, and one elsewhere as far as what is done there
+    for page in (opened, copied):
+        page.go_to("4.7")
+    assert copied.page.inner_text("#attribution tfoot") == opened.page.inner_text("#attribution tfoot")
+    copied.page.fill("#goto", "2.3")
+    copied.page.press("#goto", "Enter")
+    copied.page.wait_for_selector("#context .problem:has-text('of the steps 40 to 49')")
+    opened.go_to("2.3")
+    assert copied.shown() == opened.shown()
+    # nothing can be changed
+    assert copied.page.locator("#step button.action").first.evaluate("button => button.closest('[inert]') !== null")
+    copied.page.keyboard.press("ArrowUp")
+    assert read_state(copied.state()).edits == read_state(opened.state()).edits
+    copied.keep("bundle")
+    assert copied.complaints == []
+    assert copied.hosts <= {"", "file:", "data:", "blob:"}, copied.hosts
+    copied.context.close()
+
+
+NOTEBOOK = """<!doctype html><body><div id="cell"></div><script type="module">
+const script = await window.fromPython("script", null);
+const { default: widget } = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+const page = await window.fromPython("page", null);
+const listeners = [];
+window.toPage = (answer) => listeners.forEach((listener) => listener(answer));
+const model = {
+  get: (name) => ({ page, height: 780 })[name],
+  send: (content) => window.fromPython("send", content),
+  on: (name, listener) => listeners.push(listener),
+  off: () => {},
+};
+widget.render({ model, el: document.getElementById("cell") });
+</script></body>"""
+
+
+def test_the_page_in_a_cell_of_a_notebook_asks_the_kernel(browser, explorer, first, monkeypatch):
+    """Around the widget stands what a notebook gives it: its traits, and messages in both directions."""
+    pytest.importorskip("anywidget", reason="needs the extra notebook")
+    widget, answers = explorer.widget(), []
+    monkeypatch.setattr(widget, "send", answers.append)
+
+    def from_python(name, content):
+        if name == "send":
+            widget._handle_custom_msg(content, [])
+        return {"script": widget._esm, "page": widget.page}.get(name)
+
+    context = browser.new_context(viewport={"width": 1100, "height": 800})
+    page, complaints = context.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.expose_function("fromPython", from_python)
+    page.set_content(NOTEBOOK)
+    frame = page.frame_locator("iframe")
+
+    def answered_until(ready):
+        deadline = time.monotonic() + 60
+        while not ready():
+            assert time.monotonic() < deadline, complaints
+            page.wait_for_timeout(50)
+            while answers:
+                page.evaluate("answer => window.toPage(answer)", answers.pop(0))
+
+    answered_until(lambda: frame.locator("#attribution tfoot").count())
+    frame.locator("#goto").fill("3.4")
+    frame.locator("#goto").press("Enter")
+    answered_until(lambda: "3.4" in frame.locator("#context .hovered").inner_text())
+    frame.locator("#step button.action:text-is('up')").click()
+    answered_until(lambda: frame.locator("ol[aria-label=edits] input").count())
+    row = frame.locator("#step .bars tbody tr", has=page.locator("th:text-is('model')")).first
+    shown = [float(text) for text in row.locator(".value").all_inner_texts()]
+    assert shown == pytest.approx(expected(adh.edit(first, step=34, action="up"), 34), abs=0.006)
+    if PICTURES:
+        page.screenshot(path=str(Path(PICTURES) / "notebook.png"))
+    assert complaints == []
+    context.close()

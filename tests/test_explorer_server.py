@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import sys
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -671,3 +673,65 @@ def test_what_varies_and_what_other_models_do_is_what_the_library_says(client):
     assert array(shown["models"][other]["divergence"], "<f4").tolist() == np.float32(away).tolist()
     assert "is about bandit" in shown["absent"]["bandit"]
     assert "Did you mean 'bandit'" in shown["absent"]["bandot"]
+
+
+def copied(page: str) -> dict:
+    """What a page holds that needs no server."""
+    packed = page.partition('id="answers">')[2].partition("<")[0]
+    return json.loads(zlib.decompress(base64.b64decode(packed), wbits=-15))
+
+
+BUNDLED = {"origin": {"kind": "histories", "row": 2}, "edits": EDITS[:1], "step": 33, "of": "up - down"}
+
+
+def test_a_bundle_holds_what_the_server_answers(client):
+    parts = {**BUNDLED, "claim": claim()}
+    content = copied(client.post("/api/bundle", json={"state": state(**parts)}).json())
+    assert content["steps"] == [30, 39]
+    answers = content["answers"]
+    assert answers["context"] == ask(client, "context", **parts)
+    look = ask(client, "look", **{**parts, "step": 36})
+    length = answers["look 36"].pop("tokens")
+    assert content["tokens"][:length] == look.pop("tokens")
+    assert answers["look 36"] == look
+    assert not [name for name in answers if name.startswith("claim")]  # whose file was not let run
+
+
+@pytest.mark.slow
+def test_a_bundle_is_written_by_the_library_and_by_the_command(client, tmp_path, capsys):
+    parts = {**BUNDLED, "claim": claim(passes=1)}
+    (tmp_path / "state.json").write_text(json.dumps(state(**parts)))
+    path = adh.bundle(tmp_path / "state.json", tmp_path / "pages" / "page.html", claim=True)
+    page = path.read_text(encoding="utf-8")
+    answer = client.post("/api/bundle", json={"state": state(**parts), "claim": True}).json()
+    assert copied(page) == copied(answer)
+    assert copied(page)["answers"]["claim 33"] == ask(client, "claim", **parts)
+    assert "http-equiv" in page
+    with pytest.raises(UserError, match="no hypothesis is chosen"):
+        adh.bundle(NAME, tmp_path / "page.html", claim=True)
+    with pytest.raises(UserError, match="cannot write"):
+        adh.bundle(NAME, tmp_path)
+    ran = run_main(("explore", NAME, "--bundle", str(tmp_path / "page.html")), capsys)
+    assert ran.code == 0, ran.err
+    assert copied((tmp_path / "page.html").read_text(encoding="utf-8"))["state"]["model"]["name"] == NAME
+
+
+def test_a_hypothesis_is_run_unasked_for_a_bundle_alone(capsys):
+    ran = run_main(("explore", NAME, "--claim"), capsys)
+    assert ran.code == 2
+    assert "--claim goes with --bundle" in ran.err
+
+
+def test_a_cell_of_a_notebook_is_answered_without_a_port(session):
+    widgets = pytest.importorskip("ad_hypotheses.explorer.widget", reason="needs the extra notebook")
+    app = make_app(session, State(model=ModelReference(name=NAME)), TOKEN).app
+
+    def asked(path, content=None):
+        return asyncio.run(widgets.asked(app, path, content))
+
+    status, start = asked("start")
+    assert (status, start["state"]["model"]["name"]) == (200, NAME)
+    status, shown = asked("context", {"page": "a", "state": state(step=99)})
+    assert (status, "step is 99" in shown["error"]) == (400, True)
+    assert asked("nothing")[0] == 404
+    assert asked("model", {"name": NAME})[1]["name"] == NAME

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ad_hypotheses.cli.options import Threads, Trust
+from ad_hypotheses.errors import UserError
 from ad_hypotheses.report.screen import out, say
 from ad_hypotheses.studies.machine import set_up_torch
 
@@ -32,6 +34,18 @@ def explore(
         typer.Option("--port", metavar="N", min=1, max=65535, help="Where to serve.", show_default="8765 if free"),
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the browser.")] = True,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle",
+            metavar="FILE.html",
+            help="Write the page as one file that needs no server, instead of serving it.",
+            show_default=False,
+        ),
+    ] = None,
+    claim: Annotated[
+        bool, typer.Option("--claim", help="With --bundle: run the hypothesis of the record or state, and show it.")
+    ] = False,
     trust: Trust = None,
     threads: Threads = None,
 ) -> None:
@@ -39,12 +53,19 @@ def explore(
 
     Only this machine is answered, and only whoever has the link that is printed. Ctrl-C ends it.
     """
+    from ad_hypotheses.explorer.start import bundle as write_bundle
     from ad_hypotheses.explorer.start import explore as start
     from ad_hypotheses.explorer.start import require_installed
 
     require_installed()
     set_up_torch("cpu", threads)
     console = out()
+    if claim and bundle is None:
+        raise UserError("`claim` goes with `bundle`: on the page, a hypothesis is run by a click.")
+    if bundle is not None:
+        path = write_bundle(subject, bundle, model=model, worst=worst, claim=claim)
+        say(console, f"wrote {path}, {path.stat().st_size / 1e6:.1f} MB: open it in a browser", "bold")
+        return
     with start(subject, model=model, worst=worst, port=port, browser=browser) as explorer:
         if explorer.moved:
             say(console, f"the usual port is in use; this one is {explorer.port}", "dim")

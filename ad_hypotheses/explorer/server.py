@@ -17,14 +17,13 @@ from starlette.exceptions import HTTPException
 from ad_hypotheses.distill.checkpoint import names
 from ad_hypotheses.errors import UserError
 from ad_hypotheses.explorer import claims, report, views
-from ad_hypotheses.explorer.guard import LOOPBACK, App, Guard
+from ad_hypotheses.explorer.bundle import STATIC, bundle_page
+from ad_hypotheses.explorer.guard import LOOPBACK, Guard
 from ad_hypotheses.explorer.session import Session
 from ad_hypotheses.explorer.sessions import Sessions, usual_folder
 from ad_hypotheses.explorer.state import State, read_origin, read_state
 from ad_hypotheses.explorer.worker import Cancelled, ModelThread, Replaced
 from ad_hypotheses.language.user_code import described
-
-STATIC = Path(__file__).parent / "static"
 
 
 class Question(BaseModel):
@@ -35,6 +34,7 @@ class Question(BaseModel):
         state: The state, which is read strictly.
         source: Whether the source is asked too, where learners are.
         edges: Whether edges are asked about too, where carriers or ablations are.
+        claim: Whether the hypothesis is run and shown, where a page is written.
         who: Whose life is taken as a context, where lives are.
     """
 
@@ -44,6 +44,7 @@ class Question(BaseModel):
     state: dict[str, Any]
     source: bool = False
     edges: bool = False
+    claim: bool = False
     who: str = Field("", max_length=100)
 
 
@@ -87,7 +88,7 @@ class OpenedFile(BaseModel):
 
 def make_app(
     session: Session, first: State, token: str, hosts: tuple[str, ...] = LOOPBACK, kept: Path | None = None
-) -> App:
+) -> Guard:
     """Return the application.
 
     Args:
@@ -121,6 +122,7 @@ def make_app(
     about("others", lambda question, state: views.others_view(session, state))
     about("rivals", lambda question, state: claims.rivals_view(session, state))
     about("claim", lambda question, state: claims.claim_view(session, state))
+    about("bundle", lambda question, state: bundle_page(session, state, question.claim))
     about("python", lambda question, state: views.python_view(session, state))
 
     @app.get("/api/start")

@@ -17,11 +17,14 @@ from ad_hypotheses.explorer.session import Session
 from ad_hypotheses.explorer.state import ModelReference, State, read_origin, state_of_history
 from ad_hypotheses.language.history import History
 from ad_hypotheses.library.model import Model, load
+from ad_hypotheses.storage.files import write_atomically
 from ad_hypotheses.storage.reading import read_text
 from ad_hypotheses.studies.scrub.record import Study, read_study
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from ad_hypotheses.explorer.guard import App
 
 PORT = 8765  # where the explorer is unless that is in use
 HOST = "127.0.0.1"
@@ -44,6 +47,7 @@ class Explorer:
     moved: bool
     _server: uvicorn.Server = field(repr=False)
     _thread: threading.Thread = field(repr=False)
+    _app: App = field(repr=False)  # what answers, without the guard of the server
 
     def wait(self) -> None:
         """Wait until it is stopped."""
@@ -55,9 +59,31 @@ class Explorer:
         self._server.should_exit = True
         self._thread.join(10)
 
-    def _repr_html_(self) -> str:
-        """Return a link, for a notebook."""
-        return f'<a href="{self.url}" target="_blank" rel="noopener">open the explorer</a>'
+    def widget(self, height: int | None = None) -> Any:
+        """Return the page as a widget, which asks the kernel of the notebook itself: no port need be reached.
+
+        Args:
+            height: In pixels; None for a usual one.
+
+        Raises:
+            UserError: What widgets need is not installed.
+        """
+        try:
+            from ad_hypotheses.explorer.widget import HEIGHT, ExplorerWidget
+        except ImportError as error:
+            raise UserError(
+                f"the explorer in a cell needs {error.name}, which is not installed. Install it: pip install "
+                "'ad-hypotheses[notebook]'."
+            ) from error
+        return ExplorerWidget(self._app, HEIGHT if height is None else height)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        """Return the page in a cell of a notebook; where widgets are not installed, a link to it."""
+        try:
+            return self.widget()._repr_mimebundle_()
+        except UserError:
+            link = f'<a href="{self.url}" target="_blank" rel="noopener">open the explorer</a>'
+            return {"text/html": link, "text/plain": repr(self)}
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +98,7 @@ def explore(
     model: Model | str | Path | None = None,
     worst: int = 1,
     port: int | None = None,
-    browser: bool = True,
+    browser: bool | None = None,
 ) -> Explorer:
     """Open a page in the browser on which a context is edited, and shows what a model does and why.
 
@@ -84,10 +110,11 @@ def explore(
         model: The model that reads histories, or its name; None for one that ships.
         worst: Which of the positions where the claim of a record breaks is shown, from 1.
         port: Where to serve; None for a usual one, or another if that is in use.
-        browser: Whether to open the browser.
+        browser: Whether to open the browser; None to do so except in a notebook, whose cell shows the page.
 
     Returns:
-        What runs in the background until :meth:`Explorer.stop`.
+        What runs in the background until :meth:`Explorer.stop`. A notebook shows the page where it is the last line of
+        a cell, with the extra `notebook`; else a link.
 
     Raises:
         UserError: What serves the page is not installed, the port is in use, or the subject cannot be shown.
@@ -104,12 +131,70 @@ def explore(
     from ad_hypotheses.explorer.server import make_app
 
     listener, moved = _listener(port)
-    server, thread = _serve(make_app(session, state, token), listener)
+    guard = make_app(session, state, token)
+    server, thread = _serve(guard, listener)
     number = int(listener.getsockname()[1])
-    explorer = Explorer(f"http://{HOST}:{number}/?token={token}", number, moved, server, thread)
-    if browser:
+    explorer = Explorer(f"http://{HOST}:{number}/?token={token}", number, moved, server, thread, guard.app)
+    if browser or (browser is None and not _in_notebook()):
         webbrowser.open(explorer.url)
     return explorer
+
+
+def bundle(
+    subject: Model | History | Study | str | Path | None,
+    path: str | Path,
+    *,
+    model: Model | str | Path | None = None,
+    worst: int = 1,
+    claim: bool = False,
+) -> Path:
+    """Write what a page would show as one HTML file that needs no server, to send or to put beside a paper.
+
+    Steps can be selected and panels read; nothing can be changed, and the file asks nobody. What heads look at and what
+    parts add is there for the episode of the selected step.
+
+    Args:
+        subject: As for :func:`explore`; a JSON file of a state gives the step, what is asked and what else is shown.
+        path: Of the file; its folder is made.
+        model: As for :func:`explore`.
+        worst: As for :func:`explore`.
+        claim: Whether the hypothesis of the state, or of the record, is run and shown; a hypothesis is code.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: The subject cannot be shown, the file cannot be written or would be too large.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import ad_hypotheses as adh
+        >>> folder = tempfile.mkdtemp()
+        >>> adh.bundle("known-retrieval", Path(folder) / "page.html").name
+        'page.html'
+    """
+    from ad_hypotheses.explorer.bundle import bundle_page
+
+    session, state = subject_state(subject, model, worst)
+    if claim and state.claim is None:
+        raise DataError("`claim` was asked for, but no hypothesis is chosen in this state: choose one, and save it.")
+    page = bundle_page(session, state, claim)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(path), page.encode())
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}.") from error
+    return Path(path)
+
+
+def _in_notebook() -> bool:
+    """Return whether a notebook runs this, and can show the page in a cell."""
+    import importlib.util
+    import sys
+
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None and importlib.util.find_spec("anywidget") is not None
 
 
 def require_installed() -> None:

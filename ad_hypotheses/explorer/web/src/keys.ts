@@ -3,6 +3,7 @@ import { act, choose, context, model, pinPartner, redo, selected, then, undo } f
 import { showingKeys } from "./ui/header.tsx";
 import { showRows } from "./ui/rows.tsx";
 import { showingTable } from "./ui/table.tsx";
+import { isCopy } from "./wire.ts";
 import { episodeOf } from "./words.ts";
 
 const ARROWS: Record<string, string[]> = {
@@ -23,6 +24,7 @@ export function listen(): void {
 
 function pressed(event: KeyboardEvent): boolean {
   if (event.altKey) return moved(event.key);
+  if (isCopy && !"gt?".includes(event.key)) return false;
   const { actions } = model.value!;
   const arrow = ARROWS[event.key]?.find((name) => actions.includes(name));
   if (arrow) return did(arrow);

@@ -1,6 +1,6 @@
 import { render } from "preact";
 import { listen } from "./keys.ts";
-import { begin, context, model, problem, progress, seconds, state } from "./store.ts";
+import { begin, context, live, model, others, problem, progress, scan, scrub, seconds, state } from "./store.ts";
 import { ClaimPanel } from "./ui/claim.tsx";
 import { ContextPanel } from "./ui/context.tsx";
 import { Header } from "./ui/header.tsx";
@@ -9,6 +9,7 @@ import { OthersPanel } from "./ui/others.tsx";
 import { ScanPanel } from "./ui/scan.tsx";
 import { StepPanel } from "./ui/step.tsx";
 import { AblationPanel, AttentionPanel, AttributionPanel, DifferencePanel } from "./ui/why.tsx";
+import { isCopy } from "./wire.ts";
 
 function Page() {
   if (!state.value || !model.value || !context.value) {
@@ -26,20 +27,26 @@ function Page() {
   return (
     <>
       <Header />
+      {isCopy && (
+        <p class="copy-says">
+          A copy of one state of <b>{model.value.name}</b>: steps can be selected, nothing can be changed. <i>Save</i> gives the state, which{" "}
+          <code>ad-hypotheses explore FILE</code> opens to go on from here.
+        </p>
+      )}
       <main>
         <div class="left">
           <ContextPanel />
-          <ClaimPanel />
-          <LivePanel />
+          {(!isCopy || scrub.value) && <ClaimPanel />}
+          {(!isCopy || live.value) && <LivePanel />}
         </div>
         <div class="right">
           <StepPanel />
           <AttentionPanel />
           <AttributionPanel />
           <DifferencePanel />
-          <AblationPanel />
-          <ScanPanel />
-          <OthersPanel />
+          {!isCopy && <AblationPanel />}
+          {(!isCopy || scan.value) && <ScanPanel />}
+          {(!isCopy || others.value) && <OthersPanel />}
         </div>
       </main>
     </>

@@ -48,6 +48,7 @@ import type {
   Tasks,
   Then,
 } from "./types.ts";
+import { isCopy, isFrame } from "./wire.ts";
 
 export const state = signal<State | null>(null);
 export const models = signal<string[]>([]);
@@ -231,12 +232,16 @@ export async function inspect(): Promise<void> {
   if (!current) return;
   const number = ++asked;
   clearTimeout(pause);
-  await guarded(async () => {
+  const outcome = await guarded(async () => {
     const answer = await ask<LookAnswer>("look", current);
     if (number === asked) look.value = decodeLook(answer);
   });
   if (number !== asked) return;
   learners.value = null;
+  if (isCopy && outcome === "refused") {
+    look.value = carriers.value = scrub.value = null; // of this step nothing is known
+    return;
+  }
   void carried(current, number);
   void taken(current, number);
   void scanned(current, number);
@@ -380,7 +385,9 @@ async function keep(): Promise<void> {
 }
 
 async function address(): Promise<void> {
-  if (state.value) history.replaceState(null, "", `./#${await packed(state.value)}`);
+  if (!state.value || isFrame) return;
+  const fragment = `#${await packed(state.value)}`;
+  history.replaceState(null, "", isCopy ? fragment : `./${fragment}`); // of a server's page, without the token
 }
 
 /** Change the context; what it was before can be had again with undo. */
@@ -528,6 +535,7 @@ export async function begin(): Promise<void> {
     const start = await get<{ models: string[]; claims: ClaimFile[]; state: State }>("start");
     models.value = start.models;
     claims.value = start.claims;
+    if (isCopy && start.state.claim) ran.value = new Set([start.state.claim.file]); // nothing runs: it is known what it said
     first = start.state;
     if (location.hash.length > 1) {
       try {

@@ -1,4 +1,4 @@
-// How the page asks: here over HTTP; what draws and edits knows nothing of it.
+// What the page asks, and what it makes of the answers; what draws and edits knows nothing of it.
 import type {
   Context,
   ContextAnswer,
@@ -18,6 +18,7 @@ import type {
   ScrubAnswer,
   State,
 } from "./types.ts";
+import { wire } from "./wire.ts";
 
 export class Refused extends Error {}
 /** A newer question came first: not a mistake. */
@@ -27,35 +28,42 @@ export class Replaced extends Error {}
 export class Cancelled extends Refused {}
 
 /** The name of the page, under which its state is kept; a reload goes on with it. */
-export const page = sessionStorage.getItem("page") ?? Math.random().toString(36).slice(2).padEnd(8, "0");
-sessionStorage.setItem("page", page);
+export const page = remembered() ?? Math.random().toString(36).slice(2).padEnd(8, "0");
+
+function remembered(): string | null {
+  try {
+    return sessionStorage.getItem("page");
+  } catch {
+    return null; // a frame, or a file, may have no storage
+  }
+}
+
+try {
+  sessionStorage.setItem("page", page);
+} catch {
+  // then a reload begins anew
+}
 
 export async function get<Answer>(path: string): Promise<Answer> {
-  return answer(await reached(fetch(`api/${path}`)));
+  return answered(path);
 }
 
 export async function post<Answer>(path: string, content: unknown): Promise<Answer> {
-  const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(content) };
-  return answer(await reached(fetch(`api/${path}`, request)));
+  return answered(path, content);
 }
 
 export function ask<Answer>(panel: string, state: State, more: Record<string, unknown> = {}): Promise<Answer> {
   return post(panel, { page, state, ...more });
 }
 
-async function reached(response: Promise<Response>): Promise<Response> {
-  try {
-    return await response;
-  } catch {
+async function answered<Answer>(path: string, posted?: unknown): Promise<Answer> {
+  const { status, body } = await wire(path, posted).catch(() => {
     throw new Refused("The server does not answer. Is it still running? Start it again and open the link that it prints; this page's state is in its address.");
-  }
-}
-
-async function answer<Answer>(response: Response): Promise<Answer> {
-  const content = await response.json().catch(() => ({ error: `The server answered ${response.status}.` }));
+  });
+  const content = body as Answer & { unanswered?: string; error?: string };
   if (content?.unanswered === "replaced") throw new Replaced();
   if (content?.unanswered === "cancelled") throw new Cancelled("Cancelled: what is shown is what was there before.");
-  if (!response.ok) throw new Refused(content.error);
+  if (status >= 300) throw new Refused(content.error);
   return content;
 }
 

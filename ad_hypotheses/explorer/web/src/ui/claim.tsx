@@ -6,6 +6,7 @@ import { donorContext } from "../transport.ts";
 import type { ClaimFile, ClaimReference, Donor, Scrub } from "../types.ts";
 import { stepName } from "../words.ts";
 import { Canvas } from "./canvas.tsx";
+import { isCopy } from "../wire.ts";
 import { Panel, copy } from "./panel.tsx";
 
 /** A hypothesis on this context: how far scrubbing moves the model at every step, and who stood in for what here. */
@@ -20,7 +21,7 @@ export function ClaimPanel() {
       help="The context scrubbed by a hypothesis: whatever it calls irrelevant is taken from other histories that agree in what it calls relevant."
       code={shown?.code}
       data={shown ? () => donorsTable(shown) : undefined}
-      tools={<Choice />}
+      tools={!isCopy && <Choice />}
     >
       {!claim && <p class="small">Choose a hypothesis to see whether it holds in this context.</p>}
       {claim && !runs && (
@@ -158,7 +159,7 @@ function Outcome({ shown, claim }: { shown: Scrub; claim: ClaimReference }) {
         <button class="quiet" onClick={() => choose({ step: worst })}>
           step {stepName(current, worst)}
         </button>
-        <label>
+        <label inert={isCopy}>
           histories{" "}
           <input
             type="number"
@@ -200,7 +201,7 @@ function Members({ donor, claim, step }: { donor: Donor; claim: ClaimReference; 
     void choose({ claim: { ...claim, pins: [...others, { arrow: donor.arrow, step, row, donor_step: donorStep }] } });
   };
   return (
-    <span class="members">
+    <span class="members" inert={isCopy}>
       <button class="quiet" aria-label={`before of ${donor.arrow}`} title="the one before of those that agree" onClick={() => pin(at - 1)}>
         ‹
       </button>

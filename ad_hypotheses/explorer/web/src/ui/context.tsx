@@ -38,6 +38,7 @@ import type { Context, Then } from "../types.ts";
 import { editWords, episodeOf, stepWords } from "../words.ts";
 import { Canvas } from "./canvas.tsx";
 import { Panel, copy } from "./panel.tsx";
+import { isCopy } from "../wire.ts";
 import { EpisodeTable } from "./table.tsx";
 
 export function attentionOf(): Float32Array | null {
@@ -285,7 +286,7 @@ const MEANINGS: [Then, string, string][] = [
 
 function EditTools() {
   return (
-    <span class="edit-tools">
+    <span class="edit-tools" inert={isCopy}>
       <span class="switch" role="radiogroup" aria-label="what follows an edit">
         {MEANINGS.map(([value, words, help]) => (
           <button role="radio" aria-checked={then.value === value} title={help} onClick={() => (then.value = value)}>
@@ -326,7 +327,7 @@ function Edits() {
   const swapped = [...order];
   if (episode > 0) [swapped[episode - 1], swapped[episode]] = [episode, episode - 1];
   return (
-    <div class="edits">
+    <div class="edits" inert={isCopy}>
       <div class="row">
         <button title="Keep the context as it is now beside what it becomes; key p" onClick={pinPartner}>
           Compare

@@ -1,12 +1,13 @@
 import { signal } from "@preact/signals";
 import { save } from "../save.ts";
-import { cancel, changeModel, changeOrigin, choose, model, models, painted, progress, seconds, state, waiting } from "../store.ts";
+import { cancel, changeModel, changeOrigin, choose, model, models, painted, progress, ran, seconds, state, waiting } from "../store.ts";
 import { ask, packed } from "../transport.ts";
 import { Dialog } from "./dialog.tsx";
 import { copy, note, say } from "./panel.tsx";
 import { Open } from "./open.tsx";
 import { Reports } from "./reports.tsx";
 import { Rows, showRows } from "./rows.tsx";
+import { isCopy } from "../wire.ts";
 
 const showingPython = signal<{ script: string; test: string } | null>(null);
 export const showingKeys = signal(false);
@@ -33,8 +34,18 @@ export function Header() {
       return null;
     });
   };
+  const bundle = async () => {
+    const claim = current.claim !== null && ran.value.has(current.claim.file);
+    say("writing the page");
+    const content = await ask<string>("bundle", current, { claim }).catch((error) => {
+      say(error.message);
+      return null;
+    });
+    if (content) save.text(content, `explorer-${current.model.name}.html`, "text/html");
+  };
   return (
     <header class="top">
+      <span class="row" inert={isCopy}>
       <label title={`${model.value!.words}: ${model.value!.task}`}>
         Model{" "}
         <select value={current.model.name} onChange={(event) => take(event.currentTarget)}>
@@ -96,17 +107,23 @@ export function Header() {
       <button title="Choose among the histories, or begin an empty one; key r" onClick={showRows}>
         Rows
       </button>
+      </span>
       <span class="status" aria-live="polite" data-painted={Math.round(painted.value)}>
         {waiting.value > 0 ? <Waiting /> : note.value || (painted.value ? `drawn in ${Math.round(painted.value)} ms` : "")}
       </span>
-      <Reports />
+      {!isCopy && <Reports />}
       <button title="Copy a link to what is shown" onClick={async () => copy(`${location.origin}${location.pathname}#${await packed(current)}`, "link copied")}>
         Link
       </button>
       <button onClick={() => save.text(JSON.stringify(current, null, 1), `explorer-${current.model.name}.json`, "application/json")}>
         Save
       </button>
-      <Open />
+      {!isCopy && <Open />}
+      {!isCopy && (
+        <button title="One HTML file of what is shown, which needs no server: to send, or to put beside a paper" onClick={bundle}>
+          Bundle
+        </button>
+      )}
       <button onClick={python}>Python</button>
       <button aria-label="keys" title="Keys (?)" onClick={() => (showingKeys.value = true)}>
         ?

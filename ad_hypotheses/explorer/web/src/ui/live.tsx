@@ -6,6 +6,7 @@ import { OF_CLAIM, context, live, liveOn, model, ran, run, running, selected, st
 import type { Context, LiveReference } from "../types.ts";
 import { number, stepName } from "../words.ts";
 import { Canvas } from "./canvas.tsx";
+import { isCopy } from "../wire.ts";
 import { Panel } from "./panel.tsx";
 
 const USUAL = ["model", "source"];
@@ -25,11 +26,11 @@ export function LivePanel() {
       help="Who is chosen lives in the world of this context, from an empty context or from the selected step on; nobody sees what the others do. Each life can be taken as the context."
       code={shown?.code}
       data={shown ? () => returnsTable(Object.entries(shown.lives)) : undefined}
-      tools={<Begin />}
+      tools={!isCopy && <Begin />}
     >
       {!chosen && <p class="small">Let the model live in this world, beside its source, learners, and what a hypothesis leaves of it.</p>}
-      {chosen && <Who chosen={chosen} />}
-      {chosen && <Clock chosen={chosen} />}
+      {chosen && !isCopy && <Who chosen={chosen} />}
+      {chosen && !isCopy && <Clock chosen={chosen} />}
       {chosen && Object.entries(shown?.absent ?? {}).map(([who, reason]) => (
         <p class="small">
           {who} does not live on: {reason}
@@ -189,9 +190,11 @@ function Life({ who, life, place }: { who: string; life: Context; place: number 
       <p>
         <span class="swatch" style={{ background: colour }} /> <b>{who}</b> earned {number(earned)}
         {since > 0 && ` since step ${since}`}
-        <button class="quiet" title="Take this life as the context; undo goes back" onClick={() => takeLife(who)}>
-          To Context
-        </button>
+        {!isCopy && (
+          <button class="quiet" title="Take this life as the context; undo goes back" onClick={() => takeLife(who)}>
+            To Context
+          </button>
+        )}
       </p>
       <Canvas
         label={`the life of ${who}`}

@@ -2,6 +2,7 @@ import { signal } from "@preact/signals";
 import { csv } from "../save.ts";
 import { choose, drawnOther, drawnOthers, model, others, selected, state } from "../store.ts";
 import { post } from "../transport.ts";
+import { isCopy } from "../wire.ts";
 import { Panel, say } from "./panel.tsx";
 
 const alike = signal<{ of: string; models: string[]; stages: string[] } | null>(null);
@@ -28,7 +29,7 @@ export function OthersPanel() {
       code={shown?.code}
       data={chosen.length ? table : undefined}
       tools={
-        known === null ? (
+        isCopy ? undefined : known === null ? (
           <button onClick={list}>Compare with other models</button>
         ) : (
           <span class="row">
@@ -110,7 +111,7 @@ function Other({ name }: { name: string }) {
         </>
       )}
       <td>
-        <button class="quiet" aria-label={`remove ${name}`} onClick={() => choose({ others: chosen.filter((kept) => kept !== name) })}>
+        <button class="quiet" disabled={isCopy} aria-label={`remove ${name}`} onClick={() => choose({ others: chosen.filter((kept) => kept !== name) })}>
           ✕
         </button>
       </td>

@@ -4,6 +4,7 @@ import { choose, context, edit, scan, selected, state } from "../store.ts";
 import type { Scan } from "../types.ts";
 import { number, stepName } from "../words.ts";
 import { Canvas } from "./canvas.tsx";
+import { isCopy } from "../wire.ts";
 import { Panel } from "./panel.tsx";
 
 /** What the model does here as one thing varies: on a map of places, or line by line. */
@@ -23,7 +24,7 @@ export function ScanPanel() {
       code={shown?.code}
       data={shown ? () => csv([shown.vary, shown.of], shown.values.map((value, place) => [label(value), shown.asked[place]])) : undefined}
       tools={
-        <span class="row">
+        <span class="row" inert={isCopy}>
           vary
           <select
             aria-label="what varies"

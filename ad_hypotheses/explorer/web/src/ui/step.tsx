@@ -3,6 +3,7 @@ import { actionColour } from "../draw/paint.ts";
 import { csv } from "../save.ts";
 import { act, choose, context, drawnOthers, edit, inspect, learners, model, replaced, scrub, selected, then, withSource } from "../store.ts";
 import { number, seen, stepName } from "../words.ts";
+import { isCopy } from "../wire.ts";
 import { Panel } from "./panel.tsx";
 
 /** What the model does at the selected step, beside what it did before the last change and what others would do. */
@@ -41,7 +42,7 @@ export function StepPanel() {
         {current.loss[step].toFixed(3)} · entropy {entropy.toFixed(3)} nats
       </p>
       {impossible && <p class="problem">This step could not have been lived: {impossible}.</p>}
-      <div class="row" role="group" aria-label="what is done at this step">
+      <div class="row" role="group" aria-label="what is done at this step" inert={isCopy}>
         {actions.map((name, action) => (
           <button
             class="action"
@@ -84,7 +85,7 @@ export function StepPanel() {
           {name}: {reason}
         </p>
       ))}
-      {!withSource.value && (
+      {!withSource.value && !isCopy && (
         <button
           class="quiet"
           title="The algorithm that the model was distilled from, run on this very context; takes some seconds"
@@ -141,7 +142,7 @@ function Observation({ step }: { step: number }) {
   };
   const shown = channels.length <= 6 ? channels.map((_, channel) => channel) : [Math.min(chosen.value, channels.length - 1)];
   return (
-    <div class="row" title="Only this token changes: an agent is where its world has put it">
+    <div class="row" inert={isCopy} title="Only this token changes: an agent is where its world has put it">
       <span>sees</span>
       {channels.length > 6 && (
         <select aria-label="channel" value={`${shown[0]}`} onChange={(event) => (chosen.value = Number(event.currentTarget.value))}>

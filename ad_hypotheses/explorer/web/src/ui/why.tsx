@@ -18,6 +18,7 @@ import {
 import type { Look } from "../types.ts";
 import { stepName } from "../words.ts";
 import { attentionOf } from "./context.tsx";
+import { isCopy } from "../wire.ts";
 import { Panel, copy } from "./panel.tsx";
 
 const STRONGEST = 8; // steps
@@ -236,7 +237,7 @@ export function DifferencePanel() {
       help="What differs at the selected step from before the last edit, or from the context that is compared with, and which parts carry it: each alone writes as here, while the model reads the other context. They need not sum to the whole, as parts read each other. A click patches a part; several add up."
       code={shown.code}
       data={() => csv(["part", "change"], [...writers, ...edges])}
-      tools={!withEdges.value && <EveryEdge />}
+      tools={!withEdges.value && !isCopy && <EveryEdge />}
     >
       <p class="where">
         log-probability of {shown.of}: {shown.before.toFixed(3)} {partner ? "there" : "before the last edit"}, <b>{shown.after.toFixed(3)}</b>{" "}
@@ -260,7 +261,7 @@ function Asked() {
   const [first, second] = (state.value!.of ?? "").split(" - ");
   const ask = (plus: string, minus: string) => choose({ of: plus ? (minus && minus !== plus ? `${plus} - ${minus}` : plus) : null });
   return (
-    <span class="row">
+    <span class="row" inert={isCopy}>
       of
       <select aria-label="logit that is asked about" value={first ?? ""} onChange={(event) => ask(event.currentTarget.value, second ?? "")}>
         <option value="">what was done</option>
@@ -307,6 +308,7 @@ export function AttentionPanel() {
           </select>
           <select
             aria-label="which way attention is drawn"
+            disabled={isCopy}
             title="where the selected step looks, or which later steps look at it"
             value={state.value!.received ? "got" : "paid"}
             onChange={(event) => choose({ received: event.currentTarget.value === "got" })}
