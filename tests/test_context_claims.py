@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import ad_hypotheses as adh
 from ad_hypotheses import Hypothesis, embed, head, logits, mlp, node
+from ad_hypotheses.causal.clean import Clean
 from ad_hypotheses.errors import DataError, UserError
 
 RETRIEVAL = "hypotheses/known/retrieval.py"
@@ -74,6 +76,31 @@ def test_one_row_is_pinned_for_everything_else_at_all_steps(model, histories):
     pinned = adh.scrub_at(RETRIEVAL, histories[0], histories, model=model, name="cell_blind", pins=pins)
     (others,) = [donor for donor in pinned.donors if donor.arrow == "choice_of_quarter < everything else"]
     assert others.rows == [9] * 60
+
+
+def test_another_draw_does_not_run_the_model_again(model, histories, monkeypatch):
+    settings = {"among": histories[6:20], "model": model, "name": "truth"}
+    first = adh.scrub_at(RETRIEVAL, histories[5], **settings)
+    monkeypatch.setattr(Clean, "layers", None)
+    again = adh.scrub_at(RETRIEVAL, histories[5], **settings, seed=1, at=20)
+    assert adh.scrub_at(RETRIEVAL, histories[5], **settings) == first
+    monkeypatch.undo()
+    monkeypatch.setattr("ad_hypotheses.library.scrub.kept", lambda: None)
+    assert adh.scrub_at(RETRIEVAL, histories[5], **settings, seed=1, at=20) == again
+    assert again.donors != first.donors
+
+
+def test_another_draw_runs_a_model_again_whose_weights_were_changed(histories):
+    model = adh.load("known-retrieval")
+    settings = {"among": histories[6:20], "model": model, "name": "truth"}
+    before = adh.scrub_at(RETRIEVAL, histories[5], **settings)
+    with torch.no_grad():
+        model.W_U.mul_(0.5)
+    after = adh.scrub_at(RETRIEVAL, histories[5], **settings)
+    assert np.array(after.model_log_probs) == pytest.approx(
+        np.array(adh.decisions(model, histories[5]).log_probs), abs=1e-5
+    )
+    assert after.model_log_probs != before.model_log_probs
 
 
 def test_pins_that_do_not_fit_are_refused(model, histories, scrubbed):

@@ -861,7 +861,7 @@ def test_a_bundle_shows_the_state_from_a_file_and_asks_nobody(browser, visit, tm
     assert copied.page.inner_text("#attribution tfoot") == opened.page.inner_text("#attribution tfoot")
     copied.page.fill("#goto", "2.3")
     copied.page.press("#goto", "Enter")
-    copied.page.wait_for_selector("#context .problem:has-text('of the steps 40 to 49')")
+    copied.page.wait_for_selector("#context .problem:has-text('at the steps 40 to 49')")
     opened.go_to("2.3")
     assert copied.shown() == opened.shown()
     # nothing can be changed

@@ -80,6 +80,8 @@ def test_who_cannot_live_on_is_said_and_does_not_stop_the_others(model, history)
     later = lives.until(15)
     assert "12 steps" in later.absent["scrubbed"]
     assert list(later.histories) == ["model"]
+    lives = adh.live("bandit", adh.load("bandit").histories(2)[0], of=["model", "library"]).until(5)
+    assert (list(lives.histories), list(lives.absent)) == (["model"], ["library"])
     elsewhere = (history.observations[0, 13] + 2) % 5
     broken = adh.edit(history, step=13, observation=tuple(elsewhere.tolist()), then="nothing")
     assert "does not show there" in adh.live(model, broken, since=14).until(20).absent["model"]

@@ -60,7 +60,6 @@ def model_view(session: Session, name: str) -> dict[str, Any]:
         "sources": model.sources,
         "data": [SOURCE, OWN, *(f"{EDITED}{family}" for family in families)],
         "counterfactuals": {kind: value.words for kind, value in counterfactuals_of(task).items()},
-        "learners": model.learners,
         "curves": _curves(model.record),
         "card": model.card,
         "code": f"model = adh.load({name!r})",
@@ -237,6 +236,7 @@ def live_view(session: Session, state: State) -> dict[str, Any]:
             name: {**_drawn(model, life), "returns": lives.returns[name]} for name, life in lives.histories.items()
         },
         "absent": lives.absent,
+        "learners": session.kept(("who lives", model.name), lambda: model.learners),
         "code": "\n".join(live_lines(state)),
     }
 

@@ -197,7 +197,7 @@ def scrub_at(
     claim = _claim(hypothesis, name)
     checkpoint = model_of(claim, model).checkpoint
     settings = ScrubSettings(passes=passes, others=others, align=align, shared=shared, seed=seed)  # type: ignore[arg-type]
-    return scrub_context(claim, checkpoint, history, among, settings, pins, at)
+    return scrub_context(claim, checkpoint, history, among, settings, pins, at, kept())
 
 
 def rivals_at(

@@ -205,13 +205,15 @@ class SideBySide:
         if isinstance(of, str) or not of:
             raise DataError(f"`of` is {of!r}, but it must be a list of those who live: ['model', 'source'].")
         known = known_learners(self.checkpoint) | dict.fromkeys(others, "")
-        unknown = [name for name in of if name not in known]
+        _, reasons = fitting(_background(self.checkpoint, None))
+        self._absent |= {name: f"{reason}." for name, reason in reasons.items() if name in of}
+        unknown = [name for name in of if name not in known and name not in reasons]
         if unknown:
             hint = did_you_mean(unknown[0], known)
             raise DataError(
                 f"`of` has {unknown[0]!r}, who cannot live in these tasks.{hint} Known: {', '.join(known)}."
             )
-        return {name: others.get(name) or partial(self._decision, name) for name in of}
+        return {name: others.get(name) or partial(self._decision, name) for name in of if name not in reasons}
 
     def _decision(self, name: str) -> Decision:
         checkpoint, task = self.checkpoint, self.checkpoint.experiment.task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +22,7 @@ from ad_hypotheses.report.words import counted
 from ad_hypotheses.sources.variants import joined
 from ad_hypotheses.studies.look import chosen_step
 from ad_hypotheses.studies.scrub.bind import ScrubSettings
+from ad_hypotheses.studies.scrub.kept import Kept
 from ad_hypotheses.studies.tables import table_of
 
 
@@ -128,6 +130,7 @@ def scrub_context(
     settings: ScrubSettings,
     pins: Sequence[Pin] = (),
     at: int | None = None,
+    kept: Kept | None = None,
 ) -> ScrubbedContext:
     """Scrub one context with donors from other histories, by the engine's own draws.
 
@@ -139,6 +142,7 @@ def scrub_context(
         settings: Passes, seed and how donors are drawn; nothing else of it counts.
         pins: Who stands in instead of whom is drawn, in every pass: arrow, step of the context, row and step.
         at: Step at which is said who may stand in; None for none.
+        kept: Where the model's own run is kept, for further draws, steps and claims; None to keep nothing.
 
     Raises:
         HypothesisError: The claim does not fit the model or the data.
@@ -150,12 +154,12 @@ def scrub_context(
     bound = bind(hypothesis, checkpoint.model.anatomy, together, roles, settings.seed)
     if at is not None:
         at = chosen_step(history, at)
-    clean = Clean.run(checkpoint.model, together, n_references=1)
+    clean = _own_run(checkpoint, together, kept)
     log_probs: list[list[list[float]]] = []
     donors: list[ArrowDonors] = []
     members: list[ArrowMembers] = []
     made = MadeHistories()
-    with clean.prepared():
+    with clean.prepared(stays_below=0 if kept is None else kept.limit // 2):
         scrubber = recording_scrubber(clean, bound, settings.options, settings.seed)
         scrubber.pin([(pin, others) for pin in pins])
         for number in range(settings.passes):
@@ -175,6 +179,20 @@ def scrub_context(
         members,
         joined(made.histories).plain() if made.histories else None,
     )
+
+
+def _own_run(checkpoint: Checkpoint, together: History, kept: Kept | None) -> Clean:
+    """Return the model's own run on the context, the first row, and the others."""
+
+    def run() -> Clean:
+        return Clean.run(checkpoint.model, together, n_references=1)
+
+    if kept is None:
+        return run()
+    digest = hashlib.sha256(checkpoint.sha256.encode())
+    for array in (together.observations, together.actions, together.rewards, together.episode):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return kept.get(("context", digest.hexdigest()), run, lambda clean: clean.bytes)
 
 
 def refuse_made(bound: BoundGraph) -> None:

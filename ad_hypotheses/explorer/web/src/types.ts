@@ -155,7 +155,6 @@ export interface ModelView {
   data: string[];
   sources: string[];
   counterfactuals: Record<string, string>;
-  learners: Record<string, string>; // who can live in its tasks, in words
   curves: Record<string, number[]>;
   card: string;
   code: string;
@@ -401,6 +400,7 @@ export interface LiveAnswer {
   longest: number;
   lives: Record<string, PartnerAnswer & { returns: number[] }>;
   absent: Record<string, string>;
+  learners: Record<string, string>; // who can live in these tasks, in words
   code: string;
 }
 export interface Live extends Omit<LiveAnswer, "lives"> {

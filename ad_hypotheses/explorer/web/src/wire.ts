@@ -57,7 +57,7 @@ function copy(packed: string): Wire {
     const field = ABOUT[path];
     if (field !== undefined && JSON.stringify(now[field]) !== JSON.stringify(state[field])) return elsewhere;
     if (answer === undefined || (path === "look" && (now.of !== state.of || now.received !== state.received))) {
-      return PER_STEP.includes(path) ? refused(`This page is a copy: of the steps ${steps[0]} to ${steps[1]} it knows more than what is done, asked as it was.`) : elsewhere;
+      return PER_STEP.includes(path) ? refused(`This copy says where heads look, what parts add and who stood in at the steps ${steps[0]} to ${steps[1]} alone.`) : elsewhere;
     }
     const look = answer as { tokens?: string[] | number };
     if (typeof look.tokens === "number") return { status: 200, body: { ...look, tokens: tokens.slice(0, look.tokens) } };

@@ -63,10 +63,9 @@ export function LivePanel() {
 function Begin() {
   const step = Math.min(selected.value, context.value!.nSteps - 1);
   const begin = (since: number) => {
-    const known = model.value!.learners;
     const before = state.value!.live;
     running.value = false;
-    void liveOn({ of: before?.of ?? USUAL.filter((who) => who in known), since, until: since, seed: before?.seed ?? 0 });
+    void liveOn({ of: before?.of ?? USUAL, since, until: since, seed: before?.seed ?? 0 });
   };
   return (
     <span class="row">
@@ -81,10 +80,10 @@ function Begin() {
 
 /** Who lives: a click adds or removes; the lives begin anew. */
 function Who({ chosen }: { chosen: LiveReference }) {
-  const { learners } = model.value!;
+  const learners = live.value?.learners ?? {};
   const claim = state.value!.claim;
   const of_claim = claim && ran.value.has(claim.file) ? OF_CLAIM : [];
-  const offered = [...new Set([...USUAL.filter((who) => who in learners), ...of_claim, ...chosen.of])];
+  const offered = [...new Set([...USUAL, ...of_claim, ...chosen.of])];
   const words = (who: string) => learners[who] ?? (who === "scrubbed" ? "the model scrubbed by the hypothesis before every decision" : "what the last node of the hypothesis says");
   const set = (of: string[]) => {
     running.value = false;

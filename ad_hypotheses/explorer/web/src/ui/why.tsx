@@ -403,7 +403,7 @@ function Waiting({ name }: { name: string }) {
       <header>
         <h2>{name}</h2>
       </header>
-      <p class="small">asking about step {selected.value}</p>
+      <p class="small">{isCopy ? "not in this copy at this step" : `asking about step ${selected.value}`}</p>
     </section>
   );
 }
