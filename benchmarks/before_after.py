@@ -35,6 +35,7 @@ from ad_hypotheses.causal.scrub import Scrubber
 from ad_hypotheses.distill.checkpoint import load
 from ad_hypotheses.language.load import load as load_claims
 from ad_hypotheses.progress import Progress
+from ad_hypotheses.studies.data import OWN, histories
 from ad_hypotheses.studies.machine import keep_freed_memory
 from ad_hypotheses.studies.rivals.choose import default_rivals, fitting
 from ad_hypotheses.studies.scrub.bind import ScrubSettings, make_grounds, prepare
@@ -84,10 +85,31 @@ with clean.prepared():
                 engine.run(number, n_rows=n_rows)
 with Timed("rivals"):
     fitting(default_rivals(claims[0], claims)[0], checkpoint, [ground.for_rivals()])
-print(json.dumps({"seconds": seconds, "torch": torch.__version__}))
+n_rows, n_steps = clean.tokens.shape[:2]
+with Timed("lives"):
+    histories(checkpoint, n_rows, OWN, tasks="all")
+
+# how fast this core multiplies and reads, and what the model must multiply and read at least
+square, block = torch.rand(1024, 1024), torch.rand(2**26)
+for _ in range(PASSES):
+    with Timed("product"):
+        square @ square
+    with Timed("reading"):
+        block.sum()
+speed = 2 * 1024**3 / seconds.pop("product")
+bandwidth = block.nbytes / seconds.pop("reading")
+shape, tokens = checkpoint.model.shape, n_rows * n_steps
+weights = shape.n_layers * (4 * shape.d_model**2 + 2 * shape.d_model * (shape.d_mlp or 4 * shape.d_model))
+seen = shape.n_layers * shape.d_model * (n_steps + 1) / 2
+flops = 2 * tokens * (weights + 2 * seen)
+# without a cache that holds them, the keys and values of all earlier steps are read for each step that is lived
+read = 2 * tokens * seen * block.element_size()
+floors = {"plain forward": flops / speed, "lives": max(flops / speed, read / bandwidth)}
+print(json.dumps({"seconds": seconds, "floors": floors}))
 """
 STAGES = {
-    "plain forward": "the model over all histories, plainly: the floor of whatever runs it",
+    "plain forward": "the model over all histories, plainly",
+    "lives": "as many lives of the model, step by step",
     "measure": "the model's runs and all that is measured of claim, control and wrong site on the source's data",
     "pass": "a pass of the claim",
     "flat pass": "a pass with constant features",
@@ -95,35 +117,52 @@ STAGES = {
     "classes": "who agrees with whom, for all nodes of the claim",
     "rivals": "features of the rivals, with their checks",
     "whole": "`scrub` as a command, on three data sets, with imports, lives, rivals and report",
+    "again": "the same command once more, with what the first one kept on disk",
 }
+FLOORS = (
+    "The floor of a plain run is the arithmetic of its matrix products at the speed of one large product; that of "
+    "lives is the keys and values of all earlier steps, read once for each step at the speed at which memory is read. "
+    "Above the first are exponentials, norms and small products (heads of a few coordinates); above the second, "
+    "products of one query with its keys, which no library computes faster than it reads them."
+)
+TRIED = (
+    "Tried, and left out because it did not pay: keys and values that take no more room than the life is long, so that "
+    "they lie closer together; attention of single queries as machine code of numba; linear map and GELU in one call "
+    "of oneDNN, which takes as long as both in blocks that fit the cache. Measured, and too little to be worth code: "
+    "gathering nodes that are exact by construction, and what a step of a life takes beside products and attention. "
+    "Lives of fewer rows side by side would fit the cache and be other lives; keys in 16 bits would be another model's."
+)
 
 
-def measured(checkout: Path, options: dict[str, object]) -> dict[str, float]:
-    """Return the processor seconds of every stage in a process of its own that computes with a checkout."""
+def measured(checkout: Path, options: dict[str, object]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the processor seconds of every stage in a process of its own that computes with a checkout, and floors."""
     ran = subprocess.run(
         [sys.executable, "-c", WORKER, str(checkout), json.dumps(options)],
         capture_output=True, text=True, cwd=checkout, env=_environment(), check=False,
     )  # fmt: skip
     if ran.returncode:
         sys.exit(f"{checkout}: {ran.stderr[-2000:]}")
-    seconds: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])["seconds"]
-    return seconds
+    outcome = json.loads(ran.stdout.splitlines()[-1])
+    return outcome["seconds"], outcome["floors"]
 
 
-def whole(checkout: Path, options: dict[str, object]) -> float:
-    """Return the processor seconds of `scrub` as a command, with nothing kept from before."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def whole(checkout: Path, options: dict[str, object]) -> dict[str, float]:
+    """Return the processor seconds of `scrub` as a command, with nothing kept from before, and once more."""
+    seconds = {}
     with tempfile.TemporaryDirectory() as reports:
-        sizes = ["--samples", str(options["rows"]), "--pool", str(options["pool"])]
-        command = [sys.executable, "cli.py", "scrub", str(options["claim"]), *sizes, "--threads", "1"]
-        ran = subprocess.run(
-            [*command, "--reports", reports], capture_output=True, text=True, cwd=checkout, env=_environment(),
-            check=False,
-        )  # fmt: skip
-    if ran.returncode:
-        sys.exit(f"{checkout}: {ran.stderr[-2000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        sizes = ["--rows", str(options["rows"]), "--pool", str(options["pool"])]
+        command = [sys.executable, "cli.py", "scrub", f"hypotheses/{options['claim']}.py", *sizes, "--threads", "1"]
+        for stage in ("whole", "again"):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            ran = subprocess.run(
+                [*command, "--reports", reports], capture_output=True, text=True, cwd=checkout, env=_environment(),
+                check=False,
+            )  # fmt: skip
+            if ran.returncode:
+                sys.exit(f"{checkout}: {ran.stderr[-2000:]}")
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            seconds[stage] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds
 
 
 def _environment() -> dict[str, str]:
@@ -159,12 +198,15 @@ def kept(record: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def page(record: dict[str, Any], redwood: Sequence[dict[str, Any]]) -> str:
     """Return the page about what was kept as Markdown."""
-    options, before, after = record["options"], record["before"], record["after"]
-    rows = [
-        f"| {words} | {before[stage]:.2f} | {after[stage]:.2f} | {before[stage] / after[stage]:.1f} x |"
-        for stage, words in STAGES.items()
-        if stage in before and stage in after
-    ]
+    options, before, after, floors = (record[name] for name in ("options", "before", "after", "floors"))
+    rows = []
+    for stage, words in STAGES.items():
+        if stage in before and stage in after:
+            seconds = f"{before[stage]:.2f} | {after[stage]:.2f} | {before[stage] / after[stage]:.1f} x"
+            floor = (
+                f"{floors[stage]:.2f}, of which we take {after[stage] / floors[stage]:.1f} x" if stage in floors else ""
+            )
+            rows.append(f"| {words} | {seconds} | {floor} |")
     lines = [
         "# What a study costs",
         "",
@@ -172,9 +214,13 @@ def page(record: dict[str, Any], redwood: Sequence[dict[str, Any]]) -> str:
         f"`{options['model']}` with {options['rows']} references and {options['pool']} donors. Both versions took "
         "turns in one run, so compare the columns, and not the seconds with those of another machine.",
         "",
-        f"| | commit {record['before_is']} | commit {record['after_is']} | |",
-        "|---|---|---|---|",
+        f"| | commit {record['before_is']} | commit {record['after_is']} | | floor |",
+        "|---|---|---|---|---|",
         *rows,
+        "",
+        FLOORS,
+        "",
+        TRIED,
         "",
         *(beside_redwood(redwood) if redwood else []),
         f"Measured by `benchmarks/before_after.py` and `benchmarks/scrub.py --record` on {record['machine']}; the "
@@ -210,13 +256,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("say with --before which checkout to compare with, or what --page to write")
     how = {name: getattr(options, name) for name in ("model", "claim", "rows", "pool", "rounds")}
     checkouts = {"before": options.before.resolve(), "after": ROOT}
-    best: dict[str, dict[str, float]] = {name: {} for name in checkouts}
+    best: dict[str, dict[str, float]] = {name: {} for name in (*checkouts, "floors")}
     for _ in range(options.rounds):
         for name, checkout in checkouts.items():
-            seconds = measured(checkout, how)
+            seconds, floors = measured(checkout, how)
             if options.whole:
-                seconds["whole"] = whole(checkout, how)
-            best[name] = {stage: min(value, best[name].get(stage, value)) for stage, value in seconds.items()}
+                seconds |= whole(checkout, how)
+            for kind, values in ((name, seconds), ("floors", floors)):
+                best[kind] = {stage: min(value, best[kind].get(stage, value)) for stage, value in values.items()}
             print(name, json.dumps({stage: round(value, 3) for stage, value in seconds.items()}), flush=True)
     record = {
         "options": how,
