@@ -123,8 +123,8 @@ FLOORS = (
     "Stages whose code is the same in both show how much the machine disturbed them. The floor of a plain run is the "
     "arithmetic of its matrix products at the speed of one large product; that of lives is the keys and values of all "
     "earlier steps, read once for each step at the speed at which memory is read. Above the first are exponentials, "
-    "norms and small products (heads of a few coordinates); above the second, products of a single query with its keys, "
-    "which run far below either speed."
+    "norms and small products (heads of a few coordinates); above the second, products of a single query with its "
+    "keys, which run far below either speed."
 )
 TRIED = (
     "Tried, and left out because it did not pay: keys and values that take no more room than the life is long, so that "

@@ -384,19 +384,3 @@ def chunks(n_rows: int, n_steps: int, n_tokens: int | None = None) -> Iterator[s
 def gather(stream: Stream, positions: Int[Tensor, "*reference"]) -> Float[Tensor, "*reference d_model"]:
     """Take single positions `row * n_steps + step` from a stream over the dataset."""
     return stream.flatten(0, 1).index_select(0, positions.flatten()).unflatten(0, positions.shape)
-
-
-@dataclass
-class Movement:
-    """How much of one arrow of the tree was really tested, in one pass.
-
-    Attributes:
-        swapped: Share of the draws whose donor is another row.
-        moved: Mean norm of the change of what the parent delivers, relative to the norm of what it delivers.
-        spread: Mean norm of the change for clean donors, likewise relative: how different the site is among histories
-            that agree on the feature.
-    """
-
-    swapped: float
-    moved: float
-    spread: float

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ad_hypotheses.causal.clean import CHUNK_TOKENS, Clean, Movement, gather, is_looked_up
+from ad_hypotheses.causal.clean import CHUNK_TOKENS, Clean, gather, is_looked_up
 from ad_hypotheses.causal.draws import Align, Classes, classes, draw, uniforms
 from ad_hypotheses.causal.twin import Stream
 from ad_hypotheses.causal.visit import Chunk, Delivery, DrawnParent, Visit
@@ -52,6 +52,22 @@ class Options:
     self_donors: bool = False
     align: Align = "step"
     shared: bool = False
+
+
+@dataclass
+class Movement:
+    """How much of one arrow of the tree was really tested, in one pass.
+
+    Attributes:
+        swapped: Share of the draws whose donor is another row.
+        moved: Mean norm of the change of what the parent delivers, relative to the norm of what it delivers.
+        spread: Mean norm of the change for clean donors, likewise relative: how different the site is among histories
+            that agree on the feature.
+    """
+
+    swapped: float
+    moved: float
+    spread: float
 
 
 @dataclass
