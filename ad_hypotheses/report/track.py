@@ -56,7 +56,7 @@ def tracking(kind: str | None, name: str, config: Mapping[str, Any], progress: P
         prefix = "" if of == "update" else f"{of}/"
         tracker.log({f"{prefix}{key}": float(value) for key, value in numbers.items()}, step=int(figures["update"]))
 
-    progress.measured = measured  # type: ignore[method-assign]
+    progress.measured = measured  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

@@ -41,8 +41,8 @@ def kill_workers(verb: str, cluster, n_kills: int, seed: int, new_place) -> int:
     assert ended.code == 0, ended.err
     expected, rng, in_time = final(alone), np.random.default_rng([seed, sorted(ON_CLUSTERS).index(verb)]), 0
     with cluster() as (engine, kill):
-        seconds = 0.0
-        for number in range(n_kills + 1):  # the first run is not disturbed, and says how long one takes
+        seconds = np.inf  # of the fastest run so far, so that a kill comes while the next one is under way
+        for number in range(n_kills + 1):  # the first run is not disturbed
             place, began = new_place(verb), time.monotonic()
             thread, ends = run_beside(place, (*ON_CLUSTERS[verb], "--engine", engine))
             if number:
@@ -50,7 +50,7 @@ def kill_workers(verb: str, cluster, n_kills: int, seed: int, new_place) -> int:
                 in_time += thread.is_alive()
                 kill()
             thread.join()
-            seconds = seconds or time.monotonic() - began
+            seconds = min(seconds, time.monotonic() - began)
             assert ends[0].code == 0, (number, ends[0].err)
             files = final(place)
             assert files.keys() == expected.keys(), number
@@ -74,4 +74,4 @@ def test_many_workers_that_are_killed_lose_nothing(cluster, verb, seed, new_plac
     n_kills = int(request.config.getoption("--cluster-kills"))
     in_time = kill_workers(verb, cluster, n_kills, seed + 1, new_place)
     print(f"{verb}, {cluster.__name__}: {n_kills} kills, {in_time} of them while it ran; nothing was lost")
-    assert in_time > n_kills // 2
+    assert in_time >= n_kills / 2

@@ -74,18 +74,18 @@ def require_equal_logits(
     for batch in tokens:
         places = list(_places(ours, theirs, stack))
         with torch.no_grad(), ExitStack() as stopped:
-            mine, other = _Watch(), _Watch()
+            our_values, their_values = _Watch(), _Watch()
             for place in places:
-                _watch(ours.get_submodule(place.ours), place, mine, False, stopped)
-                _watch(theirs.get_submodule(place.theirs), place, other, place.is_input, stopped)
+                _watch(ours.get_submodule(place.ours), place, our_values, False, stopped)
+                _watch(theirs.get_submodule(place.theirs), place, their_values, place.is_input, stopped)
             end = ComparedPlace("the logits", "")
-            mine.keep(end, ours(batch))
+            our_values.keep(end, ours(batch))
             answer = call(theirs, batch)
-            other.keep(end, getattr(answer, "logits", answer))
-        _require_logits(mine.values[end], other.values.get(end))
+            their_values.keep(end, getattr(answer, "logits", answer))
+        _require_logits(our_values.values[end], their_values.values.get(end))
         for place in (*places, end):
-            _require_close(place, mine.values.get(place), other.values.get(place))
-        largest = max(largest, float((mine.values[end] - other.values[end]).abs().max()))
+            _require_close(place, our_values.values.get(place), their_values.values.get(place))
+        largest = max(largest, float((our_values.values[end] - their_values.values[end]).abs().max()))
     return largest
 
 
