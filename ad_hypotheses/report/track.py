@@ -51,9 +51,9 @@ def tracking(kind: str | None, name: str, config: Mapping[str, Any], progress: P
     tracker = tracker_of(kind)
     tracker.init(project=PROJECT, name=name, config=dict(config))
 
-    def measured(of: str, figures: Mapping[str, Any]) -> None:
+    def measured(name: str, figures: Mapping[str, Any]) -> None:
         numbers = {key: value for key, value in figures.items() if isinstance(value, int | float) and key != "update"}
-        prefix = "" if of == "update" else f"{of}/"
+        prefix = "" if name == "update" else f"{name}/"
         tracker.log({f"{prefix}{key}": float(value) for key, value in numbers.items()}, step=int(figures["update"]))
 
     progress.measured = measured  # type: ignore[method-assign, assignment]
