@@ -183,6 +183,7 @@ def test_a_model_that_explains_nothing(cli, claims, workplace):
 # What lies on the disk
 
 
+@pytest.mark.default_cases(8)
 @pytest.mark.parametrize(
     ("name", "change", "fragments"),
     [
@@ -230,6 +231,7 @@ def full(*arguments, **named):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.slow
 def test_a_full_disk(cli, claims, workplace, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(machine.tempfile, "TemporaryFile", full)
@@ -257,6 +259,7 @@ def test_a_damaged_partial_result_is_measured_again(cli, claims, monkeypatch):
 # What stands in a configuration
 
 
+@pytest.mark.default_cases(6)
 @pytest.mark.parametrize(
     ("old", "new", "fragments"),
     [

@@ -252,6 +252,7 @@ def test_what_is_known_of_the_claims_about_a_network(win_stay):
     assert (true.kind, true.expected) == ("true", "supported")
 
 
+@pytest.mark.slow
 def test_a_claim_that_cannot_be_tested_is_refused_and_the_others_are_judged(few_claims, monkeypatch):
     def picky(bound, ground, align):
         if bound.hypothesis.name == "echo":
@@ -372,6 +373,7 @@ def idle_processes(monkeypatch) -> None:
     monkeypatch.setattr(workers, "begin_worker", abs)
 
 
+@pytest.mark.slow
 def test_processes_that_are_killed_again_and_again_end_the_calibration_with_a_message(
     idle_processes, tmp_path, monkeypatch
 ):

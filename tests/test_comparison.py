@@ -472,6 +472,7 @@ def test_results_that_a_version_before_kept_in_one_object_are_read(trained, tmp_
         (tmp_path / f"{name}.jsonl").unlink(missing_ok=True)
 
 
+@pytest.mark.slow
 def test_what_was_measured_before_ctrl_c_is_kept(cli, workplace, monkeypatch):
     from ad_hypotheses.studies.evaluate import ablations
 

@@ -92,6 +92,7 @@ def test_the_rate_decays_from_where_it_has_converged():
     assert rates[40] == pytest.approx(0)
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("contexts", [None, {"fresh_tasks": True}], ids=["histories", "contexts"])
 def test_an_interrupted_training_converges_where_an_uninterrupted_one_does(tmp_path, contexts):
     config = tiny(contexts, **{**RULE, "converged_below": 0.5})

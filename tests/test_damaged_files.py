@@ -111,7 +111,7 @@ def test_a_record_of_other_types_is_no_record(tmp_path):
     ["[" * 5_000, "a: " + "{b: " * 5_000, f"a: {LONG}", "a: 2020-13-45", b"a: \xff", b"\x00", "a: &x [*x", "&a [*a]"],
     ids=["lists", "mappings", "digits", "date", "encoding", "null", "open", "itself"],
 )
-@pytest.mark.default_cases(3)
+@pytest.mark.default_cases(4)
 def test_yaml_that_cannot_be_read_is_refused(content, tmp_path):
     file = tmp_path / "file.yaml"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -124,7 +124,7 @@ def test_yaml_that_cannot_be_read_is_refused(content, tmp_path):
 
 @pytest.mark.parametrize("verb", ["scrub", "check", "patch", "evaluate", "train", "histories", "sweep", "new"])
 @pytest.mark.parametrize("name", ["", "/", "..", "a" * 5000])
-@pytest.mark.default_cases(14)
+@pytest.mark.default_cases(12)
 def test_names_of_nothing_are_refused(cli, verb, name):
     if verb == "evaluate" and name in ("", "..", "/"):
         pytest.skip("a folder of checkpoints, which there means all of them")

@@ -73,6 +73,7 @@ def test_lives_are_acted_by_the_model(tiny, monkeypatch, kind):
     assert len(np.unique(history.actions.reshape(50, -1), axis=0)) == 50
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_edited_lives_begin_as_the_own_ones_whether_these_are_at_hand_or_not(tiny, monkeypatch, family):
     monkeypatch.setattr(data, "ROWS_AT_ONCE", 4)

@@ -46,6 +46,7 @@ def snippets(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("page", PAGES)
 def test_the_snippets_of_a_page_run_in_their_order(page, capsys):
     scope: dict[str, object] = {"__name__": "__main__"}

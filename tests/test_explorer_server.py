@@ -566,6 +566,7 @@ def test_a_context_is_compared_with_its_partner(client):
     assert "there is no partner" in ask(client, "replaced", 400, origin=origin, replaced=alone)["error"]
 
 
+@pytest.mark.slow
 def test_pinned_donors_and_rivals_are_those_of_the_library(client):
     origin, file = {"kind": "histories", "row": 2}, "hypotheses/known/retrieval.py"
     model = adh.load(NAME)

@@ -251,6 +251,7 @@ def with_others(model, tokens: Tensor, writers: Iterable[Writer]) -> np.ndarray:
         return model.run_with_hooks(tokens, fwd_hooks=hooks).log_softmax(-1).double().numpy()
 
 
+@pytest.mark.default_cases(2)
 @thinned(TRAINED, "win-stay-trained", "retrieval-trained")
 def test_plain_hooks_find_a_trained_circuit_where_it_is_claimed_and_nowhere_else(known):
     """The engine that training, proof and studies share has no part in this."""

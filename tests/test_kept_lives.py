@@ -58,6 +58,7 @@ def test_lives_are_read_as_they_were_lived(tiny, tmp_path, lived):
     assert_equal(first, histories(tiny, *ASKED))
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize(
     "other",
     [

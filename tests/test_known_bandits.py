@@ -151,6 +151,7 @@ def test_the_circuit_names_what_is_read_and_written() -> None:
     assert wires["logits"].reads == ("level",)
 
 
+@pytest.mark.default_cases(2)
 @by_name
 def test_rolled_out_networks_act_as_their_rules_do(known: Known) -> None:
     kept = load(known.model, MODELS)

@@ -133,6 +133,7 @@ DIARIES: dict[str, Callable[[Diary], list[float]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.default_cases(3)
 @by_name
 def test_rules_do_what_a_diary_says(known: Known) -> None:
     config = known_config(known, MODELS)
@@ -179,6 +180,7 @@ def test_networks_compute_their_rules_on_thousands_of_random_decisions(known: Kn
     assert wanted.max() > 0.5
 
 
+@pytest.mark.default_cases(3)
 @by_name
 def test_networks_for_other_rooms_compute_the_same_rules(known: Known) -> None:
     config = known_config(known, MODELS)
@@ -219,6 +221,7 @@ def test_decoys_are_read_by_nothing() -> None:
         }[known.name]  # fmt: skip
 
 
+@pytest.mark.default_cases(3)
 @by_name
 def test_rolled_out_networks_act_as_their_rules_do(known: Known) -> None:
     kept = load(known.model, MODELS)

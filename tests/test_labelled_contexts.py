@@ -243,6 +243,7 @@ def test_tasks_are_new_in_every_batch_or_those_to_train_on():
     assert known == trained
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("contexts", [None, FRESH], ids=["histories", "contexts"])
 def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path, contexts):
     # the target is learned between the interruption and the end, which both have to notice in the same update

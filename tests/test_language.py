@@ -389,6 +389,7 @@ def test_no_node_is_called_history(write) -> None:
     assert str(error.value).startswith("A node is called history, the name of the data.\n  file: claim.py:13")
 
 
+@pytest.mark.default_cases(12)
 @pytest.mark.parametrize("case", WRONG_GRAPHS)
 def test_a_graph_that_is_no_path_of_the_model(write, case: str) -> None:
     changes, fragment = WRONG_GRAPHS[case]

@@ -52,6 +52,7 @@ def difference(seed: int, options: Options, references: int | None) -> tuple[flo
     return float(np.abs(fast[asked] - expected).max(initial=0)), unlawful(subject, scrubber, draws)
 
 
+@pytest.mark.default_cases(4)
 @pytest.mark.parametrize("seed", range(12))
 def test_the_engine_with_made_donors_is_the_oracle_draw_by_draw(seed):
     far, breach = difference(seed, OPTIONS[seed % len(OPTIONS)], [None, 2][seed % 2])
@@ -114,6 +115,7 @@ def nested_claim(model, history: History) -> BoundGraph:
     return BoundGraph({item.name: item for item in nodes}, "root", read=values)
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("self_donors", [False, True])
 def test_a_pass_has_the_mean_that_the_oracle_expects(self_donors):
     """References are copies of three lives; each has draws of its own. What is unimportant comes from three more."""

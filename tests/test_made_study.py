@@ -266,6 +266,7 @@ def test_every_position_is_as_likely_to_be_sampled():
     assert np.abs(counts[masks["all"]] - expected).max() < 5 * np.sqrt(expected)
 
 
+@pytest.mark.slow
 def test_figures_are_weighted_means_over_the_sampled_positions(beta):
     part, _, record = beta
     measured, where = part.measured, part.ground

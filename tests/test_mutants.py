@@ -142,6 +142,7 @@ COMPUTED = {
 }
 
 
+@pytest.mark.default_cases(8)
 @judges
 @pytest.mark.parametrize("mutant", COMPUTED.values(), ids=COMPUTED)
 def test_a_mistake_in_what_is_computed_changes_losses(mutant, judge, monkeypatch):

@@ -23,6 +23,7 @@ def sweep(name: str) -> Grid:
     return read_sweep(MODELS / f"{name}.yaml")
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("name", [*SWEEPS, *BANDITS])
 def test_the_models_of_a_sweep_are_two_layers_and_three_seeds(name: str) -> None:
     cells = sweep(name).cells

@@ -213,6 +213,7 @@ def test_an_exception_that_cannot_be_shown_is_named(corridor: Path, monkeypatch:
 SMALLER = {name: {"horizon": 20} for name in TASKS if "bandit" in name}
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("name", TASKS)
 def test_every_family_that_ships_passes(name: str) -> None:
     check_task(make_task(name, **SMALLER.get(name, {})))

@@ -62,7 +62,7 @@ def assert_same(short, whole, pair, **close):
 
 @pytest.mark.parametrize("setting", VARIANTS, ids=str)
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=["64", "32"])
-@pytest.mark.default_cases(2)
+@pytest.mark.default_cases(4)
 def test_every_edge_is_the_same(setting, dtype, atol):
     for since in range(setting.n_steps):
         whole, short = both(setting, since, dtype)

@@ -52,6 +52,7 @@ def report(sketches, capsys):
     return lambda *arguments: run_main(("report", *map(str, arguments)), capsys)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("kind", REPORTS)
 def test_a_report_is_drawn_again_byte_for_byte(kind, report, tmp_path):
     page = REPORTS[kind](tmp_path / "first")[-1]

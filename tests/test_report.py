@@ -306,6 +306,7 @@ def test_a_record_of_other_types_is_refused(study: Study, change, message) -> No
         build(Study, record)
 
 
+@pytest.mark.slow
 def test_the_record_comes_back_and_draws_the_same_page(study: Study, written: Path, text: str) -> None:
     content = (written / "mimic-dark-room.json").read_text()
     assert not re.search(r"NaN|Infinity", content)

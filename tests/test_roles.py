@@ -132,6 +132,7 @@ def with_roles(edges, data):
     return [edge.at(data.draw(role), data.draw(role)) for edge in edges]
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("setting", VARIANTS, ids=str)
 def test_edges_equal_a_loop_over_pairs_of_steps(setting):
     pair, naive = setting.pair(), setting.naive()

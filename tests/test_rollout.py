@@ -72,6 +72,7 @@ def same(first: History, second: History) -> bool:
     return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in names)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize(
     "variant",
     [

@@ -227,6 +227,7 @@ def test_the_gate_remembers_what_the_history_shows(seed: int, window: int) -> No
         assert decision == pytest.approx(np.where((goal >= 0).all(axis=1)[:, None], walked, 0.2))
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize(
     ("name", "policy", "first", "last"),
     [

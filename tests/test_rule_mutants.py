@@ -207,6 +207,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.default_cases(5)
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_mistake_in_a_figure_is_noticed(name, monkeypatch):
     mutant, figure = FIGURES[name]

@@ -239,6 +239,7 @@ def test_roles_are_screened_too(cli, workplace):
     assert found["screening"]["asked"] == 4
 
 
+@pytest.mark.slow
 def test_an_interrupted_screening_goes_on(cli, workplace, monkeypatch):
     really, begun = screening.attribute, []
 

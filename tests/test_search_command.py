@@ -110,6 +110,7 @@ def test_what_is_kept_is_a_ratio_of_mean_losses():
 # --- Going on ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_and_finds_the_same(tmp_path, monkeypatch):
     model = tiny_model(0, 6)
     history = tiny_history(1, 9, 6)
@@ -171,6 +172,7 @@ def test_ctrl_c_says_what_is_kept(cli, workplace, monkeypatch, calls, words):
 # --- What is refused -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.default_cases(6)
 @pytest.mark.parametrize(
     ("typed", "fragments"),
     [

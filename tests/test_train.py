@@ -62,6 +62,7 @@ def uninterrupted(tmp_path_factory):
 # resuming
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("number", [1, 2, 4, 5, 6])
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, uninterrupted, number):
     with pytest.raises(KeyboardInterrupt):
