@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import ad_hypotheses as adh
 from ad_hypotheses.distill.config import check_config
-from ad_hypotheses.errors import CheckpointError, HypothesisError
+from ad_hypotheses.errors import CheckpointError, HypothesisError, UserError
 from ad_hypotheses.library import scrub as library_scrub
 from ad_hypotheses.studies.behave.study import behave
 from ad_hypotheses.studies.evaluate import study as evaluation_study
@@ -85,6 +86,13 @@ def test_shards_of_histories(workers, tmp_path):
     }
     assert len(files["alone"]) > 6
     assert files["alone"] == files["together"]
+
+
+def test_histories_of_a_task_in_a_file_are_made_by_one_process(workers, tmp_path):
+    config = SimpleNamespace(task={"name": "tasks/corridor.py:Corridor"})
+    with pytest.raises(UserError, match=r"the task is in tasks/corridor.py, which is run in this process alone"):
+        histories(config, tmp_path / "out", workers=workers)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_workers_cannot_see_is_refused(workers):

@@ -13,6 +13,7 @@ import numpy as np
 from ad_hypotheses.distill.config import Config
 from ad_hypotheses.distill.feasible import require_feasible
 from ad_hypotheses.distill.train import training_histories
+from ad_hypotheses.errors import UserError
 from ad_hypotheses.language.history import History
 from ad_hypotheses.progress import Progress, counting
 from ad_hypotheses.report.markdown import describe
@@ -23,6 +24,7 @@ from ad_hypotheses.storage.lock import held
 from ad_hypotheses.studies.histories.pictures import source_curve
 from ad_hypotheses.studies.machine import require_writable
 from ad_hypotheses.studies.parallel.workers import ALONE, Workers
+from ad_hypotheses.tasks.task_file import file_of
 
 CURVE = "learning.png"  # beside the histories
 SOURCE_CURVE = "source.png"  # beside the weights of a model that was distilled from them
@@ -64,9 +66,14 @@ def histories(
         progress: Listens on the way.
 
     Raises:
-        UserError: The folder cannot be written, or holds other histories.
+        UserError: The folder cannot be written, or holds other histories; or workers would not find the task.
     """
     progress = progress or Progress()
+    if not workers.alone and file_of(config.task["name"]) is not None:
+        raise UserError(
+            f"the task is in {file_of(config.task['name'])}, which is run in this process alone: leave the engine away "
+            "(`engine`)."
+        )
     require_feasible(config, f"the configuration of {out}")
     require_writable(out, "out")
     with (
