@@ -195,3 +195,15 @@ def test_two_claims_part_where_one_lets_others_stand_in(model, histories):
     assert rivals.to_frame().loc[step, "only_rival"] == rivals.only_rival[step]
     with pytest.raises(UserError, match="holds"):
         adh.rivals_at(RETRIEVAL, RETRIEVAL, histories[0], histories, name="no_such", model=model)
+
+
+def test_of_a_known_network_the_truth_breaks_nowhere_and_an_error_where_it_is_wrong(model):
+    histories = model.histories(24, seed=4)
+    returns = histories.returns().sum(axis=1)
+    context = histories[int(returns.argmax())]
+    truth = adh.scrub_at(RETRIEVAL, context, histories, model=model, name="truth")
+    assert truth.divergence.max() < 1e-4
+    wrong = adh.scrub_at(RETRIEVAL, context, histories, model=model, name="cell_blind").divergence[0]
+    paid = np.cumsum(context.rewards[0]) - context.rewards[0] > 0  # whoever was never paid walks at random
+    assert wrong[~paid].max() < 1e-4
+    assert wrong[paid].max() > 1

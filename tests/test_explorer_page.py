@@ -930,3 +930,29 @@ def test_the_page_in_a_cell_of_a_notebook_asks_the_kernel(browser, explorer, fir
         page.screenshot(path=str(Path(PICTURES) / "notebook.png"))
     assert complaints == []
     context.close()
+
+
+def test_histories_that_are_made_stand_in_and_are_drawn(visit):
+    file = "hypotheses/beta.py"
+    opened = visit()
+    opened.page.select_option("header.top select >> nth=0", "bandit")
+    opened.page.wait_for_selector("canvas[aria-label$=' of bandit']", timeout=120_000)
+    opened.settle()
+    opened.go_to(40)
+    opened.page.select_option("select[aria-label='hypothesis']", file)
+    opened.page.click(f"button:text-is('Run {file}')")
+    made = opened.page.locator("ul.donors li:has-text('a history made of this one')")
+    made.first.wait_for(timeout=120_000)
+    opened.settle()
+    model = adh.load("bandit")
+    name = opened.page.input_value("[aria-label='which of the file']") if opened.page.locator(
+        "[aria-label='which of the file']").count() else None  # fmt: skip
+    scrubbed = adh.scrub_at(file, model.histories(8)[0], model.histories(64, seed=1), model=model, name=name, passes=2)
+    expected_made = [donor for donor in scrubbed.donors if donor.number == 0 and donor.made[40] is not None]
+    assert made.count() == len(expected_made) > 0
+    assert made.first.locator("canvas").count() == 1
+    assert made.first.locator(".members").count() == 0
+    for number in range(2):
+        row = np.exp(scrubbed.log_probs[number][40])
+        assert opened.shown(f"scrubbed, pass {number}") == pytest.approx(row, abs=0.006)
+    opened.keep("made")

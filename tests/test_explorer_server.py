@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
+import subprocess
 import sys
 import threading
+import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -736,3 +739,18 @@ def test_a_cell_of_a_notebook_is_answered_without_a_port(session):
     assert (status, "step is 99" in shown["error"]) == (400, True)
     assert asked("nothing")[0] == 404
     assert asked("model", {"name": NAME})[1]["name"] == NAME
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_the_page_and_every_file_that_it_names(tmp_path):
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(root)]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        page = files.read("ad_hypotheses/explorer/static/index.html").decode()
+        named = re.findall(r'(?:src|href)="\./([^"]+)"', page)
+        assert sorted(named) == ["explorer.css", "explorer.js"]
+        for name in named:
+            shipped = (root / "ad_hypotheses" / "explorer" / "static" / name).read_bytes()
+            assert files.read(f"ad_hypotheses/explorer/static/{name}") == shipped

@@ -171,7 +171,7 @@ function Clock({ chosen }: { chosen: LiveReference }) {
         />
       </label>
       <span class="small">
-        {chosen.until} of {longest} steps
+        {live.value?.steps ?? chosen.until} of {longest} steps
         {chosen.since > 0 && `, the first ${chosen.since} in common`}
       </span>
     </div>
