@@ -71,8 +71,8 @@ const ABOUT: Record<string, "replaced" | "scan" | "live" | "claim"> = { replaced
 const PER_STEP = ["look", "learners", "carriers", "claim", "scan"];
 
 const sameContext = (first: State, second: State): boolean => {
-  const told = ({ model, origin, edits, partner }: State): unknown => [model.name, origin as Origin, edits, partner];
-  return JSON.stringify(told(first)) === JSON.stringify(told(second));
+  const fields = ({ model, origin, edits, partner }: State): unknown => [model.name, origin as Origin, edits, partner];
+  return JSON.stringify(fields(first)) === JSON.stringify(fields(second));
 };
 
 async function unpack(packed: string): Promise<Copied> {

@@ -82,8 +82,8 @@ function Begin() {
 function Who({ chosen }: { chosen: LiveReference }) {
   const learners = live.value?.learners ?? {};
   const claim = state.value!.claim;
-  const of_claim = claim && ran.value.has(claim.file) ? OF_CLAIM : [];
-  const offered = [...new Set([...USUAL, ...of_claim, ...chosen.of])];
+  const ofClaim = claim && ran.value.has(claim.file) ? OF_CLAIM : [];
+  const offered = [...new Set([...USUAL, ...ofClaim, ...chosen.of])];
   const words = (who: string) => learners[who] ?? (who === "scrubbed" ? "the model scrubbed by the hypothesis before every decision" : "what the last node of the hypothesis says");
   const set = (of: string[]) => {
     running.value = false;
@@ -118,7 +118,7 @@ function Who({ chosen }: { chosen: LiveReference }) {
             </option>
           ))}
       </select>
-      {!of_claim.length && <span class="small">with a hypothesis that was run: the scrubbed model, too</span>}
+      {!ofClaim.length && <span class="small">with a hypothesis that was run: the scrubbed model, too</span>}
     </div>
   );
 }

@@ -14,11 +14,11 @@ export function OthersPanel() {
   const { name } = state.value!.model;
   const known = alike.value?.of === name ? alike.value : null;
   const list = async () => {
-    const found = await post<{ models: string[]; stages: string[] }>("alike", { name }).catch((error) => {
+    const listed = await post<{ models: string[]; stages: string[] }>("alike", { name }).catch((error) => {
       say(error.message);
       return null;
     });
-    if (found) alike.value = { of: name, ...found };
+    if (listed) alike.value = { of: name, ...listed };
   };
   const add = (names: string[]) => choose({ others: [...chosen, ...names.filter((other) => !chosen.includes(other) && other !== name)] });
   const table = () => csv(["model", "nats_here", "nats_mean"], chosen.filter((other) => shown?.models[other]).map((other) => [other, ...away(other)]));
