@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from laws import law
 
 from ad_hypotheses.causal import oracle
-from ad_hypotheses.causal.clean import Clean
+from ad_hypotheses.causal.clean import Clean, gather
 from ad_hypotheses.causal.metrics import cross_entropy, exact_baseline
 from ad_hypotheses.causal.rewire import scrub_alone
 from ad_hypotheses.causal.scrub import Options, Scrubber
 from ad_hypotheses.causal.twin import Twin
 from ad_hypotheses.distill.lens import hooked
 from ad_hypotheses.known.shares import expected_baseline, mean_loss
+from ad_hypotheses.language.anatomy import plain_part
 from ad_hypotheses.language.check import BoundGraph, BoundNode
 from ad_hypotheses.language.sites import embed, head, logits, mlp, pos
 
@@ -305,6 +306,20 @@ def test_a_claim_that_says_nothing_recovers_nothing_with_independent_others():
     baseline = expected_baseline(clean, options, 40, 0).mean()
     assert abs(mean_loss(Scrubber(clean, BoundGraph(nodes, "root"), options), 40) - baseline) < 0.03
     assert abs(exact_baseline(clean.log_probs, history.actions, False).mean() - baseline) > 0.06
+
+
+def test_what_a_token_writes_takes_no_memory_where_inputs_are_drawn_apart():
+    model, _, clean = small(2, n_rows=6)
+    nodes = {"root": bound("root", logits, anatomy=model.anatomy)}
+    Scrubber(clean, BoundGraph(nodes, "root"), Options(others="independent"))
+    parts = [plain_part(writer) for writer in model.anatomy.writers if writer.kind == "embed"]
+    positions = torch.tensor([[0, 5, 3]])
+    for part in parts:
+        with pytest.raises(KeyError):
+            clean.written((part,))
+        with clean.prepared(groups=[(part,)]):
+            assert torch.equal(clean.wrote_at(part, positions), gather(clean.written((part,)), positions))
+    assert parts
 
 
 def test_how_far_an_arrow_moved_counts_inputs_of_heads_too():

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from itertools import chain
 
 import numpy as np
@@ -337,8 +337,8 @@ class Clean:
         if all(writer.kind == "head" for writer in writers) and all(part.directions is None for part in group):
             heads, layer = [writer.head for writer in writers], writers[0].layer
             return self.twin.wrote_together(layer, heads, layers[layer].mixed)
-        wrote = [along(part, self._wrote(part, tokens, layers)) for part in group]
-        return sum(wrote[1:], start=wrote[0])
+        # each when its turn comes: all of a group at once take most room
+        return reduce(torch.add, (along(part, self._wrote(part, tokens, layers)) for part in group))
 
     def _wrote(self, part: Part, tokens: Int[Tensor, "batch step channel"], layers: Mapping[int, Layer]) -> Stream:
         """Return what a part's writer wrote in a run."""

@@ -331,7 +331,9 @@ class Chunk:
         """Return what a reader would see if all its inputs were unimportant."""
         if self.scrubber.options.others == "joint":
             return gather(self.clean.seen(reader.stage), self.other)
-        first, *others = (writer for writer in self.twin.anatomy.writers if writer.feeds(reader))
+        first, *others = feeding = [writer for writer in self.twin.anatomy.writers if writer.feeds(reader)]
+        for writer in feeding:  # small tables that stay, before streams that go: in between, each would spoil a hole
+            self.visit.other_for(reader, writer)
         total = self._unimportant((plain_part(first),), reader)
         for writer in others:  # one by one: all of them at once take most room
             total = total + self._unimportant((plain_part(writer),), reader)
