@@ -63,7 +63,7 @@ OPTIONS = {
     "--screen-rule": ("gradients", "relevance"),
     "--search": ("0.9", "1"), "--seed": ("0", "7"), "--source-seeds": ("1", "2"),
     "--study": ("study.yaml",),
-    "--tasks": ("all", "train", "held-out"), "--test": ("dose", "nothing"), "--threads": ("1",),
+    "--tasks": ("all", "train", "held-out"), "--test": ("dose", "nothing"), "--threads": ("1",), "--track": (),
     "--trust": ("hypotheses/stay.py",), "--without": ("source", "way"),
     "--workers": ("1", "2"), "--written": ("rewarded", "previous_episode"),
 }  # fmt: skip
