@@ -82,5 +82,6 @@ def test_weights_and_biases_itself_takes_it(tmp_path, monkeypatch):
     progress = Progress()
     with tracking("wandb", "tiny", CONFIG, progress):
         train(check_config(CONFIG, "test"), progress=progress)
+    importlib.import_module("wandb").teardown()  # ends the process that writes, and waits until it has
     (run,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     assert b"evaluation/held_out_return" in run.read_bytes()
