@@ -97,11 +97,16 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
+@cache  # many tests walk all trees, which takes longer than all else that they do
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree(path)))
+
+
 @cache
 def imports(path: Path) -> tuple[str, ...]:
     """Every module that a file imports, at its top or inside a function."""
     found: list[str] = []
-    for one in ast.walk(tree(path)):
+    for one in nodes(path):
         if isinstance(one, ast.Import):
             found += [alias.name for alias in one.names]
         elif isinstance(one, ast.ImportFrom):
@@ -255,12 +260,12 @@ def test_text_without_an_encoding_is_noticed(code, expected):
 
 def test_text_is_read_and_written_in_an_encoding_that_is_named():
     paths = [*FILES, ROOT / "cli.py", *ROOT.glob("benchmarks/*.py"), *ROOT.glob("hypotheses/**/*.py")]
-    calls = [(path, one) for path in paths for one in ast.walk(tree(path)) if isinstance(one, ast.Call)]
+    calls = [(path, one) for path in paths for one in nodes(path) if isinstance(one, ast.Call)]
     assert [f"{path}:{call.lineno}" for path, call in calls if opens_text_without_encoding(call)] == []
 
 
 def test_paths_are_made_real_by_the_function_that_no_circle_of_links_breaks():
-    calls = [(path, call) for path in FILES for call in ast.walk(tree(path)) if isinstance(call, ast.Call)]
+    calls = [(path, call) for path in FILES for call in nodes(path) if isinstance(call, ast.Call)]
     resolved = [(path, call) for path, call in calls if getattr(call.func, "attr", "") == "resolve" and not call.args]
     assert [f"{shown(path)}:{call.lineno}" for path, call in resolved] == []
 
@@ -296,7 +301,7 @@ def test_only_the_command_line_prints():
         f"{shown(path)}:{one.lineno}"
         for path in FILES
         if home(path) != "cli" and shown(path) != "report/screen.py"
-        for one in ast.walk(tree(path))
+        for one in nodes(path)
         if isinstance(one, ast.Call) and ast.unparse(one.func) in ("print", "pprint", "sys.stdout.write")
     ]
     assert printing == []
@@ -304,7 +309,7 @@ def test_only_the_command_line_prints():
 
 def options_in(path: Path) -> list[str]:
     """Every option of a command line in the texts of a file, torchrun's apart."""
-    texts = [node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and type(node.value) is str]
+    texts = [node.value for node in nodes(path) if isinstance(node, ast.Constant) and type(node.value) is str]
     return [option for text in texts for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", text)]
 
 
@@ -330,7 +335,7 @@ def test_randomness_comes_from_generators_with_a_seed():
         if shown(path) == "language/global_state.py":
             continue  # puts back what a user's code drew from the shared generators, and draws nothing itself
         wrong += [f"{shown(path)} imports random" for module in imports(path) if module == "random"]
-        calls = [one for one in ast.walk(tree(path)) if isinstance(one, ast.Call)]
+        calls = [one for one in nodes(path) if isinstance(one, ast.Call)]
         for name, one in [(ast.unparse(one.func), one) for one in calls]:
             unseeded = name.endswith("default_rng") and not one.args
             # np.random.Generator is a class; np.random.shuffle and its like draw from a state that everybody shares
