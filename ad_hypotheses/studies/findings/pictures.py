@@ -167,7 +167,4 @@ def _ways(ax: Axes, test: TestRecord, colour: str, shift: float) -> None:
     numbers = [cell.values[MODEL] for cell in ways.values()]
     values = np.array([number.value for number in numbers])
     low, high = (np.clip([getattr(number, end) for number in numbers], 0, 1) for end in ("low", "high"))
-    ax.plot(
-        steps, [cell.values[SOURCE].value for cell in ways.values()], color=BLACK, linewidth=1.0, linestyle=(0, (4, 3))
-    )
     ax.errorbar(steps, values, np.abs([values - low, high - values]), color=colour, marker="o", markersize=4, zorder=3)
