@@ -37,9 +37,9 @@ def task_of(goal: list[int], order: list[int] = ORDER) -> dict[str, np.ndarray]:
 
 
 def test_actions_do_what_the_order_says() -> None:
-    told = small_life(ROOM, [0, 2, 1, 3, 4, 1], task_of([2, 0]))
-    assert told.observations[0].tolist() == [[1, 1], [2, 1], [2, 0], [1, 1], [0, 1], [0, 2]]
-    assert told.rewards[0].tolist() == [0, 1, 1, 0, 0, 0]
+    life = small_life(ROOM, [0, 2, 1, 3, 4, 1], task_of([2, 0]))
+    assert life.observations[0].tolist() == [[1, 1], [2, 1], [2, 0], [1, 1], [0, 1], [0, 2]]
+    assert life.rewards[0].tolist() == [0, 1, 1, 0, 0, 0]
     plain = DarkRoom(3, 3)
     in_order = {**plain.tasks(), "order": np.tile(ORDERS[0], (9, 1))}
     first = play(plain, plain.tasks(), uniform(plain), 2, np.random.default_rng(3))
@@ -74,8 +74,8 @@ def test_whoever_knows_the_order_earns_the_optimum(rng: np.random.Generator) -> 
 
 
 def test_steps_are_of_trying_until_every_action_was_tried() -> None:
-    told = small_life(ROOM, [0, 2, 1, 3, 4, 1, 0, 2, 1], task_of([2, 1]))
-    regimes = ROOM.regimes(told)
+    life = small_life(ROOM, [0, 2, 1, 3, 4, 1, 0, 2, 1], task_of([2, 1]))
+    regimes = ROOM.regimes(life)
     named = [next(name for name, steps in regimes.items() if steps[0, step]) for step in range(9)]
     assert named == ["try"] * 5 + ["navigate", "navigate", "stay", "navigate"]
 
@@ -119,12 +119,12 @@ def test_the_order_may_change_in_the_middle_of_a_life(rng: np.random.Generator) 
 
 
 def test_moves_towards_a_cell_are_those_of_the_task() -> None:
-    told = small_life(ROOM, [0, 2, 1], task_of([2, 0]))
-    towards = moves_towards(ROOM, told, np.array([[2, 0]]))
+    life = small_life(ROOM, [0, 2, 1], task_of([2, 0]))
+    towards = moves_towards(ROOM, life, np.array([[2, 0]]))
     assert towards[0].tolist() == [[True, False, True, False, False], [False, False, True, False, False],
                                    [False, True, False, False, False]]  # fmt: skip
     with pytest.raises(DataError, match="without facts nothing says what the actions of dark-room do"):
-        moves_towards(ROOM, replace(told, task={}), np.array([[2, 0]]))
+        moves_towards(ROOM, replace(life, task={}), np.array([[2, 0]]))
 
 
 def test_rungs_find_out_what_actions_do(rng: np.random.Generator) -> None:

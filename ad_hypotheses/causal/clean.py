@@ -131,8 +131,8 @@ class Clean:
             whole.extend(() if whole else self._whole_run())
             return whole[number][0].cpu().numpy()
 
-        kept = [self.keeper(f"mixed {number}", partial(mixed, number)) for number in range(n_layers)]
-        self._layers = whole or self._continued_run([self.there(each) for each in kept])
+        of_layers = [self.keeper(f"mixed {number}", partial(mixed, number)) for number in range(n_layers)]
+        self._layers = whole or self._continued_run([self.there(of_heads) for of_heads in of_layers])
 
     def _whole_run(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Run the model over all rows, and return what its layers do."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ad_hypotheses.jobs.engines import Engine, Needs, executor_of
 from ad_hypotheses.storage.reading import real_path
 
 if TYPE_CHECKING:
@@ -139,6 +138,8 @@ def load_named(file: str) -> list[Hypothesis]:
 
 def threads_of(engine: str, threads: int | None) -> int | None:
     """Return how many threads a process uses: one where there are several processes and nobody says otherwise."""
+    from ad_hypotheses.jobs.engines import Engine
+
     return threads or (None if Engine.parse(engine) == Engine() else 1)
 
 
@@ -158,6 +159,7 @@ def workers_of(
     Raises:
         UserError: There is no such engine, or it does not answer.
     """
+    from ad_hypotheses.jobs.engines import Engine, Needs, executor_of
     from ad_hypotheses.studies.parallel.workers import Workers
 
     place, each = Engine.parse(engine), threads_of(engine, threads) or 1

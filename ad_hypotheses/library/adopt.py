@@ -148,8 +148,8 @@ def _with_unembedding(tensors: dict[str, Tensor], unembed: str | None) -> dict[s
     if f"{unembed}.weight" not in tensors:
         raise CheckpointError(f"the checkpoint has no weights {unembed}.weight (`unembed`).")
     named = {f"lm_head.{part}": tensors.pop(f"{unembed}.{part}", None) for part in ("weight", "bias")}
-    kept = {key: tensor for key, tensor in tensors.items() if key not in named}
-    return kept | {key: tensor for key, tensor in named.items() if tensor is not None}
+    others = {key: tensor for key, tensor in tensors.items() if key not in named}
+    return others | {key: tensor for key, tensor in named.items() if tensor is not None}
 
 
 def _require_all(embeddings: Mapping[str, str | Tensor], channels: tuple[str, ...]) -> None:

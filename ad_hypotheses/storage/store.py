@@ -71,11 +71,16 @@ class Store:
             was_there()
         else:
             value = make()
-            self._keep(name, value)
+            self.keep(name, value)
         kept: Value = value
         return kept
 
-    def _keep(self, name: str, value: Any) -> None:
+    def keep(self, name: str, value: Any) -> None:
+        """Keep a value that was made elsewhere, as :meth:`get` keeps what it makes.
+
+        Raises:
+            UserError: The disk is full or the folder cannot be written.
+        """
         arrays = isinstance(value, dict) and value and all(isinstance(item, np.ndarray) for item in value.values())
         if not arrays:
             self.plain[name] = value

@@ -71,9 +71,8 @@ def calibrate(
         scratch = None if scratch is None else Scratch(scratch.folder.absolute(), scratch.used)
     work = _Work(workers, progress)
     if scratch is None:
-        near = (
-            None if workers.executor is None else Path.cwd()
-        )  # which the workers see, unlike the folder for what is brief
+        # workers of an executor see this folder, unlike that for what is brief
+        near = None if workers.executor is None else Path.cwd()
         with tempfile.TemporaryDirectory(prefix="ad-hypotheses-", dir=near) as folder:
             place = Workplace(models, hypotheses, Scratch(Path(folder)))
             return _calibrated(chosen(networks), design, place, work, command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,31 +58,23 @@ class Asked:
         Raises:
             DataError: There is no such test or rung, or too few contexts are asked for.
         """
-        return _settings(self.contexts, self.seeds, self.seed, self.tests, self.rungs, self.leave_out, self.data)
-
-
-def _settings(
-    contexts: int,
-    seeds: int,
-    seed: int,
-    tests: Sequence[str] | None,
-    rungs: Sequence[Path],
-    leave_out: Sequence[str],
-    data: tuple[str, ...],
-) -> BehaviourSettings:
-    if contexts < 2:
-        raise DataError(f"`contexts` is {contexts}, but an interval needs at least 2; {CONTEXTS} is a good number.")
-    if seeds < 1:
-        raise DataError(f"`seeds` is {seeds}, but the source needs at least 1 learner; {SEEDS} is a good number.")
-    for name in tests or ():
-        if name not in TESTS:
-            raise DataError(f"there is no test {name!r}.{did_you_mean(name, TESTS)} Known: {', '.join(TESTS)}.")
-    own = [rung for file in rungs for rung in rungs_in_file(file)]
-    ladder = (*(source_rung(seeds) if rung.name == SOURCE else rung for rung in LADDER), *own)
-    names = [rung.name for rung in ladder]
-    for name in leave_out:
-        if name not in names:
-            raise DataError(f"there is no rung {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.")
-    ladder = tuple(rung for rung in ladder if rung.name not in leave_out)
-    chosen = tuple(test for test in BATTERY if tests is None or test.name in tests)
-    return BehaviourSettings(contexts, seeds, seed, chosen, ladder, data)
+        if self.contexts < 2:
+            raise DataError(
+                f"`contexts` is {self.contexts}, but an interval needs at least 2; {CONTEXTS} is a good number."
+            )
+        if self.seeds < 1:
+            raise DataError(
+                f"`seeds` is {self.seeds}, but the source needs at least 1 learner; {SEEDS} is a good number."
+            )
+        for name in self.tests or ():
+            if name not in TESTS:
+                raise DataError(f"there is no test {name!r}.{did_you_mean(name, TESTS)} Known: {', '.join(TESTS)}.")
+        own = [rung for file in self.rungs for rung in rungs_in_file(file)]
+        ladder = (*(source_rung(self.seeds) if rung.name == SOURCE else rung for rung in LADDER), *own)
+        names = [rung.name for rung in ladder]
+        for name in self.leave_out:
+            if name not in names:
+                raise DataError(f"there is no rung {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.")
+        ladder = tuple(rung for rung in ladder if rung.name not in self.leave_out)
+        chosen = tuple(test for test in BATTERY if self.tests is None or test.name in self.tests)
+        return BehaviourSettings(self.contexts, self.seeds, self.seed, chosen, ladder, self.data)

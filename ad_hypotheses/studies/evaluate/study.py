@@ -235,7 +235,7 @@ def _run_elsewhere(
     }
     progress.begin("evaluating", len(costs), "parts")
     for job, result in workers.do(run_part, sorted(costs, key=costs.__getitem__, reverse=True), kept):
-        works[job.number].store.get(job.part, partial(lambda result: result, result))
+        works[job.number].store.keep(job.part, result)
         progress.advance(1)
 
 
