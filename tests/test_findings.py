@@ -283,6 +283,25 @@ def test_models_of_a_further_plan_have_tables_of_their_own(of_two_plans: Records
     assert render("{{ picture.cells }}\n", "page.md", figures)[1].keys() == {"pictures/cells.png"}
 
 
+def test_a_further_plan_has_answers_by_its_own_thresholds(plan: Plan):
+    gentler = replace(plan, thresholds={**plan.thresholds, "pull": 0.05})
+    further = replace(gentler, models={"hall": plan.models["room"]})
+    both = records(plan)
+    hall = replace(both.asked["room"], subjects=[replace(both.asked["room"].subjects[0], name="hall")])
+    figures = Figures(replace(both, asked={**both.asked, "hall": hall}, further={"halls": further}))
+    made = table_blocks(figures)
+    assert [row[1] for row in rows_of(made["table.families.halls"]())] == ["`hall`"]
+    assert [row[1] for row in rows_of(made["table.families"]())] == [f"`{name}`" for name in models_of_study(plan)]
+    shown = rows_of(made["table.answers.halls"]())
+    assert {row[0] for row in shown} == {"`hall`"}
+    assert {row[4].split()[-1] for row in shown} == {"0.05"}
+    assert {row[4].split()[-1] for row in rows_of(made["table.answers"]())} == {"0.1"}
+
+
+def models_of_study(plan: Plan) -> list[str]:
+    return [name for name, asked in plan.models.items() if asked.role == tables.SUBJECT]
+
+
 def rows_of(markdown: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines()[2:]]
 

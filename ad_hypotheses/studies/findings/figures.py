@@ -28,6 +28,7 @@ from ad_hypotheses.studies.findings.plan import AskedModel, Plan
 
 Figure = Number | float | int | str
 SHORT = {"dose": "R", "paid": "R", "failure": "k"}  # tests whose cells are named by their place on the axis
+OF_SOURCE = ("moved", "remapped")  # tests whose figure is shown as a share of what the source reaches, too
 INFERENCE = ("belief", "source")  # rungs that infer, or learn, as the source does
 KEPT = "likeliest-action-the-same-second-half"
 
@@ -56,6 +57,10 @@ class Records:
     def planned(self) -> dict[str, AskedModel]:
         """What every model is asked, by any of the plans."""
         return {name: asked for plan in (self.plan, *self.further.values()) for name, asked in plan.models.items()}
+
+    def plan_of(self, name: str) -> Plan:
+        """Return the plan that asks a model, that of the study where none does."""
+        return next((plan for plan in self.further.values() if name in plan.models), self.plan)
 
     def subject(self, name: str) -> ModelBehaviour | None:
         """Return what was found of a model, None where it has not been asked."""
@@ -227,7 +232,7 @@ def _of_test(name: str, test: TestRecord) -> Iterator[tuple[str, Figure]]:
         yield f"{place}.beyond-chance", less(together[MODEL], together[UNTRAINED])
     if test.name == "erased":
         yield f"{place}.same", values[KEPT][MODEL]
-    if test.name == "moved" and (source := test.effects.get(SOURCE)) and source.value:
+    if test.name in OF_SOURCE and (source := test.effects.get(SOURCE)) and source.value:
         model = test.effects[MODEL]
         value, low, high = (part / source.value for part in (model.value, model.low, model.high))
         yield f"{place}.ratio", Number(value, low, high, model.estimable)

@@ -48,9 +48,10 @@ def judged(
         withheld: Tests that are not reported, on which nothing is built.
     """
     conditions = []
+    limits = figures.records.plan_of(model).thresholds
     for need in answer.needs:
         name, sign, threshold = need[0].replace(ANY, model), need[1], need[2]
-        limit = figures.records.plan.thresholds[threshold]
+        limit = limits[threshold]
         figure = None if named_test(name) in withheld else figures.get(name)
         number = None if figure is None else number_of(figure)
         if number is None or not number.estimable:
@@ -97,7 +98,7 @@ def answer_of(figures: Figures, model: str) -> str:
     if model not in figures.records.asked:
         return NOT_ASKED
     withheld = withheld_of(figures, model)
-    for answer in figures.records.plan.answers:
+    for answer in figures.records.plan_of(model).answers:
         if all(condition.holds for condition in judged(answer, figures, model, withheld)):
             return answer.answer
     return NONE_HOLDS

@@ -47,8 +47,11 @@ def table_blocks(figures: Figures) -> dict[str, Block]:
         blocks[f"table.{name}"] = partial(make, figures.records.plan)
         for further, plan in figures.records.further.items():
             blocks[f"table.{name}.{further}"] = partial(make, plan)
+    of_models = {"held": held, "families": tables.families, "rungs": tables.rungs, "answers": tables.answers,
+                 "tracking": tables.tracking}  # fmt: skip
     for further, plan in figures.records.further.items():
-        blocks[f"table.held.{further}"] = partial(held, figures, plan)
+        for name, make_for in of_models.items():
+            blocks[f"table.{name}.{further}"] = partial(make_for, figures, plan)
     for name in figures.records.asked:
         blocks[f"table.tests.{name}"] = partial(tables.tests, figures, name)
         blocks[f"command.{name}"] = partial(command, figures, name)

@@ -18,6 +18,7 @@ from ad_hypotheses.studies.findings.judging import (
     nearest,
     withheld_of,
 )
+from ad_hypotheses.studies.findings.plan import Plan
 
 SUBJECT, PRELIMINARY, GRID, CELL = "subject", "preliminary", "grid", "cell"
 OWN = "own"
@@ -27,16 +28,17 @@ OTHERS = ("source", "belief", "counting", "gate", "way", "novice")  # rungs whos
 SIGNS = {True: "holds", False: "fails", None: "unknown"}
 
 
-def models_of(figures: Figures, *roles: str) -> list[str]:
-    """Return the models of some roles, in the order of the plan."""
-    return [name for name, planned in figures.records.plan.models.items() if planned.role in roles]
+def models_of(figures: Figures, *roles: str, plan: Plan | None = None) -> list[str]:
+    """Return the models of some roles, in the order of a plan, that of the study by default."""
+    models = (plan or figures.records.plan).models
+    return [name for name, planned in models.items() if planned.role in roles]
 
 
-def families(figures: Figures, roles: Sequence[str] = (SUBJECT,)) -> Markdown:
+def families(figures: Figures, plan: Plan | None = None) -> Markdown:
     """Return one row a model: the answer, what it is a mixture of in its own lives, and what no rung explains."""
     rows = []
-    for name in models_of(figures, *roles):
-        family, mixture = figures.records.plan.models[name].family, whole(figures.records.subject(name), OWN)
+    for name in models_of(figures, SUBJECT, plan=plan):
+        family, mixture = figures.records.planned[name].family, whole(figures.records.subject(name), OWN)
         if mixture is None:
             rows.append([family, code(name), answer_of(figures, name), NONE, NONE, NONE])
             continue
@@ -52,9 +54,9 @@ def _greatest(mixture: MixtureRecord, number: int = 3) -> Markdown:
     return Markdown(", ".join(shares))
 
 
-def rungs(figures: Figures) -> Markdown:
+def rungs(figures: Figures, plan: Plan | None = None) -> Markdown:
     """Return one row a rung and one column a family: its share in the model's own lives."""
-    asked = [name for name in models_of(figures, SUBJECT) if whole(figures.records.subject(name), OWN)]
+    asked = [name for name in models_of(figures, SUBJECT, plan=plan) if whole(figures.records.subject(name), OWN)]
     subjects = [subject for name in asked if (subject := figures.records.subject(name)) is not None]
     levels = {rung.name: rung.level for subject in subjects for rung in subject.rungs}
     mixtures = [whole(subject, OWN) for subject in subjects]
@@ -90,14 +92,14 @@ def others(test: TestRecord) -> Markdown:
     return Markdown(", ".join(f"{who} {figure(test.effects[who].value)}" for who in OTHERS if who in test.effects))
 
 
-def answers(figures: Figures) -> Markdown:
+def answers(figures: Figures, plan: Plan | None = None) -> Markdown:
     """Return every condition of every answer, for each model that is a subject."""
     rows = []
-    for name in models_of(figures, SUBJECT):
+    for name in models_of(figures, SUBJECT, plan=plan):
         if name not in figures.records.asked:
             rows.append([code(name), NOT_ASKED, NONE, NONE, NONE, NONE])
             continue
-        for answer in figures.records.plan.answers:
+        for answer in (plan or figures.records.plan).answers:
             conditions = judged(answer, figures, name, withheld_of(figures, name))
             rows += [[code(name), answer.answer, *_condition(each)] for each in conditions]
     return table(["model", "answer", "condition", "figure", "threshold", ""], rows, left=3)
@@ -265,10 +267,10 @@ def regimes(figures: Figures) -> Markdown:
     return table(["model", "regime", "greatest share", "", "of reward", "unexplained (nats)"], rows, left=3)
 
 
-def tracking(figures: Figures) -> Markdown:
+def tracking(figures: Figures, plan: Plan | None = None) -> Markdown:
     """Return one row a model and rung: how the log-odds of the model follow those of the rung, context by context."""
     rows = []
-    for name in models_of(figures, SUBJECT, PRELIMINARY):
+    for name in models_of(figures, SUBJECT, PRELIMINARY, plan=plan):
         subject = figures.records.subject(name)
         for each in subject.tracking if subject else ():
             parts = map(interval, (each.slope, each.r2, each.within, each.within_r2))
